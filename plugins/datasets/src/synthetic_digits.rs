@@ -1,0 +1,42 @@
+//! Digits that need no download.
+
+use crate::preparation::{dataset_params, lower_case};
+use crate::{ImageHeader, digits};
+use std::path::PathBuf;
+use std::sync::Arc;
+use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Error, Fault, Result, Split, Streams};
+
+dataset_params! {
+    /// Street-number digits drawn by a program: shaky strokes in limited contrast, with neighbours, texture and noise.
+    /// No file is needed, and every image depends on `seed`, `split` and its number alone.
+    pub struct SyntheticDigits {
+        /// How many images.
+        pub count: usize => 1..=100_000_000,
+        /// Height and width in pixels.
+        pub size: usize = 16 => digits::MIN_SIZE..=256,
+        /// Images to learn from, or others to measure on.
+        pub split: Split,
+        /// Another seed draws other images; the seed of the run does not.
+        pub seed: usize = 0,
+    }
+    mean: [0.5, 0.5, 0.5],
+    std: [0.25, 0.25, 0.25],
+}
+
+impl DatasetSource for SyntheticDigits {
+    fn describe(&self) -> Result<DatasetSignature, Fault> {
+        let header = ImageHeader { count: self.count, channels: 3, height: self.size, width: self.size, classes: 10 };
+        self.preparation().describe(header)
+    }
+
+    fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
+        let streams = Streams::new(self.seed as u64);
+        let name = format!("digits/{}", lower_case(self.split));
+        let raw = digits::read(self.count, self.size, |i| streams.at(&name, i)).map_err(Error::new)?;
+        self.preparation().load(raw, context)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}

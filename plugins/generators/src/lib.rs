@@ -1,0 +1,7 @@
+//! Generators.
+
+mod conv_generator;
+
+pub use conv_generator::ConvGenerator;
+
+zskt_api::export! { generator: ConvGenerator }

@@ -1,0 +1,48 @@
+//! Accuracy.
+
+use std::sync::Arc;
+
+use zskt_api::{ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Pass, Result, params, ports};
+
+use crate::evaluation::{each_batch, predictions, share};
+
+params! {
+    /// The share of images whose most probable class is their label: `top1`, `per_class` (in the order of the classes;
+    /// `null` for a class without images), and how many `images` there were.
+    pub struct Accuracy {}
+}
+
+ports! {
+    /// What is measured on what.
+    pub struct AccuracyInputs {
+        /// The network to measure.
+        pub classifier: Arc<ClassifierNetwork>,
+        /// The images to measure it on.
+        pub dataset: Arc<dyn Dataset>,
+    }
+}
+
+impl Metric for Accuracy {
+    type Inputs = AccuracyInputs;
+
+    fn evaluate(&self, inputs: &AccuracyInputs, context: &MetricContext) -> Result<Measurement> {
+        let mut seen = vec![0; inputs.dataset.signature().classes];
+        let mut right = seen.clone();
+        each_batch(inputs.dataset.as_ref(), context, |batch| {
+            let beliefs = inputs.classifier.forward.forward(&batch.images, Pass::evaluate())?;
+            for (label, predicted) in batch.labels.to_vec1::<u32>()?.into_iter().zip(predictions(&beliefs.logits)?) {
+                seen[label as usize] += 1;
+                right[label as usize] += usize::from(label == predicted);
+            }
+            Ok(true)
+        })?;
+        let (images, all_right) = (seen.iter().sum::<usize>(), right.iter().sum::<usize>());
+        let top1 = share(all_right, images);
+        let per_class: Vec<Option<f64>> =
+            seen.iter().zip(&right).map(|(seen, right)| (*seen > 0).then(|| share(*right, *seen))).collect();
+        Ok(Measurement::new(format!("{:.2} % of {images} images right", 100.0 * top1))
+            .figure("top1", top1)
+            .figure("per_class", per_class)
+            .figure("images", images))
+    }
+}

@@ -1,0 +1,53 @@
+//! Agreement.
+
+use std::sync::Arc;
+
+use zskt_api::candle_core::{D, DType};
+use zskt_api::ops::log_softmax;
+use zskt_api::{ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Pass, Result, params, ports};
+
+use crate::evaluation::{each_batch, predictions, share};
+
+params! {
+    /// How far a student believes what its teacher believes: `share`, of the images on which both predict the same class,
+    /// right or not; `mean_kl`, the Kullback–Leibler divergence of the student's belief from the teacher's in nats,
+    /// averaged over the images; and how many `images` there were.
+    pub struct Agreement {}
+}
+
+ports! {
+    /// Whose beliefs are compared on what.
+    pub struct AgreementInputs {
+        /// The network that knows.
+        pub teacher: Arc<ClassifierNetwork>,
+        /// The network that learnt from it.
+        pub student: Arc<ClassifierNetwork>,
+        /// The images to compare them on.
+        pub dataset: Arc<dyn Dataset>,
+    }
+}
+
+impl Metric for Agreement {
+    type Inputs = AgreementInputs;
+
+    fn evaluate(&self, inputs: &AgreementInputs, context: &MetricContext) -> Result<Measurement> {
+        let (mut images, mut agreed, mut divergence) = (0, 0, 0.0);
+        each_batch(inputs.dataset.as_ref(), context, |batch| {
+            let teacher = inputs.teacher.forward.forward(&batch.images, Pass::evaluate())?.logits;
+            let student = inputs.student.forward.forward(&batch.images, Pass::evaluate())?.logits;
+            let pairs = predictions(&teacher)?.into_iter().zip(predictions(&student)?);
+            agreed += pairs.filter(|(teacher, student)| teacher == student).count();
+            images += batch.images.batch();
+            let (teacher, student) = (log_softmax(&teacher)?, log_softmax(&student)?);
+            let of_image = (teacher.exp()? * (teacher - student)?)?.sum(D::Minus1)?.to_dtype(DType::F64)?;
+            divergence += of_image.to_vec1::<f64>()?.into_iter().sum::<f64>();
+            Ok(true)
+        })?;
+        let share = share(agreed, images);
+        let mean_kl = divergence / images.max(1) as f64;
+        Ok(Measurement::new(format!("same class on {:.2} % of {images} images, mean KL {mean_kl:.4}", 100.0 * share))
+            .figure("share", share)
+            .figure("mean_kl", mean_kl)
+            .figure("images", images))
+    }
+}

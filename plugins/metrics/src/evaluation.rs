@@ -1,0 +1,36 @@
+//! Going through a dataset.
+
+use zskt_api::candle_core::{D, Tensor};
+use zskt_api::{Batch, Dataset, Error, MetricContext, Result};
+
+/// Images looked at together.
+const BATCH: usize = 128;
+
+/// Calls `look` with each batch of a dataset, in order and not augmented, until it says that it has seen enough.
+pub fn each_batch(
+    dataset: &dyn Dataset,
+    context: &MetricContext,
+    mut look: impl FnMut(Batch) -> Result<bool>,
+) -> Result<()> {
+    let count = dataset.signature().images;
+    for start in (0..count).step_by(BATCH) {
+        if (context.interrupted)() {
+            return Err(Error::interrupted());
+        }
+        let indices: Vec<usize> = (start..(start + BATCH).min(count)).collect();
+        if !look(dataset.batch(&indices, None, context.build.dtype, &context.build.device)?)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The class each row of `logits` `[B, classes]` is highest for.
+pub fn predictions(logits: &Tensor) -> Result<Vec<u32>> {
+    Ok(logits.argmax(D::Minus1)?.to_vec1()?)
+}
+
+/// A share as a fraction; zero of nothing is zero.
+pub fn share(part: usize, whole: usize) -> f64 {
+    part as f64 / whole.max(1) as f64
+}

@@ -1,0 +1,142 @@
+//! Transition curves and mean transition error (Micaelli & Storkey 2019, section 4.5).
+
+use std::sync::Arc;
+
+use zskt_api::candle_core::{DType, Tensor, Var};
+use zskt_api::ops::log_softmax;
+use zskt_api::{
+    ClassifierNetwork, Dataset, Error, FeatureMap, Measurement, Metric, MetricContext, Pass, Result, above, params, ports,
+};
+
+use crate::evaluation::{each_batch, predictions};
+
+/// Pairs of an image and a target class that are moved together.
+const PAIRS: usize = 128;
+
+params! {
+    /// How alike two networks are away from the data. From each image on which student and teacher predict the same class,
+    /// right or not, and towards each of the other classes j, the image takes plain gradient steps down the student's
+    /// cross-entropy with j; before each step the probability of j is recorded for both networks. `mean_transition_error` is
+    /// the mean absolute difference of the two probabilities over images, classes and the first `counted` steps;
+    /// `student_curve` and `teacher_curve` are the mean probabilities at each step.
+    pub struct MeanTransitionError {
+        /// Images to start from: the first in the dataset on which both networks agree.
+        pub images: usize = 1000 => 1..=10_000_000,
+        /// Gradient steps.
+        pub steps: usize = 200 => 1..=1_000_000,
+        /// Steps that count for the error; fewer if there are fewer.
+        pub counted: usize = 100 => 1..=1_000_000,
+        /// How far a gradient moves the image.
+        pub learning_rate: f64 = 1.0 => above(0.0),
+    }
+}
+
+ports! {
+    /// Whose beliefs are followed, from where.
+    pub struct TransitionInputs {
+        /// The network that knows.
+        pub teacher: Arc<ClassifierNetwork>,
+        /// The network whose gradient moves the images.
+        pub student: Arc<ClassifierNetwork>,
+        /// Where the images come from.
+        pub dataset: Arc<dyn Dataset>,
+    }
+}
+
+/// An image and the class it is moved to.
+struct Pair {
+    image: Tensor,
+    target: u32,
+}
+
+impl Metric for MeanTransitionError {
+    type Inputs = TransitionInputs;
+
+    fn evaluate(&self, inputs: &TransitionInputs, context: &MetricContext) -> Result<Measurement> {
+        let classes = inputs.dataset.signature().classes as u32;
+        let (mut pairs, mut images) = (Vec::new(), 0);
+        each_batch(inputs.dataset.as_ref(), context, |batch| {
+            let predicted = |network: &ClassifierNetwork| {
+                predictions(&network.forward.forward(&batch.images, Pass::evaluate())?.logits)
+            };
+            let both = predicted(&inputs.teacher)?.into_iter().zip(predicted(&inputs.student)?);
+            for (index, (teacher, student)) in both.enumerate() {
+                if teacher == student && images < self.images {
+                    let image = batch.images.channels_last().narrow(0, index, 1)?;
+                    let others = (0..classes).filter(|class| *class != student);
+                    pairs.extend(others.map(|target| Pair { image: image.clone(), target }));
+                    images += 1;
+                }
+            }
+            Ok(images < self.images)
+        })?;
+        let mut curves = Curves::new(self.steps);
+        for pairs in pairs.chunks(PAIRS) {
+            self.follow(pairs, inputs, context, &mut curves)?;
+        }
+        let count = pairs.len().max(1) as f64;
+        let counted = self.counted.min(self.steps);
+        let error = curves.difference[..counted].iter().sum::<f64>() / (counted as f64 * count);
+        let mean = |sums: &[f64]| sums.iter().map(|sum| sum / count).collect::<Vec<_>>();
+        Ok(Measurement::new(format!("mean transition error {error:.4} from {images} images over {counted} steps"))
+            .figure("mean_transition_error", error)
+            .figure("images", images)
+            .figure("student_curve", mean(&curves.student))
+            .figure("teacher_curve", mean(&curves.teacher)))
+    }
+}
+
+/// Sums over pairs, by step.
+struct Curves {
+    student: Vec<f64>,
+    teacher: Vec<f64>,
+    difference: Vec<f64>,
+}
+
+impl Curves {
+    fn new(steps: usize) -> Self {
+        let zeros = || vec![0.0; steps];
+        Self { student: zeros(), teacher: zeros(), difference: zeros() }
+    }
+}
+
+impl MeanTransitionError {
+    fn follow(
+        &self,
+        pairs: &[Pair],
+        inputs: &TransitionInputs,
+        context: &MetricContext,
+        curves: &mut Curves,
+    ) -> Result<()> {
+        let images: Vec<&Tensor> = pairs.iter().map(|pair| &pair.image).collect();
+        let mut images = Tensor::cat(&images, 0)?;
+        let targets: Vec<u32> = pairs.iter().map(|pair| pair.target).collect();
+        let targets = Tensor::from_vec(targets, (pairs.len(), 1), &context.build.device)?;
+        for step in 0..self.steps {
+            if (context.interrupted)() {
+                return Err(Error::interrupted());
+            }
+            let moved = Var::from_tensor(&images)?;
+            let at = FeatureMap::from_channels_last(moved.as_tensor().clone())?;
+            let of_target = |network: &ClassifierNetwork, at: &FeatureMap| -> Result<Tensor> {
+                let logits = network.forward.forward(at, Pass::evaluate())?.logits;
+                Ok(log_softmax(&logits)?.gather(&targets, 1)?)
+            };
+            let student = of_target(&inputs.student, &at)?;
+            let teacher = of_target(&inputs.teacher, &at.detach())?;
+            let probabilities = |log: &Tensor| -> Result<Vec<f64>> {
+                Ok(log.detach().exp()?.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+            };
+            for (student, teacher) in probabilities(&student)?.into_iter().zip(probabilities(&teacher)?) {
+                curves.student[step] += student;
+                curves.teacher[step] += teacher;
+                curves.difference[step] += (student - teacher).abs();
+            }
+            // Each pair has a loss of its own, so the gradient of the sum moves each by its own gradient.
+            let gradients = student.sum_all()?.neg()?.backward()?;
+            let gradient = gradients.get(moved.as_tensor()).ok_or_else(|| Error::new("the images have no gradient"))?;
+            images = (images - (gradient * self.learning_rate)?)?;
+        }
+        Ok(())
+    }
+}

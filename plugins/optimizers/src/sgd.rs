@@ -1,0 +1,83 @@
+//! Stochastic gradient descent.
+
+use std::collections::BTreeMap;
+
+use zskt_api::candle_core::Tensor;
+use zskt_api::ops::{Update, update};
+use zskt_api::{Error, Gradients, Optimizer, Parameter, Result, Updates, params};
+
+use crate::moments::restored;
+
+params! {
+    /// Stochastic gradient descent with momentum, as PyTorch has it (no dampening).
+    pub struct Sgd {
+        /// Learning rate.
+        pub lr: f64 = 0.1 => 0.0..,
+        /// What is kept of earlier gradients at each step.
+        pub momentum: f64 = 0.0 => 0.0..=1.0,
+        /// Whether to look ahead along the momentum (Nesterov).
+        pub nesterov: bool = false,
+        /// How much of the weight counts as gradient.
+        pub weight_decay: f64 = 0.0 => 0.0..,
+    }
+}
+
+impl Optimizer for Sgd {
+    fn learning_rate(&self) -> f64 {
+        self.lr
+    }
+
+    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>> {
+        let mut velocities = BTreeMap::new();
+        if self.momentum > 0.0 {
+            for parameter in parameters {
+                let var = parameter.var();
+                let velocity = Tensor::zeros(var.shape(), var.dtype(), var.device())?;
+                velocities.insert(parameter.name().to_owned(), velocity);
+            }
+        }
+        Ok(Box::new(Descent { sgd: self.clone(), velocities }))
+    }
+}
+
+struct Descent {
+    sgd: Sgd,
+    velocities: BTreeMap<String, Tensor>,
+}
+
+impl Updates for Descent {
+    fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
+        let Sgd { momentum, nesterov, weight_decay, .. } = self.sgd;
+        let keep = 1.0 - learning_rate * weight_decay;
+        for (parameter, gradient) in gradients.iter() {
+            let weight = parameter.value();
+            if momentum == 0.0 {
+                update(&weight, gradient, gradient, Update::Step { keep, x: -learning_rate, y: 0.0 })?;
+                continue;
+            }
+            let velocity = self
+                .velocities
+                .get(parameter.name())
+                .ok_or_else(|| Error::new(format!("`{}` is not this optimizer's", parameter.name())))?;
+            update(velocity, gradient, &weight, Update::Average { decay: momentum, share: 1.0, weight_decay })?;
+            let step = if nesterov {
+                Update::Step { keep, x: -learning_rate, y: -learning_rate * momentum }
+            } else {
+                Update::Step { keep: 1.0, x: 0.0, y: -learning_rate }
+            };
+            update(&weight, gradient, velocity, step)?;
+        }
+        Ok(())
+    }
+
+    fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.velocities.iter().map(|(name, velocity)| Ok((format!("velocity.{name}"), velocity.copy()?))).collect()
+    }
+
+    fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, velocity) in &mut self.velocities {
+            *velocity = restored(state, &format!("velocity.{name}"), velocity)?;
+        }
+        Ok(())
+    }
+}

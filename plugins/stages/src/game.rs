@@ -1,0 +1,200 @@
+//! The one training loop: players take turns on batches of images.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use zskt_api::{
+    ClassifierNetwork, Context, Error, Fault, ImageSource, Pass, Player, PortInfo, Progress, Result, Signature, Signatures,
+    StageContext, StageState, Turn,
+};
+
+use crate::images::{Material, Supply};
+use crate::timetable::Timetable;
+use crate::turn::{ActiveTurn, Table};
+
+/// Images in a preview.
+const PREVIEW: usize = 64;
+
+/// A game before it begins.
+pub struct Game {
+    /// The frozen network whose beliefs count, if any.
+    pub teacher: Option<Arc<ClassifierNetwork>>,
+    /// The network that is to learn.
+    pub student: Arc<ClassifierNetwork>,
+    /// Where the images come from.
+    pub images: ImageSource,
+    /// The turns of each batch, in order.
+    pub turns: Vec<Arc<Turn>>,
+    /// How long it takes.
+    pub timetable: Timetable,
+}
+
+impl Game {
+    /// Plays all batches, from the start or from where a checkpoint was made.
+    pub fn play(&self, context: &mut StageContext<'_>) -> Result<()> {
+        let Timetable { batches, batch_size, .. } = self.timetable;
+        let mut turns = self.turns.iter().cloned().map(ActiveTurn::new).collect::<Result<Vec<_>>>()?;
+        let mut done = 0;
+        if let Some(state) = context.resume.take() {
+            for turn in &mut turns {
+                turn.restore(&state.tensors).context("the checkpoint")?;
+            }
+            done = state.batch;
+        }
+        let build = context.build.clone();
+        let mut supply = Supply::new(&self.images, batch_size, &build);
+        let table = self.table();
+        while done < batches {
+            if context.observer.interrupted() {
+                context.observer.checkpoint(&state(&turns, done)?)?;
+                return Err(Error::interrupted());
+            }
+            let start = Instant::now();
+            let material = supply.batch(done)?;
+            let mut figures = Vec::new();
+            let mut images = 0;
+            for turn in &mut turns {
+                let record = turn.play(table, &material, done, batches)?;
+                images += batch_size * turn.turn().steps;
+                let name = &turn.turn().name;
+                figures.push((format!("{name}.loss"), mean(&record.losses)));
+                figures.push((format!("{name}.learning_rate"), record.learning_rate));
+                if !record.norms.is_empty() {
+                    figures.push((format!("{name}.gradient_norm"), mean(&record.norms)));
+                }
+            }
+            done += 1;
+            let seconds = start.elapsed().as_secs_f64();
+            context.observer.batch(&Progress { batch: done, batches, images, seconds, figures: &figures })?;
+            self.attend(&material, &turns, done, context)?;
+        }
+        Ok(())
+    }
+
+    /// What is due beside playing after batch `done`.
+    fn attend(
+        &self,
+        material: &Material,
+        turns: &[ActiveTurn],
+        done: usize,
+        context: &mut StageContext<'_>,
+    ) -> Result<()> {
+        let Timetable { batches, evaluate_every, checkpoint_every, preview_every, .. } = self.timetable;
+        let due = |every: usize| every > 0 && done.is_multiple_of(every);
+        if due(preview_every) || done == 1 || done == batches {
+            self.preview(material, done, context)?;
+        }
+        // After the last batch the metrics run anyway, as nodes of the graph.
+        if done < batches && evaluate_every.is_some_and(due) {
+            context.observer.evaluate(done)?;
+        }
+        if done < batches && due(checkpoint_every) {
+            context.observer.checkpoint(&state(turns, done)?)?;
+        }
+        Ok(())
+    }
+
+    /// Shows what the generator makes of this batch. It is run frozen, so that looking changes nothing.
+    fn preview(&self, material: &Material, done: usize, context: &mut StageContext<'_>) -> Result<()> {
+        let images = match (material, &self.images) {
+            (Material::Latents(latents), ImageSource::Generator(generator)) => {
+                let count = latents.dims()[0].min(PREVIEW);
+                generator.forward.forward(&latents.narrow(0, 0, count)?, Pass::evaluate())?
+            }
+            (Material::Real { images, .. }, _) if done == 1 => images.narrow(0, images.batch().min(PREVIEW))?,
+            _ => return Ok(()),
+        };
+        context.observer.images(done, &images)
+    }
+
+    fn table(&self) -> Table<'_> {
+        let generator = match &self.images {
+            ImageSource::Generator(generator) => Some(generator.as_ref()),
+            ImageSource::Dataset(_) => None,
+        };
+        Table { teacher: self.teacher.as_deref(), student: &self.student, generator }
+    }
+
+    /// Whether every turn's player sits at this table; what was checked before the run, once more on what was built.
+    pub fn players_are_seated(&self) -> Result<()> {
+        for turn in &self.turns {
+            let seated = match (&turn.player, &self.images) {
+                (Player::Classifier(player), _) => Arc::ptr_eq(player, &self.student),
+                (Player::Generator(player), ImageSource::Generator(generator)) => Arc::ptr_eq(player, generator),
+                (Player::Generator(_), ImageSource::Dataset(_)) => false,
+            };
+            if !seated {
+                return Err(Error::new(format!("the player of turn `{}` is not part of this stage", turn.name)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn state(turns: &[ActiveTurn], batch: usize) -> Result<StageState> {
+    let mut tensors = BTreeMap::new();
+    for turn in turns {
+        tensors.extend(turn.state()?);
+    }
+    Ok(StageState { batch, tensors })
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len().max(1) as f64
+}
+
+/// What is wrong with a game before it is built. `teacher` is whether the stage has that port at all.
+pub fn check(inputs: &Signatures, ports: &[PortInfo], teacher: bool) -> Vec<Fault> {
+    let mut faults = inputs.agree(ports);
+    let student = inputs.classifier("student");
+    let images = inputs.one("images");
+    let generator = images.and_then(Signature::network);
+    let mut student_plays = false;
+    for (index, signature) in inputs.all("turns") {
+        let Signature::Turn(turn) = signature else { continue };
+        let of_student = student.is_some_and(|student| student.network == turn.network);
+        student_plays |= of_student;
+        if let (Some(student), Some(_)) = (student, images)
+            && !of_student
+            && generator != Some(turn.network.as_str())
+        {
+            let seated = generator.map_or(String::new(), |generator| format!(" nor its generator `{generator}`"));
+            faults.push(
+                Fault::port(
+                    "turns",
+                    format!("the turn updates `{}`, which is not this stage's student `{}`{seated}", turn.network, student.network),
+                )
+                .index(index)
+                .help("no gradient of this stage's losses reaches that network"),
+            );
+        }
+        for loss in &turn.losses {
+            faults.extend(check_loss(loss.as_ref(), inputs, teacher).map(|fault| Fault {
+                port: Some("turns".into()),
+                parameter: None,
+                index,
+                ..fault
+            }));
+        }
+    }
+    // Without any known turn, what is wrong with the turns has been reported already.
+    if !student_plays && student.is_some() && inputs.all("turns").count() > 0 {
+        faults.push(Fault::port("student", "no turn of this stage updates the student, so it would learn nothing"));
+    }
+    faults
+}
+
+fn check_loss(loss: &dyn zskt_api::Loss, inputs: &Signatures, teacher: bool) -> Option<Fault> {
+    let needs = loss.needs();
+    let images = inputs.one("images")?;
+    if needs.labels && matches!(images, Signature::Generator(_)) {
+        return Some(Fault::new("a loss of this turn needs labels, but generated images have none"));
+    }
+    if needs.teacher && !teacher {
+        return Some(Fault::new("a loss of this turn needs a teacher, but this stage has none").help("use `Transfer`"));
+    }
+    let image = images.image()?;
+    let beliefs = |port| inputs.classifier(port).and_then(|network| network.shape.beliefs(image).ok());
+    loss.check(&beliefs("student")?, beliefs("teacher").as_ref()).err()
+}

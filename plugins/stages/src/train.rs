@@ -1,0 +1,71 @@
+//! Training without a teacher.
+
+use std::sync::Arc;
+
+use zskt_api::{
+    Fault, ImageSource, PortType, Ports, Product, Result, Signature, Signatures, Stage, StageContext, Trainee, Turn, above,
+    params, ports,
+};
+
+use crate::game::{Game, check};
+use crate::timetable::{Length, Timetable};
+
+params! {
+    /// A classifier learns from labelled images: the same stage as `Transfer`, without a teacher.
+    pub struct Train {
+        /// Batches to play.
+        pub batches: Option<usize> = None => 1..=1_000_000_000,
+        /// Passes over the dataset to play, instead of `batches`.
+        pub epochs: Option<f64> = None => above(0.0),
+        /// Images in a batch.
+        pub batch_size: usize = 128 => 1..=1_000_000,
+        /// Batches between evaluations of the metrics that hang on this stage; `None` evaluates them at its end only.
+        pub evaluate_every: Option<usize> = None => 1..=1_000_000_000,
+        /// Batches between checkpoints.
+        pub checkpoint_every: usize = 500 => 1..=1_000_000_000,
+    }
+}
+
+ports! {
+    /// Who learns, and from what.
+    pub struct TrainInputs {
+        /// The network that learns.
+        pub student: Trainee,
+        /// What the images come from.
+        pub images: ImageSource,
+        /// The turns of each batch, in the order of their edges.
+        pub turns: Vec<Arc<Turn>>,
+    }
+}
+
+impl Stage for Train {
+    type Inputs = TrainInputs;
+
+    const OUTPUT: PortType = PortType::Classifier;
+
+    fn check(&self, inputs: &Signatures) -> Vec<Fault> {
+        let mut faults = check(inputs, &TrainInputs::ports(), false);
+        faults.extend(Length { batches: self.batches, epochs: self.epochs }.check(inputs));
+        faults
+    }
+
+    fn output(&self, inputs: &Signatures) -> Option<Signature> {
+        inputs.one("student").cloned()
+    }
+
+    fn run(&self, inputs: TrainInputs, context: &mut StageContext<'_>) -> Result<Product> {
+        let TrainInputs { student: Trainee(student), images, turns } = inputs;
+        let batches = Length { batches: self.batches, epochs: self.epochs }.in_batches(&images, self.batch_size);
+        let timetable = Timetable {
+            batches,
+            batch_size: self.batch_size,
+            evaluate_every: self.evaluate_every,
+            checkpoint_every: self.checkpoint_every,
+            preview_every: 0,
+        };
+        let game = Game { teacher: None, student, images, turns, timetable };
+        game.players_are_seated()?;
+        game.play(context)?;
+        Ok(Product::Classifier(game.student))
+    }
+}

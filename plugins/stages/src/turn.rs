@@ -1,0 +1,176 @@
+//! One player's updates on one batch, computing once what is constant in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use zskt_api::candle_core::{DType, Tensor};
+use zskt_api::{
+    Beliefs, ClassifierNetwork, Context, Error, FeatureMap, GeneratorNetwork, Gradients, Loss, Objective, Parameter, Pass,
+    Player, Result, Target, Turn, Updates,
+};
+
+use crate::images::Material;
+
+/// A turn being played, with its optimizer's state.
+pub struct ActiveTurn {
+    turn: Arc<Turn>,
+    parameters: Vec<Parameter>,
+    updates: Box<dyn Updates>,
+}
+
+/// What happened in one turn.
+#[derive(Debug, Default)]
+pub struct Record {
+    /// The sum of the losses at each step, before the step's update.
+    pub losses: Vec<f64>,
+    /// The gradient's norm before clipping, at each step; empty without clipping.
+    pub norms: Vec<f64>,
+    /// The learning rate.
+    pub learning_rate: f64,
+}
+
+/// Who sits at the table while a turn is played.
+#[derive(Clone, Copy)]
+pub struct Table<'a> {
+    /// The frozen network whose beliefs count, if any.
+    pub teacher: Option<&'a ClassifierNetwork>,
+    /// The network that is to imitate it.
+    pub student: &'a ClassifierNetwork,
+    /// The network that makes the images, where they are made.
+    pub generator: Option<&'a GeneratorNetwork>,
+}
+
+impl ActiveTurn {
+    /// Begins with a fresh optimizer.
+    pub fn new(turn: Arc<Turn>) -> Result<Self> {
+        let weights = match &turn.player {
+            Player::Classifier(network) => &network.weights,
+            Player::Generator(network) => &network.weights,
+        };
+        let parameters: Vec<_> = weights.parameters().cloned().collect();
+        let updates = turn.optimizer.start(parameters.clone()).context(format!("turn `{}`", turn.name))?;
+        Ok(Self { turn, parameters, updates })
+    }
+
+    /// The turn.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
+    }
+
+    /// Plays the turn for batch number `batch` of `batches`.
+    pub fn play(&mut self, table: Table<'_>, material: &Material, batch: usize, batches: usize) -> Result<Record> {
+        let factor = self.turn.schedule.as_ref().map_or(1.0, |schedule| schedule.factor(batch, batches));
+        let learning_rate = self.turn.optimizer.learning_rate() * factor;
+        let mut record = Record { learning_rate, ..Record::default() };
+        let turn = Arc::clone(&self.turn);
+        let played = match &turn.player {
+            Player::Generator(generator) => self.seek(generator, table, material, &mut record),
+            Player::Classifier(student) => self.imitate(student, table, material, &mut record),
+        };
+        played.context(format!("turn `{}`, batch {}", self.turn.name, batch + 1))?;
+        Ok(record)
+    }
+
+    /// The generator learns: the gradient flows through both classifiers into the images, and into no weight of theirs.
+    fn seek(
+        &mut self,
+        generator: &GeneratorNetwork,
+        table: Table<'_>,
+        material: &Material,
+        record: &mut Record,
+    ) -> Result<()> {
+        let Material::Latents(latents) = material else {
+            return Err(Error::new("its player makes images, but the images come from a dataset"));
+        };
+        for _ in 0..self.turn.steps {
+            let images = generator.forward.forward(latents, Pass::learn())?;
+            let student = table.student.forward.forward(&images, Pass::probe())?;
+            let teacher = table.teacher.map(|teacher| teacher.forward.forward(&images, Pass::evaluate())).transpose()?;
+            let targets = self.targets(teacher.as_ref(), None)?;
+            self.step(&student, &targets, record)?;
+        }
+        Ok(())
+    }
+
+    /// The student learns: images, the teacher's beliefs, and what the losses make of these are the same for all steps.
+    fn imitate(
+        &mut self,
+        student: &ClassifierNetwork,
+        table: Table<'_>,
+        material: &Material,
+        record: &mut Record,
+    ) -> Result<()> {
+        let (images, labels) = images(table.generator, material)?;
+        let teacher = match table.teacher {
+            Some(teacher) if self.turn.losses.iter().any(|loss| loss.needs().teacher) => {
+                Some(teacher.forward.forward(&images, Pass::evaluate())?)
+            }
+            _ => None,
+        };
+        let targets = self.targets(teacher.as_ref(), labels)?;
+        drop(teacher);
+        for _ in 0..self.turn.steps {
+            let beliefs = student.forward.forward(&images, Pass::learn())?;
+            self.step(&beliefs, &targets, record)?;
+        }
+        Ok(())
+    }
+
+    fn targets(&self, teacher: Option<&Beliefs>, labels: Option<&Tensor>) -> Result<Vec<(Arc<dyn Loss>, Target)>> {
+        let target = |loss: &Arc<dyn Loss>| {
+            let teacher = teacher.map(|teacher| loss.target(teacher)).transpose()?.unwrap_or_default();
+            Ok((Arc::clone(loss), Target { teacher, labels: labels.cloned() }))
+        };
+        self.turn.losses.iter().map(target).collect()
+    }
+
+    fn step(&mut self, student: &Beliefs, targets: &[(Arc<dyn Loss>, Target)], record: &mut Record) -> Result<()> {
+        let mut sum: Option<Tensor> = None;
+        for (loss, target) in targets {
+            let value = loss.value(student, target)?;
+            sum = Some(match sum {
+                None => value,
+                Some(sum) => (sum + value)?,
+            });
+        }
+        let mut sum = sum.ok_or_else(|| Error::new("it has no loss"))?;
+        if self.turn.objective == Objective::Maximize {
+            sum = sum.neg()?;
+        }
+        let value = sum.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        if !value.is_finite() {
+            return Err(Error::new(format!("the loss is {value}: training has diverged; a lower learning rate may help")));
+        }
+        record.losses.push(value);
+        let mut gradients = Gradients::of(&sum, self.parameters.iter())?;
+        if let Some(limit) = self.turn.clip_norm {
+            record.norms.push(gradients.clip(limit)?);
+        }
+        self.updates.step(&gradients, record.learning_rate)
+    }
+
+    /// The optimizer's state under names that begin with the turn's.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let state = self.updates.state()?;
+        Ok(state.into_iter().map(|(name, tensor)| (format!("{}.{name}", self.turn.name), tensor)).collect())
+    }
+
+    /// Continues from a saved state.
+    pub fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        let prefix = format!("{}.", self.turn.name);
+        let own = state.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone())));
+        self.updates.restore(&own.collect()).context(format!("turn `{}`", self.turn.name))
+    }
+}
+
+/// The images of a batch, through which no gradient flows, and their labels.
+pub fn images<'a>(
+    generator: Option<&GeneratorNetwork>,
+    material: &'a Material,
+) -> Result<(FeatureMap, Option<&'a Tensor>)> {
+    match (material, generator) {
+        (Material::Real { images, labels }, _) => Ok((images.clone(), Some(labels))),
+        (Material::Latents(latents), Some(generator)) => Ok((generator.forward.forward(latents, Pass::probe())?, None)),
+        (Material::Latents(_), None) => Err(Error::new("there are latents but no generator")),
+    }
+}

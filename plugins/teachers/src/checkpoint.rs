@@ -1,0 +1,95 @@
+//! A trained classifier: an architecture, and a file with its weights under PyTorch's names.
+
+use std::path::PathBuf;
+
+use zskt_api::candle_core::{DType, Device};
+use zskt_api::{
+    Architecture, BeliefShape, BuildContext, Builder, ClassifierNetwork, ClassifierShape, Error, Fault, ImageShape,
+    Nested, Result, TeacherSource, Weights, params,
+};
+
+use crate::defect::{Defect, WeightsError, shown};
+use crate::weights_file::{outline, read};
+
+params! {
+    /// A trained classifier from a file.
+    ///
+    /// The file is safetensors or anything that `torch.save` wrote, before PyTorch 1.6 or since, with PyTorch's names:
+    /// a state dict, or a checkpoint that has one in it. What is in a pickle is read, never run.
+    pub struct Checkpoint {
+        /// The architecture that the weights are for.
+        pub model: Nested<dyn Architecture>,
+        /// The file, whatever it is called.
+        pub path: PathBuf,
+        /// Which state dict, where the file has several: its key, or keys joined by dots (`teacher_state_dict`). Left
+        /// out, it is the only one, or else that under `state_dict`, `model_state_dict`, `model` or `net`.
+        pub key: Option<String> = None,
+    }
+}
+
+impl ClassifierShape for Checkpoint {
+    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
+        self.model.beliefs(image)
+    }
+
+    fn classes(&self) -> usize {
+        self.model.classes()
+    }
+}
+
+impl TeacherSource for Checkpoint {
+    fn check(&self) -> Result<(), Fault> {
+        let outline = outline(&self.path, self.key.as_deref()).map_err(|error| fault(&error))?;
+        // Zeros that nobody writes to cost no memory: the operating system never brings them.
+        let builder = Builder::zeros(DType::F32, &Device::Cpu);
+        self.model.build(&builder).map_err(|error| Fault::parameter("model", error.to_string()))?;
+        let shapes = outline.tensors.iter().map(|(name, (_, shape))| (name.as_str(), shape.as_slice()));
+        self.compare(&builder.weights(), shapes)
+    }
+
+    fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork> {
+        let file = read(&self.path, self.key.as_deref()).map_err(|error| Error::new(error.to_string()))?;
+        let builder = Builder::zeros(context.dtype, &context.device);
+        let forward = self.model.build(&builder)?;
+        let weights = builder.weights();
+        let shapes = file.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
+        self.compare(&weights, shapes).map_err(|fault| {
+            Error::new(format!("{}; {}", fault.message, fault.help.unwrap_or_default()))
+        })?;
+        weights.load(&file.tensors)?;
+        Ok(ClassifierNetwork { name: context.node.clone(), weights, forward })
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        vec![self.path.clone()]
+    }
+}
+
+impl Checkpoint {
+    /// Whether the names and shapes of the file are those of the network: one fault lists every difference.
+    fn compare<'a>(
+        &self,
+        weights: &Weights,
+        shapes: impl Iterator<Item = (&'a str, &'a [usize])>,
+    ) -> Result<(), Fault> {
+        let differences = weights.mismatches(shapes);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let (count, plural) = (differences.len(), if differences.len() == 1 { "" } else { "s" });
+        let message = format!("the weights in `{}` do not fit the model: {count} difference{plural}", self.path.display());
+        let mut help = "give the model the parameters it was trained with".to_string();
+        for difference in differences {
+            help.push_str("\n  ");
+            // It contains names out of the file.
+            help.push_str(&shown(&difference));
+        }
+        Err(Fault::parameter("path", message).help(help))
+    }
+}
+
+fn fault(error: &WeightsError) -> Fault {
+    let parameter = if matches!(error.defect, Defect::UnknownKey { .. }) { "key" } else { "path" };
+    let message = format!("cannot take weights from `{}`: {}", error.path.display(), error.defect);
+    Fault::parameter(parameter, message).help(error.defect.way_out())
+}

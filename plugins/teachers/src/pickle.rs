@@ -1,0 +1,500 @@
+//! Reads a pickle as data.
+//!
+//! A pickle is a program for a stack machine, and Python runs whatever functions the program names. Here nothing is
+//! run: a named function stays a name, and a call of it stays a record of the call. What a caller does not recognize
+//! it passes over.
+//!
+//! Values refer to each other by index, so that sharing costs nothing (no copies of memoized values), a structure
+//! that contains itself is harmless, and deep nesting cannot overflow the stack.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use crate::byte_reader::ByteReader;
+use crate::defect::{Defect, shown};
+
+/// Operations in one pickle. Each makes at most one value of fixed size, so this bounds memory and time; a state dict
+/// takes about 30 for each tensor.
+const MOST_OPERATIONS: u32 = 1 << 23;
+
+/// Text longer than this is passed over: no name and no key is.
+const LONGEST_TEXT: u64 = 1 << 16;
+
+/// The index of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Id(u32);
+
+/// A value, as the pickle describes it.
+#[derive(Debug)]
+pub(crate) enum Value {
+    None,
+    Bool,
+    Int(i64),
+    /// An integer beyond 64 bits: two's complement, little end first.
+    Long(Box<[u8]>),
+    Float,
+    Text(Box<str>),
+    /// Bytes, sets, overlong texts: nothing that weights are described with.
+    Opaque,
+    Tuple(Vec<Id>),
+    List(Vec<Id>),
+    Dict(Vec<(Id, Id)>),
+    /// A class or function, by name only.
+    Global {
+        module: Box<str>,
+        name: Box<str>,
+    },
+    /// What a call would have made, had anything been called, and the items that were then put into it.
+    Call {
+        callable: Id,
+        arguments: Id,
+        items: Vec<(Id, Id)>,
+    },
+    /// Something that is kept outside the pickle; PyTorch's storages are.
+    External(Id),
+}
+
+/// A pickle that was read.
+#[derive(Debug)]
+pub(crate) struct Pickle {
+    values: Vec<Value>,
+    root: Id,
+}
+
+impl Pickle {
+    /// Reads one pickle and stops behind it.
+    pub(crate) fn read<R: Read>(reader: &mut ByteReader<R>) -> Result<Self, Defect> {
+        let mut machine = Machine::default();
+        let root = machine.run(reader)?;
+        Ok(Self { values: machine.values, root })
+    }
+
+    pub(crate) fn root(&self) -> Id {
+        self.root
+    }
+
+    pub(crate) fn get(&self, id: Id) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    /// All values, in the order in which they were made.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
+        self.values.iter()
+    }
+
+    pub(crate) fn text(&self, id: Id) -> Option<&str> {
+        match self.get(id) {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn int(&self, id: Id) -> Option<i64> {
+        match self.get(id) {
+            Value::Int(int) => Some(*int),
+            _ => None,
+        }
+    }
+
+    /// The elements of a tuple or list.
+    pub(crate) fn elements(&self, id: Id) -> Option<&[Id]> {
+        match self.get(id) {
+            Value::Tuple(elements) | Value::List(elements) => Some(elements),
+            _ => None,
+        }
+    }
+
+    /// The module and name of a class or function.
+    pub(crate) fn global(&self, id: Id) -> Option<(&str, &str)> {
+        match self.get(id) {
+            Value::Global { module, name } => Some((module, name)),
+            _ => None,
+        }
+    }
+
+    /// The entries of a dict or of anything that behaves like one: `OrderedDict`, `defaultdict`, a subclass.
+    pub(crate) fn entries(&self, id: Id) -> Option<Vec<(Id, Id)>> {
+        match self.get(id) {
+            Value::Dict(items) => Some(items.clone()),
+            Value::Call { callable, arguments, items } => {
+                let ordered = self.global(*callable) == Some(("collections", "OrderedDict"));
+                if !ordered {
+                    return (!items.is_empty()).then(|| items.clone());
+                }
+                // Python 2 passes the items as a list of pairs.
+                let pairs = self.elements(*arguments).and_then(|arguments| self.elements(*arguments.first()?));
+                let given = pairs.unwrap_or_default().iter().filter_map(|pair| match self.elements(*pair) {
+                    Some([key, value]) => Some((*key, *value)),
+                    _ => None,
+                });
+                Some(given.chain(items.iter().copied()).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// What a value is, in a few words, for messages.
+    pub(crate) fn describe(&self, id: Id) -> String {
+        let named = |id: Id| self.global(id).map(|(module, name)| shown(&format!("{module}.{name}")));
+        match self.get(id) {
+            Value::None => "None".to_string(),
+            Value::Bool => "a bool".to_string(),
+            Value::Int(_) | Value::Long(_) => "an integer".to_string(),
+            Value::Float => "a float".to_string(),
+            Value::Text(_) => "a text".to_string(),
+            Value::Opaque => "binary data".to_string(),
+            Value::Tuple(elements) => format!("a tuple of {}", elements.len()),
+            Value::List(elements) => format!("a list of {}", elements.len()),
+            Value::Dict(items) => format!("a dict of {}", items.len()),
+            Value::Global { .. } => format!("a reference to `{}`", named(id).unwrap_or_default()),
+            Value::Call { callable, items, .. } => match named(*callable) {
+                Some(name) if items.is_empty() => format!("an object made by `{name}`"),
+                Some(name) => format!("a `{name}` of {}", items.len()),
+                None => "an object".to_string(),
+            },
+            Value::External(_) => "a storage".to_string(),
+        }
+    }
+}
+
+/// The stack machine.
+#[derive(Default)]
+struct Machine {
+    values: Vec<Value>,
+    stack: Vec<Id>,
+    /// Heights of the stack that later operations go back to.
+    marks: Vec<usize>,
+    memo: HashMap<u32, Id>,
+}
+
+impl Machine {
+    fn run<R: Read>(&mut self, reader: &mut ByteReader<R>) -> Result<Id, Defect> {
+        for _ in 0..MOST_OPERATIONS {
+            let start = reader.position();
+            let operation = reader.byte("a pickle without an end")?;
+            let damaged = |what: &str| Defect::Damaged { place: reader.place(start), what: what.to_string() };
+            if operation == b'.' {
+                return self.stack.pop().ok_or_else(|| damaged("the pickle ends without a value"));
+            }
+            if let Err(stop) = self.step(operation, reader) {
+                return Err(match stop {
+                    Stop::Defect(defect) => defect,
+                    Stop::Damaged(what) => Defect::Damaged { place: reader.place(start), what: what.to_string() },
+                    Stop::Unknown => Defect::Damaged {
+                        place: reader.place(start),
+                        what: format!("0x{operation:02x} is no pickle operation that PyTorch writes"),
+                    },
+                });
+            }
+        }
+        Err(Defect::Excessive {
+            place: reader.place(reader.position()),
+            what: format!("its pickle has more than {MOST_OPERATIONS} operations"),
+        })
+    }
+
+    fn step<R: Read>(&mut self, operation: u8, reader: &mut ByteReader<R>) -> Result<(), Stop> {
+        match operation {
+            // PROTO, FRAME: nothing to do with either
+            0x80 => reader.skip(1, "the pickle's protocol number")?,
+            0x95 => reader.skip(8, "the length of a pickle's frame")?,
+
+            // Constants
+            b'N' => self.push(Value::None),
+            0x88 | 0x89 => self.push(Value::Bool),
+            b'J' => self.push(Value::Int(i32::from_le_bytes(reader.array("an integer")?).into())),
+            b'K' => self.push(Value::Int(reader.byte("an integer")?.into())),
+            b'M' => self.push(Value::Int(u16::from_le_bytes(reader.array("an integer")?).into())),
+            0x8a => {
+                let length = reader.byte("an integer")?;
+                let bytes = reader.bytes(length.into(), "an integer")?;
+                self.push(integer(bytes));
+            }
+            0x8b => {
+                let length = u32::from_le_bytes(reader.array("an integer")?);
+                reader.skip(length.into(), "an integer")?;
+                self.push(Value::Opaque);
+            }
+            b'G' => {
+                reader.skip(8, "a float")?;
+                self.push(Value::Float);
+            }
+
+            // Text; the last two are the byte strings of Python 2, which are its ordinary texts
+            0x8c => self.push_text(reader, Width::One, true)?,
+            b'X' => self.push_text(reader, Width::Four, true)?,
+            0x8d => self.push_text(reader, Width::Eight, true)?,
+            b'U' => self.push_text(reader, Width::One, false)?,
+            b'T' => self.push_text(reader, Width::Four, false)?,
+
+            // Bytes
+            b'C' => self.push_bytes(reader, Width::One)?,
+            b'B' => self.push_bytes(reader, Width::Four)?,
+            0x8e | 0x96 => self.push_bytes(reader, Width::Eight)?,
+
+            // Tuples, lists, sets
+            b')' => self.push(Value::Tuple(Vec::new())),
+            0x85..=0x87 => {
+                let elements = self.pop_many(usize::from(operation - 0x84))?;
+                self.push(Value::Tuple(elements));
+            }
+            b't' => {
+                let elements = self.pop_to_mark()?;
+                self.push(Value::Tuple(elements));
+            }
+            b']' => self.push(Value::List(Vec::new())),
+            b'l' => {
+                let elements = self.pop_to_mark()?;
+                self.push(Value::List(elements));
+            }
+            b'a' => {
+                let element = self.pop()?;
+                self.append(&[element])?;
+            }
+            b'e' => {
+                let elements = self.pop_to_mark()?;
+                self.append(&elements)?;
+            }
+            0x8f => self.push(Value::Opaque),
+            0x90 => {
+                self.pop_to_mark()?;
+            }
+            0x91 => {
+                self.pop_to_mark()?;
+                self.push(Value::Opaque);
+            }
+
+            // Dicts
+            b'}' => self.push(Value::Dict(Vec::new())),
+            b'd' => {
+                let items = pairs(&self.pop_to_mark()?)?;
+                self.push(Value::Dict(items));
+            }
+            b's' => {
+                let items = self.pop_many(2)?;
+                self.set_items(&items)?;
+            }
+            b'u' => {
+                let items = self.pop_to_mark()?;
+                self.set_items(&items)?;
+            }
+
+            // Classes, functions, and what would be made with them
+            b'c' => {
+                const LONGEST_NAME: usize = 1 << 10;
+                let module = reader.line(LONGEST_NAME, "the name of a module")?.into();
+                let name = reader.line(LONGEST_NAME, "the name of a class or function")?.into();
+                self.push(Value::Global { module, name });
+            }
+            0x93 => {
+                let [module, name] = self.pop_array()?;
+                let (Value::Text(module), Value::Text(name)) = (self.get(module), self.get(name)) else {
+                    return Err(Stop::Damaged("a class or function whose name is not a text"));
+                };
+                let global = Value::Global { module: module.clone(), name: name.clone() };
+                self.push(global);
+            }
+            b'R' | 0x81 => {
+                let [callable, arguments] = self.pop_array()?;
+                self.push(Value::Call { callable, arguments, items: Vec::new() });
+            }
+            0x92 => {
+                let [callable, arguments, _by_keyword] = self.pop_array()?;
+                self.push(Value::Call { callable, arguments, items: Vec::new() });
+            }
+            b'b' => {
+                // BUILD gives an object its attributes. A state dict's are metadata, so they are dropped.
+                self.pop()?;
+                self.top()?;
+            }
+            b'Q' => {
+                let id = self.pop()?;
+                self.push(Value::External(id));
+            }
+
+            // The stack and the memo
+            b'(' => self.marks.push(self.stack.len()),
+            b'0' => {
+                self.pop()?;
+            }
+            b'1' => {
+                self.pop_to_mark()?;
+            }
+            b'2' => {
+                let top = self.top()?;
+                self.stack.push(top);
+            }
+            b'h' => {
+                let slot = reader.byte("the number of a memo")?;
+                self.recall(slot.into())?;
+            }
+            b'j' => {
+                let slot = u32::from_le_bytes(reader.array("the number of a memo")?);
+                self.recall(slot)?;
+            }
+            b'q' => {
+                let slot = reader.byte("the number of a memo")?;
+                self.remember(slot.into())?;
+            }
+            b'r' => {
+                let slot = u32::from_le_bytes(reader.array("the number of a memo")?);
+                self.remember(slot)?;
+            }
+            0x94 => self.remember(self.memo.len() as u32)?,
+            _ => return Err(Stop::Unknown),
+        }
+        Ok(())
+    }
+
+    fn get(&self, id: Id) -> &Value {
+        &self.values[id.0 as usize]
+    }
+
+    fn push(&mut self, value: Value) {
+        // MOST_OPERATIONS keeps the index far below u32::MAX.
+        let id = Id(self.values.len() as u32);
+        self.values.push(value);
+        self.stack.push(id);
+    }
+
+    fn push_text<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width, must: bool) -> Result<(), Stop> {
+        const WHAT: &str = "a text";
+        let length = width.read(reader, WHAT)?;
+        if length > LONGEST_TEXT {
+            reader.skip(length, WHAT)?;
+            self.push(Value::Opaque);
+            return Ok(());
+        }
+        match String::from_utf8(reader.bytes(length, WHAT)?) {
+            Ok(text) => self.push(Value::Text(text.into())),
+            Err(_) if must => return Err(Stop::Damaged("a text that is not UTF-8")),
+            Err(_) => self.push(Value::Opaque),
+        }
+        Ok(())
+    }
+
+    fn push_bytes<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width) -> Result<(), Stop> {
+        const WHAT: &str = "a run of bytes";
+        let length = width.read(reader, WHAT)?;
+        reader.skip(length, WHAT)?;
+        self.push(Value::Opaque);
+        Ok(())
+    }
+
+    /// How far the stack may be taken down: to the last mark.
+    fn floor(&self) -> usize {
+        self.marks.last().copied().unwrap_or(0)
+    }
+
+    fn pop(&mut self) -> Result<Id, Stop> {
+        self.pop_array().map(|[id]| id)
+    }
+
+    fn pop_array<const N: usize>(&mut self) -> Result<[Id; N], Stop> {
+        self.pop_many(N)?.try_into().map_err(|_| EMPTY_STACK)
+    }
+
+    fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, Stop> {
+        match self.stack.len().checked_sub(count) {
+            Some(height) if height >= self.floor() => Ok(self.stack.split_off(height)),
+            _ => Err(EMPTY_STACK),
+        }
+    }
+
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>, Stop> {
+        let height = self.marks.pop().ok_or(Stop::Damaged("the pickle goes back to a mark that it did not set"))?;
+        Ok(self.stack.split_off(height))
+    }
+
+    fn top(&self) -> Result<Id, Stop> {
+        if self.stack.len() <= self.floor() {
+            return Err(EMPTY_STACK);
+        }
+        self.stack.last().copied().ok_or(EMPTY_STACK)
+    }
+
+    fn append(&mut self, more: &[Id]) -> Result<(), Stop> {
+        let target = self.top()?;
+        match &mut self.values[target.0 as usize] {
+            Value::List(elements) => elements.extend(more),
+            // A subclass of list, a deque: what is in it is of no interest.
+            Value::Call { .. } => (),
+            _ => return Err(Stop::Damaged("the pickle appends to something that is no list")),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, more: &[Id]) -> Result<(), Stop> {
+        let more = pairs(more)?;
+        let target = self.top()?;
+        match &mut self.values[target.0 as usize] {
+            Value::Dict(items) | Value::Call { items, .. } => items.extend(more),
+            _ => return Err(Stop::Damaged("the pickle puts items into something that is no dict")),
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, slot: u32) -> Result<(), Stop> {
+        let top = self.top()?;
+        self.memo.insert(slot, top);
+        Ok(())
+    }
+
+    fn recall(&mut self, slot: u32) -> Result<(), Stop> {
+        let id = *self.memo.get(&slot).ok_or(Stop::Damaged("the pickle recalls a memo that it did not make"))?;
+        self.stack.push(id);
+        Ok(())
+    }
+}
+
+/// Why the machine stops early. Only `run` knows where the operation began.
+enum Stop {
+    Defect(Defect),
+    Damaged(&'static str),
+    Unknown,
+}
+
+const EMPTY_STACK: Stop = Stop::Damaged("the pickle takes a value that it did not make");
+
+impl From<Defect> for Stop {
+    fn from(defect: Defect) -> Self {
+        Self::Defect(defect)
+    }
+}
+
+/// How many bytes hold a length.
+#[derive(Clone, Copy)]
+enum Width {
+    One,
+    Four,
+    Eight,
+}
+
+impl Width {
+    fn read<R: Read>(self, reader: &mut ByteReader<R>, what: &str) -> Result<u64, Defect> {
+        Ok(match self {
+            Self::One => reader.byte(what)?.into(),
+            Self::Four => u32::from_le_bytes(reader.array(what)?).into(),
+            Self::Eight => u64::from_le_bytes(reader.array(what)?),
+        })
+    }
+}
+
+fn pairs(flat: &[Id]) -> Result<Vec<(Id, Id)>, Stop> {
+    let (pairs, rest) = flat.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(Stop::Damaged("a dict with a key and no value"));
+    }
+    Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
+}
+
+/// The integer in two's complement, little end first.
+fn integer(bytes: Vec<u8>) -> Value {
+    if bytes.len() > 8 {
+        return Value::Long(bytes.into());
+    }
+    let sign = if bytes.last().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
+    let mut wide = [sign; 8];
+    wide[..bytes.len()].copy_from_slice(&bytes);
+    Value::Int(i64::from_le_bytes(wide))
+}

@@ -1,0 +1,47 @@
+//! Classifiers: images in, beliefs out.
+
+use candle_core::Tensor;
+
+use super::Network;
+use crate::{Builder, ClassifierShape, FeatureMap, Pass, Result};
+
+/// What a classifier believes about a batch of images.
+#[derive(Clone)]
+pub struct Beliefs {
+    /// Scores before the softmax, `[B, classes]`.
+    pub logits: Tensor,
+    /// The activations that attention transfer compares, from input to output, each `[B, C, H, W]`.
+    pub activations: Vec<FeatureMap>,
+}
+
+impl Beliefs {
+    /// The same beliefs, through which no gradient flows.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        Self {
+            logits: self.logits.detach(),
+            activations: self.activations.iter().map(FeatureMap::detach).collect(),
+        }
+    }
+}
+
+/// A network that tells classes apart.
+pub trait Classifier: Send + Sync {
+    /// Beliefs about `images`, `[B, C, H, W]`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs>;
+}
+
+/// A classifier and its weights.
+pub type ClassifierNetwork = Network<dyn Classifier>;
+
+/// A plugin that makes classifiers.
+pub trait Architecture: ClassifierShape {
+    /// Makes the network, asking the builder for each weight under PyTorch's name.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>>;
+}

@@ -1,0 +1,75 @@
+//! Turns: one player's updates on one batch.
+
+use std::sync::Arc;
+
+use super::{Loss, Optimizer, Schedule};
+use crate::{Inputs, Params, Player, PortInfo, Ports, Result, Signatures, TurnSignature};
+
+/// Which way a player moves the loss.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objective {
+    /// Down: the student imitates.
+    Minimize,
+    /// Up: the generator seeks disagreement.
+    Maximize,
+}
+
+/// One player's updates on one batch.
+pub struct Turn {
+    /// The turn's node.
+    pub name: String,
+    /// The network it updates.
+    pub player: Player,
+    /// Which way it moves the loss.
+    pub objective: Objective,
+    /// Updates per batch.
+    pub steps: usize,
+    /// The losses, which it adds up.
+    pub losses: Vec<Arc<dyn Loss>>,
+    /// How a gradient moves the player.
+    pub optimizer: Arc<dyn Optimizer>,
+    /// How the learning rate changes; constant without one.
+    pub schedule: Option<Arc<dyn Schedule>>,
+    /// The largest global L2 norm that a gradient keeps.
+    pub clip_norm: Option<f64>,
+}
+
+/// A plugin that makes turns.
+pub trait TurnPlugin: Params + Send + Sync + 'static {
+    /// Its inputs.
+    type Inputs: Ports;
+
+    /// The turn before it is built; `None` when its player is at fault.
+    fn signature(&self, inputs: &Signatures) -> Option<TurnSignature>;
+
+    /// Makes the turn of the node called `node`.
+    ///
+    /// # Errors
+    /// When its inputs are wrong.
+    fn build(&self, node: &str, inputs: Self::Inputs) -> Result<Turn>;
+}
+
+/// A turn plugin whose inputs are no longer part of its type: what the graph holds.
+pub trait TurnNode: Send + Sync {
+    /// Its inputs.
+    fn ports(&self) -> Vec<PortInfo>;
+    /// The turn before it is built.
+    fn signature(&self, inputs: &Signatures) -> Option<TurnSignature>;
+    /// Makes the turn.
+    ///
+    /// # Errors
+    /// When its inputs are wrong.
+    fn build(&self, node: &str, inputs: Inputs) -> Result<Turn>;
+}
+
+impl<T: TurnPlugin> TurnNode for T {
+    fn ports(&self) -> Vec<PortInfo> {
+        T::Inputs::ports()
+    }
+    fn signature(&self, inputs: &Signatures) -> Option<TurnSignature> {
+        TurnPlugin::signature(self, inputs)
+    }
+    fn build(&self, node: &str, inputs: Inputs) -> Result<Turn> {
+        TurnPlugin::build(self, node, T::Inputs::take(inputs)?)
+    }
+}

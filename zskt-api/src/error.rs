@@ -1,0 +1,76 @@
+//! What goes wrong while a pipeline runs.
+
+use std::fmt;
+
+/// A failure while building or running a node: a message for a person, outermost context first.
+#[derive(Debug)]
+pub struct Error {
+    message: String,
+    interrupted: bool,
+}
+
+/// The result of everything that runs.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure that says the place, the reason and the way out.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), interrupted: false }
+    }
+
+    /// The user asked to stop; everything worth keeping is already in a checkpoint.
+    pub fn interrupted() -> Self {
+        Self { message: "interrupted".into(), interrupted: true }
+    }
+
+    /// Whether the user asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// Says what was being done when it failed.
+    #[must_use]
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        if !self.interrupted {
+            self.message = format!("{doing}: {}", self.message);
+        }
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        // The backtrace that candle attaches to its errors is of no use to who reads a message.
+        let mut error = error;
+        while let candle_core::Error::WithBacktrace { inner, .. } = error {
+            error = *inner;
+        }
+        Self::new(error.to_string())
+    }
+}
+
+impl From<crate::Fault> for Error {
+    fn from(fault: crate::Fault) -> Self {
+        Self::new(fault.message)
+    }
+}
+
+/// Adds what was being done to a failure.
+pub trait Context<T> {
+    /// Says what was being done when it failed.
+    fn context(self, doing: impl fmt::Display) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, doing: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| error.into().context(doing))
+    }
+}

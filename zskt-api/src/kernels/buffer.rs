@@ -1,0 +1,121 @@
+//! Memory: outputs that are written once, scratch that is kept, and how work is divided.
+
+#![expect(unsafe_code, reason = "outputs are written once, without a pass that zeroes them first")]
+
+use super::real::Real;
+use rayon::prelude::*;
+use std::mem::MaybeUninit;
+
+/// Below this many elements a pass over memory is not worth a second thread.
+pub const PASS: usize = 1 << 15;
+
+/// Bytes in a line of the cache.
+const LINE: usize = 64;
+
+/// Fills a slice of memory from its beginning to its end.
+pub struct Writer<'a, T> {
+    rest: &'a mut [MaybeUninit<T>],
+}
+
+impl<T: Copy> Writer<'_, T> {
+    /// Appends what `values` yields, until it ends or the slice is full.
+    #[inline(always)]
+    pub fn extend(&mut self, values: impl Iterator<Item = T>) {
+        let mut written = 0;
+        for (slot, value) in self.rest.iter_mut().zip(values) {
+            slot.write(value);
+            written += 1;
+        }
+        let rest = std::mem::take(&mut self.rest);
+        self.rest = &mut rest[written..];
+    }
+
+    /// Appends `value`, `count` times.
+    #[inline(always)]
+    pub fn fill(&mut self, value: T, count: usize) {
+        self.extend(std::iter::repeat_n(value, count));
+    }
+}
+
+/// A vector of `len` elements, each part of `part` elements (the last one may be shorter) written by `write`, which is
+/// told where the part begins.
+pub fn build<T: Copy + Send>(len: usize, part: usize, write: impl Fn(usize, &mut Writer<T>) + Sync) -> Vec<T> {
+    let mut out = Vec::with_capacity(len);
+    let slots = &mut out.spare_capacity_mut()[..len];
+    let part = part.max(1);
+    let one = |index: usize, slots: &mut [MaybeUninit<T>]| {
+        let mut writer = Writer { rest: slots };
+        write(index * part, &mut writer);
+        assert!(writer.rest.is_empty(), "every element is written");
+    };
+    if len <= part {
+        one(0, slots);
+    } else {
+        slots.par_chunks_mut(part).enumerate().for_each(|(index, slots)| one(index, slots));
+    }
+    // SAFETY: every part was checked to be written to its end.
+    unsafe { out.set_len(len) };
+    out
+}
+
+/// Calls `work` with the parts of `slice` of `part` elements and where they begin.
+pub fn update<T: Send>(slice: &mut [T], part: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    if slice.len() <= part {
+        work(0, slice);
+    } else {
+        slice.par_chunks_mut(part).enumerate().for_each(|(index, slice)| work(index * part, slice));
+    }
+}
+
+/// Whole rows of `row` elements that make a part for [`build`] or a partial sum, whatever the number of threads.
+pub fn part(row: usize) -> usize {
+    PASS.div_ceil(row.max(1)) * row.max(1)
+}
+
+/// Calls `work` with `0..count`, in parallel where there is more than one.
+pub fn each(count: usize, work: impl Fn(usize) + Sync + Send) {
+    if count == 1 {
+        work(0);
+    } else {
+        (0..count).into_par_iter().with_max_len(1).for_each(work);
+    }
+}
+
+/// The results of `work` for `0..count`, in order.
+pub fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+    if count == 1 { vec![work(0)] } else { (0..count).into_par_iter().with_max_len(1).map(work).collect() }
+}
+
+/// A pointer that tasks share to write disjoint parts of one allocation.
+pub struct Shared<T>(*mut T);
+
+// SAFETY: whoever dereferences the pointer answers for the parts being disjoint; elements may change threads.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// Shares the allocation of `vector`.
+    pub fn new(vector: &mut Vec<T>) -> Self {
+        Self(vector.as_mut_ptr())
+    }
+
+    /// The beginning of the allocation.
+    pub fn pointer(&self) -> *mut T {
+        self.0
+    }
+}
+
+/// At least `len` elements of the calling thread's scratch memory, with anything in them.
+///
+/// `work` must not come back here, directly or by waiting for other tasks.
+pub fn with_scratch<T: Real, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
+    T::with_scratch(|scratch| {
+        if scratch.len() < len + LINE {
+            scratch.resize(len + LINE, T::ZERO);
+        }
+        // Vectors that cross lines of the cache take twice as long to load.
+        let skip = scratch.as_ptr().align_offset(LINE).min(LINE);
+        work(&mut scratch[skip..])
+    })
+}

@@ -1,0 +1,181 @@
+use super::super::{MapShape, linear};
+use super::*;
+use proptest::prelude::*;
+
+/// Numbers that look random, the same for the same seed.
+fn numbers(len: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        f64::from((state >> 40) as u32) / f64::from(1 << 23) - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Calls `pair` with the indices of every product: input, weight, output.
+fn products(g: &ConvGeometry, mut pair: impl FnMut(usize, usize, usize)) {
+    let (rows, columns, k) = (g.out_height(), g.out_width(), g.kernel);
+    for image in 0..g.batch {
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            for (ky, kx) in (0..k).flat_map(|ky| (0..k).map(move |kx| (ky, kx))) {
+                let (y, x) = (row * g.stride + ky, column * g.stride + kx);
+                if y < g.padding || x < g.padding || y >= g.height + g.padding || x >= g.width + g.padding {
+                    continue;
+                }
+                let pixel = (image * g.height + y - g.padding) * g.width + x - g.padding;
+                for (o, i) in (0..g.out_channels).flat_map(|o| (0..g.in_channels).map(move |i| (o, i))) {
+                    let weight = ((o * g.in_channels + i) * k + ky) * k + kx;
+                    let out = ((image * rows + row) * columns + column) * g.out_channels + o;
+                    pair(pixel * g.in_channels + i, weight, out);
+                }
+            }
+        }
+    }
+}
+
+struct Case {
+    geometry: ConvGeometry,
+    x: Vec<f64>,
+    weight: Vec<f64>,
+    bias: Vec<f64>,
+    dy: Vec<f64>,
+}
+
+impl Case {
+    fn new(geometry: ConvGeometry) -> Self {
+        let g = &geometry;
+        let (x, weight) = (numbers(g.input_len(), 1), numbers(g.weight_len(), 2));
+        let (bias, dy) = (numbers(g.out_channels, 3), numbers(g.output_len(), 4));
+        // What f32 can represent, for both types to compute the same.
+        let [x, weight, bias, dy] = [x, weight, bias, dy].map(|v| v.into_iter().map(|v| f64::from(v as f32)).collect());
+        Self { geometry, x, weight, bias, dy }
+    }
+
+    /// Output, gradients of input, weight and bias, by loops nobody can get wrong.
+    fn reference(&self) -> [Vec<f64>; 4] {
+        let g = &self.geometry;
+        let mut y: Vec<f64> = self.bias.iter().copied().cycle().take(g.output_len()).collect();
+        let (mut dx, mut dw) = (vec![0.0; g.input_len()], vec![0.0; g.weight_len()]);
+        products(g, |input, weight, output| {
+            y[output] += self.x[input] * self.weight[weight];
+            dx[input] += self.dy[output] * self.weight[weight];
+            dw[weight] += self.dy[output] * self.x[input];
+        });
+        let column = |channel: usize| self.dy.iter().skip(channel).step_by(g.out_channels).sum();
+        [y, dx, dw, (0..g.out_channels).map(column).collect()]
+    }
+
+    fn computed<T: Real>(&self, set: Instructions) -> [Vec<T>; 4] {
+        let g = &self.geometry;
+        let [x, weight, bias, dy] = [&self.x, &self.weight, &self.bias, &self.dy]
+            .map(|values| values.iter().map(|&value| T::from_f64(value)).collect::<Vec<T>>());
+        [
+            forward_by(set, g, &x, &weight, Some(&bias)),
+            backward_input_by(set, g, &dy, &weight),
+            outer::run(set, g, &x, &dy, Order::OutputsFirst),
+            backward_bias(g, &dy),
+        ]
+    }
+
+    fn check<T: Real>(&self, set: Instructions, tolerance: f64) -> Result<(), TestCaseError> {
+        let names = ["output", "input gradient", "weight gradient", "bias gradient"];
+        for ((name, expected), actual) in names.iter().zip(self.reference()).zip(self.computed::<T>(set)) {
+            prop_assert_eq!(expected.len(), actual.len());
+            let scale = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
+            for (index, (expected, actual)) in expected.iter().zip(actual).enumerate() {
+                let error = (expected - actual.to_f64()).abs() / scale;
+                prop_assert!(error < tolerance, "{set}: {name}[{index}] is {actual:?}, not {expected}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn available() -> impl Iterator<Item = Instructions> {
+    Instructions::ALL.into_iter().filter(|set| set.available())
+}
+
+fn geometries() -> impl Strategy<Value = ConvGeometry> {
+    let channels = || prop_oneof![3 => 1_usize..8, 1 => Just(16_usize), 1 => Just(32), 2 => 9_usize..70];
+    let extents = || prop_oneof![3 => 1_usize..12, 1 => 12_usize..40];
+    (1_usize..4, extents(), extents(), channels(), channels(), 1_usize..8, 1_usize..4, 0_usize..4)
+        .prop_map(|(batch, height, width, in_channels, out_channels, kernel, stride, padding)| {
+            // A kernel that does not fit is made smaller, not thrown away.
+            let kernel = kernel.min(height.min(width) + 2 * padding);
+            ConvGeometry { batch, height, width, in_channels, out_channels, kernel, stride, padding }
+        })
+        .prop_filter("the reference is slow", |g| g.output_len() * g.in_channels * g.kernel * g.kernel < 20_000_000)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn every_instruction_set_agrees_with_the_definition(geometry in geometries()) {
+        let case = Case::new(geometry);
+        for set in available() {
+            case.check::<f32>(set, 2e-5)?;
+        }
+        case.check::<f64>(Instructions::Portable, 1e-13)?;
+    }
+}
+
+/// The shapes that networks have, which choose the blocks that random shapes rarely meet.
+#[test]
+fn usual_shapes_agree_with_the_definition() {
+    for (side, in_channels, out_channels, kernel, stride) in [
+        (32, 16, 16, 3, 1),
+        (32, 3, 16, 3, 1),
+        (32, 16, 3, 3, 1),
+        (32, 16, 32, 3, 2),
+        (32, 16, 32, 1, 2),
+        (16, 32, 64, 1, 1),
+        (8, 64, 64, 3, 1),
+        (4, 64, 64, 3, 1),
+        (8, 128, 128, 3, 1),
+    ] {
+        let padding = kernel / 2;
+        let (batch, height, width) = (2, side, side);
+        let geometry = ConvGeometry { batch, height, width, in_channels, out_channels, kernel, stride, padding };
+        for set in available() {
+            Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+        }
+    }
+}
+
+/// Enough work for several tasks, and partial sums.
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let (batch, height, width) = (32, 16, 16);
+    let (in_channels, out_channels, kernel, stride, padding) = (32, 40, 3, 1, 1);
+    let case = Case::new(ConvGeometry { batch, height, width, in_channels, out_channels, kernel, stride, padding });
+    let (rows, inputs, outputs) = (64, 100, 2000);
+    let layer = Case::new(linear::pixels(rows, inputs, outputs));
+    let shape = MapShape { batch, height, width, channels: in_channels };
+    assert_eq!(case.x.len(), shape.len());
+    let results = [1, 2, 5].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        pool.install(|| (case.computed::<f32>(Instructions::best()), layer.computed::<f32>(Instructions::best())))
+    });
+    assert!(results.iter().all(|result| *result == results[0]));
+}
+
+#[test]
+fn a_linear_layer_is_a_matrix_product() {
+    for (batch, inputs, outputs) in [(1, 1, 1), (7, 100, 10), (48, 37, 130), (33, 64, 3)] {
+        let case = Case::new(linear::pixels(batch, inputs, outputs));
+        let [x, weight, bias, dy] = [&case.x, &case.weight, &case.bias, &case.dy];
+        let actual = [
+            linear::forward(batch, inputs, outputs, x, weight, Some(bias)),
+            linear::backward_input(batch, inputs, outputs, dy, weight),
+            linear::backward_weight(batch, inputs, outputs, x, dy),
+            linear::backward_bias(outputs, dy),
+        ];
+        for (expected, actual) in case.reference().iter().zip(&actual) {
+            assert_eq!(expected.len(), actual.len());
+            assert!(expected.iter().zip(actual).all(|(e, a)| (e - a).abs() < 1e-12));
+        }
+    }
+}

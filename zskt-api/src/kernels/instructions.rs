@@ -1,0 +1,90 @@
+//! Which instructions the processor offers.
+
+#![expect(unsafe_code, reason = "functions compiled for more than every processor has")]
+
+#[cfg(test)]
+use std::fmt::{self, Display};
+
+/// The instruction set a kernel is compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Instructions {
+    /// What every processor of the target has.
+    Portable,
+    /// 256-bit vectors with fused multiply-add.
+    Avx2,
+    /// 512-bit vectors, and all 32 registers for shorter ones too: without these, sums over lanes make kernels spill.
+    Avx512,
+}
+
+impl Instructions {
+    /// Slowest first.
+    #[cfg(test)]
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The best set of this processor.
+    pub fn best() -> Self {
+        // The standard library caches what it detected, so that asking again costs one load.
+        if Self::Avx512.available() {
+            Self::Avx512
+        } else if Self::Avx2.available() {
+            Self::Avx2
+        } else {
+            Self::Portable
+        }
+    }
+
+    /// Whether this processor has the set.
+    pub fn available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl"),
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            self == Self::Portable
+        }
+    }
+}
+
+/// Plain code that the compiler vectorises with whatever instructions it is told to use.
+pub trait Pass<A> {
+    /// The code; implementations are `#[inline(always)]`, to be compiled as part of their callers.
+    fn run(&self, argument: A);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2<A>(pass: &impl Pass<A>, argument: A) {
+    pass.run(argument);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn avx512<A>(pass: &impl Pass<A>, argument: A) {
+    pass.run(argument);
+}
+
+impl Instructions {
+    /// Runs code compiled for the set.
+    pub fn run<A>(self, pass: &impl Pass<A>, argument: A) {
+        assert!(self.available(), "the processor has the instructions");
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: just checked.
+            Self::Avx2 => unsafe { avx2(pass, argument) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: just checked.
+            Self::Avx512 => unsafe { avx512(pass, argument) },
+            _ => pass.run(argument),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Display for Instructions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self:?}")
+    }
+}

@@ -1,0 +1,114 @@
+//! The arithmetic of the networks on a CPU: dense channels-last (`[batch, height, width, channels]`) slices in, a
+//! fresh vector out.
+//!
+//! Every result is the same, bit for bit, however many threads compute it: work is divided by its size alone, and
+//! partial sums are added in a fixed order. It does depend on the instruction set, which is chosen once at run time.
+//!
+//! Convolutions, in both directions, are one machine ([`mod@self`]'s private `correlate`): an image is copied into a
+//! zero-padded scratch image, where the inputs of one kernel row are contiguous, and small blocks of output pixels and
+//! channels are accumulated in registers from it.
+
+mod buffer;
+mod canvas;
+mod correlate;
+mod dispatch;
+mod instructions;
+mod lanes;
+mod micro;
+mod outer;
+mod pack;
+mod real;
+
+pub mod batch_norm;
+pub mod conv2d;
+pub mod elementwise;
+pub mod energy;
+pub mod linear;
+pub mod pooling;
+pub mod upsample;
+
+pub use real::Real;
+
+/// The shape of a square convolution: stride and padding are the same for both axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Images.
+    pub batch: usize,
+    /// Input rows.
+    pub height: usize,
+    /// Input columns.
+    pub width: usize,
+    /// Input channels.
+    pub in_channels: usize,
+    /// Output channels.
+    pub out_channels: usize,
+    /// Rows and columns of the kernel.
+    pub kernel: usize,
+    /// Input pixels between neighbouring outputs.
+    pub stride: usize,
+    /// Zero pixels added on every side.
+    pub padding: usize,
+}
+
+impl ConvGeometry {
+    /// Output rows.
+    pub fn out_height(&self) -> usize {
+        self.extent(self.height)
+    }
+
+    /// Output columns.
+    pub fn out_width(&self) -> usize {
+        self.extent(self.width)
+    }
+
+    /// Elements of the input, `[batch, height, width, in_channels]`.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.height * self.width * self.in_channels
+    }
+
+    /// Elements of the output, `[batch, out_height, out_width, out_channels]`.
+    pub fn output_len(&self) -> usize {
+        self.batch * self.out_height() * self.out_width() * self.out_channels
+    }
+
+    /// Elements of the weight, `[out_channels, in_channels, kernel, kernel]`.
+    pub fn weight_len(&self) -> usize {
+        self.out_channels * self.in_channels * self.kernel * self.kernel
+    }
+
+    fn extent(&self, input: usize) -> usize {
+        debug_assert!(self.kernel > 0 && self.stride > 0, "a kernel and a stride have at least one pixel");
+        debug_assert!(input + 2 * self.padding >= self.kernel, "the kernel fits into the padded input");
+        (input + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1
+    }
+}
+
+/// The shape of a stack of feature maps, `[batch, height, width, channels]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MapShape {
+    /// Images.
+    pub batch: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Channels, the fastest axis.
+    pub channels: usize,
+}
+
+impl MapShape {
+    /// Elements of all the maps.
+    pub fn len(&self) -> usize {
+        self.batch * self.image_len()
+    }
+
+    /// Whether there is no element at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Elements of one image.
+    pub fn image_len(&self) -> usize {
+        self.height * self.width * self.channels
+    }
+}

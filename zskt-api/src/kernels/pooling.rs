@@ -1,0 +1,162 @@
+//! Pooling over squares that do not overlap, and over whole images.
+//!
+//! Rows and columns that do not fill a square are dropped, and get no gradient.
+
+use super::MapShape;
+use super::buffer;
+use super::real::Real;
+
+/// The shape after pooling by squares of `kernel` pixels.
+pub fn pooled(shape: &MapShape, kernel: usize) -> MapShape {
+    MapShape { height: shape.height / kernel, width: shape.width / kernel, ..*shape }
+}
+
+/// The largest element of every square (`[batch, height / kernel, width / kernel, channels]`), and the index of its
+/// pixel in the image, `row · width + column`: the first one if there are several, and a NaN if there is one.
+pub fn max_pool2d<T: Real>(shape: &MapShape, kernel: usize, x: &[T]) -> (Vec<T>, Vec<u32>) {
+    assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
+    let out = pooled(shape, kernel);
+    // One pass for the indices, one that picks the elements: the second is short and keeps both loops simple.
+    let indices = buffer::build(out.len(), out.image_len(), |at, writer| {
+        let image = &x[at / out.image_len().max(1) * shape.image_len()..];
+        squares(&out, |row, column| {
+            writer.extend((0..shape.channels).map(|channel| {
+                let first = row * kernel * shape.width + column * kernel;
+                let mut best = first;
+                for y in 0..kernel {
+                    for pixel in first + y * shape.width..first + y * shape.width + kernel {
+                        let [value, most] = [pixel, best].map(|pixel| image[pixel * shape.channels + channel]);
+                        #[expect(clippy::eq_op, reason = "only a NaN differs from itself")]
+                        if value > most || value != value {
+                            best = pixel;
+                        }
+                    }
+                }
+                best as u32
+            }));
+        });
+    });
+    let largest = buffer::build(out.len(), out.image_len(), |at, writer| {
+        let image = &x[at / out.image_len().max(1) * shape.image_len()..];
+        for pixel in indices[at..].chunks_exact(shape.channels).take(out.height * out.width) {
+            let value = |(channel, &index): (usize, &u32)| image[index as usize * shape.channels + channel];
+            writer.extend(pixel.iter().enumerate().map(value));
+        }
+    });
+    (largest, indices)
+}
+
+/// The gradient with respect to the input of [`max_pool2d`], from `dy` and the indices it returned.
+pub fn max_pool2d_backward<T: Real>(shape: &MapShape, kernel: usize, dy: &[T], indices: &[u32]) -> Vec<T> {
+    let out = pooled(shape, kernel);
+    assert_eq!(dy.len(), out.len(), "the gradient has the shape it should have");
+    assert_eq!(indices.len(), out.len(), "one index per gradient");
+    let mut dx = vec![T::ZERO; shape.len()];
+    buffer::update(&mut dx, shape.image_len().max(1), |at, dx| {
+        let from = at / shape.image_len().max(1) * out.image_len();
+        for (position, (&gradient, &index)) in dy[from..].iter().zip(&indices[from..]).take(out.image_len()).enumerate()
+        {
+            dx[index as usize * shape.channels + position % shape.channels] = gradient;
+        }
+    });
+    dx
+}
+
+/// The mean of every square, `[batch, height / kernel, width / kernel, channels]`.
+pub fn avg_pool2d<T: Real>(shape: &MapShape, kernel: usize, x: &[T]) -> Vec<T> {
+    assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
+    square_sums(shape, kernel, x, T::ONE / T::from_f64((kernel * kernel) as f64))
+}
+
+/// The sum of every square, times `scale`.
+pub(super) fn square_sums<T: Real>(shape: &MapShape, kernel: usize, x: &[T], scale: T) -> Vec<T> {
+    let out = pooled(shape, kernel);
+    let (channels, row) = (shape.channels, shape.width * shape.channels);
+    buffer::build(out.len(), out.image_len(), |at, writer| {
+        let image = &x[at / out.image_len().max(1) * shape.image_len()..];
+        let mut sums = vec![T::ZERO; channels];
+        squares(&out, |y, x| {
+            let square = &image[y * kernel * row + x * kernel * channels..];
+            if kernel == 2 {
+                // The usual case, with nothing between loads and store.
+                let (top, bottom) = (square[..2 * channels].split_at(channels), square[row..].split_at(channels));
+                let pixels = top.0.iter().zip(top.1).zip(bottom.0.iter().zip(bottom.1));
+                writer.extend(pixels.map(|((&a, &b), (&c, &d))| ((a + b) + (c + d)) * scale));
+                return;
+            }
+            sums.fill(T::ZERO);
+            for line in 0..kernel {
+                for pixel in square[line * row..][..kernel * channels].chunks_exact(channels) {
+                    for (sum, &value) in sums.iter_mut().zip(pixel) {
+                        *sum += value;
+                    }
+                }
+            }
+            writer.extend(sums.iter().map(|&sum| sum * scale));
+        });
+    })
+}
+
+/// The gradient with respect to the input of [`avg_pool2d`], from `dy`.
+pub fn avg_pool2d_backward<T: Real>(shape: &MapShape, kernel: usize, dy: &[T]) -> Vec<T> {
+    let out = pooled(shape, kernel);
+    assert_eq!(dy.len(), out.len(), "the gradient has the shape it should have");
+    let scale = T::ONE / T::from_f64((kernel * kernel) as f64);
+    let channels = shape.channels;
+    buffer::build(shape.len(), shape.image_len(), |at, writer| {
+        let image = &dy[at / shape.image_len().max(1) * out.image_len()..];
+        for row in 0..shape.height {
+            for column in 0..shape.width {
+                let (y, x) = (row / kernel, column / kernel);
+                if y < out.height && x < out.width {
+                    let pixel = &image[(y * out.width + x) * channels..][..channels];
+                    writer.extend(pixel.iter().map(|&gradient| gradient * scale));
+                } else {
+                    writer.fill(T::ZERO, channels);
+                }
+            }
+        }
+    })
+}
+
+/// The mean over the pixels of every image, `[batch, channels]`.
+pub fn global_average<T: Real>(shape: &MapShape, x: &[T]) -> Vec<T> {
+    assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
+    let scale = T::ONE / T::from_f64((shape.height * shape.width) as f64);
+    let images = buffer::part(shape.image_len()) / shape.image_len().max(1);
+    buffer::build(shape.batch * shape.channels, images * shape.channels, |at, writer| {
+        let mut sums = vec![T::ZERO; shape.channels];
+        let first = at / shape.channels.max(1) * shape.image_len();
+        for image in x[first..].chunks_exact(shape.image_len().max(1)).take(images) {
+            sums.fill(T::ZERO);
+            for pixel in image.chunks_exact(shape.channels) {
+                for (sum, &value) in sums.iter_mut().zip(pixel) {
+                    *sum += value;
+                }
+            }
+            writer.extend(sums.iter().map(|&sum| sum * scale));
+        }
+    })
+}
+
+/// The gradient with respect to the input of [`global_average`], from `dy` (`[batch, channels]`).
+pub fn global_average_backward<T: Real>(shape: &MapShape, dy: &[T]) -> Vec<T> {
+    assert_eq!(dy.len(), shape.batch * shape.channels, "the gradient has the shape it should have");
+    let pixels = shape.height * shape.width;
+    let scale = T::ONE / T::from_f64(pixels as f64);
+    buffer::build(shape.len(), shape.image_len(), |at, writer| {
+        let gradient = &dy[at / pixels.max(1)..];
+        for _ in 0..pixels {
+            writer.extend(gradient.iter().take(shape.channels).map(|&gradient| gradient * scale));
+        }
+    })
+}
+
+/// Calls `square` with the row and column of every square.
+fn squares(out: &MapShape, mut square: impl FnMut(usize, usize)) {
+    for row in 0..out.height {
+        for column in 0..out.width {
+            square(row, column);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The layers that networks are made of, with PyTorch's names, defaults and initialization.
+
+mod batch_norm;
+mod conv2d;
+mod linear;
+
+pub use crate::ops::{activate, average_pool, global_average, max_pool, upsample_nearest};
+pub use batch_norm::{Activation, BatchNorm2d};
+pub use conv2d::{Conv2d, Conv2dShape};
+pub use linear::Linear;

@@ -1,0 +1,95 @@
+//! Batch normalization with PyTorch's running statistics.
+
+use candle_core::Tensor;
+
+use crate::ops::{self, BatchNormStatistics};
+use crate::{Builder, FeatureMap, Init, Parameter, Pass, Result};
+
+/// How far one batch moves the running statistics.
+const MOMENTUM: f64 = 0.1;
+/// Keeps the variance from zero.
+const EPSILON: f64 = 1e-5;
+
+/// What follows a normalization, computed with it in one pass over memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// Nothing.
+    Identity,
+    /// max(0, x).
+    Relu,
+    /// x above zero, slope·x below.
+    LeakyRelu(f64),
+}
+
+impl Activation {
+    fn slope(self) -> f64 {
+        match self {
+            Self::Identity => 1.0,
+            Self::Relu => 0.0,
+            Self::LeakyRelu(slope) => slope,
+        }
+    }
+}
+
+/// Batch normalization of `[B, C, H, W]` over `B·H·W` (Ioffe & Szegedy 2015), momentum 0.1, epsilon 1e-5.
+pub struct BatchNorm2d {
+    gamma: Parameter,
+    beta: Parameter,
+    running_mean: Parameter,
+    running_variance: Parameter,
+    batches: Parameter,
+    activation: Activation,
+}
+
+impl BatchNorm2d {
+    /// With gamma 1 and beta 0, followed by an activation.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn new(builder: &Builder, channels: usize, activation: Activation) -> Result<Self> {
+        Ok(Self {
+            gamma: builder.parameter("weight", &[channels], Init::Constant(1.0))?,
+            beta: builder.parameter("bias", &[channels], Init::Constant(0.0))?,
+            running_mean: builder.buffer("running_mean", &[channels], 0.0)?,
+            running_variance: builder.buffer("running_var", &[channels], 1.0)?,
+            batches: builder.counter("num_batches_tracked")?,
+            activation,
+        })
+    }
+
+    /// Normalizes by the batch's statistics, which move the running ones, or by the running ones, as the pass says.
+    ///
+    /// # Errors
+    /// When the channels do not fit or the device fails.
+    pub fn forward(&self, x: &FeatureMap, pass: Pass) -> Result<FeatureMap> {
+        let statistics = if pass.uses_batch_statistics() {
+            let statistics = ops::batch_moments(x)?;
+            self.record(&statistics, x.batch() * x.image().height * x.image().width)?;
+            statistics
+        } else {
+            let (mean, variance) = (numbers(&self.running_mean)?, numbers(&self.running_variance)?);
+            BatchNormStatistics { mean, variance, of_batch: false }
+        };
+        let (gamma, beta) = (self.gamma.tensor(pass), self.beta.tensor(pass));
+        ops::batch_norm(x, &gamma, &beta, statistics, EPSILON, self.activation.slope())
+    }
+
+    fn record(&self, statistics: &BatchNormStatistics, count: usize) -> Result<()> {
+        // PyTorch normalizes by the biased variance, but its running variance is the unbiased one.
+        let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
+        average(&self.running_mean, statistics.mean.iter().copied())?;
+        average(&self.running_variance, statistics.variance.iter().map(|variance| variance * unbiased))?;
+        let batches = self.batches.value().to_scalar::<i64>()? + 1;
+        Ok(self.batches.var().set(&Tensor::new(batches, self.batches.var().device())?)?)
+    }
+}
+
+fn numbers(weight: &Parameter) -> Result<Vec<f64>> {
+    Ok(weight.value().to_dtype(candle_core::DType::F64)?.to_vec1()?)
+}
+
+fn average(running: &Parameter, batch: impl Iterator<Item = f64>) -> Result<()> {
+    let moved = numbers(running)?.into_iter().zip(batch).map(|(old, new)| (1.0 - MOMENTUM) * old + MOMENTUM * new);
+    let moved = Tensor::from_vec(moved.collect::<Vec<f64>>(), running.var().shape(), running.var().device())?;
+    Ok(running.var().set(&moved.to_dtype(running.var().dtype())?)?)
+}

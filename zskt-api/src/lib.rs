@@ -1,0 +1,46 @@
+//! What a zskt plugin is.
+//!
+//! A plugin is a struct of parameters ([`params!`]) that implements the contract of its kind ([`Architecture`],
+//! [`GeneratorArchitecture`], [`TeacherSource`], [`DatasetSource`], [`Loss`], [`TurnPlugin`], [`Stage`], [`Metric`],
+//! [`Optimizer`], [`Schedule`]) and is registered by [`export!`]. Networks are made of [`layers`], which bring their own
+//! forward and backward.
+
+mod contracts;
+mod error;
+mod feature_map;
+mod gradients;
+#[expect(unsafe_code, reason = "vector instructions and uninitialized buffers; each use says why it is sound")]
+mod kernels;
+pub mod layers;
+pub mod ops;
+pub mod params;
+mod pass;
+mod ports;
+mod problem;
+mod random;
+mod registry;
+mod shape;
+pub mod value;
+mod weights;
+
+pub use candle_core;
+pub use candle_nn;
+pub use inventory;
+pub use serde_json;
+
+pub use contracts::*;
+pub use error::{Context, Error, Result};
+pub use feature_map::FeatureMap;
+pub use gradients::Gradients;
+pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, Params, above};
+pub use pass::Pass;
+pub use ports::{Arity, ImageSource, Inputs, NoInputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
+pub use problem::{Fault, Problem, Span, nearest};
+pub use random::{StreamRng, Streams, standard_normal};
+pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry};
+pub use shape::{
+    BeliefShape, ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, ImageShape, Signature,
+    Signatures, TurnSignature,
+};
+pub use value::{Form, Name, Value};
+pub use weights::{Builder, Init, Parameter, Role, Weights};

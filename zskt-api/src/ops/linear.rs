@@ -1,0 +1,75 @@
+//! Fully connected layers.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType, bail};
+
+use super::storage::{Dense, by_dtype, slice};
+use crate::Result;
+use crate::kernels::linear as kernel;
+
+/// `x · weightᵀ + bias` with `x` `[B, I]`, `weight` `[O, I]`, `bias` `[O]`, giving `[B, O]`.
+///
+/// # Errors
+/// When the shapes do not fit or the device fails.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (batch, inputs) = x.dims2()?;
+    let (outputs, expected) = weight.dims2()?;
+    if expected != inputs || bias.dims() != [outputs] {
+        let message = format!("a weight {:?} with bias {:?} does not fit {inputs} inputs", weight.dims(), bias.dims());
+        return Err(crate::Error::new(message));
+    }
+    let op = Linear { batch, inputs, outputs };
+    Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)
+}
+
+struct Linear {
+    batch: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl CustomOp3 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        by_dtype!(x.dtype(), T => {
+            let Self { batch, inputs, outputs } = *self;
+            let y = kernel::forward::<T>(batch, inputs, outputs, slice(x, xl)?, slice(w, wl)?, Some(slice(b, bl)?));
+            Ok((T::to_cpu_storage_owned(y), (batch, outputs).into()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        b: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let Self { batch, inputs, outputs } = *self;
+        if grad.dims() != [batch, outputs] {
+            bail!("the gradient of a linear layer has shape {:?}", grad.dims());
+        }
+        let grad = grad.contiguous()?;
+        let (x_data, w_data, grad_data) = (Dense::of(x), Dense::of(w), Dense::of(&grad));
+        by_dtype!(x.dtype(), T => {
+            let grad = grad_data.slice::<T>()?;
+            let of = |tensor: &Tensor, values: Vec<T>| Tensor::from_vec(values, tensor.shape(), tensor.device());
+            let of_x = x.track_op().then(|| of(x, kernel::backward_input::<T>(batch, inputs, outputs, grad, w_data.slice()?)));
+            let of_w = w.track_op().then(|| of(w, kernel::backward_weight::<T>(batch, inputs, outputs, x_data.slice()?, grad)));
+            let of_b = b.track_op().then(|| of(b, kernel::backward_bias::<T>(outputs, grad)));
+            Ok((of_x.transpose()?, of_w.transpose()?, of_b.transpose()?))
+        })
+    }
+}

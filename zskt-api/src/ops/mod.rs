@@ -1,0 +1,28 @@
+//! The differentiable operations that layers and losses are made of, each with its own forward and backward.
+//!
+//! A backward computes the gradients of tracked inputs only. On the CPU the arithmetic is in f32 or f64, and the same
+//! inputs give the same bits whatever the number of threads.
+
+mod activation;
+mod add;
+mod batch_norm;
+mod conv2d;
+mod attention_map;
+mod linear;
+mod log_softmax;
+mod map;
+mod pooling;
+mod storage;
+mod update;
+mod upsample;
+
+pub use activation::activate;
+pub use add::add;
+pub use batch_norm::{BatchNormStatistics, batch_moments, batch_norm};
+pub use conv2d::conv2d;
+pub use attention_map::attention_map;
+pub use linear::linear;
+pub use log_softmax::log_softmax;
+pub use pooling::{average_pool, global_average, max_pool};
+pub use update::{Update, sum_of_squares, update};
+pub use upsample::upsample_nearest;

@@ -1,0 +1,128 @@
+//! In-place updates: what optimizers do to weights and to their own state, one pass over memory each.
+
+use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
+use candle_core::backend::BackendStorage;
+
+use super::storage::{Dense, Element, by_dtype, slice};
+use crate::{Error, Result};
+
+/// What becomes of a target number `t`, given two sources `a` and `b`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Update {
+    /// `t ← decay·t + share·(a + weight_decay·b)`: a running average of gradients `a`, with `b` the weight.
+    Average {
+        /// What is kept of the average.
+        decay: f64,
+        /// What is taken of the gradient.
+        share: f64,
+        /// How much of the weight counts as gradient.
+        weight_decay: f64,
+    },
+    /// `t ← decay·t + (1 − decay)·(a + weight_decay·b)²`: a running average of squared gradients.
+    AverageOfSquares {
+        /// What is kept of the average.
+        decay: f64,
+        /// How much of the weight counts as gradient.
+        weight_decay: f64,
+    },
+    /// `t ← keep·t − rate·a / (√b / root_bias + epsilon)`: Adam's step, with `a` the average gradient and `b` the average
+    /// of its square.
+    Adam {
+        /// What is kept of the weight: below 1 for decoupled weight decay.
+        keep: f64,
+        /// Learning rate over the first moment's bias correction.
+        rate: f64,
+        /// Square root of the second moment's bias correction.
+        root_bias: f64,
+        /// Keeps the denominator from zero.
+        epsilon: f64,
+    },
+    /// `t ← keep·t + x·a + y·b`: a step along two directions.
+    Step {
+        /// What is kept of the weight.
+        keep: f64,
+        /// How much of the first source is added.
+        x: f64,
+        /// How much of the second source is added.
+        y: f64,
+    },
+}
+
+/// Updates `target` in place from two tensors of its shape.
+///
+/// # Errors
+/// When the shapes differ or the device fails.
+pub fn update(target: &Tensor, a: &Tensor, b: &Tensor, update: Update) -> Result<()> {
+    if target.dims() != a.dims() || target.dims() != b.dims() {
+        let message = format!("cannot update {:?} from {:?} and {:?}", target.dims(), a.dims(), b.dims());
+        return Err(Error::new(message));
+    }
+    Ok(target.inplace_op3(&a.contiguous()?, &b.contiguous()?, &update)?)
+}
+
+impl InplaceOp3 for Update {
+    fn name(&self) -> &'static str {
+        "update"
+    }
+
+    fn cpu_fwd(
+        &self,
+        target: &mut CpuStorage,
+        target_layout: &Layout,
+        a: &CpuStorage,
+        al: &Layout,
+        b: &CpuStorage,
+        bl: &Layout,
+    ) -> candle_core::Result<()> {
+        let Some((start, end)) = target_layout.contiguous_offsets() else { bail!("updates are made to dense tensors") };
+        match target {
+            CpuStorage::F32(target) => self.apply::<f32>(&mut target[start..end], slice(a, al)?, slice(b, bl)?),
+            CpuStorage::F64(target) => self.apply::<f64>(&mut target[start..end], slice(a, al)?, slice(b, bl)?),
+            other => bail!("expected f32 or f64, found {:?}", other.dtype()),
+        }
+        Ok(())
+    }
+}
+
+impl Update {
+    fn apply<T: Element>(self, target: &mut [T], a: &[T], b: &[T]) {
+        let real = <T as crate::kernels::Real>::from_f64;
+        let numbers = target.iter_mut().zip(a.iter().zip(b));
+        match self {
+            Self::Average { decay, share, weight_decay } => {
+                let (decay, share, weight_decay) = (real(decay), real(share), real(weight_decay));
+                numbers.for_each(|(t, (a, b))| *t = decay * *t + share * (*a + weight_decay * *b));
+            }
+            Self::AverageOfSquares { decay, weight_decay } => {
+                let (share, decay, weight_decay) = (real(1.0 - decay), real(decay), real(weight_decay));
+                numbers.for_each(|(t, (a, b))| {
+                    let gradient = *a + weight_decay * *b;
+                    *t = decay * *t + share * gradient * gradient;
+                });
+            }
+            Self::Adam { keep, rate, root_bias, epsilon } => {
+                let (keep, rate, inverse, epsilon) = (real(keep), real(rate), real(1.0 / root_bias), real(epsilon));
+                numbers.for_each(|(t, (a, b))| *t = keep * *t - rate * *a / (b.root() * inverse + epsilon));
+            }
+            Self::Step { keep, x, y } => {
+                let (keep, x, y) = (real(keep), real(x), real(y));
+                numbers.for_each(|(t, (a, b))| *t = keep * *t + x * *a + y * *b);
+            }
+        }
+    }
+}
+
+/// The sum of the squares of all numbers.
+///
+/// # Errors
+/// When the device fails.
+pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    let tensor = tensor.contiguous()?;
+    let data = Dense::of(&tensor);
+    let sum = || {
+        by_dtype!(tensor.dtype(), T => {
+            Ok(data.slice::<T>()?.iter().map(|x| crate::kernels::Real::to_f64(*x)).map(|x| x * x).sum())
+        })
+    };
+    Ok(sum()?)
+}

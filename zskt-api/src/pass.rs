@@ -1,0 +1,36 @@
+//! How a network is run: whose statistics batch norm uses, and whether the weights learn.
+
+/// One way of running a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    batch_statistics: bool,
+    learns: bool,
+}
+
+impl Pass {
+    /// The player learns: the batch's statistics, gradients for the weights.
+    pub const fn learn() -> Self {
+        Self { batch_statistics: true, learns: true }
+    }
+
+    /// The network is in training, but another player learns: the batch's statistics (and the running ones move), no
+    /// gradients for the weights, only through them.
+    pub const fn probe() -> Self {
+        Self { batch_statistics: true, learns: false }
+    }
+
+    /// The network is frozen: running statistics, no gradients for the weights, only through them.
+    pub const fn evaluate() -> Self {
+        Self { batch_statistics: false, learns: false }
+    }
+
+    /// Whether batch norm uses, and records, the batch's statistics.
+    pub fn uses_batch_statistics(self) -> bool {
+        self.batch_statistics
+    }
+
+    /// Whether the weights are tracked for gradients.
+    pub fn learns(self) -> bool {
+        self.learns
+    }
+}

@@ -1,0 +1,263 @@
+//! Ports: the named, typed inputs of a node, declared as one documented struct.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{ClassifierNetwork, Dataset, Error, GeneratorNetwork, Loss, Result, Turn};
+
+/// What can flow along an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum PortType {
+    /// A network that tells classes apart.
+    Classifier,
+    /// A network that makes images.
+    Generator,
+    /// Labelled images.
+    Dataset,
+    /// A generator or a dataset.
+    Images,
+    /// A classifier or a generator that is updated.
+    Player,
+    /// A loss.
+    Loss,
+    /// One player's updates on one batch.
+    Turn,
+}
+
+impl PortType {
+    /// Whether an input of this type takes what an output of the other gives.
+    pub fn accepts(self, given: Self) -> bool {
+        match self {
+            Self::Images => matches!(given, Self::Images | Self::Generator | Self::Dataset),
+            Self::Player => matches!(given, Self::Player | Self::Classifier | Self::Generator),
+            _ => self == given,
+        }
+    }
+}
+
+impl fmt::Display for PortType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Classifier => "classifier",
+            Self::Generator => "generator",
+            Self::Dataset => "dataset",
+            Self::Images => "generator or dataset",
+            Self::Player => "classifier or generator",
+            Self::Loss => "loss",
+            Self::Turn => "turn",
+        })
+    }
+}
+
+/// How many edges an input takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum Arity {
+    /// Exactly one.
+    One,
+    /// One or none.
+    Optional,
+    /// One or more, in the order of the pipeline's edges.
+    Many,
+}
+
+/// What a plugin declares of one input.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct PortInfo {
+    /// Its name in a pipeline.
+    pub name: &'static str,
+    /// Its documentation.
+    pub doc: String,
+    /// What it takes.
+    pub accepts: PortType,
+    /// How many edges it takes.
+    pub arity: Arity,
+    /// Whether the network that arrives here is changed by the node.
+    pub trains: bool,
+}
+
+/// What a node gives to those after it.
+#[derive(Clone)]
+pub enum Product {
+    /// A classifier.
+    Classifier(Arc<ClassifierNetwork>),
+    /// A generator.
+    Generator(Arc<GeneratorNetwork>),
+    /// Labelled images.
+    Dataset(Arc<dyn Dataset>),
+    /// A loss.
+    Loss(Arc<dyn Loss>),
+    /// One player's updates on one batch.
+    Turn(Arc<Turn>),
+}
+
+/// What arrived at a node's ports.
+#[derive(Clone, Default)]
+pub struct Inputs {
+    ports: BTreeMap<String, Vec<Product>>,
+}
+
+impl Inputs {
+    /// Adds what one more edge brings to a port.
+    pub fn push(&mut self, port: &str, product: Product) {
+        self.ports.entry(port.to_owned()).or_default().push(product);
+    }
+
+    /// Takes what arrived at a port, in the order of the edges.
+    pub fn take(&mut self, port: &str) -> Vec<Product> {
+        self.ports.remove(port).unwrap_or_default()
+    }
+}
+
+/// The inputs of a plugin; written by [`ports!`](crate::ports).
+pub trait Ports: Sized {
+    /// The inputs in the order of declaration.
+    fn ports() -> Vec<PortInfo>;
+
+    /// Takes what arrived.
+    ///
+    /// # Errors
+    /// When something of another type arrived; the check before a run excludes that.
+    fn take(inputs: Inputs) -> Result<Self>;
+}
+
+/// A type that an input can have.
+pub trait Port: Sized {
+    /// What it takes.
+    const ACCEPTS: PortType;
+    /// How many edges it takes.
+    const ARITY: Arity = Arity::One;
+    /// Whether the network that arrives is changed.
+    const TRAINS: bool = false;
+
+    /// Takes what arrived.
+    ///
+    /// # Errors
+    /// When something of another type or number arrived.
+    fn take(products: Vec<Product>) -> Result<Self>;
+}
+
+/// A classifier that the node trains; an `Arc<ClassifierNetwork>` it only reads.
+pub struct Trainee(pub Arc<ClassifierNetwork>);
+
+/// The network that a turn updates.
+#[derive(Clone)]
+pub enum Player {
+    /// The student.
+    Classifier(Arc<ClassifierNetwork>),
+    /// The generator.
+    Generator(Arc<GeneratorNetwork>),
+}
+
+/// Where a stage's images come from.
+#[derive(Clone)]
+pub enum ImageSource {
+    /// Images are made, and have no labels.
+    Generator(Arc<GeneratorNetwork>),
+    /// Images are drawn from a dataset, and have labels.
+    Dataset(Arc<dyn Dataset>),
+}
+
+fn single(products: Vec<Product>, expected: PortType) -> Result<Product> {
+    let mut products = products.into_iter();
+    match (products.next(), products.next()) {
+        (Some(product), None) => Ok(product),
+        _ => Err(Error::new(format!("expected one {expected}"))),
+    }
+}
+
+macro_rules! port {
+    ($type:ty, $accepts:expr, trains: $trains:expr, { $($pattern:pat => $value:expr),* $(,)? }) => {
+        impl Port for $type {
+            const ACCEPTS: PortType = $accepts;
+            const TRAINS: bool = $trains;
+            fn take(products: Vec<Product>) -> Result<Self> {
+                match single(products, $accepts)? {
+                    $($pattern => Ok($value),)*
+                    _ => Err(Error::new(format!("expected a {}", $accepts))),
+                }
+            }
+        }
+    };
+}
+
+port!(Arc<ClassifierNetwork>, PortType::Classifier, trains: false, { Product::Classifier(network) => network });
+port!(Trainee, PortType::Classifier, trains: true, { Product::Classifier(network) => Trainee(network) });
+port!(Arc<GeneratorNetwork>, PortType::Generator, trains: false, { Product::Generator(network) => network });
+port!(Arc<dyn Dataset>, PortType::Dataset, trains: false, { Product::Dataset(dataset) => dataset });
+port!(Arc<dyn Loss>, PortType::Loss, trains: false, { Product::Loss(loss) => loss });
+port!(Arc<Turn>, PortType::Turn, trains: false, { Product::Turn(turn) => turn });
+port!(Player, PortType::Player, trains: true, {
+    Product::Classifier(network) => Player::Classifier(network),
+    Product::Generator(network) => Player::Generator(network),
+});
+port!(ImageSource, PortType::Images, trains: false, {
+    Product::Generator(network) => ImageSource::Generator(network),
+    Product::Dataset(dataset) => ImageSource::Dataset(dataset),
+});
+
+impl<T: Port> Port for Option<T> {
+    const ACCEPTS: PortType = T::ACCEPTS;
+    const ARITY: Arity = Arity::Optional;
+    const TRAINS: bool = T::TRAINS;
+    fn take(products: Vec<Product>) -> Result<Self> {
+        if products.is_empty() { Ok(None) } else { T::take(products).map(Some) }
+    }
+}
+
+impl<T: Port> Port for Vec<T> {
+    const ACCEPTS: PortType = T::ACCEPTS;
+    const ARITY: Arity = Arity::Many;
+    const TRAINS: bool = T::TRAINS;
+    fn take(products: Vec<Product>) -> Result<Self> {
+        products.into_iter().map(|product| T::take(vec![product])).collect()
+    }
+}
+
+/// Declares a plugin's inputs: one documented struct whose field types say what each takes and how many edges.
+#[macro_export]
+macro_rules! ports {
+    (
+        $(#[doc = $doc:literal])*
+        pub struct $name:ident {
+            $( $(#[doc = $port_doc:literal])* pub $port:ident : $type:ty ),* $(,)?
+        }
+    ) => {
+        $(#[doc = $doc])*
+        pub struct $name { $( $(#[doc = $port_doc])* pub $port: $type, )* }
+
+        impl $crate::Ports for $name {
+            fn ports() -> Vec<$crate::PortInfo> {
+                vec![$(
+                    $crate::PortInfo {
+                        name: stringify!($port),
+                        doc: $crate::params::join_doc(&[$($port_doc),*]),
+                        accepts: <$type as $crate::Port>::ACCEPTS,
+                        arity: <$type as $crate::Port>::ARITY,
+                        trains: <$type as $crate::Port>::TRAINS,
+                    }
+                ),*]
+            }
+
+            fn take(mut inputs: $crate::Inputs) -> $crate::Result<Self> {
+                use $crate::Context as _;
+                Ok(Self {
+                    $( $port: $crate::Port::take(inputs.take(stringify!($port)))
+                        .context(concat!("input `", stringify!($port), "`"))?, )*
+                })
+            }
+        }
+    };
+}
+
+/// The inputs of a plugin that has none.
+pub struct NoInputs;
+
+impl Ports for NoInputs {
+    fn ports() -> Vec<PortInfo> {
+        Vec::new()
+    }
+    fn take(_inputs: Inputs) -> Result<Self> {
+        Ok(Self)
+    }
+}

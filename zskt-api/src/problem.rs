@@ -1,0 +1,131 @@
+//! What is wrong with a pipeline, and where: collected, never thrown, so that a user sees everything in one go.
+
+/// A range of bytes in one of the texts a pipeline was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Span {
+    /// Which text: 0 is the pipeline file, 1 and up are the `--set` arguments in their order.
+    pub source: usize,
+    /// First byte.
+    pub start: usize,
+    /// One past the last byte.
+    pub end: usize,
+}
+
+/// One thing that is wrong with a pipeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where; `None` when it concerns the whole pipeline.
+    pub span: Option<Span>,
+    /// What is wrong, in one line.
+    pub message: String,
+    /// What stands under the caret: expected and found.
+    pub label: String,
+    /// The way out.
+    pub help: Option<String>,
+    /// Other places that explain this one.
+    pub related: Vec<(Span, String)>,
+}
+
+impl Problem {
+    /// A problem at a place.
+    pub fn at(span: Span, message: impl Into<String>) -> Self {
+        Self { span: Some(span), message: message.into(), label: String::new(), help: None, related: Vec::new() }
+    }
+
+    /// A problem of the pipeline as a whole.
+    pub fn global(message: impl Into<String>) -> Self {
+        Self { span: None, message: message.into(), label: String::new(), help: None, related: Vec::new() }
+    }
+
+    /// Says under the caret what was expected and what was found.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// Says the way out.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Points at another place that explains this problem.
+    #[must_use]
+    pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
+        self.related.push((span, label.into()));
+        self
+    }
+}
+
+/// What a plugin finds wrong with its own parameters or inputs. It knows no place in a file: it names the parameter or
+/// the port, and whoever holds the pipeline's text finds the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The parameter at fault.
+    pub parameter: Option<String>,
+    /// The input port at fault.
+    pub port: Option<String>,
+    /// Of the edges into that port, which one (0 is the first).
+    pub index: usize,
+    /// What is wrong: expected and found, in one line.
+    pub message: String,
+    /// The way out.
+    pub help: Option<String>,
+}
+
+impl Fault {
+    /// A fault of the node as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { parameter: None, port: None, index: 0, message: message.into(), help: None }
+    }
+
+    /// A fault of one parameter.
+    pub fn parameter(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { parameter: Some(name.into()), ..Self::new(message) }
+    }
+
+    /// A fault of what arrives at one input port.
+    pub fn port(name: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { port: Some(name.into()), ..Self::new(message) }
+    }
+
+    /// Which of the edges into the port.
+    #[must_use]
+    pub fn index(mut self, index: usize) -> Self {
+        self.index = index;
+        self
+    }
+
+    /// Says the way out.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+/// The name nearest to `found` among `names`, if any is near enough to be what was meant.
+pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = found.to_lowercase();
+    names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= name.chars().count().max(found.chars().count()).div_ceil(3))
+        .min()
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        let names = ["temperature", "weight", "beta"];
+        assert_eq!(nearest("temprature", names), Some("temperature"));
+        assert_eq!(nearest("Weight", names), Some("weight"));
+        assert_eq!(nearest("momentum", names), None);
+    }
+}

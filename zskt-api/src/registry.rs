@@ -1,0 +1,286 @@
+//! The registry: every plugin that is linked in or loaded, sorted by name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use crate::{
+    Architecture, DatasetSource, Form, GeneratorArchitecture, Loss, Metric, MetricNode, Optimizer,
+    ParameterInfo, ParameterType, Params, PortInfo, PortType, Ports, Problem, Schedule, Stage, StageNode, TeacherSource, TurnNode,
+    TurnPlugin, Value, nearest,
+};
+
+/// The kinds of plugins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Makes classifiers.
+    Architecture,
+    /// Makes generators.
+    Generator,
+    /// Brings a trained classifier.
+    Teacher,
+    /// Brings labelled images.
+    Dataset,
+    /// Scores beliefs.
+    Loss,
+    /// Updates a player on a batch.
+    Turn,
+    /// Does the work.
+    Stage,
+    /// Measures.
+    Metric,
+    /// Turns gradients into updates.
+    Optimizer,
+    /// Changes the learning rate.
+    Schedule,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Architecture => "architecture",
+            Self::Generator => "generator",
+            Self::Teacher => "teacher source",
+            Self::Dataset => "dataset",
+            Self::Loss => "loss",
+            Self::Turn => "turn",
+            Self::Stage => "stage",
+            Self::Metric => "metric",
+            Self::Optimizer => "optimizer",
+            Self::Schedule => "schedule",
+        })
+    }
+}
+
+/// A plugin with its parameters: what a node of the graph is.
+#[derive(Clone)]
+pub enum Instance {
+    /// Makes classifiers.
+    Architecture(Arc<dyn Architecture>),
+    /// Makes generators.
+    Generator(Arc<dyn GeneratorArchitecture>),
+    /// Brings a trained classifier.
+    Teacher(Arc<dyn TeacherSource>),
+    /// Brings labelled images.
+    Dataset(Arc<dyn DatasetSource>),
+    /// Scores beliefs.
+    Loss(Arc<dyn Loss>),
+    /// Updates a player on a batch.
+    Turn(Arc<dyn TurnNode>),
+    /// Does the work.
+    Stage(Arc<dyn StageNode>),
+    /// Measures.
+    Metric(Arc<dyn MetricNode>),
+    /// Turns gradients into updates.
+    Optimizer(Arc<dyn Optimizer>),
+    /// Changes the learning rate.
+    Schedule(Arc<dyn Schedule>),
+}
+
+/// A parsed plugin and its parameters, defaults included, as RON text.
+pub type Parsed = (Instance, String);
+
+/// What a plugin crate submits of one plugin; [`export!`](crate::export) writes it.
+pub struct Registration {
+    /// Its name in a pipeline.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// The crate it comes from.
+    pub crate_name: &'static str,
+    /// That crate's version.
+    pub crate_version: &'static str,
+    /// Its documentation.
+    pub doc: fn() -> String,
+    /// Its parameters.
+    pub parameters: fn() -> Vec<ParameterInfo>,
+    /// Its inputs.
+    pub ports: fn() -> Vec<PortInfo>,
+    /// What it gives to the nodes after it; nothing for a metric, an optimizer and a schedule.
+    pub output: Option<PortType>,
+    /// Reads it from a pipeline.
+    pub read: fn(&Value, &mut Vec<Problem>) -> Option<Parsed>,
+}
+
+inventory::collect!(Registration);
+
+macro_rules! registration {
+    ($(#[$doc:meta])* $function:ident: $contract:path, $kind:ident, $ports:expr, $output:expr) => {
+        $(#[$doc])*
+        pub const fn $function<T: $contract + Params + 'static>(
+            crate_name: &'static str,
+            crate_version: &'static str,
+        ) -> Self {
+            Self {
+                name: T::NAME,
+                kind: Kind::$kind,
+                crate_name,
+                crate_version,
+                doc: T::doc,
+                parameters: T::parameters,
+                ports: $ports,
+                output: $output,
+                read: |value, problems| {
+                    let plugin = T::read(value, problems)?;
+                    let ron = plugin.to_ron();
+                    Some((Instance::$kind(Arc::new(plugin)), ron))
+                },
+            }
+        }
+    };
+}
+
+impl Registration {
+    registration!(#[doc = "An architecture."] architecture: Architecture, Architecture, Vec::new, Some(PortType::Classifier));
+    registration!(#[doc = "A generator."] generator: GeneratorArchitecture, Generator, Vec::new, Some(PortType::Generator));
+    registration!(#[doc = "A teacher source."] teacher: TeacherSource, Teacher, Vec::new, Some(PortType::Classifier));
+    registration!(#[doc = "A dataset."] dataset: DatasetSource, Dataset, Vec::new, Some(PortType::Dataset));
+    registration!(#[doc = "A loss."] loss: Loss, Loss, Vec::new, Some(PortType::Loss));
+    registration!(#[doc = "A turn."] turn: TurnPlugin, Turn, <T as TurnPlugin>::Inputs::ports, Some(PortType::Turn));
+    registration!(#[doc = "A stage."] stage: Stage, Stage, <T as Stage>::Inputs::ports, Some(T::OUTPUT));
+    registration!(#[doc = "A metric."] metric: Metric, Metric, <T as Metric>::Inputs::ports, None);
+    registration!(#[doc = "An optimizer."] optimizer: Optimizer, Optimizer, Vec::new, None);
+    registration!(#[doc = "A schedule."] schedule: Schedule, Schedule, Vec::new, None);
+}
+
+/// Registers plugins: `export! { loss: KlDivergence, CrossEntropy; metric: Accuracy }`, with the kinds
+/// `architecture`, `generator`, `teacher`, `dataset`, `loss`, `turn`, `stage`, `metric`, `optimizer`, `schedule`.
+#[macro_export]
+macro_rules! export {
+    ($($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
+        $($($crate::inventory::submit! {
+            $crate::Registration::$kind::<$plugin>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+        })+)+
+    };
+}
+
+/// Every plugin there is, by name.
+pub struct Registry {
+    plugins: BTreeMap<&'static str, &'static Registration>,
+}
+
+impl Registry {
+    /// The plugins of this program.
+    ///
+    /// # Errors
+    /// When two plugins share a name: both crates are named.
+    pub fn get() -> Result<&'static Self, String> {
+        static REGISTRY: OnceLock<Result<Registry, String>> = OnceLock::new();
+        REGISTRY.get_or_init(|| Self::collect(inventory::iter::<Registration>)).as_ref().map_err(Clone::clone)
+    }
+
+    fn collect(registrations: impl IntoIterator<Item = &'static Registration>) -> Result<Self, String> {
+        let mut sorted: Vec<_> = registrations.into_iter().collect();
+        sorted.sort_by_key(|plugin| (plugin.name, plugin.crate_name, plugin.crate_version));
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(format!(
+                "two plugins are called `{}`: one from {} {}, one from {} {}; leave one of the crates out",
+                pair[0].name, pair[0].crate_name, pair[0].crate_version, pair[1].crate_name, pair[1].crate_version
+            ));
+        }
+        Ok(Self { plugins: sorted.into_iter().map(|plugin| (plugin.name, plugin)).collect() })
+    }
+
+    /// All plugins, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = &'static Registration> + '_ {
+        self.plugins.values().copied()
+    }
+
+    /// The plugin of this name.
+    pub fn find(&self, name: &str) -> Option<&'static Registration> {
+        self.plugins.get(name).copied()
+    }
+
+    /// Reads `Name(…)` as a plugin of one of these kinds, or reports what is wrong.
+    pub fn read(&self, value: &Value, kinds: &[Kind], problems: &mut Vec<Problem>) -> Option<(&'static Registration, Parsed)> {
+        let expected = kinds.iter().map(Kind::to_string).collect::<Vec<_>>().join(" or ");
+        let article = if expected.starts_with(['a', 'o']) { "an" } else { "a" };
+        let Form::Named { name: Some(name), .. } = &value.form else {
+            problems.push(
+                Problem::at(value.span, format!("expected {article} {expected}, found {}", value.describe()))
+                    .label("expected `Name(…)`"),
+            );
+            return None;
+        };
+        let Some(plugin) = self.find(&name.text) else {
+            let candidates = || self.iter().filter(|plugin| kinds.contains(&plugin.kind)).map(|plugin| plugin.name);
+            let near = nearest(&name.text, candidates());
+            let mut problem = Problem::at(name.span, format!("there is no plugin `{}`", name.text))
+                .label(near.map_or("unknown plugin".into(), |near| format!("did you mean `{near}`?")));
+            if kinds.len() == 1 {
+                let all = candidates().collect::<Vec<_>>().join(", ");
+                problem = problem.help(format!("plugins of kind {expected}: {all}"));
+            } else {
+                problem = problem.help("`zskt-run plugins` lists them all");
+            }
+            problems.push(problem);
+            return None;
+        };
+        if !kinds.contains(&plugin.kind) {
+            let all = self.iter().filter(|other| kinds.contains(&other.kind)).map(|other| other.name).collect::<Vec<_>>();
+            problems.push(
+                Problem::at(name.span, format!("expected {article} {expected}, but `{}` is of kind {}", name.text, plugin.kind))
+                    .label(format!("expected {article} {expected}"))
+                    .help(format!("plugins of kind {expected}: {}", all.join(", "))),
+            );
+            return None;
+        }
+        Some((plugin, (plugin.read)(value, problems)?))
+    }
+}
+
+/// A plugin as the parameter of another: it computes as the plugin does, and remembers how it was written.
+pub struct Nested<T: ?Sized> {
+    plugin: Arc<T>,
+    ron: String,
+}
+
+impl<T: ?Sized> Nested<T> {
+    /// The plugin.
+    pub fn plugin(&self) -> Arc<T> {
+        Arc::clone(&self.plugin)
+    }
+}
+
+impl<T: ?Sized> Clone for Nested<T> {
+    fn clone(&self) -> Self {
+        Self { plugin: Arc::clone(&self.plugin), ron: self.ron.clone() }
+    }
+}
+
+impl<T: ?Sized> std::ops::Deref for Nested<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.plugin
+    }
+}
+
+macro_rules! nested {
+    ($($contract:ident: $kind:ident),*) => {$(
+        impl ParameterType for Nested<dyn $contract> {
+            fn type_name() -> String {
+                Kind::$kind.to_string()
+            }
+            fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
+                match Registry::get() {
+                    Ok(registry) => match registry.read(value, &[Kind::$kind], problems)? {
+                        (_, (Instance::$kind(plugin), ron)) => Some(Self { plugin, ron }),
+                        _ => None,
+                    },
+                    Err(message) => {
+                        problems.push(Problem::at(value.span, message));
+                        None
+                    }
+                }
+            }
+            fn to_ron(&self) -> String {
+                self.ron.clone()
+            }
+        }
+    )*};
+}
+nested!(
+    Architecture: Architecture, GeneratorArchitecture: Generator, TeacherSource: Teacher, DatasetSource: Dataset,
+    Loss: Loss, Optimizer: Optimizer, Schedule: Schedule
+);

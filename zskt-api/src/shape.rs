@@ -1,0 +1,209 @@
+//! The shapes that are proven to fit before anything runs.
+
+use std::fmt;
+
+use crate::{Fault, PortInfo, PortType};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The shape of one image, `[C, H, W]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct ImageShape {
+    /// Colour channels.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// `[channels, height, width]`.
+    pub fn new(channels: usize, height: usize, width: usize) -> Self {
+        Self { channels, height, width }
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}×{}", self.channels, self.height, self.width)
+    }
+}
+
+/// The shapes of what a classifier believes about images of one shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeliefShape {
+    /// Classes it tells apart.
+    pub classes: usize,
+    /// Its activations that attention transfer may compare, from input to output.
+    pub activations: Vec<ImageShape>,
+}
+
+/// What can be known of a classifier without building it.
+pub trait ClassifierShape: Send + Sync {
+    /// The shapes it gives for images of this shape, or why it takes none such.
+    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault>;
+
+    /// Classes it tells apart.
+    fn classes(&self) -> usize;
+}
+
+/// What flows along an edge, as far as it can be known before anything is built.
+#[derive(Clone)]
+pub enum Signature {
+    /// A classifier.
+    Classifier(ClassifierSignature),
+    /// A generator of images.
+    Generator(GeneratorSignature),
+    /// Labelled images.
+    Dataset(DatasetSignature),
+    /// A loss.
+    Loss(Arc<dyn crate::Loss>),
+    /// One player's updates on one batch.
+    Turn(TurnSignature),
+}
+
+/// A classifier before it is built.
+#[derive(Clone)]
+pub struct ClassifierSignature {
+    /// Its shapes.
+    pub shape: Arc<dyn ClassifierShape>,
+    /// The node that made the network. A stage passes its student on under the same name, so equal names mean one and
+    /// the same network.
+    pub network: String,
+}
+
+/// A generator before it is built.
+#[derive(Clone, Debug)]
+pub struct GeneratorSignature {
+    /// The images it makes.
+    pub image: ImageShape,
+    /// The node that made the network.
+    pub network: String,
+}
+
+/// A dataset before it is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatasetSignature {
+    /// The shape of every image.
+    pub image: ImageShape,
+    /// Classes its labels name.
+    pub classes: usize,
+    /// How many images.
+    pub images: usize,
+}
+
+/// A turn before it is built.
+#[derive(Clone)]
+pub struct TurnSignature {
+    /// The network it updates.
+    pub network: String,
+    /// The losses it adds up.
+    pub losses: Vec<Arc<dyn crate::Loss>>,
+}
+
+impl Signature {
+    /// The type of port that gives such a thing.
+    pub fn port_type(&self) -> PortType {
+        match self {
+            Self::Classifier(_) => PortType::Classifier,
+            Self::Generator(_) => PortType::Generator,
+            Self::Dataset(_) => PortType::Dataset,
+            Self::Loss(_) => PortType::Loss,
+            Self::Turn(_) => PortType::Turn,
+        }
+    }
+
+    /// The network behind it, where there is one.
+    pub fn network(&self) -> Option<&str> {
+        match self {
+            Self::Classifier(classifier) => Some(&classifier.network),
+            Self::Generator(generator) => Some(&generator.network),
+            Self::Turn(turn) => Some(&turn.network),
+            Self::Dataset(_) | Self::Loss(_) => None,
+        }
+    }
+
+    /// The images it gives, where it gives any.
+    pub fn image(&self) -> Option<ImageShape> {
+        match self {
+            Self::Generator(generator) => Some(generator.image),
+            Self::Dataset(dataset) => Some(dataset.image),
+            _ => None,
+        }
+    }
+}
+
+/// What arrives at a node's ports, as far as it is known: an input that is itself at fault is missing here, and whoever
+/// looks for it says nothing, for its fault has been reported where it is.
+#[derive(Clone, Default)]
+pub struct Signatures {
+    ports: BTreeMap<String, Vec<Option<Signature>>>,
+}
+
+impl Signatures {
+    /// Adds what one more edge brings to a port.
+    pub fn push(&mut self, port: &str, signature: Option<Signature>) {
+        self.ports.entry(port.to_owned()).or_default().push(signature);
+    }
+
+    /// All that is known to arrive at a port, with the place of each among the port's edges.
+    pub fn all<'a>(&'a self, port: &str) -> impl Iterator<Item = (usize, &'a Signature)> {
+        let edges = self.ports.get(port).map(Vec::as_slice).unwrap_or_default();
+        edges.iter().enumerate().filter_map(|(index, signature)| Some((index, signature.as_ref()?)))
+    }
+
+    /// What arrives at a port with one edge.
+    pub fn one(&self, port: &str) -> Option<&Signature> {
+        self.all(port).next().map(|(_, signature)| signature)
+    }
+
+    /// The classifier that arrives at a port.
+    pub fn classifier(&self, port: &str) -> Option<&ClassifierSignature> {
+        match self.one(port)? {
+            Signature::Classifier(classifier) => Some(classifier),
+            _ => None,
+        }
+    }
+
+    /// The dataset that arrives at a port.
+    pub fn dataset(&self, port: &str) -> Option<&DatasetSignature> {
+        match self.one(port)? {
+            Signature::Dataset(dataset) => Some(dataset),
+            _ => None,
+        }
+    }
+
+    /// Whether every classifier takes the images that arrive, and all agree on the number of classes. What most metrics
+    /// and stages need; the others check more, or less.
+    pub fn agree(&self, ports: &[PortInfo]) -> Vec<Fault> {
+        let arriving = || ports.iter().flat_map(|port| self.all(port.name).map(move |(index, s)| (port.name, index, s)));
+        let mut faults = Vec::new();
+        let mut counts: Option<(&str, usize)> = None;
+        for (port, index, signature) in arriving() {
+            let classes = match signature {
+                Signature::Classifier(classifier) => {
+                    for (source, _, signature) in arriving() {
+                        let Some(image) = signature.image() else { continue };
+                        if let Err(fault) = classifier.shape.beliefs(image) {
+                            let message = format!("{}; the images at `{source}` are {image}", fault.message);
+                            faults.push(Fault { port: Some(port.into()), parameter: None, index, message, ..fault });
+                        }
+                    }
+                    classifier.shape.classes()
+                }
+                Signature::Dataset(dataset) => dataset.classes,
+                _ => continue,
+            };
+            match counts {
+                Some((first, expected)) if expected != classes => faults.push(
+                    Fault::port(port, format!("`{port}` has {classes} classes, but `{first}` has {expected}"))
+                        .index(index),
+                ),
+                Some(_) => {}
+                None => counts = Some((port, classes)),
+            }
+        }
+        faults
+    }
+}

@@ -1,0 +1,28 @@
+//! Pipelines as text: read, changed by `--set`, and written as resolved.
+
+mod document;
+mod edges;
+mod lexer;
+mod overrides;
+mod reader;
+mod resolved;
+mod texts;
+
+pub use document::{DataFree, Document};
+pub use edges::Edge;
+pub use reader::{Reading, read};
+pub use resolved::{Resolved, write};
+pub use texts::Texts;
+
+use zskt_api::{Problem, Registry};
+
+/// Reads a pipeline and applies the `--set` arguments; `None` when too little can be read to say more about it.
+pub fn document(texts: &Texts, registry: &Registry, problems: &mut Vec<Problem>) -> Option<Document> {
+    let reading = read(texts.text(0), 0, 0, problems);
+    let mut value = reading.value?;
+    if reading.doubtful {
+        return None;
+    }
+    overrides::apply(&mut value, texts, registry, problems);
+    document::read_document(&value, texts, problems)
+}

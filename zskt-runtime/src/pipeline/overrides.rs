@@ -1,0 +1,175 @@
+//! `--set node.param=VALUE`: changes to a pipeline before it is checked. What they change keeps its place in the
+//! arguments, so that whatever is wrong with it is shown there.
+
+use zskt_api::{Form, Name, Problem, Registry, Span, Value, nearest};
+
+use super::document::FIELDS;
+use super::reader::read;
+use super::texts::Texts;
+
+/// Applies every `--set` argument in turn.
+pub fn apply(pipeline: &mut Value, texts: &Texts, registry: &Registry, problems: &mut Vec<Problem>) {
+    for source in 1..texts.count() {
+        let Some((path, value)) = parse(texts.text(source), source, problems) else { continue };
+        if let Err(problem) = set(pipeline, &path, value, registry) {
+            problems.push(*problem);
+        }
+    }
+}
+
+/// Splits an argument into its path and its value.
+fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<Name>, Value)> {
+    let Some(equals) = text.find('=') else {
+        let span = Span { source, start: 0, end: text.len() };
+        problems.push(Problem::at(span, "an override needs a value").label("expected `node.parameter=VALUE`"));
+        return None;
+    };
+    let mut path = Vec::new();
+    let mut start = 0;
+    for segment in text[..equals].split('.') {
+        let begin = start + (segment.len() - segment.trim_start().len());
+        let name = segment.trim();
+        let span = Span { source, start: begin, end: begin + name.len() };
+        if name.is_empty() {
+            problems.push(Problem::at(Span { source, start: 0, end: equals }, "a name is missing").label("expected `node.parameter`"));
+            return None;
+        }
+        path.push(Name { text: name.to_owned(), span });
+        start += segment.len() + 1;
+    }
+    let written = &text[equals + 1..];
+    let begin = equals + 1 + (written.len() - written.trim_start().len());
+    // What a shell makes hard to quote, and can be nothing else.
+    if let [field] = path.as_slice()
+        && ["name", "device", "precision"].contains(&field.text.as_str())
+        && !written.trim().is_empty()
+        && !written.trim().starts_with(['"', 'r'])
+    {
+        let span = Span { source, start: begin, end: text.trim_end().len() };
+        return Some((path, Value { span, form: Form::Text(written.trim().to_owned()) }));
+    }
+    let before = problems.len();
+    let reading = read(text, source, equals + 1, problems);
+    if let Some(first) = problems.get_mut(before) {
+        let shown = written.trim();
+        let help = format!("a value is written as in a pipeline; text in quotes: --set '{}=\"{shown}\"'", text[..equals].trim());
+        first.help.get_or_insert(help);
+    }
+    let value = reading.value.filter(|_| problems.len() == before)?;
+    Some((path, value))
+}
+
+type Outcome = Result<(), Box<Problem>>;
+
+fn set(pipeline: &mut Value, path: &[Name], value: Value, registry: &Registry) -> Outcome {
+    let [first, rest @ ..] = path else { return Ok(()) };
+    let Form::Named { fields, .. } = &mut pipeline.form else { return Ok(()) };
+    if FIELDS.contains(&first.text.as_str()) {
+        if let Some(inner) = rest.first() {
+            let problem = Problem::at(inner.span, format!("`{}` has nothing to set in it", first.text));
+            return Err(Box::new(problem.label(format!("expected `{}=VALUE`", first.text))));
+        }
+        put(fields, first, value);
+        return Ok(());
+    }
+    let Some(Form::Map(nodes)) = fields.iter_mut().find(|(name, _)| name.text == "nodes").map(|(_, nodes)| &mut nodes.form) else {
+        // Without nodes there is a greater problem, and it is reported.
+        return Ok(());
+    };
+    let names: Vec<String> = nodes.iter().filter_map(|(key, _)| node_name(key).map(str::to_owned)).collect();
+    let Some((_, node)) = nodes.iter_mut().find(|(key, _)| node_name(key) == Some(&first.text)) else {
+        let known = names.iter().map(String::as_str).chain(FIELDS);
+        let label = nearest(&first.text, known).map_or("unknown node".into(), |near| format!("did you mean `{near}`?"));
+        let problem = Problem::at(first.span, format!("the pipeline has no node `{}`", first.text)).label(label);
+        return Err(Box::new(problem.help(format!("nodes: {}", names.join(", ")))));
+    };
+    if rest.is_empty() {
+        *node = value;
+        return Ok(());
+    }
+    set_in_plugin(node, &first.text, rest, value, registry)
+}
+
+fn node_name(key: &Value) -> Option<&str> {
+    match &key.form {
+        Form::Text(text) => Some(text),
+        Form::Named { name: Some(name), .. } => Some(&name.text),
+        _ => None,
+    }
+}
+
+fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Value, registry: &Registry) -> Outcome {
+    let [parameter, rest @ ..] = path else { return Ok(()) };
+    let found = plugin.describe();
+    let Some((name, fields)) = plugin_fields(plugin) else {
+        let problem = Problem::at(parameter.span, format!("`{shown}` is {found}: it has no parameters"));
+        return Err(Box::new(problem.label("nothing to set")));
+    };
+    let declared = registry.find(&name).map(|plugin| (plugin.parameters)());
+    if let Some(declared) = &declared
+        && !declared.iter().any(|known| known.name == parameter.text)
+    {
+        let names: Vec<_> = declared.iter().map(|known| known.name).collect();
+        let label = nearest(&parameter.text, names.iter().copied()).map_or("unknown parameter".into(), |near| format!("did you mean `{near}`?"));
+        let problem = Problem::at(parameter.span, format!("`{name}` has no parameter `{}`", parameter.text)).label(label);
+        let takes = if names.is_empty() { "no parameters".into() } else { names.join(", ") };
+        return Err(Box::new(problem.help(format!("`{name}` takes: {takes}"))));
+    }
+    if rest.is_empty() {
+        put(fields, parameter, value);
+        return Ok(());
+    }
+    let shown = format!("{shown}.{}", parameter.text);
+    if !fields.iter().any(|(field, _)| field.text == parameter.text) {
+        // The parameter has its default, which is what is to be changed.
+        let default = declared.into_iter().flatten().find(|known| known.name == parameter.text).and_then(|known| known.default);
+        let Some(mut default) = default.and_then(|text| read(&text, parameter.span.source, 0, &mut Vec::new()).value) else {
+            let problem = Problem::at(parameter.span, format!("`{shown}` is not given in the pipeline"));
+            return Err(Box::new(problem.label("set it as a whole").help(format!("--set '{shown}=Plugin(…)'"))));
+        };
+        move_to(&mut default, parameter.span);
+        fields.push((parameter.clone(), default));
+    }
+    let Some((_, inner)) = fields.iter_mut().find(|(field, _)| field.text == parameter.text) else { return Ok(()) };
+    set_in_plugin(inner, &shown, rest, value, registry)
+}
+
+/// The name and the fields of `Name(…)`, also within `Some(…)`.
+fn plugin_fields(value: &mut Value) -> Option<(String, &mut Vec<(Name, Value)>)> {
+    match &mut value.form {
+        Form::Named { name: Some(name), items, .. } if name.text == "Some" && items.len() == 1 => plugin_fields(&mut items[0]),
+        Form::Named { name: Some(name), .. } if name.text == "None" => None,
+        Form::Named { name: Some(name), fields, .. } => Some((name.text.clone(), fields)),
+        _ => None,
+    }
+}
+
+fn put(fields: &mut Vec<(Name, Value)>, name: &Name, value: Value) {
+    match fields.iter_mut().find(|(field, _)| field.text == name.text) {
+        Some(field) => field.1 = value,
+        None => fields.push((name.clone(), value)),
+    }
+}
+
+/// Gives a value that is written nowhere the place of what called for it.
+fn move_to(value: &mut Value, span: Span) {
+    value.span = span;
+    match &mut value.form {
+        Form::List(items) => items.iter_mut().for_each(|item| move_to(item, span)),
+        Form::Map(pairs) => pairs.iter_mut().for_each(|(key, value)| {
+            move_to(key, span);
+            move_to(value, span);
+        }),
+        Form::Named { name, fields, items } => {
+            if let Some(name) = name {
+                name.span = span;
+            }
+            for (name, value) in fields {
+                name.span = span;
+                move_to(value, span);
+            }
+            items.iter_mut().for_each(|item| move_to(item, span));
+        }
+        Form::Bool(_) | Form::Integer(_) | Form::Float(_) | Form::Text(_) => {}
+    }
+}

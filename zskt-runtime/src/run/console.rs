@@ -1,0 +1,99 @@
+//! What a user sees while a pipeline runs.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde_json::Value;
+
+/// Who reads along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// A person at a terminal: milestones, and one live line.
+    Terminal,
+    /// A file or a pipe: milestones, and now and then a line of progress.
+    Lines,
+    /// Nobody, until the end.
+    Quiet,
+    /// A program: JSON, one object per line.
+    Program,
+}
+
+/// The terminal, or what stands in its place. That nobody listens any more, as behind `| head`, does not stop a run:
+/// its folder is what counts.
+pub struct Console {
+    reader: Reader,
+    live: bool,
+}
+
+impl Console {
+    /// For the reader that the options and the streams imply.
+    pub fn new(quiet: bool, json: bool) -> Self {
+        let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+        let reader = match (json, quiet) {
+            (true, _) => Reader::Program,
+            (false, true) => Reader::Quiet,
+            _ if io::stdout().is_terminal() && io::stderr().is_terminal() && !dumb => Reader::Terminal,
+            _ => Reader::Lines,
+        };
+        Self { reader, live: false }
+    }
+
+    /// Who reads along.
+    pub fn reader(&self) -> Reader {
+        self.reader
+    }
+
+    /// A milestone.
+    pub fn line(&mut self, text: &str) {
+        if matches!(self.reader, Reader::Terminal | Reader::Lines) {
+            self.print(text);
+        }
+    }
+
+    /// A result, which even a quiet run shows.
+    pub fn result(&mut self, text: &str) {
+        if self.reader != Reader::Program {
+            self.print(text);
+        }
+    }
+
+    /// An object for a program.
+    pub fn json(&mut self, object: &Value) {
+        if self.reader == Reader::Program {
+            self.print(&object.to_string());
+        }
+    }
+
+    /// What the live line says from now on.
+    pub fn live(&mut self, text: &str) {
+        if self.reader == Reader::Terminal {
+            // Without line wrap, what is too long for the terminal is cut, not spread over lines that stay.
+            let _ = write!(io::stderr(), "\r\x1b[K\x1b[?7l{text}\x1b[?7h");
+            self.live = true;
+        }
+    }
+
+    /// Removes the live line.
+    pub fn clear(&mut self) {
+        if std::mem::take(&mut self.live) {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    /// What every user must know, whatever stands on standard output.
+    pub fn notice(&mut self, text: &str) {
+        self.clear();
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    fn print(&mut self, text: &str) {
+        self.clear();
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,29 @@
+//! Where a run computes, and how precisely.
+
+use candle_core::{DType, Device};
+
+/// The device called `cpu`, `cuda:N` or `auto`, and its plain name.
+///
+/// # Errors
+/// When this program or machine has no such device.
+pub fn device(name: &str) -> Result<(Device, String), String> {
+    match name {
+        "cpu" | "auto" => Ok((Device::Cpu, "cpu".into())),
+        _ if name.starts_with("cuda") => Err(format!(
+            "device `{name}` is not there: this build has no CUDA, only `cpu`; say `--set device=cpu`, or `auto` in the pipeline"
+        )),
+        _ => Err(format!("there is no device `{name}`: expected `cpu`, `cuda:N` or `auto`; this build has only `cpu`")),
+    }
+}
+
+/// The precision called `f32` or `f64`.
+///
+/// # Errors
+/// When it is another.
+pub fn precision(name: &str) -> Result<DType, String> {
+    match name {
+        "f32" => Ok(DType::F32),
+        "f64" => Ok(DType::F64),
+        _ => Err(format!("there is no precision `{name}`: expected `f32` or `f64`")),
+    }
+}

@@ -1,0 +1,61 @@
+//! A panic in a plugin becomes an error that names the node and the plugin.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use zskt_api::{Context, Error, Result};
+
+use crate::plan::PlanNode;
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+    static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Lets a node's plugin do its work.
+///
+/// # Errors
+/// What the plugin returns, or that it panicked, with the node's name.
+pub fn guarded<T>(node: &PlanNode, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    quiet_hook();
+    GUARDED.set(true);
+    // Nothing that a panic may have left half-changed is used again: the run ends, and checkpoints are older.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(false);
+    let result = outcome.unwrap_or_else(|payload| {
+        let plugin = node.registration;
+        let place = PLACE.take().map(|place| format!(" at {place}")).unwrap_or_default();
+        let message = message(&*payload);
+        let (name, origin, version) = (plugin.name, plugin.crate_name, plugin.crate_version);
+        Err(Error::new(format!("the plugin `{name}` of {origin} {version} panicked{place}: {message}")))
+    });
+    result.context(format_args!("node `{}`", node.name))
+}
+
+/// Keeps Rust's own message about a guarded panic off the screen, since the error says it all, unless a backtrace is
+/// asked for. Panics of other threads, which arrive here without their place, are still printed.
+fn quiet_hook() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if GUARDED.get() {
+                PLACE.set(panic.location().map(ToString::to_string));
+                if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value == "0") {
+                    return;
+                }
+            }
+            usual(panic);
+        }));
+    });
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}

@@ -1,0 +1,179 @@
+//! The graph as it comes to life: each node's product, made from the products before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use zskt_api::{BuildContext, Builder, Context, Error, Inputs, Instance, Network, Product, Result, Streams, Weights};
+
+use super::guard::guarded;
+use crate::plan::{Plan, PlanNode};
+
+/// Where all nodes are built and run.
+#[derive(Clone)]
+pub struct Place {
+    /// The device.
+    pub device: Device,
+    /// What the device is called.
+    pub device_name: String,
+    /// The precision.
+    pub dtype: DType,
+    /// The random streams.
+    pub streams: Streams,
+}
+
+impl Place {
+    /// What a node is built with.
+    pub fn context(&self, node: &str) -> BuildContext {
+        let Self { device, dtype, streams, .. } = self;
+        BuildContext { node: node.to_owned(), device: device.clone(), dtype: *dtype, streams: streams.clone() }
+    }
+}
+
+/// The products of a plan's nodes.
+pub struct Products<'p> {
+    plan: &'p Plan,
+    place: Place,
+    built: Vec<Option<Product>>,
+    trained: BTreeSet<String>,
+}
+
+impl<'p> Products<'p> {
+    /// Nothing is built yet.
+    pub fn new(plan: &'p Plan, place: Place) -> Self {
+        Self { plan, place, built: vec![None; plan.nodes.len()], trained: BTreeSet::new() }
+    }
+
+    /// A node's product, once it is there.
+    pub fn get(&self, node: usize) -> Option<&Product> {
+        self.built[node].as_ref()
+    }
+
+    /// Keeps what a stage gave.
+    pub fn set(&mut self, node: usize, product: Product) {
+        self.built[node] = Some(product);
+    }
+
+    /// Builds a node, unless it is built or waits for a stage. Stages and metrics are not built but run.
+    ///
+    /// # Errors
+    /// When the plugin fails.
+    pub fn build(&mut self, index: usize) -> Result<()> {
+        let node = &self.plan.nodes[index];
+        let waits = node.inputs.iter().any(|edge| self.built[edge.from].is_none());
+        if self.built[index].is_some() || waits || matches!(node.instance, Instance::Stage(_) | Instance::Metric(_)) {
+            return Ok(());
+        }
+        let inputs = self.inputs(index)?;
+        self.built[index] = Some(guarded(node, || make(node, inputs, &self.place))?);
+        Ok(())
+    }
+
+    /// What arrives at a node's ports.
+    ///
+    /// # Errors
+    /// When a node before it is not built: the plan's order excludes that.
+    pub fn inputs(&mut self, node: usize) -> Result<Inputs> {
+        let inputs = self.inputs_with(node, None)?;
+        let PlanNode { registration, inputs: edges, .. } = &self.plan.nodes[node];
+        let trains: Vec<_> = (registration.ports)().into_iter().filter(|port| port.trains).map(|port| port.name).collect();
+        for edge in edges.iter().filter(|edge| trains.contains(&edge.port.as_str())) {
+            self.trained.extend(self.get(edge.from).and_then(network).map(|(name, _)| name.to_owned()));
+        }
+        Ok(inputs)
+    }
+
+    /// What arrives at a node's ports, with a product in place of one that is not there yet.
+    ///
+    /// # Errors
+    /// When another node before it is not built.
+    pub fn inputs_with(&self, node: usize, other: Option<(usize, &Product)>) -> Result<Inputs> {
+        let mut inputs = Inputs::default();
+        for edge in &self.plan.nodes[node].inputs {
+            let product = match other {
+                Some((from, product)) if from == edge.from => Some(product),
+                _ => self.get(edge.from),
+            };
+            let missing = || {
+                let (node, from) = (&self.plan.nodes[node].name, &self.plan.nodes[edge.from].name);
+                Error::new(format!("node `{node}`: `{from}` is not built yet"))
+            };
+            inputs.push(&edge.port, product.ok_or_else(missing)?.clone());
+        }
+        Ok(inputs)
+    }
+
+    /// Whether all nodes before this one are built, taking one of them for granted.
+    pub fn is_ready_but_for(&self, node: usize, granted: usize) -> bool {
+        self.plan.nodes[node].inputs.iter().all(|edge| edge.from == granted || self.built[edge.from].is_some())
+    }
+
+    /// The product behind a network's name.
+    pub fn of_network(&self, name: &str) -> Option<&Product> {
+        self.built.iter().flatten().find(|product| network(product).is_some_and(|(other, _)| other == name))
+    }
+
+    /// The weights, by network, of all that a later session cannot make anew: a teacher that nobody trains is left out,
+    /// for it comes back from its file.
+    pub fn weights(&self) -> BTreeMap<String, BTreeMap<String, Tensor>> {
+        let mut kept = BTreeMap::new();
+        for (node, product) in self.plan.nodes.iter().zip(&self.built) {
+            let Some((name, weights)) = product.as_ref().and_then(network) else { continue };
+            if self.trained.contains(name) || !matches!(node.instance, Instance::Teacher(_) | Instance::Stage(_)) {
+                kept.entry(name.to_owned()).or_insert_with(|| named_tensors(weights));
+            }
+        }
+        kept
+    }
+
+    /// Gives networks the weights of a checkpoint.
+    ///
+    /// # Errors
+    /// When a network is missing, or they do not fit.
+    pub fn restore(&self, networks: &BTreeMap<String, BTreeMap<String, Tensor>>) -> Result<()> {
+        for (name, tensors) in networks {
+            let product = self.of_network(name).and_then(network);
+            let (_, weights) = product.ok_or_else(|| Error::new(format!("there is no network `{name}`")))?;
+            weights.load(tensors).context(format_args!("network `{name}`"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The name and the weights of the network that a product is.
+pub fn network(product: &Product) -> Option<(&str, &Weights)> {
+    match product {
+        Product::Classifier(network) => Some((&network.name, &network.weights)),
+        Product::Generator(network) => Some((&network.name, &network.weights)),
+        Product::Dataset(_) | Product::Loss(_) | Product::Turn(_) => None,
+    }
+}
+
+/// The weights under their names. They share memory with the network's: whoever keeps them for later must copy.
+pub fn named_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
+    weights.iter().map(|weight| (weight.name().to_owned(), weight.value())).collect()
+}
+
+fn make(node: &PlanNode, inputs: Inputs, place: &Place) -> Result<Product> {
+    let name = &node.name;
+    let random = || Builder::random(&place.streams, name, place.dtype, &place.device);
+    Ok(match &node.instance {
+        Instance::Architecture(architecture) => {
+            let builder = random();
+            let forward = architecture.build(&builder)?;
+            Product::Classifier(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
+        }
+        Instance::Generator(architecture) => {
+            let builder = random();
+            let forward = architecture.build(&builder)?;
+            Product::Generator(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
+        }
+        Instance::Teacher(source) => Product::Classifier(Arc::new(source.load(&place.context(name))?)),
+        Instance::Dataset(source) => Product::Dataset(source.load(&place.context(name))?),
+        Instance::Loss(loss) => Product::Loss(Arc::clone(loss)),
+        Instance::Turn(turn) => Product::Turn(Arc::new(turn.build(name, inputs)?)),
+        Instance::Stage(_) | Instance::Metric(_) | Instance::Optimizer(_) | Instance::Schedule(_) => {
+            return Err(Error::new(format!("a {} cannot be built", node.registration.kind)));
+        }
+    })
+}

@@ -1,0 +1,25 @@
+//! Named tensors as a safetensors file.
+
+use std::collections::{BTreeMap, HashMap};
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use zskt_api::{Error, Result};
+
+/// The bytes of a file with these tensors, and texts beside them.
+///
+/// # Errors
+/// When a tensor is of a type that such a file cannot hold.
+pub fn encode(tensors: &BTreeMap<String, Tensor>, texts: HashMap<String, String>) -> Result<Vec<u8>> {
+    safetensors::serialize(tensors, Some(texts)).map_err(|error| Error::new(format!("cannot store the weights: {error}")))
+}
+
+/// The tensors and the texts of a file.
+///
+/// # Errors
+/// When it is no such file, or not whole.
+pub fn decode(bytes: &[u8], device: &Device) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| Error::new(error.to_string()))?;
+    let tensors = candle_core::safetensors::load_buffer(bytes, device)?;
+    Ok((tensors.into_iter().collect(), header.metadata().clone().unwrap_or_default()))
+}
