@@ -63,6 +63,14 @@ impl fmt::Display for DataError {
 
 impl std::error::Error for DataError {}
 
+/// What the file system knows of the path that the user gave.
+pub(crate) fn given(path: &Path) -> Result<std::fs::Metadata, DataError> {
+    std::fs::metadata(path).map_err(|error| {
+        DataError::io(path, "cannot be opened", &error)
+            .help("a path that does not begin with / begins in the working directory; no dataset is downloaded")
+    })
+}
+
 /// A number as people read it: `30,730,000`.
 pub(crate) fn grouped(number: impl TryInto<u64>) -> String {
     let digits = number.try_into().unwrap_or(u64::MAX).to_string();

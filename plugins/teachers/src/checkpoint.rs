@@ -40,8 +40,8 @@ impl ClassifierShape for Checkpoint {
 impl TeacherSource for Checkpoint {
     fn check(&self) -> Result<(), Fault> {
         let outline = outline(&self.path, self.key.as_deref()).map_err(|error| fault(&error))?;
-        // Zeros that nobody writes to cost no memory: the operating system never brings them.
-        let builder = Builder::zeros(DType::F32, &Device::Cpu);
+        // Only the shapes are of interest, so the smallest numbers that any network can be made of will do.
+        let builder = Builder::zeros(DType::F16, &Device::Cpu);
         self.model.build(&builder).map_err(|error| Fault::parameter("model", error.to_string()))?;
         let shapes = outline.tensors.iter().map(|(name, (_, shape))| (name.as_str(), shape.as_slice()));
         self.compare(&builder.weights(), shapes)
@@ -53,9 +53,8 @@ impl TeacherSource for Checkpoint {
         let forward = self.model.build(&builder)?;
         let weights = builder.weights();
         let shapes = file.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
-        self.compare(&weights, shapes).map_err(|fault| {
-            Error::new(format!("{}; {}", fault.message, fault.help.unwrap_or_default()))
-        })?;
+        self.compare(&weights, shapes)
+            .map_err(|fault| Error::new(format!("{}; {}", fault.message, fault.help.unwrap_or_default())))?;
         weights.load(&file.tensors)?;
         Ok(ClassifierNetwork { name: context.node.clone(), weights, forward })
     }
@@ -77,7 +76,8 @@ impl Checkpoint {
             return Ok(());
         }
         let (count, plural) = (differences.len(), if differences.len() == 1 { "" } else { "s" });
-        let message = format!("the weights in `{}` do not fit the model: {count} difference{plural}", self.path.display());
+        let message =
+            format!("the weights in `{}` do not fit the model: {count} difference{plural}", self.path.display());
         let mut help = "give the model the parameters it was trained with".to_string();
         for difference in differences {
             help.push_str("\n  ");

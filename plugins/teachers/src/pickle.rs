@@ -171,7 +171,7 @@ impl Machine {
     fn run<R: Read>(&mut self, reader: &mut ByteReader<R>) -> Result<Id, Defect> {
         for _ in 0..MOST_OPERATIONS {
             let start = reader.position();
-            let operation = reader.byte("a pickle without an end")?;
+            let operation = reader.byte("the pickle")?;
             let damaged = |what: &str| Defect::Damaged { place: reader.place(start), what: what.to_string() };
             if operation == b'.' {
                 return self.stack.pop().ok_or_else(|| damaged("the pickle ends without a value"));

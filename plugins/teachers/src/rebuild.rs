@@ -1,8 +1,8 @@
 //! The tensors that a PyTorch pickle describes: calls of `torch._utils._rebuild_tensor_v2` and its relatives, read
 //! without calling anything.
 
-use crate::element::Element;
 use crate::defect::{Defect, Place, shown};
+use crate::element::Element;
 use crate::pickle::{Id, Pickle, Value};
 use crate::view::{Claim, View};
 
@@ -33,13 +33,18 @@ pub(crate) fn is_tensor(pickle: &Pickle, id: Id) -> bool {
     let Value::Call { callable, .. } = pickle.get(id) else { return false };
     match pickle.global(*callable) {
         Some(("torch._utils" | "torch._tensor" | "torch.tensor", name)) => name.starts_with("_rebuild_"),
-        Some((module, name)) => is_parameter(module, name),
+        Some((module, name)) => makes_parameter(module, name),
         None => false,
     }
 }
 
-fn is_parameter(module: &str, name: &str) -> bool {
-    matches!((module, name), ("torch.nn.parameter", "Parameter" | "Buffer"))
+/// Whether this makes a parameter out of a tensor, its first argument.
+fn makes_parameter(module: &str, name: &str) -> bool {
+    matches!(
+        (module, name),
+        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state")
+            | ("torch.nn.parameter", "Parameter" | "Buffer")
+    )
 }
 
 /// Reads the tensor called `name`, for which `is_tensor` holds.
@@ -69,10 +74,7 @@ pub(crate) fn tensor<'p>(
         let arguments = pickle.elements(arguments).ok_or_else(malformed)?;
         let (module, function) = pickle.global(callable).ok_or_else(malformed)?;
         match (module, function) {
-            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
-                id = *arguments.first().ok_or_else(malformed)?;
-            }
-            _ if is_parameter(module, function) => {
+            _ if makes_parameter(module, function) => {
                 id = *arguments.first().ok_or_else(malformed)?;
             }
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => {

@@ -12,8 +12,8 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::byte_reader::ByteReader;
 use crate::contents::{Contents, Storages};
-use crate::element::Element;
 use crate::defect::{Defect, shown};
+use crate::element::Element;
 use crate::view::{ByteOrder, Claim, View, row_major};
 use crate::weights_file::Format;
 
@@ -102,7 +102,7 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
         });
     }
     if views.is_empty() {
-        return Err(Defect::NoStateDict { found: "found a safetensors file without tensors".to_string() });
+        return Err(Defect::NoStateDict { found: "a safetensors file without tensors".to_string() });
     }
     Ok(Contents {
         format: Format::Safetensors,
@@ -120,10 +120,15 @@ fn parse(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, Defect> {
         .deserialize_map(Entries)
         // Writers pad the header with spaces; anything else behind the map is an error.
         .and_then(|infos| deserializer.end().map(|()| infos))
-        .map_err(|error| Defect::Damaged {
-            // serde counts columns of the one line that a header is.
-            place: (PREFIX + error.column() as u64).into(),
-            what: format!("the safetensors header is not as it should be ({})", shown(&error.to_string())),
+        .map_err(|error| {
+            let reason = error.to_string();
+            // serde goes on to list every type there is.
+            let reason = reason.split(", expected one of").next().unwrap_or_default();
+            Defect::Damaged {
+                // serde counts columns of the one line that a header is.
+                place: (PREFIX + error.column() as u64).into(),
+                what: format!("the safetensors header is not as it should be ({})", shown(reason)),
+            }
         })?;
     infos.sort_by(|(left_name, left), (right_name, right)| {
         (left.data_offsets, left_name).cmp(&(right.data_offsets, right_name))

@@ -134,7 +134,7 @@ fn contents(pickle: &Pickle) -> String {
     let found = pickle.describe(root);
     let entries = pickle.entries(root).unwrap_or_default();
     if entries.is_empty() {
-        return format!("found {found}");
+        return found;
     }
     let keys: Vec<String> = entries
         .iter()
@@ -144,5 +144,5 @@ fn contents(pickle: &Pickle) -> String {
             format!("{key}: {}", pickle.describe(*value))
         })
         .collect();
-    format!("found {found} with {}", listed(&keys))
+    format!("{found} with {}", listed(&keys))
 }

@@ -27,7 +27,9 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
     let config = Config { archive_offset: ArchiveOffset::Known(0) };
     let mut archive = ZipArchive::with_config(config, file).map_err(|error| Defect::Damaged {
         place: length.into(),
-        what: format!("the zip archive's directory, which lies at its end, cannot be read, as when a download stops early ({error})"),
+        what: format!(
+            "the zip archive's directory, which lies at its end, cannot be read, as when a download stops early ({error})"
+        ),
     })?;
     let pickle_name = pickle_name(&archive)?;
     let prefix = &pickle_name[..pickle_name.len() - "data.pkl".len()];
@@ -69,7 +71,10 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
             });
         }
         if !tally.add(storage, found, length) {
-            return Err(Defect::Excessive { place, what: "the archive's entries lie on top of each other".to_string() });
+            return Err(Defect::Excessive {
+                place,
+                what: "the archive's entries lie on top of each other".to_string(),
+            });
         }
         views.insert(name.to_string(), tensor.view(name, storage, place.clone())?);
     }
@@ -114,7 +119,8 @@ fn byte_order<R: Read + Seek>(archive: &mut ZipArchive<R>, record: usize, length
 
 /// Checks that an entry is stored as it is and fits into the archive of `length` bytes; returns its size.
 fn check_entry<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize, length: u64) -> Result<u64, Defect> {
-    let entry = archive.by_index_raw(index).map_err(|error| unreadable(&error, index, length))?;
+    let directory = archive.central_directory_start();
+    let entry = archive.by_index_raw(index).map_err(|error| unreadable(&error, index, directory))?;
     let name = shown(&String::from_utf8_lossy(entry.name_raw()));
     if entry.compression() != CompressionMethod::Stored || entry.encrypted() {
         let how = if entry.encrypted() { "encrypted" } else { "compressed" };
@@ -137,7 +143,8 @@ fn check_entry<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize, length
 
 /// Reads an entry that was checked, and compares its checksum.
 pub(crate) fn read_entry<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usize) -> Result<Vec<u8>, Defect> {
-    let mut entry = archive.by_index(index).map_err(|error| unreadable(&error, index, 0))?;
+    let directory = archive.central_directory_start();
+    let mut entry = archive.by_index(index).map_err(|error| unreadable(&error, index, directory))?;
     let (start, size) = (entry.header_start(), entry.size());
     let mut bytes = Vec::with_capacity(size as usize);
     // The checksum is compared where the content ends, so the limit lies one byte behind that.
@@ -153,6 +160,10 @@ pub(crate) fn read_entry<R: Read + Seek>(archive: &mut ZipArchive<R>, index: usi
     }
 }
 
-fn unreadable(error: &zip::result::ZipError, index: usize, length: u64) -> Defect {
-    Defect::Damaged { place: length.into(), what: format!("entry {index} of the zip archive cannot be read ({error})") }
+/// An entry that the directory, which starts at byte `directory`, describes in no readable way.
+fn unreadable(error: &zip::result::ZipError, index: usize, directory: u64) -> Defect {
+    Defect::Damaged {
+        place: directory.into(),
+        what: format!("entry {index} of the zip archive cannot be read ({error})"),
+    }
 }

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::element::Element;
 use crate::defect::{Defect, Place, shown};
+use crate::element::Element;
 
 /// PyTorch's own limit.
 const MOST_DIMENSIONS: usize = 64;
@@ -43,28 +43,28 @@ impl View {
     /// Believes the claim if the storage bears it out.
     pub(crate) fn new(claim: Claim<'_>) -> Result<Self, Defect> {
         let Claim { name, place, element, shape, strides, offset, storage, storage_length } = claim;
-        let name = shown(name);
         let Some(dtype) = element.dtype else {
             return Err(Defect::Unsupported {
-                what: format!("its tensor `{name}` has elements of type {}, which nothing here can use", element.name),
+                what: format!(
+                    "its tensor `{}` has elements of type {}, which nothing here can use",
+                    shown(name),
+                    element.name
+                ),
                 way_out: "save it as float32",
             });
         };
-        let damaged = |what: String| Defect::Damaged { place: place.clone(), what };
+        let damaged =
+            |what: String| Defect::Damaged { place: place.clone(), what: format!("tensor `{}` {what}", shown(name)) };
         if shape.len() != strides.len() {
-            return Err(damaged(format!(
-                "tensor `{name}` has {} dimensions and {} strides",
-                shape.len(),
-                strides.len()
-            )));
+            return Err(damaged(format!("has {} dimensions and {} strides", shape.len(), strides.len())));
         }
         if shape.len() > MOST_DIMENSIONS {
-            return Err(damaged(format!("tensor `{name}` has {} dimensions", shape.len())));
+            return Err(damaged(format!("has {} dimensions", shape.len())));
         }
         // The product leaves zeros out so that no partial product can overflow later either.
         let room = shape.iter().try_fold(element.size, |room, &size| room.checked_mul(size.max(1)));
         if room.is_none_or(|room| room > isize::MAX as usize) {
-            return Err(damaged(format!("tensor `{name}` of shape {shape:?} is larger than any memory")));
+            return Err(damaged(format!("of shape {shape:?} is larger than any memory")));
         }
         let count = shape.iter().product();
         if count > 0 {
@@ -76,7 +76,7 @@ impl View {
                 .map(|end| end as u64);
             if end.is_none_or(|end| end > storage_length) {
                 return Err(damaged(format!(
-                    "tensor `{name}` (shape {shape:?}, strides {strides:?}, offset {offset}, {}) reaches outside its \
+                    "(shape {shape:?}, strides {strides:?}, offset {offset}, {}) reaches outside its \
                      storage of {storage_length} bytes",
                     element.name
                 )));

@@ -1,7 +1,6 @@
 //! Opens a weights file: knows its format by its content, reads its tensors, or only what they are called.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -21,16 +20,6 @@ pub enum Format {
     TorchZip,
     /// `torch.save` before PyTorch 1.6, often `.pth.tar` (without being a tar archive).
     TorchLegacy,
-}
-
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Safetensors => "safetensors",
-            Self::TorchZip => "PyTorch, zip",
-            Self::TorchLegacy => "PyTorch before 1.6",
-        })
-    }
 }
 
 /// The state dict of a weights file.

@@ -124,6 +124,7 @@ fn a_fault_names_the_parameter() {
 
     let path = fixture("checkpoint.pth");
     let key = checkpoint(2, &path, Some("state_dcit")).check().unwrap_err();
-    let message = format!("cannot take weights from `{}`: it has no state dict under the key `state_dcit`", path.display());
+    let message =
+        format!("cannot take weights from `{}`: it has no state dict under the key `state_dcit`", path.display());
     assert_eq!(key, Fault::parameter("key", message).help("it has `state_dict`"));
 }

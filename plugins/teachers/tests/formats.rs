@@ -76,7 +76,9 @@ fn tensors_may_be_any_view_of_their_storage() {
         ("channels_last.weight", numbered(2, &[2, 3, 2, 2], DType::F32)),
         ("unsigned.weight", Tensor::new(&[1_u32, 2, u32::MAX], &Device::Cpu).unwrap()),
     ];
-    assert_same(&read(&fixture("views.pth"), None).unwrap().tensors, &expected);
+    for name in ["views.pth", "views.legacy.pth.tar"] {
+        assert_same(&read(&fixture(name), None).unwrap().tensors, &expected);
+    }
 }
 
 #[test]
@@ -105,6 +107,7 @@ fn the_state_dict_is_found_in_any_wrapper() {
     let network = || dict(&[("a.weight", pair()), ("epoch", int(3))]);
     let scalar = || view(written::storage("0", 2), 1, &[], &[]);
     let parameter = |tensor| call("torch._utils", "_rebuild_parameter", &[tensor, b"\x88".to_vec(), b")".to_vec()]);
+    let python_2 = [b"}U\x08a.weight", pair().as_slice(), b"s"].concat();
     let pairs = list(&[list(&[text("a.weight"), pair()])]);
     let objects = [
         ("", network()),
@@ -112,6 +115,7 @@ fn the_state_dict_is_found_in_any_wrapper() {
         ("", dict(&[("a.weight", parameter(pair()))])),
         ("", dict(&[("a.weight", pair()), ("a._extra_state", dict(&[("b.weight", pair())]))])),
         ("", call("collections", "OrderedDict", &[pairs])),
+        ("", python_2),
         ("student_state_dict", dict(&[("epoch", int(1)), ("best_acc", scalar()), ("student_state_dict", network())])),
         ("model_state_dict", dict(&[("optimizer", dict(&[("state", network())])), ("model_state_dict", network())])),
         ("net", dict(&[("net", dict(&[("module.a.weight", pair())])), ("acc", b"G\0\0\0\0\0\0\0\0".to_vec())])),
@@ -143,7 +147,8 @@ fn one_of_several_state_dicts_is_chosen_by_key() {
     assert_eq!(message(&both, None), expected);
     let expected = format!("it has no state dict under the key `teacher`; it has {listed}");
     assert_eq!(message(&both, Some("teacher")), expected);
-    let expected = "it has no state dict under the key `model`; its tensors are not wrapped in anything: leave `key` out";
+    let expected =
+        "it has no state dict under the key `model`; its tensors are not wrapped in anything: leave `key` out";
     assert_eq!(message(&one("t.weight"), Some("model")), expected);
 }
 

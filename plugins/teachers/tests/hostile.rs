@@ -152,7 +152,9 @@ fn tensors_outside_their_storage() {
         (with_view(0, &[2], &[1, 1]), format!("{place} has 1 dimensions and 2 strides; {again}")),
         (
             with_view(0, &[-1], &[1]),
-            format!("it is damaged at byte 34: the pickle does not describe the tensor `a.weight` as PyTorch does; {again}"),
+            format!(
+                "it is damaged at byte 34: the pickle does not describe the tensor `a.weight` as PyTorch does; {again}"
+            ),
         ),
         (
             // Within the storage, but a million times over.
@@ -175,7 +177,7 @@ fn tensors_outside_their_storage() {
 fn pickles_that_want_too_much() {
     let prefix = |rest: &[u8]| [b"\x80\x02".as_slice(), rest].concat();
     let endless = "it is refused at byte 8388609: its pickle has more than 8388608 operations; only a hostile or badly \
-                   damaged file looks like this";
+                   damaged file looks like this: do not use it";
     // A value that contains itself, a million deep, or 2^40 times over must cost no more than its own bytes.
     let itself = [b"}q\x00X\x05\0\0\0model".as_slice(), b"h\x00s"].concat();
     let deep = [vec![b']'; 1 << 20], vec![b'a'; (1 << 20) - 1]].concat();
@@ -232,10 +234,17 @@ fn archives_that_lie() {
         compressed[header + at] = 8;
     }
     let mut corrupt = sound.clone();
-    let storage = corrupt.windows(8).rposition(|window| window == b"x/data/0").unwrap();
     let content = corrupt.windows(8).position(|window| window == b"x/data/0").unwrap() + 8;
-    assert!(content < storage);
     corrupt[content] = 1;
+    // Two entries of the directory lead to the same kilobytes.
+    let large = |key| view(storage(key, 1000), 0, &[1000], &[1]);
+    let object = pickle(&dict(&[("a.weight", large("0")), ("b.weight", large("1"))]));
+    let mut doubled = archive(&[("x/data.pkl", &object), ("x/data/0", &[0; 4000]), ("x/data/1", b"")]);
+    let header = |name: &[u8]| doubled.windows(8).rposition(|window| window == name).unwrap() - 46;
+    let (from, to) = (header(b"x/data/0"), header(b"x/data/1"));
+    for field in [16..28, 42..46] {
+        doubled.copy_within(from + field.start..from + field.end, to + field.start);
+    }
     check(&[
         (
             "compressed",
@@ -247,6 +256,12 @@ fn archives_that_lie() {
             "a flipped bit",
             corrupt,
             "it is damaged at byte 190: entry `x/data/0`: Invalid checksum; copy, download or save it again",
+        ),
+        (
+            "the same bytes twice",
+            doubled,
+            "it is refused at byte 0 of `x/data.pkl`: the archive's entries lie on top of each other; only a hostile or \
+             badly damaged file looks like this: do not use it",
         ),
         (
             "half",
@@ -298,7 +313,7 @@ fn safetensors_headers_that_lie() {
             "a header of 1 GB",
             [1_000_000_000_u64.to_le_bytes().as_slice(), b"{}"].concat(),
             "it is refused at byte 0: a safetensors header of 1000000000 bytes, where 100000000 is the most; only a \
-             hostile or badly damaged file looks like this",
+             hostile or badly damaged file looks like this: do not use it",
         ),
         (
             "half the tensors",
@@ -331,7 +346,8 @@ fn safetensors_headers_that_lie() {
         (
             "a type of the future",
             safetensors(&one("F99", "[2]", "[0,8]"), &[0; 8]),
-            "F99",
+            "it is damaged at byte 27: the safetensors header is not as it should be (unknown variant `F99`); copy, \
+             download or save it again",
         ),
         (
             "integers of 8 bits",

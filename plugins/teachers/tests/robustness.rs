@@ -8,8 +8,15 @@ use proptest::prelude::*;
 use written::fixture;
 use zskt_teachers::{outline, read};
 
-const FIXTURES: [&str; 5] =
-    ["small.safetensors", "checkpoint.pth", "checkpoint.legacy.pth.tar", "views.pth", "big_endian.pth"];
+/// The legacy files have no checksums, so changes reach everything behind them.
+const FIXTURES: [&str; 6] = [
+    "small.safetensors",
+    "checkpoint.pth",
+    "checkpoint.legacy.pth.tar",
+    "views.pth",
+    "views.legacy.pth.tar",
+    "big_endian.pth",
+];
 
 /// What the process has ever reserved, in bytes: a declared length that is believed shows even if nobody writes there.
 fn peak() -> u64 {
@@ -54,7 +61,7 @@ fn a_broken_file_ends_in_a_message() {
     const ROOM: u64 = 256 << 20;
     let before = peak();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() };
     let cases = (prop::sample::select(FIXTURES.as_slice()), prop::collection::vec(change(), 1..4));
     proptest!(config, |((name, changes) in cases)| {
         let mut bytes = fs::read(fixture(name)).unwrap();

@@ -106,7 +106,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// At least `len` elements of the calling thread's scratch memory, with anything in them.
+/// `len` elements of the calling thread's scratch memory, with anything in them.
 ///
 /// `work` must not come back here, directly or by waiting for other tasks.
 pub fn with_scratch<T: Real, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
@@ -116,6 +116,6 @@ pub fn with_scratch<T: Real, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) ->
         }
         // Vectors that cross lines of the cache take twice as long to load.
         let skip = scratch.as_ptr().align_offset(LINE).min(LINE);
-        work(&mut scratch[skip..])
+        work(&mut scratch[skip..skip + len])
     })
 }

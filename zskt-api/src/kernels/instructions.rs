@@ -2,9 +2,6 @@
 
 #![expect(unsafe_code, reason = "functions compiled for more than every processor has")]
 
-#[cfg(test)]
-use std::fmt::{self, Display};
-
 /// The instruction set a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Instructions {
@@ -79,12 +76,5 @@ impl Instructions {
             Self::Avx512 => unsafe { avx512(pass, argument) },
             _ => pass.run(argument),
         }
-    }
-}
-
-#[cfg(test)]
-impl Display for Instructions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
     }
 }

@@ -86,7 +86,8 @@ pub unsafe fn strip<L: Lanes, const V: usize, const R: usize, const Q: usize, co
                     weights = weights.add(V * L::WIDTH);
                     x = x.add(1);
                 }
-                row = row.add(s.x_row);
+                // Past the last row this is an address only.
+                row = row.wrapping_add(s.x_row);
             }
             for r in 0..R {
                 for q in 0..Q {
@@ -155,7 +156,8 @@ pub unsafe fn dot<L: Lanes, const O: usize, const Q: usize>(s: &Strip<L::Element
                     weights = weights.add(O * L::WIDTH);
                     x = x.add(L::WIDTH);
                 }
-                row = row.add(s.x_row);
+                // Past the last row this is an address only.
+                row = row.wrapping_add(s.x_row);
             }
             for q in 0..Q {
                 for o in 0..O {

@@ -4,9 +4,8 @@
 //! Every result is the same, bit for bit, however many threads compute it: work is divided by its size alone, and
 //! partial sums are added in a fixed order. It does depend on the instruction set, which is chosen once at run time.
 //!
-//! Convolutions, in both directions, are one machine ([`mod@self`]'s private `correlate`): an image is copied into a
-//! zero-padded scratch image, where the inputs of one kernel row are contiguous, and small blocks of output pixels and
-//! channels are accumulated in registers from it.
+//! Convolutions, forward and backward, copy an image into a canvas with margins, where the inputs under one row of the
+//! kernel are contiguous, and accumulate small blocks of pixels and channels in registers from there.
 
 mod buffer;
 mod canvas;

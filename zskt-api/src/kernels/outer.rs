@@ -266,6 +266,15 @@ impl<T: Real> Plan<T> {
         let row = second * kernel * kernel;
         buffer::build(g.weight_len(), buffer::part(row), |at, writer| {
             for first in (at / row..g.weight_len() / row).take(buffer::part(row) / row) {
+                if kernel == 1 {
+                    // Linear layers have long rows, and ask for them in the order of the sums.
+                    let row = &sums[first * first_step..];
+                    match second_step {
+                        1 => writer.extend(row[..second].iter().copied()),
+                        _ => writer.extend((0..second).map(|second| row[second * second_step])),
+                    }
+                    continue;
+                }
                 for second in 0..second {
                     let from = first * first_step + second * second_step;
                     for tap in 0..kernel {

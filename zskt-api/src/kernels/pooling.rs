@@ -160,3 +160,6 @@ fn squares(out: &MapShape, mut square: impl FnMut(usize, usize)) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

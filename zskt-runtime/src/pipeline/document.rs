@@ -24,6 +24,19 @@ pub struct Document {
     pub nodes: Vec<(Name, Value)>,
     /// Its edges, in the order of the file.
     pub edges: Vec<Edge>,
+    /// What was to be an edge, and is reported already.
+    pub malformed: Vec<String>,
+}
+
+impl Document {
+    /// Whether a name stands in something that was to be an edge: then it was not forgotten.
+    pub fn may_mean(&self, name: &str) -> bool {
+        let part = |c: char| c.is_alphanumeric() || c == '_';
+        self.malformed.iter().any(|text| {
+            text.match_indices(name)
+                .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
+        })
+    }
 }
 
 /// The claim that no training image reaches a network.
@@ -45,10 +58,17 @@ pub fn read_document(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) 
         return None;
     };
     if let Some(name) = name {
-        problems.push(Problem::at(name.span, "a pipeline has no name in front").label("expected `(`").help("its name is a field: `name: \"…\"`"));
+        problems.push(
+            Problem::at(name.span, "a pipeline has no name in front")
+                .label("expected `(`")
+                .help("its name is a field: `name: \"…\"`"),
+        );
     }
     for item in items {
-        problems.push(Problem::at(item.span, format!("expected a field, found {}", item.describe())).label("expected `field: value`"));
+        problems.push(
+            Problem::at(item.span, format!("expected a field, found {}", item.describe()))
+                .label("expected `field: value`"),
+        );
     }
     check_names(fields, problems);
     let mut reader = Fields { fields, whole: value.span, problems };
@@ -68,15 +88,24 @@ pub fn read_document(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) 
     let device = reader.optional("device", |value, problems| {
         let device = text(value, problems)?;
         let cuda = device.strip_prefix("cuda:").is_some_and(|number| number.parse::<usize>().is_ok());
-        if cuda || ["auto", "cpu"].contains(&device.as_str()) { Some(device) } else { expected(value, "\"auto\", \"cpu\" or \"cuda:0\"", problems) }
+        if cuda || ["auto", "cpu"].contains(&device.as_str()) {
+            Some(device)
+        } else {
+            expected(value, "\"auto\", \"cpu\" or \"cuda:0\"", problems)
+        }
     });
     let precision = reader.optional("precision", |value, problems| {
         let precision = text(value, problems)?;
-        if ["f32", "f64"].contains(&precision.as_str()) { Some(precision) } else { expected(value, "\"f32\" or \"f64\"", problems) }
+        if ["f32", "f64"].contains(&precision.as_str()) {
+            Some(precision)
+        } else {
+            expected(value, "\"f32\" or \"f64\"", problems)
+        }
     });
     let data_free = reader.optional("data_free", data_free);
     let nodes = reader.required("nodes", nodes);
     let edges = reader.required("edges", |value, problems| edges(value, texts, problems));
+    let (edges, malformed) = edges?;
     Some(Document {
         name: name.unwrap_or_default(),
         seed: seed.unwrap_or_default(),
@@ -84,7 +113,8 @@ pub fn read_document(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) 
         precision: precision.unwrap_or_else(|| "f32".into()),
         data_free: data_free.flatten(),
         nodes: nodes?,
-        edges: edges?,
+        edges,
+        malformed,
     })
 }
 
@@ -92,11 +122,14 @@ fn check_names(fields: &[(Name, Value)], problems: &mut Vec<Problem>) {
     for (index, (name, _)) in fields.iter().enumerate() {
         if let Some((first, _)) = fields[..index].iter().find(|(earlier, _)| earlier.text == name.text) {
             problems.push(
-                Problem::at(name.span, format!("`{}` is given twice", name.text)).label("given again").related(first.span, "first given here"),
+                Problem::at(name.span, format!("`{}` is given twice", name.text))
+                    .label("given again")
+                    .related(first.span, "first given here"),
             );
         }
         if !FIELDS.contains(&name.text.as_str()) {
-            let label = nearest(&name.text, FIELDS).map_or("unknown field".into(), |near| format!("did you mean `{near}`?"));
+            let label =
+                nearest(&name.text, FIELDS).map_or("unknown field".into(), |near| format!("did you mean `{near}`?"));
             problems.push(
                 Problem::at(name.span, format!("a pipeline has no field `{}`", name.text))
                     .label(label)
@@ -120,17 +153,24 @@ impl Fields<'_> {
 
     fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value, &mut Vec<Problem>) -> Option<T>) -> Option<T> {
         // A misspelt field is reported as such; that the right one is missing then goes without saying.
-        let misspelt = |field: &Name| !FIELDS.contains(&field.text.as_str()) && nearest(&field.text, FIELDS) == Some(name);
+        let misspelt =
+            |field: &Name| !FIELDS.contains(&field.text.as_str()) && nearest(&field.text, FIELDS) == Some(name);
         if !self.fields.iter().any(|(field, _)| field.text == name || misspelt(field)) {
             let opening = Span { end: self.whole.start + 1, ..self.whole };
-            self.problems.push(Problem::at(opening, format!("the pipeline has no `{name}`")).label(format!("expected a field `{name}: …` in here")));
+            self.problems.push(
+                Problem::at(opening, format!("the pipeline has no `{name}`"))
+                    .label(format!("expected a field `{name}: …` in here")),
+            );
         }
         self.optional(name, read)
     }
 }
 
 fn expected<T>(value: &Value, expected: &str, problems: &mut Vec<Problem>) -> Option<T> {
-    problems.push(Problem::at(value.span, format!("expected {expected}, found {}", value.describe())).label(format!("expected {expected}")));
+    problems.push(
+        Problem::at(value.span, format!("expected {expected}, found {}", value.describe()))
+            .label(format!("expected {expected}")),
+    );
     None
 }
 
@@ -140,7 +180,9 @@ fn text(value: &Value, problems: &mut Vec<Problem>) -> Option<String> {
         Form::Text(text) => Some(text.clone()),
         Form::Named { name: Some(name), fields, items } if fields.is_empty() && items.is_empty() => {
             let help = format!("write {:?}", name.text);
-            problems.push(Problem::at(value.span, "text is written in quotes").label("expected quotes around it").help(help));
+            problems.push(
+                Problem::at(value.span, "text is written in quotes").label("expected quotes around it").help(help),
+            );
             Some(name.text.clone())
         }
         _ => expected(value, "text in quotes", problems),
@@ -153,7 +195,11 @@ fn nodes(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(Name, Value)
         // `nodes: (teacher: …)`: as plain as it is wrong.
         Form::Named { name: None, fields, items } if items.is_empty() => {
             let help = "write `nodes: {\"name\": Plugin(…)}`";
-            problems.push(Problem::at(value.span, "`nodes` is a map").label("expected braces, and quotes around the names").help(help));
+            problems.push(
+                Problem::at(value.span, "`nodes` is a map")
+                    .label("expected braces, and quotes around the names")
+                    .help(help),
+            );
             fields.iter().map(|(name, value)| (Some(name.clone()), value)).collect()
         }
         _ => return expected(value, "a map of nodes: `{\"name\": Plugin(…)}`", problems),
@@ -163,7 +209,9 @@ fn nodes(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(Name, Value)
         let Some(name) = name else { continue };
         if let Some((first, _)) = nodes.iter().find(|(earlier, _)| earlier.text == name.text) {
             problems.push(
-                Problem::at(name.span, format!("there are two nodes `{}`", name.text)).label("named again").related(first.span, "first named here"),
+                Problem::at(name.span, format!("there are two nodes `{}`", name.text))
+                    .label("named again")
+                    .related(first.span, "first named here"),
             );
             continue;
         }
@@ -177,7 +225,8 @@ fn node_name(key: &Value, problems: &mut Vec<Problem>) -> Option<Name> {
     let name = Name { text, span: key.span };
     if !is_node_name(&name.text) {
         problems.push(
-            Problem::at(name.span, format!("a node cannot be called {:?}", name.text)).label("expected letters, digits, `_` and `-`"),
+            Problem::at(name.span, format!("a node cannot be called {:?}", name.text))
+                .label("expected letters, digits, `_` and `-`"),
         );
     } else if FIELDS.contains(&name.text.as_str()) {
         problems.push(
@@ -194,20 +243,25 @@ pub fn is_node_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('-') && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
 }
 
-fn edges(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) -> Option<Vec<Edge>> {
+/// The edges, and what was to be one.
+fn edges(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) -> Option<(Vec<Edge>, Vec<String>)> {
     let items: &[Value] = match &value.form {
         Form::List(items) => items,
         Form::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
         _ => return expected(value, "a list of edges: `[\"from -> to.input\"]`", problems),
     };
-    let mut edges = Vec::with_capacity(items.len());
+    let (mut edges, mut malformed) = (Vec::with_capacity(items.len()), Vec::new());
     for item in items {
-        match &item.form {
-            Form::Text(text) => edges.extend(read_edge(text, item.span, texts, problems)),
-            _ => edges.extend(expected::<Edge>(item, "an edge in quotes: `\"from -> to.input\"`", problems)),
+        let Form::Text(text) = &item.form else {
+            expected::<Edge>(item, "an edge in quotes: `\"from -> to.input\"`", problems);
+            continue;
+        };
+        match read_edge(text, item.span, texts, problems) {
+            Some(edge) => edges.push(edge),
+            None => malformed.push(text.clone()),
         }
     }
-    Some(edges)
+    Some((edges, malformed))
 }
 
 /// `Some(None)` for a plain `false`.
@@ -216,7 +270,8 @@ fn data_free(value: &Value, problems: &mut Vec<Problem>) -> Option<Option<DataFr
         Form::Bool(false) => Some(None),
         Form::Bool(true) => Some(Some(DataFree { span: value.span, networks: None })),
         Form::List(items) => {
-            let names = items.iter().filter_map(|item| Some(Name { text: text(item, problems)?, span: item.span })).collect();
+            let names =
+                items.iter().filter_map(|item| Some(Name { text: text(item, problems)?, span: item.span })).collect();
             Some(Some(DataFree { span: value.span, networks: Some(names) }))
         }
         _ => expected(value, "`true` or a list of networks: `[\"student\"]`", problems),

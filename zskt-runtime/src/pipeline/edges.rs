@@ -28,7 +28,9 @@ pub fn read_edge(text: &str, span: Span, texts: &Texts, problems: &mut Vec<Probl
     let Some(arrow) = text.find("->") else {
         let wrong = ["<-", "=>", "→", "-", ">", "="].into_iter().find_map(|wrong| Some((text.find(wrong)?, wrong)));
         problems.push(match wrong {
-            Some((at, wrong)) => malformed(at, at + wrong.len(), &format!("the arrow of an edge is `->`, not `{wrong}`")),
+            Some((at, wrong)) => {
+                malformed(at, at + wrong.len(), &format!("the arrow of an edge is `->`, not `{wrong}`"))
+            }
             None => malformed(0, text.len(), "this is no edge"),
         });
         return None;

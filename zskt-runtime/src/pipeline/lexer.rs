@@ -3,11 +3,12 @@
 
 use std::fmt;
 
+use ron::Number;
 use ron::de::Deserializer;
 use ron::error::Position;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, Visitor};
-use zskt_api::Span;
+use zskt_api::{Form, Span};
 
 /// A place in a text.
 pub struct Lexer<'t> {
@@ -90,8 +91,11 @@ impl<'t> Lexer<'t> {
     }
 
     /// Reads a number.
-    pub fn number(&mut self) -> Result<ron::Number, Unread> {
-        self.read(|deserializer| ron::Number::deserialize(deserializer))
+    pub fn number(&mut self) -> Result<Form, Unread> {
+        self.read(|deserializer| match ron::Value::deserialize(deserializer)? {
+            ron::Value::Number(number) => Ok(form_of(number)),
+            _ => Err(ron::Error::ExpectedFloat),
+        })
     }
 
     fn read<T>(&mut self, read: impl FnOnce(&mut Deserializer<'t>) -> ron::Result<T>) -> Result<T, Unread> {
@@ -110,6 +114,21 @@ impl<'t> Lexer<'t> {
                 Err(Unread { code: error.code, span: Span { source: self.source, start, end: end.max(start) } })
             }
         }
+    }
+}
+
+fn form_of(number: Number) -> Form {
+    match number {
+        Number::I8(number) => Form::Integer(number.into()),
+        Number::I16(number) => Form::Integer(number.into()),
+        Number::I32(number) => Form::Integer(number.into()),
+        Number::I64(number) => Form::Integer(number.into()),
+        Number::U8(number) => Form::Integer(number.into()),
+        Number::U16(number) => Form::Integer(number.into()),
+        Number::U32(number) => Form::Integer(number.into()),
+        Number::U64(number) => Form::Integer(number.into()),
+        // Read as 64 bits; `ron` keeps 32 where they hold the same number.
+        other => Form::Float(other.into_f64()),
     }
 }
 
@@ -151,4 +170,3 @@ pub fn explain(code: &ron::Error) -> String {
         }
     }
 }
-

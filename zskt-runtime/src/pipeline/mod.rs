@@ -6,11 +6,13 @@ mod lexer;
 mod overrides;
 mod reader;
 mod resolved;
+#[cfg(test)]
+mod tests;
 mod texts;
 
 pub use document::{DataFree, Document};
 pub use edges::Edge;
-pub use reader::{Reading, read};
+pub use reader::read;
 pub use resolved::{Resolved, write};
 pub use texts::Texts;
 

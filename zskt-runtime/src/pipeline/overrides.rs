@@ -4,7 +4,7 @@
 use zskt_api::{Form, Name, Problem, Registry, Span, Value, nearest};
 
 use super::document::FIELDS;
-use super::reader::read;
+use super::reader::{is_text, read};
 use super::texts::Texts;
 
 /// Applies every `--set` argument in turn.
@@ -31,7 +31,10 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
         let name = segment.trim();
         let span = Span { source, start: begin, end: begin + name.len() };
         if name.is_empty() {
-            problems.push(Problem::at(Span { source, start: 0, end: equals }, "a name is missing").label("expected `node.parameter`"));
+            problems.push(
+                Problem::at(Span { source, start: 0, end: equals }, "a name is missing")
+                    .label("expected `node.parameter`"),
+            );
             return None;
         }
         path.push(Name { text: name.to_owned(), span });
@@ -43,7 +46,7 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
     if let [field] = path.as_slice()
         && ["name", "device", "precision"].contains(&field.text.as_str())
         && !written.trim().is_empty()
-        && !written.trim().starts_with(['"', 'r'])
+        && !is_text(written.trim())
     {
         let span = Span { source, start: begin, end: text.trim_end().len() };
         return Some((path, Value { span, form: Form::Text(written.trim().to_owned()) }));
@@ -52,7 +55,10 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
     let reading = read(text, source, equals + 1, problems);
     if let Some(first) = problems.get_mut(before) {
         let shown = written.trim();
-        let help = format!("a value is written as in a pipeline; text in quotes: --set '{}=\"{shown}\"'", text[..equals].trim());
+        let help = format!(
+            "a value is written as in a pipeline; text in quotes: --set '{}=\"{shown}\"'",
+            text[..equals].trim()
+        );
         first.help.get_or_insert(help);
     }
     let value = reading.value.filter(|_| problems.len() == before)?;
@@ -72,7 +78,9 @@ fn set(pipeline: &mut Value, path: &[Name], value: Value, registry: &Registry) -
         put(fields, first, value);
         return Ok(());
     }
-    let Some(Form::Map(nodes)) = fields.iter_mut().find(|(name, _)| name.text == "nodes").map(|(_, nodes)| &mut nodes.form) else {
+    let Some(Form::Map(nodes)) =
+        fields.iter_mut().find(|(name, _)| name.text == "nodes").map(|(_, nodes)| &mut nodes.form)
+    else {
         // Without nodes there is a greater problem, and it is reported.
         return Ok(());
     };
@@ -110,8 +118,10 @@ fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Value, r
         && !declared.iter().any(|known| known.name == parameter.text)
     {
         let names: Vec<_> = declared.iter().map(|known| known.name).collect();
-        let label = nearest(&parameter.text, names.iter().copied()).map_or("unknown parameter".into(), |near| format!("did you mean `{near}`?"));
-        let problem = Problem::at(parameter.span, format!("`{name}` has no parameter `{}`", parameter.text)).label(label);
+        let label = nearest(&parameter.text, names.iter().copied())
+            .map_or("unknown parameter".into(), |near| format!("did you mean `{near}`?"));
+        let problem =
+            Problem::at(parameter.span, format!("`{name}` has no parameter `{}`", parameter.text)).label(label);
         let takes = if names.is_empty() { "no parameters".into() } else { names.join(", ") };
         return Err(Box::new(problem.help(format!("`{name}` takes: {takes}"))));
     }
@@ -122,8 +132,10 @@ fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Value, r
     let shown = format!("{shown}.{}", parameter.text);
     if !fields.iter().any(|(field, _)| field.text == parameter.text) {
         // The parameter has its default, which is what is to be changed.
-        let default = declared.into_iter().flatten().find(|known| known.name == parameter.text).and_then(|known| known.default);
-        let Some(mut default) = default.and_then(|text| read(&text, parameter.span.source, 0, &mut Vec::new()).value) else {
+        let default =
+            declared.into_iter().flatten().find(|known| known.name == parameter.text).and_then(|known| known.default);
+        let Some(mut default) = default.and_then(|text| read(&text, parameter.span.source, 0, &mut Vec::new()).value)
+        else {
             let problem = Problem::at(parameter.span, format!("`{shown}` is not given in the pipeline"));
             return Err(Box::new(problem.label("set it as a whole").help(format!("--set '{shown}=Plugin(…)'"))));
         };
@@ -137,7 +149,9 @@ fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Value, r
 /// The name and the fields of `Name(…)`, also within `Some(…)`.
 fn plugin_fields(value: &mut Value) -> Option<(String, &mut Vec<(Name, Value)>)> {
     match &mut value.form {
-        Form::Named { name: Some(name), items, .. } if name.text == "Some" && items.len() == 1 => plugin_fields(&mut items[0]),
+        Form::Named { name: Some(name), items, .. } if name.text == "Some" && items.len() == 1 => {
+            plugin_fields(&mut items[0])
+        }
         Form::Named { name: Some(name), .. } if name.text == "None" => None,
         Form::Named { name: Some(name), fields, .. } => Some((name.text.clone(), fields)),
         _ => None,

@@ -1,7 +1,6 @@
 //! RON text → values that know their places. Where it is plain what was meant, reading goes on after a mistake, so that
 //! one look shows every mistake.
 
-use ron::Number;
 use zskt_api::{Form, Name, Problem, Span, Value};
 
 use super::lexer::{Lexer, Unread, begins_name, explain};
@@ -109,12 +108,19 @@ impl Reader<'_, '_> {
             Some('\'') => self.single_quoted(start),
             Some('"') => self.text(start),
             Some('r') if is_raw_text(rest) => self.text(start),
-            Some('b') if rest.starts_with("b\"") || rest.starts_with("b'") || rest.starts_with("br") && is_raw_text(&rest[1..]) => {
-                self.stop(Problem::at(self.lexer.here(), "bytes have no use in a pipeline").label("expected text: no `b`"))
+            Some('b')
+                if rest.starts_with("b\"")
+                    || rest.starts_with("b'")
+                    || rest.starts_with("br") && is_raw_text(&rest[1..]) =>
+            {
+                self.stop(
+                    Problem::at(self.lexer.here(), "bytes have no use in a pipeline").label("expected text: no `b`"),
+                )
             }
             Some('0'..='9' | '+' | '-' | '.') => self.number(start),
             Some(first) if begins_name(first) => self.word(start),
-            Some(other) => self.stop(Problem::at(self.lexer.here(), format!("`{other}` begins no value")).label("expected a value")),
+            Some(other) => self
+                .stop(Problem::at(self.lexer.here(), format!("`{other}` begins no value")).label("expected a value")),
         }
     }
 
@@ -138,14 +144,15 @@ impl Reader<'_, '_> {
         };
         self.lexer.go(start + end + 2);
         self.problems.push(
-            Problem::at(self.lexer.since(start), "text is written in double quotes").label(format!("expected {:?}", &inside[..end])),
+            Problem::at(self.lexer.since(start), "text is written in double quotes")
+                .label(format!("expected {:?}", &inside[..end])),
         );
         Ok(Form::Text(inside[..end].to_owned()))
     }
 
     fn number(&mut self, start: usize) -> Read<Form> {
         match self.lexer.number() {
-            Ok(number) => Ok(form_of(number)),
+            Ok(form) => Ok(form),
             Err(Unread { code, .. }) => {
                 let rest = self.lexer.rest();
                 let length = rest.find(|c: char| c.is_whitespace() || ",()[]{}:".contains(c)).unwrap_or(rest.len());
@@ -159,7 +166,7 @@ impl Reader<'_, '_> {
         // `inf` and `NaN` are numbers to `ron`, and any other word is none.
         if ["inf", "NaN"].iter().any(|word| self.lexer.rest().starts_with(word)) {
             if let Ok(number) = self.lexer.number() {
-                return Ok(form_of(number));
+                return Ok(number);
             }
             self.lexer.go(start);
         }
@@ -184,9 +191,15 @@ impl Reader<'_, '_> {
             Ok(text) => Ok(Name { text, span: self.lexer.since(start) }),
             Err(Unread { code: ron::Error::SuggestRawIdentifier(text), span }) => {
                 let span = Span { end: start + text.len(), ..span };
-                self.stop(Problem::at(span, format!("`{text}` is no name")).label("text is written in quotes").help(format!("write {text:?}")))
+                self.stop(
+                    Problem::at(span, format!("`{text}` is no name"))
+                        .label("text is written in quotes")
+                        .help(format!("write {text:?}")),
+                )
             }
-            Err(Unread { code, .. }) => self.stop(Problem::at(self.lexer.here(), explain(&code)).label("expected a name")),
+            Err(Unread { code, .. }) => {
+                self.stop(Problem::at(self.lexer.here(), explain(&code)).label("expected a name"))
+            }
         }
     }
 
@@ -213,7 +226,11 @@ impl Reader<'_, '_> {
     fn field_name(&mut self) -> Read<Option<Name>> {
         let start = self.lexer.at();
         let rest = self.lexer.rest();
-        if !self.lexer.peek().is_some_and(begins_name) || is_raw_text(rest) || rest.starts_with("b\"") || rest.starts_with("b'") {
+        if !self.lexer.peek().is_some_and(begins_name)
+            || is_raw_text(rest)
+            || rest.starts_with("b\"")
+            || rest.starts_with("b'")
+        {
             return Ok(None);
         }
         let Ok(text) = self.lexer.name() else { return Ok(None) };
@@ -243,9 +260,13 @@ impl Reader<'_, '_> {
             }
         }
         if required {
-            return self.stop(Problem::at(self.lexer.here(), "expected `:` after the key").label("expected `:`"));
+            let problem = Problem::at(self.lexer.here(), "expected `:` after the key").label("expected `:`");
+            if !self.lexer.peek().is_some_and(|next| next == '"' || begins_name(next)) {
+                return self.stop(problem);
+            }
+            self.problems.push(problem);
         }
-        Ok(false)
+        Ok(required)
     }
 
     fn list(&mut self) -> Read<Form> {
@@ -293,10 +314,14 @@ impl Reader<'_, '_> {
 
     fn not_the_end(&mut self, opening: Span, closing: char) -> Read<()> {
         let problem = match self.lexer.peek() {
-            None => Problem::at(opening, "this bracket is not closed").label(format!("expected a `{closing}` after it")),
-            Some(other @ (')' | ']' | '}')) => Problem::at(self.lexer.here(), format!("expected `{closing}`, found `{other}`"))
-                .label(format!("expected `{closing}`"))
-                .related(opening, "the bracket that is open"),
+            None => {
+                Problem::at(opening, "this bracket is not closed").label(format!("expected a `{closing}` after it"))
+            }
+            Some(other @ (')' | ']' | '}')) => {
+                Problem::at(self.lexer.here(), format!("expected `{closing}`, found `{other}`"))
+                    .label(format!("expected `{closing}`"))
+                    .related(opening, "the bracket that is open")
+            }
             Some(_) => return Ok(()),
         };
         self.stop(problem)
@@ -321,8 +346,9 @@ impl Reader<'_, '_> {
         let same_line = !self.lexer.between(end, self.lexer.at()).contains('\n');
         let bare = element.chars().next_back().is_some_and(char::is_alphanumeric);
         let begins = found == '"' || found.is_alphanumeric() || "_([{+-.'".contains(found);
-        let gap = Span { start: end, end: end + 1, ..self.lexer.here() };
-        let mut problem = Problem::at(gap, format!("expected `,` or `{closing}`, found `{found}`")).label("a comma is missing");
+        let gap = Span { start: end, end, ..self.lexer.here() };
+        let mut problem =
+            Problem::at(gap, format!("expected `,` or `{closing}`, found `{found}`")).label("a comma is missing");
         if element.contains('\n') && element.ends_with('"') {
             problem = problem.help("the text before it spans lines: is a quote missing?");
             return self.stop(problem);
@@ -360,25 +386,15 @@ fn comment_sign(rest: &str) -> Option<usize> {
     }
 }
 
+/// Whether text in quotes begins here.
+pub fn is_text(rest: &str) -> bool {
+    rest.starts_with('"') || is_raw_text(rest)
+}
+
 fn is_raw_text(rest: &str) -> bool {
     rest.strip_prefix('r').is_some_and(|rest| rest.trim_start_matches('#').starts_with('"'))
 }
 
 fn is_bare(value: &Value) -> bool {
     matches!(&value.form, Form::Named { name: Some(_), fields, items } if fields.is_empty() && items.is_empty())
-}
-
-fn form_of(number: Number) -> Form {
-    match number {
-        Number::I8(number) => Form::Integer(number.into()),
-        Number::I16(number) => Form::Integer(number.into()),
-        Number::I32(number) => Form::Integer(number.into()),
-        Number::I64(number) => Form::Integer(number.into()),
-        Number::U8(number) => Form::Integer(number.into()),
-        Number::U16(number) => Form::Integer(number.into()),
-        Number::U32(number) => Form::Integer(number.into()),
-        Number::U64(number) => Form::Integer(number.into()),
-        // Read as 64 bits; `ron` keeps 32 where they hold the same number.
-        other => Form::Float(other.into_f64()),
-    }
 }

@@ -28,7 +28,8 @@ pub struct Resolved<'a> {
 /// Writes a resolved pipeline.
 pub fn write(pipeline: &Resolved<'_>) -> String {
     let Resolved { name, seed, device, precision, .. } = pipeline;
-    let mut out = format!("(\n    name: {name:?},\n    seed: {seed},\n    device: {device:?},\n    precision: {precision:?},\n");
+    let mut out =
+        format!("(\n    name: {name:?},\n    seed: {seed},\n    device: {device:?},\n    precision: {precision:?},\n");
     if let Some(claim) = &pipeline.data_free {
         out += &format!("    data_free: {claim},\n");
     }
@@ -58,7 +59,7 @@ fn pretty(value: &Value, indent: usize, column: usize, out: &mut String) {
         return;
     }
     let deeper = indent + 4;
-    let mut part = |prefix: &str, value: &Value, out: &mut String| {
+    let part = |prefix: &str, value: &Value, out: &mut String| {
         *out += &format!("{:deeper$}{prefix}", "");
         pretty(value, deeper, deeper + prefix.chars().count(), out);
         *out += ",\n";

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use zskt_api::{Error, Result};
 
@@ -65,11 +65,6 @@ impl AppendLog {
     pub fn sync(&mut self) -> Result<u64> {
         self.file.sync_data().map_err(|error| cannot_write(&self.path, &error))?;
         Ok(self.length)
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -1,6 +1,6 @@
 //! Checkpoints: all that a run needs to go on as if it had never stopped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -13,22 +13,24 @@ use super::run_directory::RunDirectory;
 use super::stage_record::{StageRecord, Timing};
 use super::{atomic_file, tensor_file};
 
-/// Where [`Standing`] stands in the file's texts. A file of another form has another name for it.
-const STANDING: &str = "zskt.run.1";
+/// Where all but the tensors stands in the file's texts. A file of another form has another name for it.
+const HEADER: &str = "zskt.run.1";
+/// The tensor with the seconds of each batch of the running stage.
+const TIMING: &str = "run/batch_seconds";
 
 /// How far a run is, and where its logs end.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Standing {
     /// The sum of the resolved pipeline: no other can go on from here.
     pub pipeline_sha256: String,
     /// The stages that are done, in the order of their running.
     pub finished: Vec<FinishedStage>,
-    /// The stage that was running.
-    pub running: Option<RunningStage>,
     /// What the metrics found, by node.
     pub measured: BTreeMap<String, Measured>,
     /// Seconds the run took so far, over all its sessions.
     pub seconds: f64,
+    /// The most memory that any session took.
+    pub peak_memory_bytes: Option<u64>,
     /// Bytes of `metrics.jsonl`.
     pub metrics_bytes: u64,
     /// Bytes of the events file.
@@ -43,17 +45,6 @@ pub struct FinishedStage {
     /// The network that it gave; nothing when it gave none.
     pub network: Option<String>,
     /// What it did.
-    pub record: StageRecord,
-}
-
-/// A stage that is not done.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct RunningStage {
-    /// Its node.
-    pub node: String,
-    /// Batches done.
-    pub batch: usize,
-    /// What it did so far.
     pub record: StageRecord,
 }
 
@@ -72,16 +63,40 @@ impl From<Measurement> for Measured {
     }
 }
 
+/// A stage in the middle of its work.
+pub struct UnfinishedStage {
+    /// Its node.
+    pub node: String,
+    /// What it did so far.
+    pub record: StageRecord,
+    /// How long each batch took.
+    pub timing: Timing,
+    /// What it needs to go on.
+    pub state: StageState,
+}
+
 /// A checkpoint.
 pub struct Checkpoint {
     /// How far the run is.
     pub standing: Standing,
-    /// The weights of every network, by the node that made it.
+    /// The weights of the networks, by the node that made them.
     pub networks: BTreeMap<String, BTreeMap<String, Tensor>>,
-    /// The state of the running stage.
-    pub stage: Option<StageState>,
-    /// How long each batch of the running stage took.
-    pub timing: Timing,
+    /// The stage that was running.
+    pub unfinished: Option<UnfinishedStage>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    #[serde(flatten)]
+    standing: Standing,
+    stage: Option<StageHeader>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StageHeader {
+    node: String,
+    batch: usize,
+    record: StageRecord,
 }
 
 impl Checkpoint {
@@ -90,17 +105,19 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be written; the one before stays.
     pub fn write(self, path: &Path) -> Result<()> {
-        let standing = serde_json::to_string(&self.standing).map_err(|error| Error::new(error.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (network, weights) in self.networks {
             tensors.extend(weights.into_iter().map(|(name, tensor)| (format!("network/{network}/{name}"), tensor)));
         }
-        if let Some(stage) = self.stage {
-            tensors.extend(stage.tensors.into_iter().map(|(name, tensor)| (format!("stage/{name}"), tensor)));
-            tensors.insert("run/batch_seconds".into(), self.timing.to_tensor()?);
+        let mut header = Header { standing: self.standing, stage: None };
+        if let Some(UnfinishedStage { node, record, timing, state }) = self.unfinished {
+            header.stage = Some(StageHeader { node, batch: state.batch, record });
+            tensors.extend(state.tensors.into_iter().map(|(name, tensor)| (format!("stage/{name}"), tensor)));
+            tensors.insert(TIMING.into(), timing.to_tensor()?);
         }
+        let header = serde_json::to_string(&header).map_err(|error| Error::new(error.to_string()))?;
         RunDirectory::make_room_for(path)?;
-        atomic_file::write(path, &tensor_file::encode(&tensors, HashMap::from([(STANDING.into(), standing)]))?)
+        atomic_file::write(path, &tensor_file::encode(&tensors, HEADER, header)?)
     }
 
     /// Reads the checkpoint of a run.
@@ -110,22 +127,27 @@ impl Checkpoint {
     pub fn read(path: &Path, device: &Device) -> Result<Self> {
         let bytes = fs::read(path).map_err(|error| cannot_read(path, error))?;
         let (tensors, texts) = tensor_file::decode(&bytes, device).map_err(|error| cannot_read(path, error))?;
-        let Some(standing) = texts.get(STANDING) else {
+        let Some(header) = texts.get(HEADER) else {
             return Err(cannot_read(path, "it is no checkpoint of this version of zskt"));
         };
-        let standing: Standing = serde_json::from_str(standing).map_err(|error| cannot_read(path, error))?;
+        let Header { standing, stage } = serde_json::from_str(header).map_err(|error| cannot_read(path, error))?;
         let mut networks = BTreeMap::<String, BTreeMap<String, Tensor>>::new();
-        let mut stage = standing.running.as_ref().map(|stage| StageState { batch: stage.batch, ..StageState::default() });
-        let mut timing = Timing::default();
+        let (mut of_stage, mut timing) = (BTreeMap::new(), Timing::default());
         for (name, tensor) in tensors {
             if let Some((network, weight)) = name.strip_prefix("network/").and_then(|rest| rest.split_once('/')) {
                 networks.entry(network.to_owned()).or_default().insert(weight.to_owned(), tensor);
-            } else if let (Some(name), Some(stage)) = (name.strip_prefix("stage/"), &mut stage) {
-                stage.tensors.insert(name.to_owned(), tensor);
-            } else if name == "run/batch_seconds" {
+            } else if let Some(name) = name.strip_prefix("stage/") {
+                of_stage.insert(name.to_owned(), tensor);
+            } else if name == TIMING {
                 timing = Timing::from_tensor(&tensor)?;
             }
         }
-        Ok(Self { standing, networks, stage, timing })
+        let unfinished = stage.map(|StageHeader { node, batch, record }| UnfinishedStage {
+            node,
+            record,
+            timing,
+            state: StageState { batch, tensors: of_stage },
+        });
+        Ok(Self { standing, networks, unfinished })
     }
 }

@@ -21,6 +21,7 @@ pub enum Reader {
 /// its folder is what counts.
 pub struct Console {
     reader: Reader,
+    out: Box<dyn Write>,
     live: bool,
 }
 
@@ -34,7 +35,12 @@ impl Console {
             _ if io::stdout().is_terminal() && io::stderr().is_terminal() && !dumb => Reader::Terminal,
             _ => Reader::Lines,
         };
-        Self { reader, live: false }
+        Self::writing_to(Box::new(io::stdout()), reader)
+    }
+
+    /// For this reader, with something in place of standard output.
+    pub fn writing_to(out: Box<dyn Write>, reader: Reader) -> Self {
+        Self { reader, out, live: false }
     }
 
     /// Who reads along.
@@ -46,6 +52,14 @@ impl Console {
     pub fn line(&mut self, text: &str) {
         if matches!(self.reader, Reader::Terminal | Reader::Lines) {
             self.print(text);
+        }
+    }
+
+    /// Where the run is kept; a program finds that beside its objects, on standard error.
+    pub fn place(&mut self, text: &str) {
+        match self.reader {
+            Reader::Program => notice(text),
+            _ => self.line(text),
         }
     }
 
@@ -79,16 +93,9 @@ impl Console {
         }
     }
 
-    /// What every user must know, whatever stands on standard output.
-    pub fn notice(&mut self, text: &str) {
-        self.clear();
-        let _ = writeln!(io::stderr(), "{text}");
-    }
-
     fn print(&mut self, text: &str) {
         self.clear();
-        let mut out = io::stdout().lock();
-        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
     }
 }
 
@@ -96,4 +103,9 @@ impl Drop for Console {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+/// Tells what every user must know, whatever stands on standard output.
+pub fn notice(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }

@@ -23,11 +23,16 @@ impl From<Error> for Stop {
 /// What to say when a file cannot be written.
 pub fn cannot_write(path: &Path, error: &io::Error) -> Error {
     let way_out = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space, or choose another disk with --out",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free some space, or choose another disk with --out"
+        }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "make it writable, or choose another folder with --out"
         }
-        _ => "is the disk still there? --out chooses another folder",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file is in the way; choose another folder with --out"
+        }
+        _ => "choose another folder with --out",
     };
     Error::new(format!("cannot write {}: {error}; {way_out}", path.display()))
 }

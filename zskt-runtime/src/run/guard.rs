@@ -20,10 +20,11 @@ thread_local! {
 /// What the plugin returns, or that it panicked, with the node's name.
 pub fn guarded<T>(node: &PlanNode, work: impl FnOnce() -> Result<T>) -> Result<T> {
     quiet_hook();
-    GUARDED.set(true);
+    // A metric that a stage has evaluated is guarded within the stage.
+    let outer = GUARDED.replace(true);
     // Nothing that a panic may have left half-changed is used again: the run ends, and checkpoints are older.
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
-    GUARDED.set(false);
+    GUARDED.set(outer);
     let result = outcome.unwrap_or_else(|payload| {
         let plugin = node.registration;
         let place = PLACE.take().map(|place| format!(" at {place}")).unwrap_or_default();

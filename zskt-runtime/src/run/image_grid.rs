@@ -78,8 +78,12 @@ fn arrange(values: &[f32], shape: ImageShape) -> (Vec<u8>, usize, usize) {
 
 /// Between which values 98 % of the shown channels lie.
 fn robust_range(image: &[f32], channels: usize, shown: usize) -> (f32, f32) {
-    let mut sorted: Vec<f32> =
-        image.chunks_exact(channels).flat_map(|pixel| &pixel[..shown]).copied().filter(|value| value.is_finite()).collect();
+    let mut sorted: Vec<f32> = image
+        .chunks_exact(channels)
+        .flat_map(|pixel| &pixel[..shown])
+        .copied()
+        .filter(|value| value.is_finite())
+        .collect();
     sorted.sort_unstable_by(f32::total_cmp);
     let outside = sorted.len() / 100;
     match (sorted.get(outside), sorted.iter().rev().nth(outside)) {
@@ -90,7 +94,10 @@ fn robust_range(image: &[f32], channels: usize, shown: usize) -> (f32, f32) {
 
 /// 0 to 255 between `low` and `high`; what is not a number is black, and an image all of one value grey.
 fn shade(value: f32, low: f32, high: f32) -> u8 {
-    let share = if high > low { (value - low) / (high - low) } else { value - value + 0.5 };
+    if value.is_nan() {
+        return 0;
+    }
+    let share = if high > low { (value - low) / (high - low) } else { 0.5 };
     (share.clamp(0.0, 1.0) * 255.0).round() as u8
 }
 

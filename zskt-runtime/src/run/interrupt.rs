@@ -17,7 +17,7 @@ pub fn listen() -> Interrupted {
             if PRESSED.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
-            let _ = writeln!(std::io::stderr(), "\ninterrupted: a checkpoint follows; Ctrl-C once more ends at once");
+            let _ = writeln!(std::io::stderr(), "\nstopping at the next safe point; Ctrl-C once more ends at once");
         });
     });
     Arc::new(|| PRESSED.load(Ordering::SeqCst))

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
-use zskt_api::{Instance, Result};
+use zskt_api::{Instance, Registry, Result};
 
 use super::clock::timestamp;
 use super::failure::{Stop, cannot_read};
@@ -38,8 +38,10 @@ pub fn fingerprints(plan: &Plan, interrupted: &Interrupted) -> Result<Vec<Finger
 /// # Errors
 /// When it cannot be written.
 pub fn write(path: &Path, plan: &Plan, options: &Options, device: &str, files: &[Fingerprint]) -> Result<()> {
-    let crates: BTreeMap<_, _> =
-        plan.nodes.iter().map(|node| (node.registration.crate_name, node.registration.crate_version)).collect();
+    // Also those that no node names: an optimizer is a parameter of a turn.
+    let linked = Registry::get().into_iter().flat_map(Registry::iter);
+    let used = plan.nodes.iter().map(|node| node.registration);
+    let crates: BTreeMap<_, _> = linked.chain(used).map(|plugin| (plugin.crate_name, plugin.crate_version)).collect();
     store(
         path,
         &json!({
@@ -59,29 +61,36 @@ pub fn write(path: &Path, plan: &Plan, options: &Options, device: &str, files: &
     )
 }
 
-/// Checks that the files are the ones the run began with, and notes in the manifest that it goes on.
+/// Checks that the files are the ones the run began with.
 ///
 /// # Errors
-/// When a file is another, or the manifest cannot be read or written.
-pub fn resume(path: &Path, options: &Options, files: &[Fingerprint]) -> Result<(), Stop> {
-    let text = std::fs::read_to_string(path).map_err(|error| cannot_read(path, error))?;
-    let mut manifest: Value = serde_json::from_str(&text).map_err(|error| cannot_read(path, error))?;
+/// When a file is another, or the manifest cannot be read.
+pub fn check(path: &Path, files: &[Fingerprint]) -> Result<(), Stop> {
     let kept: Vec<Fingerprint> =
-        serde_json::from_value(manifest["files"].clone()).map_err(|error| cannot_read(path, error))?;
-    let key = |file: &Fingerprint| (file.node.clone(), file.path.clone());
-    let before: BTreeMap<_, _> = kept.iter().map(|file| (key(file), &file.sha256)).collect();
-    let now: BTreeMap<_, _> = files.iter().map(|file| (key(file), &file.sha256)).collect();
-    let mut paths = before.keys().chain(now.keys());
-    if let Some((node, file)) = paths.find(|key| before.get(key) != now.get(key)) {
-        return Err(Stop::Refused(format!(
-            "cannot resume: {}, which node `{node}` reads, changed since the run began; restore it, or run without --resume",
-            file.display()
-        )));
-    }
+        serde_json::from_value(load(path)?["files"].take()).map_err(|error| cannot_read(path, error))?;
+    let sums = |files: &[Fingerprint]| -> BTreeMap<_, _> {
+        files.iter().map(|file| ((file.path.clone(), file.node.clone()), file.sha256.clone())).collect()
+    };
+    let (before, now) = (sums(&kept), sums(files));
+    let changed = before.keys().chain(now.keys()).find(|file| before.get(file) != now.get(file));
+    changed.map_or(Ok(()), |(file, node)| {
+        let file = file.display();
+        Err(Stop::Refused(format!(
+            "cannot resume: {file}, which node `{node}` reads, changed since the run began; restore it, or run without --resume"
+        )))
+    })
+}
+
+/// Notes that the run goes on.
+///
+/// # Errors
+/// When the manifest cannot be read or written.
+pub fn add_session(path: &Path, options: &Options) -> Result<()> {
+    let mut manifest = load(path)?;
     if let Some(sessions) = manifest["sessions"].as_array_mut() {
         sessions.push(session(options));
     }
-    Ok(store(path, &manifest)?)
+    store(path, &manifest)
 }
 
 /// One start of the program: the first, or a later one that went on from a checkpoint.
@@ -91,6 +100,11 @@ fn session(options: &Options) -> Value {
         "command_line": options.command_line,
         "threads": candle_core::utils::get_num_threads(),
     })
+}
+
+fn load(path: &Path) -> Result<Value> {
+    let text = std::fs::read_to_string(path).map_err(|error| cannot_read(path, error))?;
+    serde_json::from_str(&text).map_err(|error| cannot_read(path, error))
 }
 
 fn store(path: &Path, manifest: &Value) -> Result<()> {

@@ -46,3 +46,8 @@ fn with_figures(mut object: Value, figures: &Map<String, Value>) -> Value {
 pub fn line(object: &Value) -> Vec<u8> {
     format!("{object}\n").into_bytes()
 }
+
+/// A metric's figures as points of curves: those that are numbers.
+pub fn points(metric: &str, figures: &Map<String, Value>) -> Vec<(String, f64)> {
+    figures.iter().filter_map(|(name, value)| Some((format!("{metric}/{name}"), value.as_f64()?))).collect()
+}

@@ -76,7 +76,8 @@ impl<'p> Products<'p> {
     pub fn inputs(&mut self, node: usize) -> Result<Inputs> {
         let inputs = self.inputs_with(node, None)?;
         let PlanNode { registration, inputs: edges, .. } = &self.plan.nodes[node];
-        let trains: Vec<_> = (registration.ports)().into_iter().filter(|port| port.trains).map(|port| port.name).collect();
+        let trains: Vec<_> =
+            (registration.ports)().into_iter().filter(|port| port.trains).map(|port| port.name).collect();
         for edge in edges.iter().filter(|edge| trains.contains(&edge.port.as_str())) {
             self.trained.extend(self.get(edge.from).and_then(network).map(|(name, _)| name.to_owned()));
         }

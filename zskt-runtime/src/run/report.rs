@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::checkpoint::{FinishedStage, Standing};
-use super::{memory, wording};
+use super::wording;
 use crate::plan::Plan;
 
 /// The report of a finished run.
@@ -17,7 +17,7 @@ pub fn report(plan: &Plan, device: &str, standing: &Standing) -> Value {
         "device": device,
         "seconds": standing.seconds,
         "images_per_second": images_per_second(&standing.finished),
-        "peak_memory_bytes": memory::peak_bytes(),
+        "peak_memory_bytes": standing.peak_memory_bytes,
         "metrics": metrics,
         "stages": stages,
     });
@@ -64,11 +64,9 @@ pub fn data_free(plan: &Plan) -> Option<String> {
 }
 
 /// The report as lines for a person.
-pub fn table(standing: &Standing) -> Vec<String> {
-    let mut rows: Vec<(&str, String)> = Vec::new();
-    for (node, found) in &standing.measured {
-        rows.push((node, found.summary.clone()));
-    }
+pub fn table(plan: &Plan, standing: &Standing) -> Vec<String> {
+    let measured = plan.nodes.iter().filter_map(|node| Some((node.name.as_str(), standing.measured.get(&node.name)?)));
+    let mut rows: Vec<_> = measured.map(|(node, found)| (node, found.summary.clone())).collect();
     for stage in &standing.finished {
         let mut text = format!("{} batches", wording::count(stage.record.batches));
         if let Some(seconds) = stage.record.median_batch_seconds {
@@ -79,7 +77,7 @@ pub fn table(standing: &Standing) -> Vec<String> {
         }
         rows.push((&stage.node, text));
     }
-    let memory = memory::peak_bytes().map(|bytes| format!(", {} of memory at most", wording::bytes(bytes)));
+    let memory = standing.peak_memory_bytes.map(|bytes| format!(", {} of memory at most", wording::bytes(bytes)));
     rows.push(("all", format!("{}{}", wording::duration(standing.seconds), memory.unwrap_or_default())));
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     rows.into_iter().map(|(name, text)| format!("{name:width$}  {text}")).collect()

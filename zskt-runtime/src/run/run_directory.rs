@@ -7,12 +7,13 @@ use std::time::SystemTime;
 use zskt_api::Result;
 
 use super::clock::folder_timestamp;
-use super::failure::{Stop, cannot_write};
+use super::failure::cannot_write;
 use super::fingerprint;
 
 /// A run's folder. No other process writes to it while this value lives.
 pub struct RunDirectory {
     path: PathBuf,
+    new: bool,
     _lock: Option<File>,
 }
 
@@ -26,8 +27,9 @@ impl RunDirectory {
             Some(out) => out.to_owned(),
             None => unused(name, resolved),
         };
+        let new = !path.exists();
         fs::create_dir_all(&path).map_err(|error| cannot_write(&path, &error).to_string())?;
-        let directory = Self::open(path)?;
+        let directory = Self { new, ..Self::open(path)? };
         let path = directory.path.display();
         let mut entries = fs::read_dir(&directory.path).map_err(|error| format!("cannot read {path}: {error}"))?;
         if entries.next().is_some() {
@@ -53,7 +55,7 @@ impl RunDirectory {
         {
             return Err(format!("{} is in use: another zskt-run is writing to it", path.display()));
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, new: false, _lock: lock })
     }
 
     /// Where it is.
@@ -102,8 +104,19 @@ impl RunDirectory {
     }
 
     /// A folder for what a metric finds too large for a report.
-    pub fn measurements(&self, metric: &str) -> PathBuf {
-        self.path.join("measurements").join(file_name(metric))
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn measurements(&self, metric: &str) -> Result<PathBuf> {
+        let folder = self.path.join("measurements").join(file_name(metric));
+        fs::create_dir_all(&folder).map_err(|error| cannot_write(&folder, &error))?;
+        Ok(folder)
+    }
+
+    /// Removes the folder of a metric that put nothing into it.
+    pub fn tidy_measurements(&self, folder: &Path) {
+        // Folders with something in them cannot be removed this way, and stay.
+        let _ = fs::remove_dir(folder).and_then(|()| fs::remove_dir(self.path.join("measurements")));
     }
 
     /// Makes the folder of a file.
@@ -115,9 +128,12 @@ impl RunDirectory {
         fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))
     }
 
-    /// Removes the folder, if nothing was written to it: a run that never began leaves nothing behind.
+    /// Removes the folder, if it is new and nothing was written to it: a run that never began leaves nothing behind.
     pub fn abandon(&self) {
-        let _ = fs::remove_dir(&self.path);
+        if self.new {
+            // A folder with something in it cannot be removed this way, and stays.
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// Whether the run reached its end.
@@ -129,18 +145,23 @@ impl RunDirectory {
     ///
     /// # Errors
     /// The first line that differs.
-    pub fn check_pipeline(&self, resolved: &str, sha256: &str) -> Result<(), Stop> {
+    pub fn check_pipeline(&self, resolved: &str, sha256: &str) -> Result<(), String> {
         if fingerprint::of_text(resolved) == sha256 {
             return Ok(());
         }
         let path = self.path.display();
         let kept = fs::read_to_string(self.pipeline()).unwrap_or_default();
-        let difference = first_difference(&kept, resolved)
-            .map(|(line, kept, asked)| format!(", first in line {line}:\n  of the run:  {kept}\n  now:         {asked}\n"))
-            .unwrap_or_else(|| ": the run's own pipeline.ron was changed; ".into());
-        Err(Stop::Refused(format!(
-            "cannot resume {path}: its pipeline differs from this one{difference}give the run's own pipeline, {path}/pipeline.ron, or run without --resume"
-        )))
+        let difference = match first_difference(&kept, resolved) {
+            Some((line, kept, asked)) => {
+                format!(
+                    "its pipeline differs from this one, first in line {line}:\n  of the run: {kept}\n  now:        {asked}"
+                )
+            }
+            None => format!("{path}/pipeline.ron was changed since the run began"),
+        };
+        Err(format!(
+            "cannot resume {path}: {difference}\nresume with the run's own pipeline, {path}/pipeline.ron, or run without --resume"
+        ))
     }
 }
 

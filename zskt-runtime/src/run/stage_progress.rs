@@ -65,7 +65,8 @@ impl StageProgress {
     fn describe(&self, progress: &Progress<'_>) -> String {
         let Progress { batch, batches, .. } = progress;
         let mut parts = vec![format!("{}  {batch}/{batches}", self.stage)];
-        let losses = progress.figures.iter().filter(|(name, _)| name.rsplit('.').next().is_some_and(|f| f.contains("loss")));
+        let losses =
+            progress.figures.iter().filter(|(name, _)| name.rsplit('.').next().is_some_and(|f| f.contains("loss")));
         parts.extend(losses.map(|(name, value)| format!("{name} {}", wording::figure(*value))));
         if self.images > 0 && self.seconds > 0.0 {
             parts.push(format!("{} images/s", wording::figure(self.images as f64 / self.seconds)));

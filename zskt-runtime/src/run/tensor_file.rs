@@ -6,12 +6,15 @@ use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use zskt_api::{Error, Result};
 
-/// The bytes of a file with these tensors, and texts beside them.
+/// The bytes of a file with these tensors and one text beside them. One only: the library would write several in an
+/// order that changes from run to run, and equal weights should make equal files.
 ///
 /// # Errors
 /// When a tensor is of a type that such a file cannot hold.
-pub fn encode(tensors: &BTreeMap<String, Tensor>, texts: HashMap<String, String>) -> Result<Vec<u8>> {
-    safetensors::serialize(tensors, Some(texts)).map_err(|error| Error::new(format!("cannot store the weights: {error}")))
+pub fn encode(tensors: &BTreeMap<String, Tensor>, name: &str, text: String) -> Result<Vec<u8>> {
+    let texts = HashMap::from([(name.to_owned(), text)]);
+    safetensors::serialize(tensors, Some(texts))
+        .map_err(|error| Error::new(format!("cannot store the weights: {error}")))
 }
 
 /// The tensors and the texts of a file.

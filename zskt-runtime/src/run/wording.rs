@@ -66,7 +66,10 @@ mod tests {
     #[test]
     fn figures_are_short_and_say_enough() {
         assert_eq!([0, 999, 1000, 2_243_546].map(count), ["0", "999", "1,000", "2,243,546"]);
-        assert_eq!([0.04, 12.4, 59.6, 200.0, 3900.0].map(duration), ["0.0 s", "12 s", "1 min 00 s", "3 min 20 s", "1 h 05 min"]);
+        assert_eq!(
+            [0.04, 12.4, 59.6, 200.0, 3900.0].map(duration),
+            ["0.0 s", "12 s", "1 min 00 s", "3 min 20 s", "1 h 05 min"]
+        );
         assert_eq!([0.00085, 0.0421, 1.523].map(short_duration), ["850 µs", "42.1 ms", "1.52 s"]);
         assert_eq!([0.0, 0.01234, -1.5, 3021.4, 1.2e-7].map(figure), ["0", "0.0123", "-1.50", "3021", "1.20e-7"]);
         assert_eq!(list(&["a", "b", "c"], "or"), "\"a\", \"b\" or \"c\"");

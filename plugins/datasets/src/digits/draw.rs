@@ -47,10 +47,8 @@ pub fn read(count: usize, size: usize, stream: impl Fn(u64) -> StreamRng + Sync)
     reserve(&mut pixels, count.checked_mul(bytes))?;
     pixels.resize(count * bytes, 0);
     let images = pixels.par_chunks_exact_mut(bytes).enumerate();
-    let labels = images.map_init(
-        || Canvas::new(size),
-        |canvas, (i, image)| canvas.draw(&mut stream(i as u64), image) as u32,
-    );
+    let labels =
+        images.map_init(|| Canvas::new(size), |canvas, (i, image)| canvas.draw(&mut stream(i as u64), image) as u32);
     let labels = labels.collect();
     let class_names = (0..10).map(|digit| digit.to_string()).collect();
     Ok(RawImages { pixels, labels, channels: 3, height: size, width: size, classes: 10, class_names })
@@ -103,10 +101,8 @@ impl Canvas {
         let shear = rng.random_range(SHEAR);
         let centre = [0.5 + rng.random_range(SHIFT), 0.5 + rng.random_range(SHIFT)];
         let width = aspect * height;
-        let matrix = [
-            [cosine * width, (cosine * shear - sine) * height],
-            [sine * width, (sine * shear + cosine) * height],
-        ];
+        let matrix =
+            [[cosine * width, (cosine * shear - sine) * height], [sine * width, (sine * shear + cosine) * height]];
         let place = Placement { matrix, centre, half_width: rng.random_range(HALF_WIDTH) * height };
 
         self.cover.fill(0.0);
@@ -248,7 +244,7 @@ mod tests {
     /// The figures of the prototype that the difficulty was tuned with, over 50,000 images of 16×16.
     #[test]
     fn pixels_are_distributed_as_tuned() {
-        let images = images(20_000, 16, "digits/train");
+        let images = images(8_000, 16, "digits/train");
         let average = |values: &mut dyn Iterator<Item = f64>| {
             let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
             sum / count
@@ -260,23 +256,23 @@ mod tests {
         for channel in 0..3 {
             let plane = || images.pixels.chunks_exact(256).skip(channel).step_by(3).flatten().map(|&byte| value(byte));
             let mean = average(&mut plane());
-            near("mean", mean, 0.497, 0.006);
-            near("std", average(&mut plane().map(|x| (x - mean).powi(2))).sqrt(), 0.2462, 0.004);
+            near("mean", mean, 0.497, 0.01);
+            near("std", average(&mut plane().map(|x| (x - mean).powi(2))).sqrt(), 0.2462, 0.005);
         }
         let within = |plane: &[u8]| {
             let mean = average(&mut plane.iter().map(|&byte| value(byte)));
             average(&mut plane.iter().map(|&byte| (value(byte) - mean).powi(2))).sqrt()
         };
-        near("std within a plane", average(&mut images.pixels.chunks_exact(256).map(within)), 0.153, 0.002);
+        near("std within a plane", average(&mut images.pixels.chunks_exact(256).map(within)), 0.153, 0.003);
         let rows = || images.pixels.chunks_exact(16);
         let steps = rows().flat_map(|row| row.windows(2)).map(|pair| value(pair[0].abs_diff(pair[1])));
-        near("step to the right", average(&mut { steps }), 0.0962, 0.001);
+        near("step to the right", average(&mut { steps }), 0.0962, 0.002);
         let planes = || images.pixels.chunks_exact(256);
         let steps = planes().flat_map(|plane| plane.iter().zip(&plane[16..])).map(|(a, b)| value(a.abs_diff(*b)));
-        near("step down", average(&mut { steps }), 0.0841, 0.001);
+        near("step down", average(&mut { steps }), 0.0841, 0.002);
         for digit in 0..10 {
-            let share = images.labels.iter().filter(|&&label| label == digit).count() as f64 / 20_000.0;
-            near("share of a digit", share, 0.1, 0.01);
+            let share = images.labels.iter().filter(|&&label| label == digit).count() as f64 / 8_000.0;
+            near("share of a digit", share, 0.1, 0.015);
         }
     }
 
@@ -284,9 +280,13 @@ mod tests {
     #[test]
     fn images_stay_what_they_are() {
         let images = images(12, 16, "digits/train");
-        let hash = images.pixels.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        assert_eq!((images.labels.as_slice(), hash), (&[0u32; 12][..], 0));
+        let hash = images
+            .pixels
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        assert_eq!(
+            (images.labels.as_slice(), hash),
+            (&[8, 2, 6, 3, 1, 5, 2, 7, 7, 1, 0, 1][..], 0x0c89_c957_c442_dc58)
+        );
     }
 }

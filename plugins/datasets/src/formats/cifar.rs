@@ -3,7 +3,7 @@
 //! A file is a sequence of records: the label (CIFAR-100: the coarse one, then the fine one), then 3,072 bytes of red,
 //! green and blue, row by row. Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
-use crate::data_error::grouped;
+use crate::data_error::{given, grouped};
 use crate::raw_images::reserve;
 use crate::{DataError, ImageHeader, RawImages};
 use flate2::read::GzDecoder;
@@ -193,12 +193,16 @@ impl Source {
 }
 
 fn find(kind: Cifar, train: bool, path: &Path) -> Result<Source, DataError> {
-    let found = std::fs::metadata(path).map_err(|error| DataError::io(path, "cannot be opened", &error))?;
+    let found = given(path)?;
     let wanted = format!("the binary version: {}, or the folder {} unpacked from it", kind.archive(), kind.folder());
     if found.is_file() {
         let (mut reader, _) = open(path)?;
         let mut start = Vec::new();
-        reader.by_ref().take(2).read_to_end(&mut start).map_err(|error| DataError::io(path, "cannot be read", &error))?;
+        reader
+            .by_ref()
+            .take(2)
+            .read_to_end(&mut start)
+            .map_err(|error| DataError::io(path, "cannot be read", &error))?;
         return if start == [0x1f, 0x8b] {
             Ok(Source::Archive(path.to_path_buf()))
         } else {
@@ -252,13 +256,7 @@ fn records(kind: Cifar, train: bool, file: &Path, bytes: u64) -> Result<usize, D
     usize::try_from(bytes / record).map_err(|_| DataError::new(file, "the file is larger than memory can be"))
 }
 
-fn read_batch(
-    kind: Cifar,
-    train: bool,
-    file: &Path,
-    reader: &mut dyn Read,
-    bytes: u64,
-) -> Result<Vec<u8>, DataError> {
+fn read_batch(kind: Cifar, train: bool, file: &Path, reader: &mut dyn Read, bytes: u64) -> Result<Vec<u8>, DataError> {
     records(kind, train, file, bytes)?;
     // Grows with what is really there: in an archive, the promised size is only a promise.
     let mut batch = Vec::new();
@@ -321,7 +319,9 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_size(bytes.len() as u64);
             header.set_mode(0o644);
-            archive.append_data(&mut header, format!("cifar-10-batches-bin/{name}"), bytes.as_slice()).expect("an entry");
+            archive
+                .append_data(&mut header, format!("cifar-10-batches-bin/{name}"), bytes.as_slice())
+                .expect("an entry");
         }
         archive.into_inner().expect("a tar").finish().expect("a gzip")
     }

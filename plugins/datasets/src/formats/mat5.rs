@@ -210,7 +210,8 @@ impl Context {
             let needed = count(&dimensions).and_then(|count| count.checked_mul(numbers.bytes()));
             if needed.map(|bytes| bytes as u64) != Some(left) || left > size {
                 let (shape, bytes) = (format!("{dimensions:?}"), grouped(left));
-                let reason = format!("the dimensions of `{name}`, {shape}, do not fit its {bytes} bytes of {numbers:?}");
+                let reason =
+                    format!("the dimensions of `{name}`, {shape}, do not fit its {bytes} bytes of {numbers:?}");
                 return Err(self.fail(reason));
             }
             if let Some(inline) = element.small {

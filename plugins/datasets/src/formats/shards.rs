@@ -1,12 +1,13 @@
 //! Which Parquet files of a folder make up a split.
 
 use crate::DataError;
+use crate::data_error::given;
 use std::path::{Path, PathBuf};
 
 /// The files of `split` under `path`, in order. A file stands for itself, whatever the split; in a folder, in its
 /// `data` subfolder, or in one named like the split, the names tell: `train.parquet` or `train-00000-of-00002.parquet`.
 pub fn select(path: &Path, split: &str) -> Result<Vec<PathBuf>, DataError> {
-    let found = std::fs::metadata(path).map_err(|error| DataError::io(path, "cannot be opened", &error))?;
+    let found = given(path)?;
     if !found.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }

@@ -3,6 +3,7 @@
 //! `X` is `uint8 [32, 32, 3, N]` with rows varying fastest; `y` holds the digits 1 to 9, and 10 for the digit 0.
 //! Source: <http://ufldl.stanford.edu/housenumbers/>.
 
+use crate::data_error::given;
 use crate::formats::mat5::{MatFile, Storage, Variable};
 use crate::raw_images::reserve;
 use crate::{DataError, ImageHeader, RawImages};
@@ -63,7 +64,7 @@ fn missing(file: &Path, name: &str) -> DataError {
 
 /// The file of `split` under `path`.
 pub fn find(path: &Path, split: &str) -> Result<PathBuf, DataError> {
-    let found = std::fs::metadata(path).map_err(|error| DataError::io(path, "cannot be opened", &error))?;
+    let found = given(path)?;
     if !found.is_dir() {
         return Ok(path.to_path_buf());
     }
@@ -92,7 +93,8 @@ impl Shape {
             _ => (0, 0, 0),
         };
         if variable.storage != Some(Storage::Uint8)
-            || !(1..=MAX_SIDE).contains(&height) || !(1..=MAX_SIDE).contains(&width)
+            || !(1..=MAX_SIDE).contains(&height)
+            || !(1..=MAX_SIDE).contains(&width)
             || count == 0
         {
             return Err(
@@ -224,10 +226,8 @@ mod tests {
     fn rows_vary_fastest_and_ten_is_zero_in_every_kind_of_file() {
         for (big, compress) in [(false, false), (false, true), (true, false), (true, true)] {
             let writer = Writer { big, compress };
-            let doubles: Vec<u8> = [10.0f64, 1.0, 9.0]
-                .iter()
-                .flat_map(|y| if big { y.to_be_bytes() } else { y.to_le_bytes() })
-                .collect();
+            let doubles: Vec<u8> =
+                [10.0f64, 1.0, 9.0].iter().flat_map(|y| if big { y.to_be_bytes() } else { y.to_le_bytes() }).collect();
             let text = writer.array("note", &[1, 2], 4, 16, b"hi");
             let file = writer.file(&[text, x(writer, 3), writer.array("y", &[3, 1], 6, 9, &doubles)]);
             let images = read_file(&file).unwrap_or_else(|error| panic!("big {big}, compressed {compress}: {error}"));
@@ -279,19 +279,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cut_or_changed_anywhere_is_an_error_or_a_dataset_but_never_a_panic() {
+    fn a_damaged_file_is_an_error_or_the_same_dataset_and_never_a_panic() {
         for compress in [false, true] {
             let writer = Writer { big: false, compress };
             let file = writer.file(&[writer.array("y", &[1, 1], 9, 2, &[1]), x(writer, 1)]);
-            for end in (0..file.len()).step_by(if file.len() > 2000 { 37 } else { 1 }) {
+            for end in (0..file.len()).step_by(if compress { 1 } else { 37 }) {
                 assert!(read_file(&file[..end]).is_err(), "cut at {end}");
             }
-            for at in 124..file.len().min(340) {
-                for bit in 0..8 {
-                    let mut changed = file.clone();
-                    changed[at] ^= 1 << bit;
-                    let _ = read_file(&changed);
-                }
+            let whole = read_file(&file);
+            for at in 124..file.len().min(700) {
+                let mut changed = file.clone();
+                changed[at] ^= 1 << (at % 8);
+                let found = read_file(&changed);
+                // Compressed data carry a checksum: no change of theirs may pass for other pixels.
+                assert!(!compress || found.is_err() || found == whole, "changed at {at}");
             }
         }
     }

@@ -1,4 +1,4 @@
-use super::super::{MapShape, linear};
+use super::super::linear;
 use super::*;
 use proptest::prelude::*;
 
@@ -86,7 +86,7 @@ impl Case {
             let scale = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
             for (index, (expected, actual)) in expected.iter().zip(actual).enumerate() {
                 let error = (expected - actual.to_f64()).abs() / scale;
-                prop_assert!(error < tolerance, "{set}: {name}[{index}] is {actual:?}, not {expected}");
+                prop_assert!(error < tolerance, "{set:?}: {name}[{index}] is {actual:?}, not {expected}");
             }
         }
         Ok(())
@@ -110,7 +110,7 @@ fn geometries() -> impl Strategy<Value = ConvGeometry> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_instruction_set_agrees_with_the_definition(geometry in geometries()) {
@@ -153,8 +153,6 @@ fn the_number_of_threads_does_not_change_a_bit() {
     let case = Case::new(ConvGeometry { batch, height, width, in_channels, out_channels, kernel, stride, padding });
     let (rows, inputs, outputs) = (64, 100, 2000);
     let layer = Case::new(linear::pixels(rows, inputs, outputs));
-    let shape = MapShape { batch, height, width, channels: in_channels };
-    assert_eq!(case.x.len(), shape.len());
     let results = [1, 2, 5].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
         pool.install(|| (case.computed::<f32>(Instructions::best()), layer.computed::<f32>(Instructions::best())))

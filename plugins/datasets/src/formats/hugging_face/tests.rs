@@ -179,12 +179,12 @@ fn a_file_of_another_kind_says_what_it_holds() {
 
 #[test]
 fn damage_anywhere_is_an_error_or_a_dataset_but_never_a_panic() {
-    let rows: Vec<Row> = (0..40u8).map(|i| (png(i), Some(i64::from(i % 10)))).collect();
-    let file = PLAIN.bytes(&[&rows[..20], &rows[20..]]);
-    for end in (0..file.len()).step_by(31) {
+    let rows: Vec<Row> = (0..12u8).map(|i| (png(i), Some(i64::from(i % 10)))).collect();
+    let file = PLAIN.bytes(&[&rows[..6], &rows[6..]]);
+    for end in (0..file.len()).step_by(53) {
         assert!(read_bytes(&file[..end]).is_err(), "cut at {end}");
     }
-    for at in (0..file.len()).step_by(7) {
+    for at in (0..file.len()).step_by(5) {
         let mut changed = file.clone();
         changed[at] ^= 0x55;
         let _ = read_bytes(&changed);

@@ -1,0 +1,99 @@
+//! What the tests of the product share: the numbers of the parity fixtures.
+//!
+//! A fixture holds no weights. Both sides, `fixtures/make_fixtures.py` and this crate, make the same ones from names:
+//! element i of a tensor is uniform in ±1 from a hash of the tensor's name and i. What a fixture holds of a trained
+//! tensor is its L2 norm and its projection on the uniform numbers of its name, which any wrong element changes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use zskt_api::Weights;
+use zskt_api::candle_core::{DType, Device, Tensor};
+
+/// Numbers uniform in ±1 that belong to a name.
+pub fn uniform(name: &str, count: usize) -> Vec<f64> {
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let number = |index: u64| {
+        // splitmix64
+        let mut x = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        (x >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    };
+    (0..count as u64).map(number).collect()
+}
+
+/// A tensor of the uniform numbers of a name.
+pub fn tensor(name: &str, shape: &[usize], scale: f64) -> Tensor {
+    let values = uniform(name, shape.iter().product()).into_iter().map(|x| x * scale).collect::<Vec<_>>();
+    Tensor::from_vec(values, shape, &Device::Cpu).expect("the shape fits the count")
+}
+
+/// Gives a network the weights of its name: gamma and variances near 1, everything else uniform with the variance that
+/// keeps activations in range.
+pub fn fill(weights: &Weights, network: &str) {
+    let mut tensors = BTreeMap::new();
+    for weight in weights.iter() {
+        let (name, shape) = (weight.name(), weight.var().dims());
+        if name.ends_with("num_batches_tracked") {
+            continue;
+        }
+        let fan_in: usize = shape.iter().skip(1).product();
+        let full = format!("{network}.{name}");
+        let normalizes = name.contains("bn");
+        let value = if normalizes && (name.ends_with("weight") || name.ends_with("running_var")) {
+            (tensor(&full, shape, 0.2) + 1.0).expect("addition")
+        } else if normalizes {
+            tensor(&full, shape, 0.1)
+        } else if shape.len() == 1 {
+            tensor(&full, shape, 0.05)
+        } else {
+            tensor(&full, shape, (6.0 / fan_in as f64).sqrt())
+        };
+        tensors.insert(name.to_owned(), value);
+    }
+    weights.load(&tensors).expect("the names and shapes are the network's own");
+}
+
+/// The fixture of this name.
+pub fn fixture(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).expect("a fixture is JSON")
+}
+
+/// The numbers of a list.
+pub fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
+}
+
+/// The largest relative error of `found`, measured against the expected numbers' scale where they are small.
+pub fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().map(|x| x.abs()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
+    found.iter().zip(expected).map(|(f, e)| (f - e).abs() / e.abs().max(1e-3 * scale)).fold(0.0, f64::max)
+}
+
+/// Asserts that every weight has the norm and the projection that the fixture says.
+pub fn assert_weights(weights: &Weights, network: &str, expected: &Value, tolerance: f64) {
+    let mut worst: (f64, String) = (0.0, String::new());
+    for weight in weights.iter() {
+        let name = format!("{network}.{}", weight.name());
+        let expected = numbers(&expected[&name]);
+        let values: Vec<f64> =
+            weight.value().flatten_all().and_then(|t| t.to_dtype(DType::F64)?.to_vec1()).expect("the weight's values");
+        let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt();
+        let projection: f64 = values.iter().zip(uniform(&name, values.len())).map(|(x, u)| x * u).sum();
+        // The projection of independent numbers is of the order of the norm.
+        let scale = expected[0].max(1e-12);
+        let error = ((norm - expected[0]) / scale).abs().max(((projection - expected[1]) / scale).abs());
+        if error >= worst.0 {
+            worst = (error, name);
+        }
+    }
+    assert!(worst.0 <= tolerance, "{} is off by {:.2e}, more than {tolerance:.0e}", worst.1, worst.0);
+}

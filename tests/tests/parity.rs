@@ -1,0 +1,217 @@
+//! The method against PyTorch, from identical weights and latents.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::{
+    Architecture, Beliefs, BuildContext, Builder, ClassifierNetwork, FeatureMap, Generator, GeneratorArchitecture,
+    GeneratorNetwork, ImageSource, Loss, Needs, Network, Objective, Observer, Optimizer, Pass, Player, Product, Progress,
+    Result, Stage, StageContext, StageState, StreamRng, Streams, Target, Trainee, Turn,
+};
+use zskt_architectures::{LeNet, WideResNet};
+use zskt_generators::ConvGenerator;
+use zskt_losses::{AttentionTransfer, KlDivergence};
+use zskt_optimizers::Adam;
+use zskt_schedules::Cosine;
+use zskt_stages::{Transfer, TransferInputs};
+use zskt_tests::{assert_weights, fill, fixture, numbers, relative_error, tensor, uniform};
+
+fn wide_resnet(size: &Value) -> WideResNet {
+    let [depth, widen_factor] = numbers(size)[..] else { panic!("depth and width") };
+    WideResNet { depth: depth as usize, widen_factor: widen_factor as usize, classes: 10, channels: 3 }
+}
+
+fn classifier(architecture: &dyn Architecture, name: &str, dtype: DType) -> Arc<ClassifierNetwork> {
+    let builder = Builder::zeros(dtype, &Device::Cpu);
+    let forward = architecture.build(&builder).unwrap();
+    fill(&builder.weights(), name);
+    Arc::new(Network { name: name.into(), weights: builder.weights(), forward })
+}
+
+/// The paper's generator, whose latents are the fixture's.
+struct FixedLatents {
+    generator: Box<dyn Generator>,
+    latents: String,
+    batch: Mutex<usize>,
+}
+
+impl Generator for FixedLatents {
+    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap> {
+        self.generator.forward(latents, pass)
+    }
+    fn latent_dim(&self) -> usize {
+        100
+    }
+    fn sample(&self, batch: usize, _rng: &mut StreamRng) -> Vec<f64> {
+        let mut index = self.batch.lock().unwrap();
+        let latents = uniform(&format!("{}.{index}", self.latents), batch * 100);
+        *index += 1;
+        latents.into_iter().map(|x| x * 3f64.sqrt()).collect()
+    }
+}
+
+/// A loss that keeps what it found.
+struct Recorded<L> {
+    loss: L,
+    values: Arc<Mutex<Vec<f64>>>,
+}
+
+impl<L: Loss> Loss for Recorded<L> {
+    fn needs(&self) -> Needs {
+        self.loss.needs()
+    }
+    fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+        self.loss.target(teacher)
+    }
+    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+        let value = self.loss.value(student, target)?;
+        self.values.lock().unwrap().push(value.to_dtype(DType::F64)?.to_scalar()?);
+        Ok(value)
+    }
+}
+
+struct Silent;
+
+impl Observer for Silent {
+    fn batch(&mut self, _: &Progress<'_>) -> Result<()> {
+        Ok(())
+    }
+    fn interrupted(&self) -> bool {
+        false
+    }
+    fn checkpoint(&mut self, _: &StageState) -> Result<()> {
+        Ok(())
+    }
+    fn images(&mut self, _: usize, _: &FeatureMap) -> Result<()> {
+        Ok(())
+    }
+    fn evaluate(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+}
+
+struct Played {
+    generator_loss: Vec<f64>,
+    student_loss: Vec<f64>,
+    student: Arc<ClassifierNetwork>,
+    generator: Arc<GeneratorNetwork>,
+}
+
+fn play(fixture: &Value, dtype: DType) -> Played {
+    let run = &fixture[dtype.as_str()];
+    let teacher = classifier(&wide_resnet(&fixture["teacher"]), "teacher", dtype);
+    let student = classifier(&wide_resnet(&fixture["student"]), "student", dtype);
+    let builder = Builder::zeros(dtype, &Device::Cpu);
+    let paper = ConvGenerator { latent_dim: 100, channels: 128, first_map: 8, image_size: 32, image_channels: 3 };
+    let generator = paper.build(&builder).unwrap();
+    fill(&builder.weights(), "generator");
+    let generator = Arc::new(Network {
+        name: "generator".into(),
+        weights: builder.weights(),
+        forward: Box::new(FixedLatents {
+            generator,
+            latents: run["latents"].as_str().unwrap().to_owned(),
+            batch: Mutex::new(0),
+        }) as Box<dyn Generator>,
+    });
+    let values = || Arc::new(Mutex::new(Vec::new()));
+    let (seek, divergence, attention) = (values(), values(), values());
+    let kl = |values: &Arc<_>| -> Arc<dyn Loss> {
+        Arc::new(Recorded { loss: KlDivergence { temperature: 1.0, weight: 1.0 }, values: Arc::clone(values) })
+    };
+    let at: Arc<dyn Loss> =
+        Arc::new(Recorded { loss: AttentionTransfer { beta: 250.0 }, values: Arc::clone(&attention) });
+    let adam = |lr| -> Arc<dyn Optimizer> { Arc::new(Adam { lr, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }) };
+    let turn = |name: &str, player, objective, steps, losses, optimizer| {
+        let schedule = Some(Arc::new(Cosine { floor: 0.0 }) as _);
+        Arc::new(Turn { name: name.into(), player, objective, steps, losses, optimizer, schedule, clip_norm: Some(5.0) })
+    };
+    let turns = vec![
+        turn("seek", Player::Generator(Arc::clone(&generator)), Objective::Maximize, 1, vec![kl(&seek)], adam(1e-3)),
+        turn(
+            "imitate",
+            Player::Classifier(Arc::clone(&student)),
+            Objective::Minimize,
+            10,
+            vec![kl(&divergence), at],
+            adam(2e-3),
+        ),
+    ];
+    let inputs = TransferInputs {
+        teacher,
+        student: Trainee(Arc::clone(&student)),
+        images: ImageSource::Generator(Arc::clone(&generator)),
+        turns,
+    };
+    let transfer = Transfer {
+        batches: Some(run["batches"].as_u64().unwrap() as usize),
+        epochs: None,
+        batch_size: run["batch_size"].as_u64().unwrap() as usize,
+        evaluate_every: None,
+        checkpoint_every: 500,
+        preview_every: Some(1000),
+    };
+    let build = BuildContext { node: "transfer".into(), device: Device::Cpu, dtype, streams: Streams::new(0) };
+    let product = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut Silent }).unwrap();
+    assert!(matches!(product, Product::Classifier(trained) if Arc::ptr_eq(&trained, &student)));
+    let taken = |values: &Arc<Mutex<Vec<f64>>>| values.lock().unwrap().clone();
+    Played {
+        generator_loss: taken(&seek).into_iter().map(|loss| -loss).collect(),
+        student_loss: taken(&divergence).iter().zip(taken(&attention)).map(|(kl, at)| kl + at).collect(),
+        student,
+        generator,
+    }
+}
+
+fn student_losses(expected: &Value) -> Vec<f64> {
+    expected["student_loss"].as_array().unwrap().iter().flat_map(numbers).collect()
+}
+
+#[test]
+fn three_pseudo_batches_in_f64_are_pytorchs() {
+    for pair in ["wrn-16-1-to-wrn-10-1.json", "wrn-16-2-to-wrn-16-1.json"] {
+        let fixture = fixture(pair);
+        let played = play(&fixture, DType::F64);
+        let expected = &fixture["f64"];
+        let error = relative_error(&played.generator_loss, &numbers(&expected["generator_loss"]));
+        assert!(error < 1e-7, "{pair}: a generator loss is off by {error:.1e}");
+        let error = relative_error(&played.student_loss, &student_losses(expected));
+        assert!(error < 1e-7, "{pair}: a student loss is off by {error:.1e}");
+        assert_weights(&played.student.weights, "student", &expected["weights"], 1e-7);
+        assert_weights(&played.generator.weights, "generator", &expected["weights"], 1e-7);
+    }
+}
+
+#[test]
+fn the_first_pseudo_batch_in_f32_is_pytorchs() {
+    for pair in ["wrn-16-1-to-wrn-10-1.json", "wrn-16-2-to-wrn-16-1.json"] {
+        let fixture = fixture(pair);
+        let played = play(&fixture, DType::F32);
+        let expected = &fixture["f32"];
+        let (generator, student) = (numbers(&expected["generator_loss"]), student_losses(expected));
+        for (found, expected) in [(played.generator_loss[0], generator[0]), (played.student_loss[0], student[0])] {
+            let error = relative_error(&[found], &[expected]);
+            assert!(error < 1e-5, "{pair}: a first loss is off by {error:.1e}");
+        }
+        for i in 0..10 { eprintln!("{:.1e}", relative_error(&[played.student_loss[i]], &[student[i]])); }
+        let error = relative_error(&played.student_loss, &student);
+        assert!(error < 1e-3, "{pair}: a loss of the first pseudo-batch is off by {error:.1e}");
+    }
+}
+
+#[test]
+fn lenet_is_pytorchs() {
+    let network = classifier(&LeNet { classes: 10, channels: 3, size: 32 }, "lenet", DType::F64);
+    let images = FeatureMap::from_nchw(&tensor("lenet.images", &[2, 3, 32, 32], 1.0)).unwrap();
+    let beliefs = network.forward.forward(&images, Pass::evaluate()).unwrap();
+    let expected = fixture("lenet.json");
+    let logits = beliefs.logits.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    assert!(relative_error(&logits, &numbers(&expected["logits"])) < 1e-9);
+    let energies: Vec<f64> = beliefs
+        .activations
+        .iter()
+        .map(|map| map.channels_last().sqr().unwrap().sum_all().unwrap().to_scalar().unwrap())
+        .collect();
+    assert!(relative_error(&energies, &numbers(&expected["energies"])) < 1e-9);
+}

@@ -1,0 +1,129 @@
+//! Every operation's gradient against finite differences, in f64.
+
+use zskt_api::candle_core::{Device, Tensor, Var};
+use zskt_api::ops;
+use zskt_api::{FeatureMap, Result, Streams, standard_normal};
+
+fn random(name: &str, shape: &[usize]) -> Tensor {
+    let numbers = standard_normal(&mut Streams::new(7).named(name), shape.iter().product());
+    Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
+}
+
+fn map(tensor: &Tensor) -> FeatureMap {
+    FeatureMap::from_channels_last(tensor.clone()).unwrap()
+}
+
+/// Compares the gradient of Σ r·f(inputs), with random r, for each input that is to be tracked; the others must get none.
+fn check(name: &str, shapes: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let inputs: Vec<Tensor> = shapes.iter().enumerate().map(|(i, shape)| random(&format!("{name}.{i}"), shape)).collect();
+    let weights = random(&format!("{name}.r"), f(&inputs).unwrap().dims());
+    let value = |inputs: &[Tensor]| -> Tensor { (f(inputs).unwrap() * &weights).unwrap().sum_all().unwrap() };
+    for tracked in 0..inputs.len() {
+        let variable = Var::from_tensor(&inputs[tracked]).unwrap();
+        let mut with = inputs.clone();
+        with[tracked] = variable.as_tensor().clone();
+        let gradients = value(&with).backward().unwrap();
+        let found = gradients.get(variable.as_tensor()).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for (i, other) in inputs.iter().enumerate().filter(|(i, _)| *i != tracked) {
+            assert!(gradients.get(other).is_none(), "{name}: input {i} is not tracked, but has a gradient");
+        }
+        let numbers = inputs[tracked].flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let step = 1e-5;
+        for (element, found) in found.iter().enumerate() {
+            let moved = |by: f64| {
+                let mut numbers = numbers.clone();
+                numbers[element] += by;
+                let mut with = inputs.clone();
+                with[tracked] = Tensor::from_vec(numbers, inputs[tracked].shape(), &Device::Cpu).unwrap();
+                value(&with).to_scalar::<f64>().unwrap()
+            };
+            let expected = (moved(step) - moved(-step)) / (2.0 * step);
+            let error = (found - expected).abs() / expected.abs().max(1.0);
+            assert!(error < 1e-6, "{name}, input {tracked}, element {element}: found {found}, expected {expected}");
+        }
+    }
+}
+
+#[test]
+fn convolution() {
+    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0), (5, 1, 0), (2, 3, 2)] {
+        let name = format!("conv2d {kernel} {stride} {padding}");
+        let shapes: [&[usize]; 3] = [&[2, 7, 6, 3], &[4, 3, kernel, kernel], &[4]];
+        check(&name, &shapes[..2], |x| {
+            Ok(ops::conv2d(&map(&x[0]), &x[1], None, stride, padding)?.channels_last().clone())
+        });
+        check(&format!("{name} with bias"), &shapes, |x| {
+            Ok(ops::conv2d(&map(&x[0]), &x[1], Some(&x[2]), stride, padding)?.channels_last().clone())
+        });
+    }
+}
+
+#[test]
+fn linear() {
+    check("linear", &[&[3, 5], &[4, 5], &[4]], |x| ops::linear(&x[0], &x[1], &x[2]));
+}
+
+#[test]
+fn batch_norm_through_the_batchs_statistics() {
+    for slope in [0.0, 0.2, 1.0] {
+        check(&format!("batch norm {slope}"), &[&[3, 4, 5, 6], &[6], &[6]], |x| {
+            let maps = map(&x[0]);
+            let statistics = ops::batch_moments(&maps)?;
+            Ok(ops::batch_norm(&maps, &x[1], &x[2], statistics, 1e-5, slope)?.channels_last().clone())
+        });
+    }
+}
+
+#[test]
+fn batch_norm_by_running_statistics() {
+    check("frozen batch norm", &[&[2, 3, 4, 5], &[5], &[5]], |x| {
+        let (mean, variance) = (vec![0.1, -0.2, 0.3, 0.0, 1.0], vec![0.5, 1.0, 2.0, 0.1, 1.5]);
+        let statistics = ops::BatchNormStatistics { mean, variance, of_batch: false };
+        Ok(ops::batch_norm(&map(&x[0]), &x[1], &x[2], statistics, 1e-5, 0.2)?.channels_last().clone())
+    });
+}
+
+#[test]
+fn pooling_and_upsampling() {
+    let shape: &[&[usize]] = &[&[2, 5, 4, 3]];
+    check("max pool", shape, |x| Ok(ops::max_pool(&map(&x[0]), 2)?.channels_last().clone()));
+    check("average pool", shape, |x| Ok(ops::average_pool(&map(&x[0]), 2)?.channels_last().clone()));
+    check("global average", shape, |x| ops::global_average(&map(&x[0])));
+    check("upsample", shape, |x| Ok(ops::upsample_nearest(&map(&x[0]), 3)?.channels_last().clone()));
+}
+
+#[test]
+fn activation_and_sum() {
+    check("activate", &[&[2, 3, 4, 5]], |x| Ok(ops::activate(&map(&x[0]), 0.2)?.channels_last().clone()));
+    check("add", &[&[2, 3, 4, 5], &[2, 3, 4, 5]], |x| Ok((&map(&x[0]) + &map(&x[1]))?.channels_last().clone()));
+}
+
+#[test]
+fn attention_maps_and_log_probabilities() {
+    check("attention map", &[&[2, 3, 4, 5]], |x| ops::attention_map(&map(&x[0])));
+    check("log softmax", &[&[4, 6]], |x| ops::log_softmax(&x[0]));
+}
+
+#[test]
+fn an_attention_map_without_energy_has_a_finite_gradient() {
+    let zeros = Var::zeros(&[1, 2, 2, 3], zskt_api::candle_core::DType::F64, &Device::Cpu).unwrap();
+    let attention = ops::attention_map(&map(zeros.as_tensor())).unwrap();
+    let gradients = attention.sum_all().unwrap().backward().unwrap();
+    let gradient = gradients.get(zeros.as_tensor()).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    assert!(gradient.iter().all(|x| *x == 0.0), "{gradient:?}");
+}
+
+#[test]
+fn a_feature_map_is_the_same_tensor_in_either_order() {
+    let tensor = random("order", &[2, 3, 4, 5]);
+    let there_and_back = FeatureMap::from_nchw(&tensor).unwrap().to_nchw().unwrap();
+    let difference = (there_and_back - &tensor).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+    assert_eq!(difference, 0.0);
+    let variable = Var::from_tensor(&tensor).unwrap();
+    let weights = random("order.r", &[2, 4, 5, 3]);
+    let maps = FeatureMap::from_nchw(variable.as_tensor()).unwrap();
+    let gradients = (maps.channels_last() * &weights).unwrap().sum_all().unwrap().backward().unwrap();
+    let expected = weights.permute((0, 3, 1, 2)).unwrap();
+    let found = gradients.get(variable.as_tensor()).unwrap();
+    assert_eq!((found - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap(), 0.0);
+}

@@ -1,0 +1,197 @@
+//! Whether edges lead from nodes that exist to inputs that exist and take what they bring, and no input is left open.
+
+use petgraph::graph::NodeIndex;
+use zskt_api::{Arity, Name, PortInfo, Problem, nearest};
+
+use super::graph::{Graph, Link, article, describe_port};
+use crate::pipeline::{Document, Edge};
+
+/// Adds every edge to the graph, and reports those that do not fit and the inputs that lack one.
+pub fn connect<'d>(graph: &mut Graph<'d>, document: &'d Document, problems: &mut Vec<Problem>) {
+    // An input whose edge is misspelt does not count as open: it is one mistake, not two.
+    let mut meant: Vec<(usize, usize)> = Vec::new();
+    for (position, edge) in document.edges.iter().enumerate() {
+        let same = |other: &Edge| {
+            (&other.from.text, &other.to.text) == (&edge.from.text, &edge.to.text)
+                && other.port.as_ref().map(|port| &port.text) == edge.port.as_ref().map(|port| &port.text)
+        };
+        if let Some(first) = document.edges[..position].iter().find(|other| same(other)) {
+            problems.push(
+                Problem::at(edge.span, "this edge is there twice").label("again").related(first.span, "the same edge"),
+            );
+            continue;
+        }
+        connect_edge(graph, edge, &mut meant, problems);
+    }
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for (position, port) in node.ports.iter().enumerate() {
+            let fed = graph.links.iter().any(|link| link.to == index && link.port == position)
+                || meant.contains(&(index, position))
+                || document.may_mean(&format!("{}.{}", node.name.text, port.name));
+            if port.arity != Arity::Optional && !fed {
+                problems.push(missing_input(graph, index, port));
+            }
+        }
+    }
+}
+
+fn connect_edge<'d>(
+    graph: &mut Graph<'d>,
+    edge: &'d Edge,
+    meant: &mut Vec<(usize, usize)>,
+    problems: &mut Vec<Problem>,
+) {
+    let from = find(graph, &edge.from, problems);
+    let Some(to) = find(graph, &edge.to, problems) else {
+        if let Some(node) = near_node(graph, &edge.to.text)
+            && let Some(port) = &edge.port
+            && let Some(position) = graph.nodes[node].ports.iter().position(|known| known.name == port.text)
+        {
+            meant.push((node, position));
+        }
+        return;
+    };
+    if let Some(from) = from {
+        graph.shape.update_edge(NodeIndex::new(from), NodeIndex::new(to), ());
+    }
+    if graph.nodes[to].registration.is_none() {
+        return;
+    }
+    let Some(position) = find_port(graph, edge, to, from, meant, problems) else { return };
+    let port = &graph.nodes[to].ports[position];
+    let first = graph.links.iter().find(|link| link.to == to && link.port == position);
+    if let Some(first) = first.filter(|_| port.arity != Arity::Many) {
+        problems.push(
+            Problem::at(port_span(edge), format!("`{}.{}` takes one edge", edge.to.text, port.name))
+                .label("a second edge")
+                .related(first.edge.span, "the first edge"),
+        );
+        return;
+    }
+    let from = from.filter(|from| fits(graph, edge, *from, port, problems));
+    graph.links.push(Link { edge, from, to, port: position });
+}
+
+fn find(graph: &Graph<'_>, name: &Name, problems: &mut Vec<Problem>) -> Option<usize> {
+    let found = graph.find(&name.text);
+    if found.is_none() {
+        let label = near_node(graph, &name.text)
+            .map_or("unknown node".into(), |near| format!("did you mean `{}`?", graph.name(near)));
+        let all = graph.nodes.iter().map(|node| node.name.text.as_str()).collect::<Vec<_>>().join(", ");
+        problems.push(
+            Problem::at(name.span, format!("there is no node `{}`", name.text))
+                .label(label)
+                .help(format!("nodes: {all}")),
+        );
+    }
+    found
+}
+
+/// The node that was meant by a name that is none.
+pub fn near_node(graph: &Graph<'_>, name: &str) -> Option<usize> {
+    graph.find(nearest(name, graph.nodes.iter().map(|node| node.name.text.as_str()))?)
+}
+
+fn find_port(
+    graph: &Graph<'_>,
+    edge: &Edge,
+    to: usize,
+    from: Option<usize>,
+    meant: &mut Vec<(usize, usize)>,
+    problems: &mut Vec<Problem>,
+) -> Option<usize> {
+    let node = &graph.nodes[to];
+    let inputs = || {
+        format!("inputs of `{}`: {}", edge.to.text, node.ports.iter().map(describe_port).collect::<Vec<_>>().join(", "))
+    };
+    let plugin = node.registration.map_or("", |plugin| plugin.name);
+    // Of several inputs that would do, none is more likely meant than the others.
+    let given = from.and_then(|from| graph.nodes[from].output());
+    let fitting: Vec<usize> = (0..node.ports.len())
+        .filter(|port| given.is_some_and(|given| node.ports[*port].accepts.accepts(given)))
+        .collect();
+    let problem = match &edge.port {
+        Some(name) => {
+            if let Some(position) = node.ports.iter().position(|port| port.name == name.text) {
+                return Some(position);
+            }
+            let near = nearest(&name.text, node.ports.iter().map(|port| port.name));
+            meant.extend(node.ports.iter().position(|port| Some(port.name) == near).map(|position| (to, position)));
+            let label = near.map_or("unknown input".into(), |near| format!("did you mean `{near}`?"));
+            Problem::at(name.span, format!("`{}` has no input `{}`", edge.to.text, name.text)).label(label)
+        }
+        None => {
+            let label = match fitting.as_slice() {
+                [only] => {
+                    meant.push((to, *only));
+                    format!("did you mean `{}.{}`?", edge.to.text, node.ports[*only].name)
+                }
+                _ => format!("expected `{}.input`", edge.to.text),
+            };
+            Problem::at(edge.to.span, format!("the edge does not say which input of `{}` it leads to", edge.to.text))
+                .label(label)
+        }
+    };
+    let help = if node.ports.is_empty() { format!("`{plugin}` takes no inputs") } else { inputs() };
+    problems.push(problem.help(help));
+    None
+}
+
+/// Whether an input takes what a node gives; reported if not, unless it is not known what the node gives.
+fn fits(graph: &Graph<'_>, edge: &Edge, from: usize, port: &PortInfo, problems: &mut Vec<Problem>) -> bool {
+    let source = &graph.nodes[from];
+    let Some(plugin) = source.registration else { return false };
+    let target = format!("`{}.{}`", edge.to.text, port.name);
+    let expected = format!("{} {}", article(&port.accepts.to_string()), port.accepts);
+    let Some(given) = plugin.output else {
+        problems.push(
+            Problem::at(edge.from.span, format!("`{}` gives nothing, but {target} takes {expected}", edge.from.text))
+                .label(format!("{} {}: gives nothing", article(&plugin.kind.to_string()), plugin.kind)),
+        );
+        return false;
+    };
+    if port.accepts.accepts(given) {
+        return true;
+    }
+    let mut problem = Problem::at(
+        edge.from.span,
+        format!("`{}` gives {} {given}, but {target} takes {expected}", edge.from.text, article(&given.to_string())),
+    )
+    .label(format!("{} {given}", article(&given.to_string())));
+    let to = graph.find(&edge.to.text);
+    let other = to.and_then(|to| graph.nodes[to].ports.iter().find(|other| other.accepts.accepts(given)));
+    if let Some(other) = other {
+        problem =
+            problem.help(format!("`{}.{}` takes {} {given}", edge.to.text, other.name, article(&given.to_string())));
+    }
+    problems.push(problem);
+    false
+}
+
+fn missing_input(graph: &Graph<'_>, node: usize, port: &PortInfo) -> Problem {
+    let name = graph.name(node);
+    let fitting: Vec<_> = graph
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(other, _)| !graph.leads(node, *other))
+        .filter(|(_, other)| other.output().is_some_and(|given| port.accepts.accepts(given)))
+        .map(|(_, other)| format!("\"{} -> {name}.{}\"", other.name.text, port.name))
+        .collect();
+    let needs = match port.arity {
+        Arity::Many => format!("one or more edges from {} {}", article(&port.accepts.to_string()), port.accepts),
+        _ => format!("an edge from {} {}", article(&port.accepts.to_string()), port.accepts),
+    };
+    let help = match fitting.len() {
+        0 => port.doc.clone(),
+        1..=3 => format!("add {}", fitting.join(" or ")),
+        _ => format!("add {}, say", fitting[0]),
+    };
+    Problem::at(graph.nodes[node].name.span, format!("nothing leads to `{name}.{}`", port.name))
+        .label(format!("expected {needs}"))
+        .help(help)
+}
+
+fn port_span(edge: &Edge) -> zskt_api::Span {
+    edge.port.as_ref().map_or(edge.span, |port| port.span)
+}

@@ -1,0 +1,180 @@
+//! The graph under check: the document's nodes with their plugins, and its edges with both their ends.
+
+use petgraph::graph::{DiGraph, NodeIndex};
+use zskt_api::{
+    Arity, Form, Instance, Kind, Name, Parsed, PortInfo, PortType, Problem, Registration, Registry, Signature, Value,
+};
+
+use crate::pipeline::{Document, Edge};
+
+/// What can be a node; an optimizer or a schedule is a parameter of one.
+const NODE_KINDS: [Kind; 8] = [
+    Kind::Architecture,
+    Kind::Generator,
+    Kind::Teacher,
+    Kind::Dataset,
+    Kind::Loss,
+    Kind::Turn,
+    Kind::Stage,
+    Kind::Metric,
+];
+
+/// A node under check.
+pub struct Node<'d> {
+    /// Its name.
+    pub name: &'d Name,
+    /// Its plugin as written.
+    pub value: &'d Value,
+    /// Its plugin; `None` when there is no such.
+    pub registration: Option<&'static Registration>,
+    /// Its plugin with its parameters, when they could be read.
+    pub parsed: Option<Parsed>,
+    /// Its inputs.
+    pub ports: Vec<PortInfo>,
+    /// What it gives, as far as it is known.
+    pub signature: Option<Signature>,
+}
+
+impl Node<'_> {
+    /// What its plugin is.
+    pub fn kind(&self) -> Option<Kind> {
+        self.registration.map(|plugin| plugin.kind)
+    }
+
+    /// What its plugin gives.
+    pub fn output(&self) -> Option<PortType> {
+        self.registration.and_then(|plugin| plugin.output)
+    }
+
+    /// Its plugin with its parameters, when they could be read.
+    pub fn instance(&self) -> Option<&Instance> {
+        self.parsed.as_ref().map(|(instance, _)| instance)
+    }
+}
+
+/// An edge that leads to an input that exists.
+pub struct Link<'d> {
+    /// The edge.
+    pub edge: &'d Edge,
+    /// The node it comes from; `None` when there is no such, or when the input does not take what it gives.
+    pub from: Option<usize>,
+    /// The node it leads to.
+    pub to: usize,
+    /// The input it leads to, as an index into that node's ports.
+    pub port: usize,
+}
+
+/// The graph under check.
+pub struct Graph<'d> {
+    /// The nodes, in the order of the file.
+    pub nodes: Vec<Node<'d>>,
+    /// The edges that lead somewhere, in the order of the file.
+    pub links: Vec<Link<'d>>,
+    /// Which node leads to which, by edges of any kind.
+    pub shape: DiGraph<(), ()>,
+}
+
+impl<'d> Graph<'d> {
+    /// Reads every node's plugin.
+    pub fn read(document: &'d Document, registry: &Registry, problems: &mut Vec<Problem>) -> Self {
+        let nodes: Vec<_> =
+            document.nodes.iter().map(|(name, value)| read_node(name, value, registry, problems)).collect();
+        let mut shape = DiGraph::new();
+        nodes.iter().for_each(|_| {
+            shape.add_node(());
+        });
+        Self { nodes, links: Vec::new(), shape }
+    }
+
+    /// The node of this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.name.text == name)
+    }
+
+    /// The name of a node.
+    pub fn name(&self, node: usize) -> &str {
+        &self.nodes[node].name.text
+    }
+
+    /// The input that an edge leads to.
+    pub fn port(&self, link: &Link<'_>) -> &PortInfo {
+        &self.nodes[link.to].ports[link.port]
+    }
+
+    /// The edges into a node.
+    pub fn into(&self, node: usize) -> impl Iterator<Item = &Link<'d>> {
+        self.links.iter().filter(move |link| link.to == node)
+    }
+
+    /// Whether edges lead from one node to the other; every node leads to itself.
+    pub fn leads(&self, from: usize, to: usize) -> bool {
+        petgraph::algo::has_path_connecting(&self.shape, NodeIndex::new(from), NodeIndex::new(to), None)
+    }
+
+    /// The network that arrives along an edge.
+    pub fn network(&self, link: &Link<'_>) -> Option<&str> {
+        self.nodes[link.from?].signature.as_ref()?.network()
+    }
+
+    /// Whether an edge brings a network itself, rather than a turn on one.
+    pub fn brings_network(&self, link: &Link<'_>) -> bool {
+        let given = link.from.and_then(|from| self.nodes[from].output());
+        matches!(given, Some(PortType::Classifier | PortType::Generator | PortType::Player))
+    }
+
+    /// Whether an edge brings a classifier that is read and not changed.
+    pub fn brings_knowledge(&self, link: &Link<'_>) -> bool {
+        let port = self.port(link);
+        port.accepts == PortType::Classifier && !port.trains
+    }
+}
+
+fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems: &mut Vec<Problem>) -> Node<'d> {
+    let mut node = Node { name, value, registration: None, parsed: None, ports: Vec::new(), signature: None };
+    let Form::Named { name: Some(plugin), .. } = &value.form else {
+        problems.push(
+            Problem::at(value.span, format!("expected a plugin, found {}", value.describe()))
+                .label("expected `Name(…)`"),
+        );
+        return node;
+    };
+    let registration = registry.find(&plugin.text);
+    node.registration = registration;
+    if let Some(plugin) = registration {
+        if !NODE_KINDS.contains(&plugin.kind) {
+            problems.push(
+                Problem::at(
+                    value.span,
+                    format!(
+                        "`{}` is {} {}, and cannot be a node",
+                        plugin.name,
+                        article(&plugin.kind.to_string()),
+                        plugin.kind
+                    ),
+                )
+                .label("expected a node")
+                .help(format!("it is written as a parameter: `{}: {}(…)`", plugin.kind, plugin.name)),
+            );
+            node.registration = None;
+            return node;
+        }
+        node.ports = (plugin.ports)();
+    }
+    node.parsed = registry.read(value, &NODE_KINDS, problems).map(|(_, parsed)| parsed);
+    node
+}
+
+/// `a` or `an`.
+pub fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" }
+}
+
+/// An input as messages and documentation show it: `loss (one or more losses)`.
+pub fn describe_port(port: &PortInfo) -> String {
+    let what = match port.arity {
+        Arity::One => port.accepts.to_string(),
+        Arity::Optional => format!("{}, optional", port.accepts),
+        Arity::Many => format!("{}, one or more", port.accepts),
+    };
+    format!("{} ({what})", port.name)
+}

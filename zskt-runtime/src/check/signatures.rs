@@ -1,0 +1,137 @@
+//! Signatures: what flows along each edge, proven to fit before anything is built.
+
+use zskt_api::{
+    ClassifierShape, ClassifierSignature, Fault, Form, GeneratorSignature, ImageShape, Instance, Name, Problem,
+    Signature, Signatures, Span, Value,
+};
+
+use super::graph::Graph;
+
+/// Works out every node's signature in topological order, and reports what does not fit.
+pub fn propagate(graph: &mut Graph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Problem>) {
+    for node in order {
+        let inputs = arriving(graph, *node);
+        let mut faults = Vec::new();
+        let signature = signature(graph, *node, &inputs, skip_files, &mut faults);
+        problems.extend(faults.into_iter().map(|fault| place(graph, *node, fault)));
+        graph.nodes[*node].signature = signature;
+    }
+}
+
+fn arriving(graph: &Graph<'_>, node: usize) -> Signatures {
+    let mut inputs = Signatures::default();
+    for link in graph.into(node) {
+        let given = link.from.and_then(|from| graph.nodes[from].signature.clone());
+        inputs.push(graph.port(link).name, given);
+    }
+    inputs
+}
+
+fn signature(
+    graph: &Graph<'_>,
+    node: usize,
+    inputs: &Signatures,
+    skip_files: bool,
+    faults: &mut Vec<Fault>,
+) -> Option<Signature> {
+    let network = || graph.name(node).to_owned();
+    match graph.nodes[node].instance()? {
+        Instance::Architecture(architecture) => {
+            if let Some(fault) = own_fault(architecture.as_ref()) {
+                faults.push(fault);
+                return None;
+            }
+            Some(Signature::Classifier(ClassifierSignature { shape: architecture.clone(), network: network() }))
+        }
+        Instance::Generator(generator) => {
+            let image = generator.image().map_err(|fault| faults.push(fault)).ok()?;
+            Some(Signature::Generator(GeneratorSignature { image, network: network() }))
+        }
+        Instance::Teacher(teacher) => {
+            if let Some(fault) = own_fault(teacher.as_ref()) {
+                faults.push(fault);
+                return None;
+            }
+            if !skip_files {
+                faults.extend(teacher.check().err());
+            }
+            Some(Signature::Classifier(ClassifierSignature { shape: teacher.clone(), network: network() }))
+        }
+        Instance::Dataset(_) if skip_files => None,
+        Instance::Dataset(dataset) => {
+            dataset.describe().map(Signature::Dataset).map_err(|fault| faults.push(fault)).ok()
+        }
+        Instance::Loss(loss) => Some(Signature::Loss(loss.clone())),
+        Instance::Turn(turn) => turn.signature(inputs).map(Signature::Turn),
+        Instance::Stage(stage) => {
+            faults.extend(stage.check(inputs));
+            stage.output(inputs)
+        }
+        Instance::Metric(metric) => {
+            faults.extend(metric.check(inputs));
+            None
+        }
+        Instance::Optimizer(_) | Instance::Schedule(_) => None,
+    }
+}
+
+/// What is wrong with a classifier whatever its images are: then its fault names a parameter. Found here it is shown
+/// once and in its place, and not at every edge to every user.
+fn own_fault(classifier: &(impl ClassifierShape + ?Sized)) -> Option<Fault> {
+    classifier.beliefs(ImageShape::new(3, 32, 32)).err().filter(|fault| fault.parameter.is_some())
+}
+
+/// Finds the place of what a plugin found wrong.
+fn place(graph: &Graph<'_>, node: usize, fault: Fault) -> Problem {
+    let plugin = &graph.nodes[node];
+    let mut problem = Problem::at(head(plugin.value), format!("`{}`: {}", plugin.name.text, fault.message));
+    if let Some(parameter) = &fault.parameter {
+        let name = parameter.rsplit('.').next().unwrap_or(parameter);
+        match parameter_span(plugin.value, parameter) {
+            Some(span) => {
+                problem = Problem { span: Some(span), ..problem }.label(format!("`{name}` of `{}`", plugin.name.text));
+            }
+            None => problem = problem.label(format!("its `{parameter}` is not given, and has its default")),
+        }
+    } else if let Some(port) = &fault.port {
+        let mut links = graph.into(node).filter(|link| graph.port(link).name == *port);
+        if let Some(link) = links.nth(fault.index) {
+            problem = Problem { span: Some(link.edge.span), ..problem }
+                .label(format!("what `{}` gives", link.edge.from.text));
+            if let Some(from) = link.from {
+                problem = problem.related(head(graph.nodes[from].value), format!("`{}`", graph.name(from)));
+            }
+        } else {
+            problem = problem.label(format!("its input `{port}`"));
+        }
+    }
+    match fault.help {
+        Some(help) => problem.help(help),
+        None => problem,
+    }
+}
+
+/// The place of a plugin's name; of the whole value where it has none.
+pub fn head(value: &Value) -> Span {
+    match &value.form {
+        Form::Named { name: Some(name), .. } => name.span,
+        _ => value.span,
+    }
+}
+
+/// The place of a parameter's value: `depth`, or `model.depth` for one of a plugin within.
+fn parameter_span(value: &Value, path: &str) -> Option<Span> {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let Form::Named { name, fields, items } = &value.form else { return None };
+    if let ([inner], Some(Name { text, .. })) = (items.as_slice(), name)
+        && text == "Some"
+    {
+        return parameter_span(inner, path);
+    }
+    match fields.iter().find(|(field, _)| field.text == first) {
+        // What is not written within is a default of what is written: that is as near as it gets.
+        Some((_, value)) => Some(rest.and_then(|rest| parameter_span(value, rest)).unwrap_or(value.span)),
+        // A plugin within may not know that it is within.
+        None => fields.iter().find_map(|(_, value)| parameter_span(value, path)),
+    }
+}

@@ -1,0 +1,112 @@
+//! The command line: what can be asked of the program.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Zero-shot knowledge transfer: runs pipelines, and proves them sound before anything trains.
+#[derive(Parser)]
+#[command(
+    name = "zskt-run",
+    version,
+    args_conflicts_with_subcommands = true,
+    override_usage = "zskt-run [OPTIONS] PIPELINE.ron\n       zskt-run --resume DIR\n       zskt-run <COMMAND>",
+    after_help = "Exit codes: 0 done; 1 failed while running; 2 a pipeline, parameter or plugin is wrong, and nothing was run; \
+                  130 interrupted, after a checkpoint.\nA pipeline whose name is a command is run as ./NAME."
+)]
+pub struct Cli {
+    /// What to do instead of running a pipeline.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to run, and how.
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+/// Running a pipeline.
+#[derive(Args)]
+pub struct RunArguments {
+    /// The pipeline to run; with --resume, the one in DIR unless it is given
+    #[arg(value_name = "PIPELINE", required_unless_present = "resume")]
+    pub pipeline: Option<PathBuf>,
+    /// Changes to the pipeline.
+    #[command(flatten)]
+    pub overrides: Overrides,
+    /// The run's directory, instead of a new one in runs/
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Continue the interrupted run of this directory
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+    /// Say nothing but what went wrong
+    #[arg(long)]
+    pub quiet: bool,
+    /// Say everything as JSON, one object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Changes to a pipeline.
+#[derive(Args)]
+pub struct Overrides {
+    /// Change a parameter, a node or a setting: node.param=VALUE, node=Plugin(…), seed=1; repeatable
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// What to do instead of running a pipeline.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Prove pipelines sound without running them
+    Validate {
+        /// The pipelines
+        #[arg(value_name = "PIPELINE", required = true)]
+        pipelines: Vec<PathBuf>,
+        /// Changes to them.
+        #[command(flatten)]
+        overrides: Overrides,
+        /// Do not look at the files that parameters name
+        #[arg(long)]
+        skip_files: bool,
+    },
+    /// Draw a pipeline: shapes, parameter counts, and which edges carry gradients
+    Graph {
+        /// The pipeline
+        #[arg(value_name = "PIPELINE")]
+        pipeline: PathBuf,
+        /// Changes to it.
+        #[command(flatten)]
+        overrides: Overrides,
+        /// How to draw it
+        #[arg(long, value_enum, default_value_t = Format::Mermaid)]
+        format: Format,
+        /// Do not look at the files that parameters name
+        #[arg(long)]
+        skip_files: bool,
+    },
+    /// List the plugins there are
+    Plugins {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a plugin: its parameters, inputs, output and documentation
+    Inspect {
+        /// The plugin's name
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How a pipeline is drawn.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Format {
+    /// A Mermaid flowchart, which GitHub shows
+    Mermaid,
+    /// Graphviz
+    Dot,
+    /// A picture
+    Svg,
+}

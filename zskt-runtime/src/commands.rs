@@ -1,0 +1,186 @@
+//! What each command does, and its exit code.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use zskt_api::{Registry, nearest};
+
+use crate::cli::{Cli, Command, Format, RunArguments};
+use crate::draw::{self, Picture};
+use crate::pipeline::Texts;
+use crate::plan::Plan;
+use crate::{check, diagnostics, inspect, run, size};
+
+/// How a command ends when it does not end well.
+enum Failure {
+    /// The pipeline, a parameter, a plugin or the command line is wrong; the message says so.
+    Refused(String),
+    /// It failed on the way.
+    Failed(String),
+    /// The user asked to stop.
+    Interrupted,
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Runs the program on a command line.
+pub fn execute(arguments: Vec<OsString>) -> ExitCode {
+    let command_line: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to say when even this cannot be printed.
+            let _ = error.print();
+            if let Some(first) = command_line.get(1).filter(|_| error.exit_code() != 0) {
+                let _ = io::stderr().write_all(meant_command(first).as_bytes());
+            }
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli, command_line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Refused(message)) => complain(&message, 2),
+        Err(Failure::Failed(message)) => complain(&message, 1),
+        Err(Failure::Interrupted) => ExitCode::from(130),
+    }
+}
+
+fn complain(message: &str, code: u8) -> ExitCode {
+    let _ = io::stderr().write_all(message.as_bytes());
+    ExitCode::from(code)
+}
+
+/// An error of one line.
+fn error(message: impl std::fmt::Display) -> String {
+    format!("error: {message}\n")
+}
+
+/// Prints a result. Who reads only its beginning has read enough.
+fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(error(format!("cannot write: {failure}"))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn dispatch(cli: Cli, command_line: Vec<String>) -> Outcome {
+    let registry = Registry::get().map_err(|message| Failure::Refused(error(message)))?;
+    match cli.command {
+        None => run_pipeline(cli.run, registry, command_line),
+        Some(Command::Validate { pipelines, overrides, skip_files }) => {
+            validate(&pipelines, &overrides.sets, skip_files, registry)
+        }
+        Some(Command::Graph { pipeline, overrides, format, skip_files }) => {
+            let picture = Picture::of(&prove(&pipeline, &overrides.sets, skip_files, registry)?);
+            print(&match format {
+                Format::Mermaid => draw::mermaid(&picture),
+                Format::Dot => draw::dot(&picture),
+                Format::Svg => draw::svg(&picture),
+            })
+        }
+        Some(Command::Plugins { json }) => print(&inspect::list(registry, json)),
+        Some(Command::Inspect { name, json }) => match inspect::describe(registry, &name, json) {
+            Ok(text) => print(&text),
+            Err(message) => Err(Failure::Refused(error(message))),
+        },
+    }
+}
+
+fn run_pipeline(arguments: RunArguments, registry: &Registry, command_line: Vec<String>) -> Outcome {
+    let RunArguments { pipeline, overrides, out, resume, quiet, json } = arguments;
+    let path = match (&pipeline, &resume) {
+        (Some(pipeline), _) => pipeline.clone(),
+        (None, Some(directory)) => directory.join("pipeline.ron"),
+        (None, None) => return Err(Failure::Refused(error("no pipeline is given"))),
+    };
+    let plan = prove(&path, &overrides.sets, false, registry)?;
+    let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
+    match run::run(plan, options) {
+        run::Outcome::Done => Ok(()),
+        run::Outcome::Interrupted => Err(Failure::Interrupted),
+        run::Outcome::Failed(failure) => Err(Failure::Failed(error(failure))),
+        run::Outcome::Refused(message) => Err(Failure::Refused(error(message))),
+    }
+}
+
+fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool, registry: &Registry) -> Outcome {
+    let mut complaints = String::new();
+    for path in pipelines {
+        match prove(path, sets, skip_files, registry) {
+            Ok(plan) => print(&format!("ok {}: {}\n", path.display(), summary(&plan)))?,
+            Err(Failure::Refused(message)) => complaints += &message,
+            Err(other) => return Err(other),
+        }
+    }
+    if complaints.is_empty() { Ok(()) } else { Err(Failure::Refused(complaints)) }
+}
+
+/// A sound pipeline in one line.
+fn summary(plan: &Plan) -> String {
+    let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let edges = plan.nodes.iter().map(|node| node.inputs.len()).sum();
+    let stages = plan.nodes.iter().filter(|node| node.registration.kind == zskt_api::Kind::Stage).count();
+    let mut parts =
+        vec![format!("{}, {}, {}", count(plan.nodes.len(), "node"), count(edges, "edge"), count(stages, "stage"))];
+    let sizes =
+        plan.nodes.iter().filter_map(|node| Some(format!("{} {}", node.name, size::grouped(size::parameters(node)?))));
+    let sizes = sizes.collect::<Vec<_>>().join(", ");
+    if !sizes.is_empty() {
+        parts.push(format!("parameters: {sizes}"));
+    }
+    let proofs = plan.data_free.iter().map(|proof| match proof.through_teacher.as_slice() {
+        [] => proof.network.clone(),
+        datasets => format!("{} (its teacher knows {})", proof.network, datasets.join(", ")),
+    });
+    let proofs = proofs.collect::<Vec<_>>().join(", ");
+    parts.push(if proofs.is_empty() { "no claim to be data-free".into() } else { format!("data-free: {proofs}") });
+    format!("{}: {}", plan.name, parts.join("; "))
+}
+
+/// Reads a pipeline and proves it sound.
+fn prove(path: &Path, sets: &[String], skip_files: bool, registry: &Registry) -> Result<Plan, Failure> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(failure) => return Err(Failure::Refused(unreadable(path, &failure))),
+    };
+    let texts = Texts::new(path.display().to_string(), text, sets);
+    check::prove(&texts, registry, skip_files)
+        .map_err(|problems| Failure::Refused(diagnostics::render(&problems, &texts, diagnostics::colours())))
+}
+
+fn unreadable(path: &Path, failure: &io::Error) -> String {
+    let shown = path.display();
+    if failure.kind() == io::ErrorKind::InvalidData {
+        return error(format!("`{shown}` is no text: a pipeline is written in UTF-8"));
+    }
+    let mut message = error(format!("cannot read the pipeline `{shown}`: {}", reason(failure)));
+    if failure.kind() == io::ErrorKind::NotFound {
+        message += &meant_command(&path.to_string_lossy());
+    }
+    message
+}
+
+/// A hint, where something that was taken for a pipeline looks more like a command.
+fn meant_command(word: &str) -> String {
+    let command = Cli::command();
+    let commands: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let near = nearest(word, commands.iter().copied());
+    let near = near.filter(|_| !word.contains(['.', '/', '-']) && !commands.contains(&word));
+    near.map(|near| format!("help: did you mean `zskt-run {near}`?\n")).unwrap_or_default()
+}
+
+/// Why a file cannot be read, without the number that the system gives it.
+fn reason(failure: &io::Error) -> String {
+    match failure.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        io::ErrorKind::PermissionDenied => "permission denied".into(),
+        io::ErrorKind::IsADirectory => "it is a folder".into(),
+        _ => failure.to_string(),
+    }
+}

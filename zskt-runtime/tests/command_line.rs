@@ -1,0 +1,164 @@
+//! The program as its users meet it: exit codes, what goes where, and what it says.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A pipeline that needs no file.
+const PIPELINE: &str = r#"(
+    name: "teaching",
+    nodes: {
+        "teacher": WideResNet(depth: 10, widen_factor: 1),
+        "digits": SyntheticDigits(split: Train, count: 40),
+        "labels": CrossEntropy(),
+        "learn": Minimize(optimizer: Adam(lr: 1e-3)),
+        "teaching": Train(batches: 1, batch_size: 4),
+        "accuracy": Accuracy(),
+    },
+    edges: [
+        "teacher -> learn.player", "labels -> learn.loss",
+        "teacher -> teaching.student", "digits -> teaching.images", "learn -> teaching.turns",
+        "teaching -> accuracy.classifier", "digits -> accuracy.dataset",
+    ],
+)
+"#;
+
+fn zskt_run(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_zskt-run"))
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("the program starts")
+}
+
+/// The exit code, standard output and standard error.
+fn outcome(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = zskt_run(folder, arguments);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("it speaks UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("there is room");
+    std::fs::write(folder.path().join("teaching.ron"), PIPELINE).expect("there is room");
+    folder
+}
+
+#[test]
+fn a_pipeline_is_run_and_its_resolved_text_is_its_pipeline() {
+    let folder = folder();
+    let (code, _, complaint) = outcome(folder.path(), &["teaching.ron", "--out", "run", "--quiet", "--set", "seed=3"]);
+    assert_eq!(code, Some(0), "{complaint}");
+    let resolved = std::fs::read_to_string(folder.path().join("run/pipeline.ron")).expect("the run keeps it");
+    assert!(resolved.contains("seed: 3,"), "{resolved}");
+    assert_eq!(outcome(folder.path(), &["validate", "run/pipeline.ron"]).0, Some(0));
+    // A directory that is already a run is not begun anew.
+    let (code, _, complaint) = outcome(folder.path(), &["teaching.ron", "--out", "run"]);
+    assert_eq!(code, Some(2), "{complaint}");
+}
+
+#[test]
+fn validate_says_ok_or_all_that_is_wrong() {
+    let folder = folder();
+    let (code, said, complaint) = outcome(folder.path(), &["validate", "teaching.ron"]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""));
+    insta::assert_snapshot!(said, @"ok teaching.ron: teaching: 6 nodes, 7 edges, 1 stage; parameters: teacher 77,850; no claim to be data-free");
+
+    let (code, said, complaint) =
+        outcome(folder.path(), &["validate", "teaching.ron", "--set", "learn.step=2", "--set", "digits.count=0"]);
+    assert_eq!((code, said.as_str()), (Some(2), ""));
+    assert!(
+        complaint.contains("did you mean `steps`?") && complaint.ends_with("2 problems; nothing was run\n"),
+        "{complaint}"
+    );
+    assert!(!complaint.contains('\u{1b}'), "no colours where no terminal is");
+}
+
+#[test]
+fn every_file_is_validated_though_one_is_wrong() {
+    let folder = folder();
+    std::fs::write(folder.path().join("bad.ron"), "(").expect("there is room");
+    let (code, said, complaint) = outcome(folder.path(), &["validate", "bad.ron", "teaching.ron", "none.ron"]);
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("ok teaching.ron"), "{said}");
+    assert!(complaint.contains("bad.ron:1:1") && complaint.contains("`none.ron`"), "{complaint}");
+}
+
+#[test]
+fn a_wrong_command_line_is_answered_with_2_and_a_hint() {
+    let folder = folder();
+    for arguments in [
+        &["valdate"][..],
+        &["valdate", "teaching.ron"],
+        &["none.ron"],
+        &[],
+        &["--bogus"],
+        &["inspect", "Cosin"],
+        &["."],
+    ] {
+        let (code, said, complaint) = outcome(folder.path(), arguments);
+        assert_eq!((code, said.as_str()), (Some(2), ""), "{arguments:?}");
+        assert!(complaint.starts_with("error: "), "{arguments:?}: {complaint}");
+    }
+    assert!(outcome(folder.path(), &["valdate", "teaching.ron"]).2.contains("did you mean `zskt-run validate`?"));
+    assert!(outcome(folder.path(), &["inspect", "Cosin"]).2.contains("did you mean `Cosine`?"));
+}
+
+#[test]
+fn a_pipeline_may_be_called_like_a_command() {
+    let folder = folder();
+    std::fs::copy(folder.path().join("teaching.ron"), folder.path().join("plugins")).expect("there is room");
+    let (code, _, complaint) = outcome(folder.path(), &["./plugins", "--out", "run", "--quiet"]);
+    assert_eq!(code, Some(0), "{complaint}");
+}
+
+#[test]
+fn plugins_and_inspect_say_what_there_is() {
+    let folder = folder();
+    let (code, list, _) = outcome(folder.path(), &["plugins"]);
+    assert_eq!(code, Some(0));
+    assert!(list.starts_with("Architectures\n") && list.contains("\nTeacher sources\n  Checkpoint "), "{list}");
+    insta::assert_snapshot!(outcome(folder.path(), &["inspect", "Maximize"]).1);
+    let (_, json, _) = outcome(folder.path(), &["plugins", "--json"]);
+    let all: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    let (_, json, _) = outcome(folder.path(), &["inspect", "Transfer", "--json"]);
+    let one: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert!(all.as_array().is_some_and(|all| all.contains(&one)));
+    assert_eq!(one["inputs"][1]["trains"], serde_json::Value::Bool(true));
+}
+
+/// What `inspect` shows as an example can be written in a pipeline.
+#[test]
+fn examples_of_plugins_are_ron() {
+    let folder = folder();
+    let (_, json, _) = outcome(folder.path(), &["plugins", "--json"]);
+    let all: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    for plugin in all.as_array().expect("a list") {
+        let example = plugin["example"].as_str().expect("text").replace("(…)", "").replace('\n', ", ");
+        assert!(ron::from_str::<ron::Value>(&format!("({example})")).is_ok(), "{example}");
+    }
+}
+
+#[test]
+fn a_reader_may_leave_early() {
+    let folder = folder();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_zskt-run"))
+        .args(["plugins", "--json"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+}
+
+#[test]
+fn a_graph_is_drawn_in_three_formats() {
+    let folder = folder();
+    for (format, beginning) in [("mermaid", "---\ntitle:"), ("dot", "digraph"), ("svg", "<svg ")] {
+        let (code, picture, complaint) = outcome(folder.path(), &["graph", "teaching.ron", "--format", format]);
+        assert_eq!(code, Some(0), "{complaint}");
+        assert!(picture.starts_with(beginning), "{picture}");
+    }
+}

@@ -1,0 +1,47 @@
+//! The data-free proof.
+
+use super::{changed, check, complaint};
+
+#[test]
+fn knowledge_through_a_teacher_is_no_data_but_is_told() {
+    let plan = check(super::SOUND, &[]).unwrap_or_else(|complaint| panic!("{complaint}"));
+    let proofs: Vec<_> =
+        plan.data_free.iter().map(|proof| (proof.network.as_str(), proof.through_teacher.as_slice())).collect();
+    assert_eq!(proofs, [("student", &["digits".to_owned()][..]), ("generator", &["digits".to_owned()][..])]);
+}
+
+#[test]
+fn without_a_claim_there_is_no_proof() {
+    assert!(check(super::SOUND, &["data_free=false"]).is_ok_and(|plan| plan.data_free.is_empty()));
+}
+
+#[test]
+fn images_that_reach_a_network_are_followed_to_it() {
+    insta::assert_snapshot!(complaint(super::SOUND, &["data_free=true"]));
+}
+
+#[test]
+fn a_network_carries_images_on_to_those_it_learns_with() {
+    // The student learns from digits first, and from the teacher and the generator afterwards.
+    let text = changed("\"student -> transfer.student\"", "\"pretraining -> transfer.student\"")
+        .replace("\"learn\": ", "\"pretraining\": Train(batches: 1), \"first\": Minimize(optimizer: Adam(lr: 1e-3)), \"learn\": ")
+        .replace(
+            "edges: [",
+            "edges: [\"student -> pretraining.student\", \"digits -> pretraining.images\", \"student -> first.player\", \
+             \"labels -> first.loss\", \"first -> pretraining.turns\", ",
+        );
+    insta::assert_snapshot!(complaint(&text, &[]));
+    assert_eq!(complaint(&text, &["data_free=false"]), "nothing is wrong");
+}
+
+#[test]
+fn a_claim_names_networks() {
+    insta::assert_snapshot!(complaint(super::SOUND, &["data_free=[\"studnt\", \"transfer\", \"student\", 3]"]));
+}
+
+#[test]
+fn a_metric_may_see_every_image() {
+    let text = changed("\"test_digits -> accuracy.dataset\"", "\"digits -> accuracy.dataset\"")
+        .replace("\"test_digits\": SyntheticDigits(split: Test, count: 100),", "");
+    assert_eq!(complaint(&text, &[]), "nothing is wrong");
+}
