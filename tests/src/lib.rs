@@ -13,9 +13,9 @@ use zskt_api::candle_core::{DType, Device, Tensor};
 
 /// Numbers uniform in ±1 that belong to a name.
 pub fn uniform(name: &str, count: usize) -> Vec<f64> {
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
+    let seed = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     let number = |index: u64| {
         // splitmix64
         let mut x = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::{DType, Device};
 use zskt_api::{
-    Architecture, Batch, BuildContext, Builder, ClassifierNetwork, Dataset, DatasetSignature, FeatureMap, ImageShape, Metric,
-    MetricContext, Network, Result, StreamRng, Streams,
+    Architecture, Batch, BuildContext, Builder, ClassifierNetwork, Dataset, DatasetSignature, FeatureMap, ImageShape,
+    Metric, MetricContext, Network, Result, StreamRng, Streams,
 };
 use zskt_architectures::WideResNet;
 use zskt_metrics::{MeanTransitionError, TransitionInputs};
@@ -53,8 +53,7 @@ fn the_error_and_both_curves_are_those_of_the_definition() {
         counted: count("counted"),
         learning_rate: 1.0,
     };
-    let inputs =
-        TransitionInputs { teacher: Arc::new(teacher), student: Arc::new(student), dataset: Arc::new(Images) };
+    let inputs = TransitionInputs { teacher: Arc::new(teacher), student: Arc::new(student), dataset: Arc::new(Images) };
     let context = MetricContext {
         build: BuildContext {
             node: "transition".into(),

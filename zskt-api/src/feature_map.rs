@@ -21,7 +21,8 @@ impl FeatureMap {
     /// When it has not four dimensions.
     pub fn from_channels_last(tensor: Tensor) -> Result<Self> {
         tensor.dims4().map_err(|_| Error::new(format!("expected a tensor [B, H, W, C], found {:?}", tensor.dims())))?;
-        Ok(Self { channels_last: tensor.contiguous()? })
+        let channels_last = if tensor.is_contiguous() { tensor } else { tensor.contiguous()? };
+        Ok(Self { channels_last })
     }
 
     /// From a tensor `[B, C, H, W]`.

@@ -38,7 +38,8 @@ impl Gradients {
     /// # Errors
     /// When the device fails.
     pub fn norm(&self) -> Result<f64> {
-        let squares: Result<Vec<f64>> = self.entries.iter().map(|(_, gradient)| ops::sum_of_squares(gradient)).collect();
+        let squares: Result<Vec<f64>> =
+            self.entries.iter().map(|(_, gradient)| ops::sum_of_squares(gradient)).collect();
         Ok(squares?.iter().sum::<f64>().sqrt())
     }
 

@@ -9,7 +9,6 @@ mod contracts;
 mod error;
 mod feature_map;
 mod gradients;
-#[expect(unsafe_code, reason = "vector instructions and uninitialized buffers; each use says why it is sound")]
 mod kernels;
 pub mod layers;
 pub mod ops;

@@ -203,11 +203,13 @@ impl<T: Parameter> Parameter for Option<T> {
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match &value.form {
-            Form::Named { name: Some(name), fields, items } if fields.is_empty() => match (name.text.as_str(), &items[..]) {
-                ("None", []) => Some(None),
-                ("Some", [inner]) => T::read(inner, problems).map(Some),
-                _ => T::read(value, problems).map(Some),
-            },
+            Form::Named { name: Some(name), fields, items } if fields.is_empty() => {
+                match (name.text.as_str(), &items[..]) {
+                    ("None", []) => Some(None),
+                    ("Some", [inner]) => T::read(inner, problems).map(Some),
+                    _ => T::read(value, problems).map(Some),
+                }
+            }
             _ => T::read(value, problems).map(Some),
         }
     }
@@ -445,8 +447,12 @@ macro_rules! params {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __bounds {
-    () => { None::<$crate::Bounds> };
-    ($range:expr) => { Some($crate::Bounds::from($range)) };
+    () => {
+        None::<$crate::Bounds>
+    };
+    ($range:expr) => {
+        Some($crate::Bounds::from($range))
+    };
 }
 
 /// Declares a parameter type that is one of a few names.

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::{
-    Architecture, DatasetSource, Form, GeneratorArchitecture, Loss, Metric, MetricNode, Optimizer,
-    ParameterInfo, ParameterType, Params, PortInfo, PortType, Ports, Problem, Schedule, Stage, StageNode, TeacherSource, TurnNode,
+    Architecture, DatasetSource, Form, GeneratorArchitecture, Loss, Metric, MetricNode, Optimizer, ParameterInfo,
+    ParameterType, Params, PortInfo, PortType, Ports, Problem, Schedule, Stage, StageNode, TeacherSource, TurnNode,
     TurnPlugin, Value, nearest,
 };
 
@@ -193,7 +193,12 @@ impl Registry {
     }
 
     /// Reads `Name(…)` as a plugin of one of these kinds, or reports what is wrong.
-    pub fn read(&self, value: &Value, kinds: &[Kind], problems: &mut Vec<Problem>) -> Option<(&'static Registration, Parsed)> {
+    pub fn read(
+        &self,
+        value: &Value,
+        kinds: &[Kind],
+        problems: &mut Vec<Problem>,
+    ) -> Option<(&'static Registration, Parsed)> {
         let expected = kinds.iter().map(Kind::to_string).collect::<Vec<_>>().join(" or ");
         let article = if expected.starts_with(['a', 'o']) { "an" } else { "a" };
         let Form::Named { name: Some(name), .. } = &value.form else {
@@ -218,11 +223,15 @@ impl Registry {
             return None;
         };
         if !kinds.contains(&plugin.kind) {
-            let all = self.iter().filter(|other| kinds.contains(&other.kind)).map(|other| other.name).collect::<Vec<_>>();
+            let all =
+                self.iter().filter(|other| kinds.contains(&other.kind)).map(|other| other.name).collect::<Vec<_>>();
             problems.push(
-                Problem::at(name.span, format!("expected {article} {expected}, but `{}` is of kind {}", name.text, plugin.kind))
-                    .label(format!("expected {article} {expected}"))
-                    .help(format!("plugins of kind {expected}: {}", all.join(", "))),
+                Problem::at(
+                    name.span,
+                    format!("expected {article} {expected}, but `{}` is of kind {}", name.text, plugin.kind),
+                )
+                .label(format!("expected {article} {expected}"))
+                .help(format!("plugins of kind {expected}: {}", all.join(", "))),
             );
             return None;
         }

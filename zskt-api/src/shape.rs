@@ -177,7 +177,8 @@ impl Signatures {
     /// Whether every classifier takes the images that arrive, and all agree on the number of classes. What most metrics
     /// and stages need; the others check more, or less.
     pub fn agree(&self, ports: &[PortInfo]) -> Vec<Fault> {
-        let arriving = || ports.iter().flat_map(|port| self.all(port.name).map(move |(index, s)| (port.name, index, s)));
+        let arriving =
+            || ports.iter().flat_map(|port| self.all(port.name).map(move |(index, s)| (port.name, index, s)));
         let mut faults = Vec::new();
         let mut counts: Option<(&str, usize)> = None;
         for (port, index, signature) in arriving() {

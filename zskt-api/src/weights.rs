@@ -179,9 +179,9 @@ impl Builder {
                 let mut rng = streams.named(&format!("{node}/init/{full}"));
                 let count = shape.iter().product();
                 let numbers: Vec<f64> = match init {
-                    Init::Normal { std } => {
-                        (0..count).map(|_| std * <StandardNormal as Distribution<f64>>::sample(&StandardNormal, &mut rng)).collect()
-                    }
+                    Init::Normal { std } => (0..count)
+                        .map(|_| std * <StandardNormal as Distribution<f64>>::sample(&StandardNormal, &mut rng))
+                        .collect(),
                     Init::Uniform { bound } => (0..count).map(|_| rng.random_range(-bound..=bound)).collect(),
                     Init::Constant(_) => Vec::new(),
                 };

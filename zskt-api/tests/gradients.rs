@@ -1,6 +1,6 @@
 //! Every operation's gradient against finite differences, in f64.
 
-use zskt_api::candle_core::{Device, Tensor, Var};
+use zskt_api::candle_core::{DType, Device, Tensor, Var};
 use zskt_api::ops;
 use zskt_api::{FeatureMap, Result, Streams, standard_normal};
 
@@ -15,7 +15,8 @@ fn map(tensor: &Tensor) -> FeatureMap {
 
 /// Compares the gradient of Σ r·f(inputs), with random r, for each input that is to be tracked; the others must get none.
 fn check(name: &str, shapes: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
-    let inputs: Vec<Tensor> = shapes.iter().enumerate().map(|(i, shape)| random(&format!("{name}.{i}"), shape)).collect();
+    let inputs: Vec<Tensor> =
+        shapes.iter().enumerate().map(|(i, shape)| random(&format!("{name}.{i}"), shape)).collect();
     let weights = random(&format!("{name}.r"), f(&inputs).unwrap().dims());
     let value = |inputs: &[Tensor]| -> Tensor { (f(inputs).unwrap() * &weights).unwrap().sum_all().unwrap() };
     for tracked in 0..inputs.len() {
@@ -106,7 +107,7 @@ fn attention_maps_and_log_probabilities() {
 
 #[test]
 fn an_attention_map_without_energy_has_a_finite_gradient() {
-    let zeros = Var::zeros(&[1, 2, 2, 3], zskt_api::candle_core::DType::F64, &Device::Cpu).unwrap();
+    let zeros = Var::zeros(&[1, 2, 2, 3], DType::F64, &Device::Cpu).unwrap();
     let attention = ops::attention_map(&map(zeros.as_tensor())).unwrap();
     let gradients = attention.sum_all().unwrap().backward().unwrap();
     let gradient = gradients.get(zeros.as_tensor()).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();

@@ -2,8 +2,8 @@
 
 use zskt_api::layers::{Conv2d, Conv2dShape, Linear, activate, max_pool};
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Pass, Result,
-    params,
+    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Pass,
+    Result, params,
 };
 
 params! {

@@ -2,8 +2,8 @@
 
 use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Init, Pass,
-    Result, params,
+    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Init,
+    Pass, Result, params,
 };
 
 params! {
@@ -82,7 +82,11 @@ impl Architecture for WideResNet {
 /// Weights from N(0, 2 / (kernel²·output)), no bias.
 fn convolution(builder: &Builder, input: usize, output: usize, kernel: usize, stride: usize) -> Result<Conv2d> {
     let std = (2.0 / (kernel * kernel * output) as f64).sqrt();
-    Conv2d::without_bias(builder, Conv2dShape { stride, ..Conv2dShape::same(input, output, kernel) }, Init::Normal { std })
+    Conv2d::without_bias(
+        builder,
+        Conv2dShape { stride, ..Conv2dShape::same(input, output, kernel) },
+        Init::Normal { std },
+    )
 }
 
 struct Network {

@@ -36,7 +36,7 @@ impl GeneratorArchitecture for ConvGenerator {
             )
             .help("image_size is four times first_map"));
         }
-        if self.channels % 2 != 0 {
+        if !self.channels.is_multiple_of(2) {
             return Err(Fault::parameter("channels", format!("expected an even number, found {}", self.channels)));
         }
         Ok(ImageShape::new(self.image_channels, self.image_size, self.image_size))

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use zskt_api::candle_core::{DType, Tensor, Var};
 use zskt_api::ops::log_softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Error, FeatureMap, Measurement, Metric, MetricContext, Pass, Result, above, params, ports,
+    ClassifierNetwork, Dataset, Error, FeatureMap, Measurement, Metric, MetricContext, Pass, Result, above, params,
+    ports,
 };
 
 use crate::evaluation::{each_batch, predictions};

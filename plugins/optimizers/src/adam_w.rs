@@ -25,6 +25,6 @@ impl Optimizer for AdamW {
 
     fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>> {
         let decay = Decay::Decoupled(self.weight_decay);
-        Ok(Box::new(Moments::new(Settings { betas: self.betas, eps: self.eps, decay }, parameters)?))
+        Ok(Box::new(Moments::new(Settings { betas: self.betas, eps: self.eps, decay }, &parameters)?))
     }
 }

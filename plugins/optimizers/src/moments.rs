@@ -35,7 +35,7 @@ pub struct Moments {
 
 impl Moments {
     /// Averages at zero.
-    pub fn new(settings: Settings, parameters: Vec<Parameter>) -> Result<Self> {
+    pub fn new(settings: Settings, parameters: &[Parameter]) -> Result<Self> {
         let zeros = |parameter: &Parameter| -> Result<[Tensor; 2]> {
             let var = parameter.var();
             let zeros = || Tensor::zeros(var.shape(), var.dtype(), var.device());
@@ -95,7 +95,11 @@ impl Updates for Moments {
 pub fn restored(state: &BTreeMap<String, Tensor>, name: &str, like: &Tensor) -> Result<Tensor> {
     let saved = state.get(name).ok_or_else(|| Error::new(format!("the optimizer's state has no `{name}`")))?;
     if saved.dims() != like.dims() || saved.dtype() != like.dtype() {
-        return Err(Error::new(format!("the optimizer's `{name}` has shape {:?} and not {:?}", saved.dims(), like.dims())));
+        return Err(Error::new(format!(
+            "the optimizer's `{name}` has shape {:?} and not {:?}",
+            saved.dims(),
+            like.dims()
+        )));
     }
     // A copy of its own: it is updated in place.
     Ok(saved.to_device(like.device())?.copy()?)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use zskt_api::{
-    ClassifierNetwork, Context, Error, Fault, ImageSource, Pass, Player, PortInfo, Progress, Result, Signature, Signatures,
-    StageContext, StageState, Turn,
+    ClassifierNetwork, Context, Error, Fault, ImageSource, Pass, Player, PortInfo, Progress, Result, Signature,
+    Signatures, StageContext, StageState, Turn,
 };
 
 use crate::images::{Material, Supply};
@@ -163,7 +163,10 @@ pub fn check(inputs: &Signatures, ports: &[PortInfo], teacher: bool) -> Vec<Faul
             faults.push(
                 Fault::port(
                     "turns",
-                    format!("the turn updates `{}`, which is not this stage's student `{}`{seated}", turn.network, student.network),
+                    format!(
+                        "the turn updates `{}`, which is not this stage's student `{}`{seated}",
+                        turn.network, student.network
+                    ),
                 )
                 .index(index)
                 .help("no gradient of this stage's losses reaches that network"),

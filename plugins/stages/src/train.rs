@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    Fault, ImageSource, PortType, Ports, Product, Result, Signature, Signatures, Stage, StageContext, Trainee, Turn, above,
-    params, ports,
+    Fault, ImageSource, PortType, Ports, Product, Result, Signature, Signatures, Stage, StageContext, Trainee, Turn,
+    above, params, ports,
 };
 
 use crate::game::{Game, check};

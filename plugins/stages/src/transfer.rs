@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    ClassifierNetwork, Fault, ImageSource, PortType, Ports, Product, Result, Signature, Signatures, Stage, StageContext,
-    Trainee, Turn, above, params, ports,
+    ClassifierNetwork, Fault, ImageSource, PortType, Ports, Product, Result, Signature, Signatures, Stage,
+    StageContext, Trainee, Turn, above, params, ports,
 };
 
 use crate::game::{Game, check};

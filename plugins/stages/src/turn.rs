@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
-    Beliefs, ClassifierNetwork, Context, Error, FeatureMap, GeneratorNetwork, Gradients, Loss, Objective, Parameter, Pass,
-    Player, Result, Target, Turn, Updates,
+    Beliefs, ClassifierNetwork, Context, Error, FeatureMap, GeneratorNetwork, Gradients, Loss, Objective, Parameter,
+    Pass, Player, Result, Target, Turn, Updates,
 };
 
 use crate::images::Material;
@@ -85,7 +85,8 @@ impl ActiveTurn {
         for _ in 0..self.turn.steps {
             let images = generator.forward.forward(latents, Pass::learn())?;
             let student = table.student.forward.forward(&images, Pass::probe())?;
-            let teacher = table.teacher.map(|teacher| teacher.forward.forward(&images, Pass::evaluate())).transpose()?;
+            let teacher =
+                table.teacher.map(|teacher| teacher.forward.forward(&images, Pass::evaluate())).transpose()?;
             let targets = self.targets(teacher.as_ref(), None)?;
             self.step(&student, &targets, record)?;
         }
@@ -139,7 +140,9 @@ impl ActiveTurn {
         }
         let value = sum.to_dtype(DType::F64)?.to_scalar::<f64>()?;
         if !value.is_finite() {
-            return Err(Error::new(format!("the loss is {value}: training has diverged; a lower learning rate may help")));
+            return Err(Error::new(format!(
+                "the loss is {value}: training has diverged; a lower learning rate may help"
+            )));
         }
         record.losses.push(value);
         let mut gradients = Gradients::of(&sum, self.parameters.iter())?;
@@ -158,7 +161,8 @@ impl ActiveTurn {
     /// Continues from a saved state.
     pub fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         let prefix = format!("{}.", self.turn.name);
-        let own = state.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone())));
+        let own =
+            state.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone())));
         self.updates.restore(&own.collect()).context(format!("turn `{}`", self.turn.name))
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    Loss, Nested, Objective, Optimizer, Player, Result, Schedule, Signature, Signatures, Turn, TurnPlugin, TurnSignature,
-    above, params, ports,
+    Loss, Nested, Objective, Optimizer, Player, Result, Schedule, Signature, Signatures, Turn, TurnPlugin,
+    TurnSignature, above, params, ports,
 };
 
 ports! {

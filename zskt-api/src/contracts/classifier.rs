@@ -18,10 +18,7 @@ impl Beliefs {
     /// The same beliefs, through which no gradient flows.
     #[must_use]
     pub fn detach(&self) -> Self {
-        Self {
-            logits: self.logits.detach(),
-            activations: self.activations.iter().map(FeatureMap::detach).collect(),
-        }
+        Self { logits: self.logits.detach(), activations: self.activations.iter().map(FeatureMap::detach).collect() }
     }
 }
 

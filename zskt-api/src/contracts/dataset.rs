@@ -55,7 +55,8 @@ pub trait Dataset: Send + Sync {
     ///
     /// # Errors
     /// When an index is out of range or the device fails.
-    fn batch(&self, indices: &[usize], augment: Option<&mut StreamRng>, dtype: DType, device: &Device) -> Result<Batch>;
+    fn batch(&self, indices: &[usize], augment: Option<&mut StreamRng>, dtype: DType, device: &Device)
+    -> Result<Batch>;
 }
 
 /// What is done to an image each time it is learnt from.
@@ -86,7 +87,11 @@ impl ImageSet {
     pub fn new(shape: ImageShape, classes: usize, pixels: Vec<u8>, labels: Vec<u32>) -> Result<Self> {
         let expected = labels.len() * shape.channels * shape.height * shape.width;
         if pixels.len() != expected {
-            return Err(Error::new(format!("{} images {shape} need {expected} bytes, found {}", labels.len(), pixels.len())));
+            return Err(Error::new(format!(
+                "{} images {shape} need {expected} bytes, found {}",
+                labels.len(),
+                pixels.len()
+            )));
         }
         if let Some((index, label)) = labels.iter().enumerate().find(|(_, label)| **label as usize >= classes) {
             return Err(Error::new(format!("image {index} has label {label}, but there are {classes} classes")));
@@ -149,7 +154,13 @@ impl Dataset for ImageSet {
         DatasetSignature { image: self.shape, classes: self.classes, images: self.labels.len() }
     }
 
-    fn batch(&self, indices: &[usize], augment: Option<&mut StreamRng>, dtype: DType, device: &Device) -> Result<Batch> {
+    fn batch(
+        &self,
+        indices: &[usize],
+        augment: Option<&mut StreamRng>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Batch> {
         let ImageShape { channels, height, width } = self.shape;
         let mut augment = augment.filter(|_| self.augmentation != Augmentation::default());
         let (plane, size) = (height * width, self.image_bytes());

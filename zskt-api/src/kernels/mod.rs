@@ -101,11 +101,6 @@ impl MapShape {
         self.batch * self.image_len()
     }
 
-    /// Whether there is no element at all.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Elements of one image.
     pub fn image_len(&self) -> usize {
         self.height * self.width * self.channels

@@ -2,7 +2,7 @@
 
 use super::dispatch::Kernels;
 use std::fmt::Debug;
-use std::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 /// The element types kernels exist for: `f32` (vector paths) and `f64` (the portable path).
 pub trait Real:
@@ -17,6 +17,7 @@ pub trait Real:
     + AddAssign
     + Div<Output = Self>
     + Mul<Output = Self>
+    + MulAssign
     + Neg<Output = Self>
     + Sub<Output = Self>
     + 'static

@@ -25,7 +25,8 @@ impl Linear {
     /// # Errors
     /// When the device has no room.
     pub fn with_bias(builder: &Builder, input: usize, output: usize, bias: Init) -> Result<Self> {
-        let weight = builder.parameter("weight", &[output, input], Init::Uniform { bound: 1.0 / (input as f64).sqrt() })?;
+        let weight =
+            builder.parameter("weight", &[output, input], Init::Uniform { bound: 1.0 / (input as f64).sqrt() })?;
         Ok(Self { weight, bias: builder.parameter("bias", &[output], bias)? })
     }
 

@@ -45,7 +45,7 @@ impl MapOp for AttentionMap {
         let mut maps = energy::forward(shape, x);
         for map in maps.chunks_exact_mut(pixels.max(1)) {
             let scale = <T as Real>::from_f64(1.0 / norm(map).max(EPSILON));
-            map.iter_mut().for_each(|x| *x = *x * scale);
+            map.iter_mut().for_each(|x| *x *= scale);
         }
         (maps, (shape.batch, pixels).into())
     }

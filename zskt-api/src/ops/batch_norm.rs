@@ -65,7 +65,8 @@ impl BatchNorm {
     fn affine<T: Element>(&self, gamma: &[T], beta: &[T]) -> (Vec<T>, Vec<T>) {
         let number = |x: &T| crate::kernels::Real::to_f64(*x);
         let scale: Vec<f64> = gamma.iter().zip(&self.inv_std).map(|(gamma, inv_std)| number(gamma) * inv_std).collect();
-        let shift = beta.iter().zip(scale.iter().zip(&self.mean)).map(|(beta, (scale, mean))| number(beta) - scale * mean);
+        let shift =
+            beta.iter().zip(scale.iter().zip(&self.mean)).map(|(beta, (scale, mean))| number(beta) - scale * mean);
         let real = <T as crate::kernels::Real>::from_f64;
         (scale.iter().map(|x| real(*x)).collect(), shift.map(real).collect())
     }
@@ -122,16 +123,14 @@ impl CustomOp3 for BatchNorm {
                 _ => Some(kernel::backward_running_statistics(values, grad, channels, &activation)),
             };
             let of_x = of_x.map(|values| Tensor::from_vec(values, x.shape(), x.device())).transpose()?;
-            let per_channel = |of: &Tensor, sums: &[f64]| {
-                Tensor::from_slice(sums, of.shape(), of.device())?.to_dtype(of.dtype())
-            };
-            match sums {
-                Some(sums) if learns => {
-                    let of_gamma = per_channel(gamma, &sums.projection)?;
-                    Ok((of_x, Some(of_gamma), Some(per_channel(beta, &sums.gradient)?)))
+            let per_channel = |of: &Tensor, sum: fn(&kernel::BackwardSums) -> &[f64]| match &sums {
+                Some(sums) if of.track_op() => {
+                    Tensor::from_slice(sum(sums), of.shape(), of.device())?.to_dtype(of.dtype()).map(Some)
                 }
-                _ => Ok((of_x, None, None)),
-            }
+                _ => Ok(None),
+            };
+            let of_gamma = per_channel(gamma, |sums| &sums.projection)?;
+            Ok((of_x, of_gamma, per_channel(beta, |sums| &sums.gradient)?))
         })
     }
 }

@@ -12,7 +12,13 @@ use crate::{FeatureMap, Result};
 ///
 /// # Errors
 /// When the shapes do not fit or the device fails.
-pub fn conv2d(x: &FeatureMap, weight: &Tensor, bias: Option<&Tensor>, stride: usize, padding: usize) -> Result<FeatureMap> {
+pub fn conv2d(
+    x: &FeatureMap,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: usize,
+    padding: usize,
+) -> Result<FeatureMap> {
     let op = Conv2d(geometry(x.channels_last(), weight, stride, padding)?);
     let weight = weight.contiguous()?;
     FeatureMap::from_channels_last(match bias {
@@ -67,14 +73,26 @@ impl CustomOp2 for Conv2d {
         "conv2d"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, xl: &Layout, w: &CpuStorage, wl: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        xl: &Layout,
+        w: &CpuStorage,
+        wl: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
         by_dtype!(x.dtype(), T => {
             let y = kernel::forward::<T>(&self.0, slice(x, xl)?, slice(w, wl)?, None);
             Ok((T::to_cpu_storage_owned(y), self.shape()))
         })
     }
 
-    fn bwd(&self, x: &Tensor, w: &Tensor, _y: &Tensor, grad: &Tensor) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        w: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
         let [of_x, of_weight] = self.gradients(x, w, grad)?;
         Ok((of_x, of_weight))
     }

@@ -5,9 +5,9 @@
 
 mod activation;
 mod add;
+mod attention_map;
 mod batch_norm;
 mod conv2d;
-mod attention_map;
 mod linear;
 mod log_softmax;
 mod map;
@@ -18,9 +18,9 @@ mod upsample;
 
 pub use activation::activate;
 pub use add::add;
+pub use attention_map::attention_map;
 pub use batch_norm::{BatchNormStatistics, batch_moments, batch_norm};
 pub use conv2d::conv2d;
-pub use attention_map::attention_map;
 pub use linear::linear;
 pub use log_softmax::log_softmax;
 pub use pooling::{average_pool, global_average, max_pool};

@@ -1,7 +1,7 @@
 //! In-place updates: what optimizers do to weights and to their own state, one pass over memory each.
 
-use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
 use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
 
 use super::storage::{Dense, Element, by_dtype, slice};
 use crate::{Error, Result};

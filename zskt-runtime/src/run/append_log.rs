@@ -91,11 +91,8 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_is_said_with_path_reason_and_way_out() {
-        let mut log = AppendLog::resume("/dev/full".into(), 0).unwrap_or_else(|_| AppendLog {
-            file: fs::OpenOptions::new().write(true).open("/dev/full").unwrap(),
-            path: "/dev/full".into(),
-            length: 0,
-        });
+        let file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut log = AppendLog { file, path: "/dev/full".into(), length: 0 };
         let error = log.append(b"record").unwrap_err().to_string();
         assert_eq!(
             error,

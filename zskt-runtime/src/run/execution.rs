@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::Value;
-use zskt_api::{Error, Inputs, Instance, MetricContext, Product, Result, StageContext, StageNode};
+use zskt_api::{Error, Inputs, Instance, MetricContext, PortType, Product, Result, Signature, StageContext, StageNode};
 
 use super::append_log::AppendLog;
 use super::checkpoint::{Checkpoint, FinishedStage, Measured, Standing, UnfinishedStage};
@@ -145,9 +145,10 @@ impl Execution<'_> {
         let done = format!("{}: done, {} batches", node.name, wording::count(record.batches));
         let network = network(&product).map(|(name, _)| name.to_owned());
         self.standing.finished.push(FinishedStage { node: node.name.clone(), network, record });
-        let weights = self.keep_weights(index, &product)?;
-        self.console
-            .line(&weights.map_or_else(|| done.clone(), |path| format!("{done}; weights in {}", path.display())));
+        match self.keep_weights(index, &product)? {
+            Some(path) => self.console.line(&format!("{done}; weights in {}", path.display())),
+            None => self.console.line(&done),
+        }
         self.products.set(index, product);
         self.keep_checkpoint(None)
     }
@@ -156,8 +157,7 @@ impl Execution<'_> {
     fn keep_weights(&self, index: usize, product: &Product) -> Result<Option<PathBuf>> {
         let Some((_, weights)) = network(product) else { return Ok(None) };
         let gives_student = |node: &PlanNode| {
-            matches!(node.instance, Instance::Stage(_))
-                && node.registration.output == Some(zskt_api::PortType::Classifier)
+            matches!(node.instance, Instance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
         };
         let last = self.plan.nodes.iter().rposition(gives_student);
         let stage = &self.plan.nodes[index].name;
@@ -220,10 +220,10 @@ fn describe(node: &PlanNode, product: &Product) -> Option<String> {
             let shape = dataset.signature();
             format!("{plugin}: {} images {}, {} classes", wording::count(shape.images), shape.image, shape.classes)
         }
-        (_, Some(zskt_api::Signature::Classifier(signature))) => {
+        (_, Some(Signature::Classifier(signature))) => {
             format!("{plugin}: {} parameters, {} classes", weights?, signature.shape.classes())
         }
-        (_, Some(zskt_api::Signature::Generator(signature))) => {
+        (_, Some(Signature::Generator(signature))) => {
             format!("{plugin}: {} parameters, images {}", weights?, signature.image)
         }
         _ => format!("{plugin}: {} parameters", weights?),

@@ -73,7 +73,14 @@ pub enum Outcome {
 /// Runs a plan to its end, until it fails, or until the user presses Ctrl-C.
 #[expect(clippy::needless_pass_by_value, reason = "a plan is run once")]
 pub fn run(plan: Plan, options: Options) -> Outcome {
-    run_until(&plan, &options, Console::new(options.quiet, options.json), interrupt::listen())
+    let interrupted = interrupt::listen();
+    // The tape of a deep network is walked by recursion.
+    let pool = rayon::ThreadPoolBuilder::new().stack_size(64 << 20);
+    // Whoever has made a pool before has chosen its size.
+    let _ = pool.build_global();
+    // From a thread of the pool the kernels start their parallel loops without waking another first, which would cost
+    // more than a small layer.
+    rayon::scope(|_| run_until(&plan, &options, Console::new(options.quiet, options.json), interrupted))
 }
 
 /// Runs a plan until the user asks to stop.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use zskt_api::{BuildContext, Builder, Context, Error, Inputs, Instance, Network, Product, Result, Streams, Weights};
+use zskt_api::{
+    BuildContext, Builder, Context, Error, Inputs, Instance, Network, Product, Result, Signature, Streams, Weights,
+};
 
 use super::guard::guarded;
 use crate::plan::{Plan, PlanNode};
@@ -41,7 +43,7 @@ pub struct Products<'p> {
 impl<'p> Products<'p> {
     /// Nothing is built yet.
     pub fn new(plan: &'p Plan, place: Place) -> Self {
-        Self { plan, place, built: vec![None; plan.nodes.len()], trained: BTreeSet::new() }
+        Self { plan, place, built: vec![None; plan.nodes.len()], trained: trained(plan) }
     }
 
     /// A node's product, once it is there.
@@ -73,15 +75,8 @@ impl<'p> Products<'p> {
     ///
     /// # Errors
     /// When a node before it is not built: the plan's order excludes that.
-    pub fn inputs(&mut self, node: usize) -> Result<Inputs> {
-        let inputs = self.inputs_with(node, None)?;
-        let PlanNode { registration, inputs: edges, .. } = &self.plan.nodes[node];
-        let trains: Vec<_> =
-            (registration.ports)().into_iter().filter(|port| port.trains).map(|port| port.name).collect();
-        for edge in edges.iter().filter(|edge| trains.contains(&edge.port.as_str())) {
-            self.trained.extend(self.get(edge.from).and_then(network).map(|(name, _)| name.to_owned()));
-        }
-        Ok(inputs)
+    pub fn inputs(&self, node: usize) -> Result<Inputs> {
+        self.inputs_with(node, None)
     }
 
     /// What arrives at a node's ports, with a product in place of one that is not there yet.
@@ -139,6 +134,20 @@ impl<'p> Products<'p> {
         }
         Ok(())
     }
+}
+
+/// The networks that some node trains, by the node that makes them.
+fn trained(plan: &Plan) -> BTreeSet<String> {
+    let mut trained = BTreeSet::new();
+    for node in &plan.nodes {
+        let trains: Vec<_> =
+            (node.registration.ports)().into_iter().filter(|port| port.trains).map(|port| port.name).collect();
+        for edge in node.inputs.iter().filter(|edge| trains.contains(&edge.port.as_str())) {
+            let from = &plan.nodes[edge.from];
+            trained.insert(from.signature.as_ref().and_then(Signature::network).unwrap_or(&from.name).to_owned());
+        }
+    }
+    trained
 }
 
 /// The name and the weights of the network that a product is.

@@ -2,17 +2,17 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use candle_core::Tensor;
 use serde_json::Value;
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierNetwork, ClassifierShape, ClassifierSignature,
-    Error, Fault, FeatureMap, ImageShape, Init, Instance, Measurement, Metric, MetricContext, Pass, PortType, Product,
-    Progress, Registration, Result, Signature, Signatures, Stage, StageContext, StageState, Trainee, params, ports,
-    standard_normal,
+    Architecture, BeliefShape, Beliefs, BuildContext, Builder, Classifier, ClassifierNetwork, ClassifierShape,
+    ClassifierSignature, Error, Fault, FeatureMap, ImageShape, Init, Instance, Measurement, Metric, MetricContext,
+    Network, Pass, PortType, Product, Progress, Registration, Result, Signature, Signatures, Stage, StageContext,
+    StageState, TeacherSource, Trainee, params, ports, standard_normal,
 };
 
 use super::console::{Console, Reader};
@@ -44,6 +44,34 @@ impl Architecture for Point {
 impl Classifier for Point {
     fn forward(&self, images: &FeatureMap, _pass: Pass) -> Result<Beliefs> {
         Ok(Beliefs { logits: images.flatten()?, activations: Vec::new() })
+    }
+}
+
+params! {
+    /// A point that was brought from elsewhere.
+    pub struct Found {}
+}
+
+impl ClassifierShape for Found {
+    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
+        Point {}.beliefs(image)
+    }
+    fn classes(&self) -> usize {
+        2
+    }
+}
+
+impl TeacherSource for Found {
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+    fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork> {
+        let builder = Builder::zeros(context.dtype, &context.device);
+        let forward = Point {}.build(&builder)?;
+        Ok(Network { name: context.node.clone(), weights: builder.weights(), forward })
+    }
+    fn files(&self) -> Vec<PathBuf> {
+        Vec::new()
     }
 }
 
@@ -133,6 +161,7 @@ impl Metric for Sum {
 }
 
 static POINT: Registration = Registration::architecture::<Point>("zskt-test", "1.2.3");
+static FOUND: Registration = Registration::teacher::<Found>("zskt-test", "1.2.3");
 static WALK: Registration = Registration::stage::<Walk>("zskt-test", "1.2.3");
 static SUM: Registration = Registration::metric::<Sum>("zskt-test", "1.2.3");
 
@@ -169,6 +198,13 @@ fn two_walks(panic_at: usize) -> Plan {
         data_free: vec![DataFreeProof { network: "student".into(), through_teacher: vec!["digits".into()] }],
         resolved: "(\n    name: \"two walks\",\n    seed: 7,\n)\n".into(),
     }
+}
+
+/// The same with a point that comes from elsewhere: trained, it must not come from there again.
+fn two_walks_from_elsewhere() -> Plan {
+    let mut plan = two_walks(0);
+    plan.nodes[0] = node("student", &FOUND, Instance::Teacher(Arc::new(Found {})), &[]);
+    plan
 }
 
 fn into(out: &Path) -> Options {
@@ -262,34 +298,41 @@ fn a_run_leaves_what_it_promises() {
 
 #[test]
 fn a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been() {
-    let folder = tempfile::tempdir().unwrap();
-    let whole = folder.path().join("whole");
-    let plan = two_walks(0);
-    run_whole(&plan, &whole);
-    let read = |out: &Path, name: &str| fs::read(out.join(name)).unwrap();
-
-    // The run asks 6 times while it builds, once per node, and once per batch: each interval ends in another place.
-    for calls in 14..40 {
-        let out = folder.path().join(calls.to_string());
-        let mut options = into(&out);
-        let mut sessions = 1;
-        while let Outcome::Interrupted = run(&plan, &options, calls) {
-            options = Options { resume: Some(out.clone()), ..Options::default() };
-            sessions += 1;
-            assert!(sessions < 20, "no progress");
+    for plan in [two_walks(0), two_walks_from_elsewhere()] {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = folder.path().join("whole");
+        run_whole(&plan, &whole);
+        // The run asks six times while it builds, once per node, and once per batch: each interval ends in another place.
+        for calls in 14..40 {
+            let out = folder.path().join(calls.to_string());
+            let mut options = into(&out);
+            let mut sessions = 1;
+            while let Outcome::Interrupted = run(&plan, &options, calls) {
+                options = Options { resume: Some(out.clone()), ..Options::default() };
+                sessions += 1;
+                assert!(sessions < 20, "no progress");
+            }
+            assert!(sessions > 1 || calls > 28, "{calls}");
+            assert_same_run(&out, &whole);
+            assert_eq!(json(&out.join("manifest.json"))["sessions"].as_array().unwrap().len(), sessions);
         }
-        assert!(sessions > 1 || calls > 28, "{calls}");
-        for name in ["first.safetensors", "student.safetensors"] {
-            assert!(read(&out, name) == read(&whole, name), "{name} differs after {sessions} sessions");
-        }
-        assert_eq!(log(&out), log(&whole));
-        let (mut report, mut expected) = (json(&out.join("report.json")), json(&whole.join("report.json")));
-        for measured in ["seconds", "peak_memory_bytes"] {
-            (report[measured], expected[measured]) = (Value::Null, Value::Null);
-        }
-        assert_eq!(report, expected);
-        assert_eq!(json(&out.join("manifest.json"))["sessions"].as_array().unwrap().len(), sessions);
     }
+}
+
+fn assert_same_run(out: &Path, expected: &Path) {
+    for name in ["first.safetensors", "student.safetensors"] {
+        let read = |folder: &Path| fs::read(folder.join(name)).unwrap();
+        assert!(read(out) == read(expected), "{name} of {} differs", out.display());
+    }
+    assert_eq!(log(out), log(expected));
+    let report = |folder: &Path| {
+        let mut report = json(&folder.join("report.json"));
+        for measured in ["seconds", "peak_memory_bytes"] {
+            report[measured] = Value::Null;
+        }
+        report
+    };
+    assert_eq!(report(out), report(expected));
 }
 
 #[test]
