@@ -20,13 +20,15 @@ choice! {
 
 dataset_params! {
     /// Images in Parquet files as Hugging Face lays them out: a column `img` or `image` of PNGs or JPEGs of one size, a
-    /// column `label` of integers. Grey images become RGB.
+    /// column `label` of integers. Grey images become RGB. `mean` and `std` are CIFAR-10's unless they are given.
     pub struct ParquetImages {
         /// A file, or a folder with `train.parquet`, `train-00000-of-00002.parquet` and the like in it or in its `data`.
         pub path: PathBuf,
         /// Which files of a folder; without effect when `path` is a file.
         pub split: ParquetSplit,
     }
+    mean: [0.4914, 0.4822, 0.4465],
+    std: [0.2023, 0.1994, 0.2010],
 }
 
 impl DatasetSource for ParquetImages {

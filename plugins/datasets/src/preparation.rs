@@ -6,13 +6,12 @@ use zskt_api::{
     Augmentation, BuildContext, Context, Dataset, DatasetSignature, Error, Fault, ImageSet, ImageShape, Result,
 };
 
-/// Declares a dataset's parameters: its own, then those every dataset has. Without a mean and a standard deviation of
-/// its own, a dataset asks for them.
+/// Declares a dataset's parameters: its own, then those every dataset has, normalization with defaults of its own.
 macro_rules! dataset_params {
     (
         $(#[doc = $doc:literal])*
         pub struct $name:ident { $($own:tt)* }
-        $(mean: $mean:expr, std: $std:expr $(,)?)?
+        mean: $mean:expr, std: $std:expr $(,)?
     ) => {
         zskt_api::params! {
             $(#[doc = $doc])*
@@ -20,10 +19,10 @@ macro_rules! dataset_params {
                 $($own)*
                 /// Mean of the red, green and blue of all images, from 0 to 1: what the network takes for zero. It must
                 /// be the one that the teacher was trained with.
-                pub mean: [f64; 3] $(= $mean)? => 0.0..=1.0,
+                pub mean: [f64; 3] = $mean => 0.0..=1.0,
                 /// Standard deviation of the red, green and blue: what the network takes for one. It must be the one
                 /// that the teacher was trained with.
-                pub std: [f64; 3] $(= $std)? => 0.001..=1.0,
+                pub std: [f64; 3] = $std => 0.001..=1.0,
                 /// Augmentation: pixels of black padding at each side before a random crop to the old size. Only images
                 /// that are learnt from are augmented.
                 pub crop: usize = 0,
