@@ -66,9 +66,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Whether a number is accepted; NaN never is.
+    /// Whether a number is accepted; NaN and the infinities never are.
     pub fn accept(&self, number: f64) -> bool {
-        (if self.above_min { number > self.min } else { number >= self.min }) && number <= self.max
+        number.is_finite()
+            && (if self.above_min { number > self.min } else { number >= self.min })
+            && number <= self.max
     }
 }
 

@@ -71,6 +71,8 @@ pub struct ClassifierSignature {
     /// The node that made the network. A stage passes its student on under the same name, so equal names mean one and
     /// the same network.
     pub network: String,
+    /// The images it is trained on, where a stage of the pipeline trains it.
+    pub images: Option<ImageShape>,
 }
 
 /// A generator before it is built.
@@ -189,6 +191,11 @@ impl Signatures {
                         if let Err(fault) = classifier.shape.beliefs(image) {
                             let message = format!("{}; the images at `{source}` are {image}", fault.message);
                             faults.push(Fault { port: Some(port.into()), parameter: None, index, message, ..fault });
+                        } else if let Some(trained) = classifier.images.filter(|trained| *trained != image) {
+                            let message = format!(
+                                "`{port}` was trained on images {trained}, but the images at `{source}` are {image}"
+                            );
+                            faults.push(Fault::port(port, message).index(index));
                         }
                     }
                     classifier.shape.classes()
@@ -199,7 +206,8 @@ impl Signatures {
             match counts {
                 Some((first, expected)) if expected != classes => faults.push(
                     Fault::port(port, format!("`{port}` has {classes} classes, but `{first}` has {expected}"))
-                        .index(index),
+                        .index(index)
+                        .help("a network's number of classes is its parameter `classes`"),
                 ),
                 Some(_) => {}
                 None => counts = Some((port, classes)),

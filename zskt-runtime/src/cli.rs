@@ -38,10 +38,10 @@ pub struct RunArguments {
     /// Continue the interrupted run of this directory
     #[arg(long, value_name = "DIR")]
     pub resume: Option<PathBuf>,
-    /// Say nothing but what went wrong
+    /// Say nothing but the results and what went wrong
     #[arg(long)]
     pub quiet: bool,
-    /// Say everything as JSON, one object a line
+    /// Say everything on standard output as JSON, one object a line; errors stay text on standard error
     #[arg(long)]
     pub json: bool,
 }

@@ -99,6 +99,12 @@ fn run_pipeline(arguments: RunArguments, registry: &Registry, command_line: Vec<
         (None, Some(directory)) => directory.join("pipeline.ron"),
         (None, None) => return Err(Failure::Refused(error("no pipeline is given"))),
     };
+    if let (None, Some(directory)) = (&pipeline, &resume)
+        && !path.is_file()
+    {
+        let text = format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
+        return Err(Failure::Refused(error(text)));
+    }
     let plan = prove(&path, &overrides.sets, false, registry)?;
     let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
     match run::run(plan, options) {

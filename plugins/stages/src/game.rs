@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use zskt_api::{
-    ClassifierNetwork, Context, Error, Fault, ImageSource, Pass, Player, PortInfo, Progress, Result, Signature,
-    Signatures, StageContext, StageState, Turn,
+    ClassifierNetwork, ClassifierSignature, Context, Error, Fault, ImageSource, Pass, Player, PortInfo, Progress,
+    Result, Signature, Signatures, StageContext, StageState, Turn,
 };
 
 use crate::images::{Material, Supply};
@@ -56,7 +56,7 @@ impl Game {
             let mut images = 0;
             for turn in &mut turns {
                 let record = turn.play(table, &material, done, batches)?;
-                images += batch_size * turn.turn().steps;
+                images += material.count() * turn.turn().steps;
                 let name = &turn.turn().name;
                 figures.push((format!("{name}.loss"), mean(&record.losses)));
                 figures.push((format!("{name}.learning_rate"), record.learning_rate));
@@ -188,11 +188,21 @@ pub fn check(inputs: &Signatures, ports: &[PortInfo], teacher: bool) -> Vec<Faul
     faults
 }
 
+/// What a game gives: its student, trained on these images.
+pub fn trained(inputs: &Signatures) -> Option<Signature> {
+    let student = inputs.classifier("student")?.clone();
+    let images = inputs.one("images").and_then(Signature::image);
+    Some(Signature::Classifier(ClassifierSignature { images, ..student }))
+}
+
 fn check_loss(loss: &dyn zskt_api::Loss, inputs: &Signatures, teacher: bool) -> Option<Fault> {
     let needs = loss.needs();
     let images = inputs.one("images")?;
     if needs.labels && matches!(images, Signature::Generator(_)) {
-        return Some(Fault::new("a loss of this turn needs labels, but generated images have none"));
+        return Some(
+            Fault::new("a loss of this turn needs labels, but generated images have none")
+                .help("leave that loss out of the turn, or take the images from a dataset"),
+        );
     }
     if needs.teacher && !teacher {
         return Some(Fault::new("a loss of this turn needs a teacher, but this stage has none").help("use `Transfer`"));

@@ -17,6 +17,16 @@ pub enum Material {
     },
 }
 
+impl Material {
+    /// How many images there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Latents(latents) => latents.dims().first().copied().unwrap_or_default(),
+            Self::Real { images, .. } => images.batch(),
+        }
+    }
+}
+
 /// The batches of a stage: each depends on its number alone, so a stage can continue anywhere.
 pub struct Supply<'a> {
     source: &'a ImageSource,

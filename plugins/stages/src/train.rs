@@ -7,7 +7,7 @@ use zskt_api::{
     above, params, ports,
 };
 
-use crate::game::{Game, check};
+use crate::game::{Game, check, trained};
 use crate::timetable::{Length, Timetable};
 
 params! {
@@ -50,7 +50,7 @@ impl Stage for Train {
     }
 
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
-        inputs.one("student").cloned()
+        trained(inputs)
     }
 
     fn run(&self, inputs: TrainInputs, context: &mut StageContext<'_>) -> Result<Product> {

@@ -7,7 +7,7 @@ use zskt_api::{
     StageContext, Trainee, Turn, above, params, ports,
 };
 
-use crate::game::{Game, check};
+use crate::game::{Game, check, trained};
 use crate::timetable::{Length, Timetable};
 
 params! {
@@ -56,7 +56,7 @@ impl Stage for Transfer {
     }
 
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
-        inputs.one("student").cloned()
+        trained(inputs)
     }
 
     fn run(&self, inputs: TransferInputs, context: &mut StageContext<'_>) -> Result<Product> {

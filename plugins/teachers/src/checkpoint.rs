@@ -1,8 +1,9 @@
 //! A trained classifier: an architecture, and a file with its weights under PyTorch's names.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use zskt_api::candle_core::{DType, Device};
+use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
     Architecture, BeliefShape, BuildContext, Builder, ClassifierNetwork, ClassifierShape, Error, Fault, ImageShape,
     Nested, Result, TeacherSource, Weights, params,
@@ -55,6 +56,7 @@ impl TeacherSource for Checkpoint {
         let shapes = file.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));
         self.compare(&weights, shapes)
             .map_err(|fault| Error::new(format!("{}; {}", fault.message, fault.help.unwrap_or_default())))?;
+        self.check_finite(&file.tensors)?;
         weights.load(&file.tensors)?;
         Ok(ClassifierNetwork { name: context.node.clone(), weights, forward })
     }
@@ -65,6 +67,20 @@ impl TeacherSource for Checkpoint {
 }
 
 impl Checkpoint {
+    /// A network with weights that are no numbers would blame whatever learns from it.
+    fn check_finite(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.dtype().is_float()) {
+            let sum = tensor.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+            if !sum.is_finite() {
+                let path = self.path.display();
+                return Err(Error::new(format!(
+                    "`{name}` in `{path}` holds numbers that are not finite: its training diverged"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the names and shapes of the file are those of the network: one fault lists every difference.
     fn compare<'a>(
         &self,

@@ -19,8 +19,8 @@ const PREFERRED: [&str; 4] = ["state_dict", "model_state_dict", "model", "net"];
 /// How many dicts deep a state dict may lie.
 const DEEPEST: usize = 4;
 
-/// What data-parallel training and compilation put before every name.
-const PREFIXES: [&str; 2] = ["module.", "_orig_mod."];
+/// What data-parallel training, compilation and wrapping modules put before every name.
+const PREFIXES: [&str; 3] = ["module.", "_orig_mod.", "model."];
 
 /// A dict that may be the one.
 pub(crate) struct Candidate<'p> {

@@ -41,7 +41,11 @@ fn signature(
                 faults.push(fault);
                 return None;
             }
-            Some(Signature::Classifier(ClassifierSignature { shape: architecture.clone(), network: network() }))
+            Some(Signature::Classifier(ClassifierSignature {
+                shape: architecture.clone(),
+                network: network(),
+                images: None,
+            }))
         }
         Instance::Generator(generator) => {
             let image = generator.image().map_err(|fault| faults.push(fault)).ok()?;
@@ -55,7 +59,11 @@ fn signature(
             if !skip_files {
                 faults.extend(teacher.check().err());
             }
-            Some(Signature::Classifier(ClassifierSignature { shape: teacher.clone(), network: network() }))
+            Some(Signature::Classifier(ClassifierSignature {
+                shape: teacher.clone(),
+                network: network(),
+                images: None,
+            }))
         }
         Instance::Dataset(_) if skip_files => None,
         Instance::Dataset(dataset) => {

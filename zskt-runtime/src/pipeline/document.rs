@@ -88,8 +88,14 @@ pub fn read_document(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) 
     let device = reader.optional("device", |value, problems| {
         let device = text(value, problems)?;
         let cuda = device.strip_prefix("cuda:").is_some_and(|number| number.parse::<usize>().is_ok());
-        if cuda || ["auto", "cpu"].contains(&device.as_str()) {
+        if ["auto", "cpu"].contains(&device.as_str()) {
             Some(device)
+        } else if cuda {
+            problems.push(
+                Problem::at(value.span, format!("device `{device}` is not there: this build has no CUDA"))
+                    .label("expected \"cpu\" or \"auto\""),
+            );
+            None
         } else {
             expected(value, "\"auto\", \"cpu\" or \"cuda:0\"", problems)
         }

@@ -11,14 +11,39 @@ use super::texts::Texts;
 pub fn apply(pipeline: &mut Value, texts: &Texts, registry: &Registry, problems: &mut Vec<Problem>) {
     for source in 1..texts.count() {
         let Some((path, value)) = parse(texts.text(source), source, problems) else { continue };
-        if let Err(problem) = set(pipeline, &path, value, registry) {
-            problems.push(*problem);
+        if let Err(found) = set(pipeline, &path, value, registry) {
+            problems.extend(found);
+        }
+    }
+}
+
+/// What stands behind the `=`: what RON makes of it, or why it makes nothing of it, and the bare text, which is what is
+/// meant where a text or a path belongs: a shell makes quotes hard to write.
+struct Written {
+    read: Result<Value, Vec<Problem>>,
+    bare: Value,
+}
+
+impl Written {
+    /// The value for a parameter of the declared type.
+    fn of_type(self, type_name: &str) -> Result<Value, Vec<Problem>> {
+        let textual = type_name.split(" | ").any(|one| one == "text" || one == "path");
+        match self.read {
+            Ok(Value { form: Form::Bool(_) | Form::Integer(_) | Form::Float(_), .. }) | Err(_) if textual => {
+                Ok(self.bare)
+            }
+            Ok(Value { form: Form::Named { name: Some(name), .. }, .. })
+                if textual && !["None", "Some"].contains(&name.text.as_str()) =>
+            {
+                Ok(self.bare)
+            }
+            read => read,
         }
     }
 }
 
 /// Splits an argument into its path and its value.
-fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<Name>, Value)> {
+fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<Name>, Written)> {
     let Some(equals) = text.find('=') else {
         let span = Span { source, start: 0, end: text.len() };
         problems.push(Problem::at(span, "an override needs a value").label("expected `node.parameter=VALUE`"));
@@ -42,18 +67,16 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
     }
     let written = &text[equals + 1..];
     let begin = equals + 1 + (written.len() - written.trim_start().len());
-    // What a shell makes hard to quote, and can be nothing else.
-    if let [field] = path.as_slice()
-        && ["name", "device", "precision"].contains(&field.text.as_str())
-        && !written.trim().is_empty()
-        && !is_text(written.trim())
-    {
-        let span = Span { source, start: begin, end: text.trim_end().len() };
-        return Some((path, Value { span, form: Form::Text(written.trim().to_owned()) }));
+    let span = Span { source, start: begin, end: text.trim_end().len().max(begin) };
+    let bare = Value { span, form: Form::Text(written.trim().to_owned()) };
+    let mut found = Vec::new();
+    let reading = read(text, source, equals + 1, &mut found);
+    if written.trim().is_empty() || is_text(written.trim()) {
+        // Nothing, or quotes: what is wrong with these is not that they are missing.
+        problems.append(&mut found);
+        return reading.value.map(|value| (path, Written { read: Ok(value), bare }));
     }
-    let before = problems.len();
-    let reading = read(text, source, equals + 1, problems);
-    if let Some(first) = problems.get_mut(before) {
+    if let Some(first) = found.first_mut() {
         let shown = written.trim();
         let help = format!(
             "a value is written as in a pipeline; text in quotes: --set '{}=\"{shown}\"'",
@@ -61,21 +84,22 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
         );
         first.help.get_or_insert(help);
     }
-    let value = reading.value.filter(|_| problems.len() == before)?;
-    Some((path, value))
+    let read = reading.value.filter(|_| found.is_empty()).ok_or(found);
+    Some((path, Written { read, bare }))
 }
 
-type Outcome = Result<(), Box<Problem>>;
+type Outcome = Result<(), Vec<Problem>>;
 
-fn set(pipeline: &mut Value, path: &[Name], value: Value, registry: &Registry) -> Outcome {
+fn set(pipeline: &mut Value, path: &[Name], value: Written, registry: &Registry) -> Outcome {
     let [first, rest @ ..] = path else { return Ok(()) };
     let Form::Named { fields, .. } = &mut pipeline.form else { return Ok(()) };
     if FIELDS.contains(&first.text.as_str()) {
         if let Some(inner) = rest.first() {
             let problem = Problem::at(inner.span, format!("`{}` has nothing to set in it", first.text));
-            return Err(Box::new(problem.label(format!("expected `{}=VALUE`", first.text))));
+            return Err(vec![problem.label(format!("expected `{}=VALUE`", first.text))]);
         }
-        put(fields, first, value);
+        let textual = ["name", "device", "precision"].contains(&first.text.as_str());
+        put(fields, first, value.of_type(if textual { "text" } else { "" })?);
         return Ok(());
     }
     let Some(Form::Map(nodes)) =
@@ -89,10 +113,10 @@ fn set(pipeline: &mut Value, path: &[Name], value: Value, registry: &Registry) -
         let known = names.iter().map(String::as_str).chain(FIELDS);
         let label = nearest(&first.text, known).map_or("unknown node".into(), |near| format!("did you mean `{near}`?"));
         let problem = Problem::at(first.span, format!("the pipeline has no node `{}`", first.text)).label(label);
-        return Err(Box::new(problem.help(format!("nodes: {}", names.join(", ")))));
+        return Err(vec![problem.help(format!("nodes: {}", names.join(", ")))]);
     };
     if rest.is_empty() {
-        *node = value;
+        *node = value.read?;
         return Ok(());
     }
     set_in_plugin(node, &first.text, rest, value, registry)
@@ -106,12 +130,12 @@ fn node_name(key: &Value) -> Option<&str> {
     }
 }
 
-fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Value, registry: &Registry) -> Outcome {
+fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Written, registry: &Registry) -> Outcome {
     let [parameter, rest @ ..] = path else { return Ok(()) };
     let found = plugin.describe();
     let Some((name, fields)) = plugin_fields(plugin) else {
         let problem = Problem::at(parameter.span, format!("`{shown}` is {found}: it has no parameters"));
-        return Err(Box::new(problem.label("nothing to set")));
+        return Err(vec![problem.label("nothing to set")]);
     };
     let declared = registry.find(&name).map(|plugin| (plugin.parameters)());
     if let Some(declared) = &declared
@@ -123,10 +147,11 @@ fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Value, r
         let problem =
             Problem::at(parameter.span, format!("`{name}` has no parameter `{}`", parameter.text)).label(label);
         let takes = if names.is_empty() { "no parameters".into() } else { names.join(", ") };
-        return Err(Box::new(problem.help(format!("`{name}` takes: {takes}"))));
+        return Err(vec![problem.help(format!("`{name}` takes: {takes}"))]);
     }
     if rest.is_empty() {
-        put(fields, parameter, value);
+        let known = declared.iter().flatten().find(|known| known.name == parameter.text);
+        put(fields, parameter, value.of_type(known.map_or("", |known| known.type_name.as_str()))?);
         return Ok(());
     }
     let shown = format!("{shown}.{}", parameter.text);
@@ -137,7 +162,7 @@ fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Value, r
         let Some(mut default) = default.and_then(|text| read(&text, parameter.span.source, 0, &mut Vec::new()).value)
         else {
             let problem = Problem::at(parameter.span, format!("`{shown}` is not given in the pipeline"));
-            return Err(Box::new(problem.label("set it as a whole").help(format!("--set '{shown}=Plugin(…)'"))));
+            return Err(vec![problem.label("set it as a whole").help(format!("--set '{shown}=Plugin(…)'"))]);
         };
         move_to(&mut default, parameter.span);
         fields.push((parameter.clone(), default));

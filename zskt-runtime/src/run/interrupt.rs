@@ -15,6 +15,8 @@ pub fn listen() -> Interrupted {
         // Where no handler can be set, Ctrl-C keeps its usual meaning, and checkpoints are whole anyway.
         let _ = ctrlc::set_handler(|| {
             if PRESSED.swap(true, Ordering::SeqCst) {
+                let text = "\nended at once; the run can be continued from its last checkpoint with --resume";
+                let _ = writeln!(std::io::stderr(), "{text}");
                 std::process::exit(130);
             }
             let _ = writeln!(std::io::stderr(), "\nstopping at the next safe point; Ctrl-C once more ends at once");

@@ -103,7 +103,7 @@ fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: Inte
         Outcome::Interrupted
     } else if execution.directory.checkpoint().is_file() {
         Outcome::Failed(Error::new(format!(
-            "{error}\nwhen the cause is gone, continue from the last checkpoint with: {resume}"
+            "{error}\nthe last checkpoint is kept; where the cause lies outside the pipeline, continue when it is gone with: {resume}"
         )))
     } else {
         Outcome::Failed(error)

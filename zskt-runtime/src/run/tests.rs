@@ -167,7 +167,7 @@ static SUM: Registration = Registration::metric::<Sum>("zskt-test", "1.2.3");
 
 fn node(name: &str, registration: &'static Registration, instance: Instance, inputs: &[(&str, usize)]) -> PlanNode {
     let shape = Arc::new(Point {});
-    let signature = ClassifierSignature { shape, network: "student".into() };
+    let signature = ClassifierSignature { shape, network: "student".into(), images: None };
     PlanNode {
         name: name.into(),
         registration,

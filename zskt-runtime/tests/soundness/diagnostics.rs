@@ -111,6 +111,12 @@ fn shapes_that_do_not_fit() {
 }
 
 #[test]
+fn images_of_another_size_than_a_network_is_trained_on() {
+    let larger = "generator=ConvGenerator(latent_dim: 16, channels: 16, first_map: 8, image_size: 32)";
+    insta::assert_snapshot!(complaint(SOUND, &[larger]));
+}
+
+#[test]
 fn inputs_that_are_open_or_doubled() {
     let text = changed("\"teaching -> transfer.teacher\", ", "")
         .replace("\"student -> transfer.student\"", "\"student -> transfer.student\", \"teacher -> transfer.student\"")

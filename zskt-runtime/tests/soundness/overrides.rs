@@ -1,6 +1,6 @@
 //! `--set`, and the pipeline as resolved.
 
-use super::{SOUND, check, complaint};
+use super::{SOUND, changed, check, complaint};
 
 fn resolved(text: &str, sets: &[&str]) -> String {
     check(text, sets).unwrap_or_else(|complaint| panic!("{complaint}")).resolved
@@ -78,4 +78,28 @@ fn wrong_overrides_are_shown_in_the_argument() {
             "device=tpu",
         ]
     ));
+}
+
+#[test]
+fn a_path_needs_no_quotes() {
+    let text = changed(
+        "\"teacher\": WideResNet(depth: 10, widen_factor: 1)",
+        "\"teacher\": Checkpoint(model: WideResNet(depth: 10, widen_factor: 1), path: \"a.pth\")",
+    );
+    for written in ["my-wrn-10-1.pth", "weights/my wrn.safetensors", "weights", "\"in quotes.pth\"", "10"] {
+        let complaint = complaint(&text, &[&format!("teacher.path={written}")]);
+        let expected = written.trim_matches('"');
+        assert!(complaint.contains(&format!("`{expected}`")), "{written}: {complaint}");
+        assert!(!complaint.contains("wrong type"), "{written}: {complaint}");
+    }
+    // Elsewhere, what is no value stays an error.
+    assert!(complaint(SOUND, &["seek.steps=a/b"]).contains("--set #1"));
+}
+
+#[test]
+fn numbers_are_finite() {
+    for infinite in ["inf", "1e400", "NaN"] {
+        let complaint = complaint(SOUND, &[&format!("seek.optimizer.lr={infinite}")]);
+        assert!(complaint.contains("`lr` is out of range"), "{infinite}: {complaint}");
+    }
 }

@@ -188,13 +188,18 @@ impl ParquetFile {
         for (group, &rows) in self.groups.iter().enumerate() {
             let chunk = self.reader.metadata().row_group(group).column(self.label);
             let known = match chunk.statistics() {
-                Some(Statistics::Int32(values)) => values.max_opt().map(|&max| i64::from(max)),
-                Some(Statistics::Int64(values)) => values.max_opt().copied(),
+                Some(Statistics::Int32(values)) => {
+                    values.min_opt().zip(values.max_opt()).map(|(&min, &max)| [i64::from(min), i64::from(max)])
+                }
+                Some(Statistics::Int64(values)) => {
+                    values.min_opt().zip(values.max_opt()).map(|(&min, &max)| [min, max])
+                }
                 _ => None,
             };
-            match known {
-                Some(max) => largest = largest.max(self.check_labels(row, &[max])?[0]),
-                None => {
+            match known.map(|extremes| self.check_labels(row, &extremes)) {
+                Some(Ok(extremes)) => largest = extremes.into_iter().fold(largest, u32::max),
+                // Where there are no statistics, or they tell of a label that is none: the labels say which row it is.
+                _ => {
                     let mut labels = Labels::open(self, group)?;
                     for start in (0..rows).step_by(65_536) {
                         let found = labels.next((rows - start).min(65_536))?;
