@@ -39,7 +39,7 @@ pub struct ParameterInfo {
     pub range: Option<String>,
 }
 
-/// The parameters of one plugin; written by [`params!`](crate::params).
+/// The parameters of one plugin; written by [`params!`](crate::params!).
 pub trait Params: Sized {
     /// The plugin's name in a pipeline.
     const NAME: &'static str;
@@ -137,6 +137,11 @@ impl Parameter for f64 {
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match value.form {
+            Form::Float(number) if !number.is_finite() => {
+                let problem = Problem::at(value.span, format!("expected a finite number, found {number}"));
+                problems.push(problem.label("expected a finite number"));
+                None
+            }
             Form::Float(number) => Some(number),
             Form::Integer(number) => Some(number as Self),
             _ => mismatch(value, problems),

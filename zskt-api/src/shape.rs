@@ -200,7 +200,12 @@ impl Signatures {
                     }
                     classifier.shape.classes()
                 }
-                Signature::Dataset(dataset) => dataset.classes,
+                Signature::Dataset(dataset) => {
+                    if dataset.images == 0 {
+                        faults.push(Fault::port(port, "the dataset has no images").index(index));
+                    }
+                    dataset.classes
+                }
                 _ => continue,
             };
             match counts {

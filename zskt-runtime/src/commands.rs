@@ -12,7 +12,7 @@ use crate::cli::{Cli, Command, Format, RunArguments};
 use crate::draw::{self, Picture};
 use crate::pipeline::Texts;
 use crate::plan::Plan;
-use crate::{check, diagnostics, inspect, run, size};
+use crate::{check, diagnostics, inspect, run, size, wording};
 
 /// How a command ends when it does not end well.
 enum Failure {
@@ -135,7 +135,7 @@ fn summary(plan: &Plan) -> String {
     let mut parts =
         vec![format!("{}, {}, {}", count(plan.nodes.len(), "node"), count(edges, "edge"), count(stages, "stage"))];
     let sizes =
-        plan.nodes.iter().filter_map(|node| Some(format!("{} {}", node.name, size::grouped(size::parameters(node)?))));
+        plan.nodes.iter().filter_map(|node| Some(format!("{} {}", node.name, wording::count(size::parameters(node)?))));
     let sizes = sizes.collect::<Vec<_>>().join(", ");
     if !sizes.is_empty() {
         parts.push(format!("parameters: {sizes}"));

@@ -10,6 +10,7 @@ mod pipeline;
 mod plan;
 mod run;
 mod size;
+mod wording;
 
 pub use check::prove;
 pub use diagnostics::render;

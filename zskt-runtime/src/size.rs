@@ -40,16 +40,3 @@ fn architecture_in(value: &Value) -> Option<std::sync::Arc<dyn Architecture>> {
         }
     })
 }
-
-/// A number with its thousands apart: `2,243,546`.
-pub fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}

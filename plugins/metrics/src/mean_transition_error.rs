@@ -19,7 +19,7 @@ params! {
     /// right or not, and towards each of the other classes j, the image takes plain gradient steps down the student's
     /// cross-entropy with j; before each step the probability of j is recorded for both networks. `mean_transition_error` is
     /// the mean absolute difference of the two probabilities over images, classes and the first `counted` steps;
-    /// `student_curve` and `teacher_curve` are the mean probabilities at each step.
+    /// `student_curve` and `teacher_curve` are the mean probabilities at each step. It is measured at the end of a stage only.
     pub struct MeanTransitionError {
         /// Images to start from: the first in the dataset on which both networks agree.
         pub images: usize = 1000 => 1..=10_000_000,
@@ -53,6 +53,11 @@ struct Pair {
 impl Metric for MeanTransitionError {
     type Inputs = TransitionInputs;
 
+    fn during_stages(&self) -> bool {
+        // Each image costs thousands of gradient steps.
+        false
+    }
+
     fn evaluate(&self, inputs: &TransitionInputs, context: &MetricContext) -> Result<Measurement> {
         let classes = inputs.dataset.signature().classes as u32;
         let (mut pairs, mut images) = (Vec::new(), 0);
@@ -78,6 +83,11 @@ impl Metric for MeanTransitionError {
         let count = pairs.len().max(1) as f64;
         let counted = self.counted.min(self.steps);
         let error = curves.difference[..counted].iter().sum::<f64>() / (counted as f64 * count);
+        if images == 0 {
+            return Ok(Measurement::new("the networks agree on no image: there is nothing to start from")
+                .figure("mean_transition_error", zskt_api::serde_json::Value::Null)
+                .figure("images", 0));
+        }
         let mean = |sums: &[f64]| sums.iter().map(|sum| sum / count).collect::<Vec<_>>();
         Ok(Measurement::new(format!("mean transition error {error:.4} from {images} images over {counted} steps"))
             .figure("mean_transition_error", error)

@@ -1,6 +1,6 @@
 //! Stages, and the turns they are made of.
 //!
-//! There is one training loop, the [`Game`](game): players take turns on batches of images. Adversarial belief matching,
+//! There is one training loop, the game: players take turns on batches of images. Adversarial belief matching,
 //! distillation on real images and supervised training differ in who plays and for what.
 
 mod game;

@@ -68,7 +68,7 @@ impl Stage for Transfer {
             batch_size: self.batch_size,
             evaluate_every: self.evaluate_every,
             checkpoint_every: self.checkpoint_every,
-            preview_every: self.preview_every.unwrap_or((batches / 9).max(1)),
+            preview_every: self.preview_every.unwrap_or(batches.div_ceil(9)),
         };
         let game = Game { teacher: Some(teacher), student, images, turns, timetable };
         game.players_are_seated()?;

@@ -21,7 +21,8 @@ pub struct ActiveTurn {
 /// What happened in one turn.
 #[derive(Debug, Default)]
 pub struct Record {
-    /// The sum of the losses at each step, before the step's update.
+    /// What the player makes small at each step, before the step's update: the sum of the losses, negated for one that
+    /// maximizes it.
     pub losses: Vec<f64>,
     /// The gradient's norm before clipping, at each step; empty without clipping.
     pub norms: Vec<f64>,
@@ -86,7 +87,7 @@ impl ActiveTurn {
             let images = generator.forward.forward(latents, Pass::learn())?;
             let student = table.student.forward.forward(&images, Pass::probe())?;
             let teacher =
-                table.teacher.map(|teacher| teacher.forward.forward(&images, Pass::evaluate())).transpose()?;
+                self.asked(table.teacher).map(|t| t.forward.forward(&images, Pass::evaluate())).transpose()?;
             let targets = self.targets(teacher.as_ref(), None)?;
             self.step(&student, &targets, record)?;
         }
@@ -102,12 +103,7 @@ impl ActiveTurn {
         record: &mut Record,
     ) -> Result<()> {
         let (images, labels) = images(table.generator, material)?;
-        let teacher = match table.teacher {
-            Some(teacher) if self.turn.losses.iter().any(|loss| loss.needs().teacher) => {
-                Some(teacher.forward.forward(&images, Pass::evaluate())?)
-            }
-            _ => None,
-        };
+        let teacher = self.asked(table.teacher).map(|t| t.forward.forward(&images, Pass::evaluate())).transpose()?;
         let targets = self.targets(teacher.as_ref(), labels)?;
         drop(teacher);
         for _ in 0..self.turn.steps {
@@ -115,6 +111,11 @@ impl ActiveTurn {
             self.step(&beliefs, &targets, record)?;
         }
         Ok(())
+    }
+
+    /// The teacher, where a loss asks for its beliefs.
+    fn asked<'a>(&self, teacher: Option<&'a ClassifierNetwork>) -> Option<&'a ClassifierNetwork> {
+        teacher.filter(|_| self.turn.losses.iter().any(|loss| loss.needs().teacher))
     }
 
     fn targets(&self, teacher: Option<&Beliefs>, labels: Option<&Tensor>) -> Result<Vec<(Arc<dyn Loss>, Target)>> {

@@ -51,6 +51,11 @@ pub trait Metric: Params + Send + Sync + 'static {
         inputs.agree(&Self::Inputs::ports())
     }
 
+    /// Whether it is cheap enough to be evaluated again and again while a stage trains, not only at its end.
+    fn during_stages(&self) -> bool {
+        true
+    }
+
     /// Measures.
     ///
     /// # Errors
@@ -64,6 +69,8 @@ pub trait MetricNode: Send + Sync {
     fn ports(&self) -> Vec<PortInfo>;
     /// What is wrong with what arrives.
     fn check(&self, inputs: &Signatures) -> Vec<Fault>;
+    /// Whether it is evaluated while a stage trains.
+    fn during_stages(&self) -> bool;
     /// Measures.
     ///
     /// # Errors
@@ -77,6 +84,9 @@ impl<T: Metric> MetricNode for T {
     }
     fn check(&self, inputs: &Signatures) -> Vec<Fault> {
         Metric::check(self, inputs)
+    }
+    fn during_stages(&self) -> bool {
+        Metric::during_stages(self)
     }
     fn evaluate(&self, inputs: Inputs, context: &MetricContext) -> Result<Measurement> {
         Metric::evaluate(self, &T::Inputs::take(inputs)?, context)

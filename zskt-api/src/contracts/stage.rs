@@ -30,12 +30,12 @@ pub trait Stage: Params + Send + Sync + 'static {
     fn run(&self, inputs: Self::Inputs, context: &mut StageContext<'_>) -> Result<Product>;
 }
 
-/// Everything that the rest of a stage depends on.
+/// Everything that the rest of a stage depends on, but for the weights of the pipeline's networks, which are kept anyway.
 #[derive(Clone, Default)]
 pub struct StageState {
     /// Batches done.
     pub batch: usize,
-    /// Weights and optimizer state by name.
+    /// Optimizer state and the like, by name.
     pub tensors: BTreeMap<String, Tensor>,
 }
 

@@ -20,6 +20,12 @@ pub fn conv2d(
     padding: usize,
 ) -> Result<FeatureMap> {
     let op = Conv2d(geometry(x.channels_last(), weight, stride, padding)?);
+    if let Some(bias) = bias
+        && bias.dims() != [op.0.out_channels]
+    {
+        let message = format!("a bias {:?} does not fit {} output channels", bias.dims(), op.0.out_channels);
+        return Err(crate::Error::new(message));
+    }
     let weight = weight.contiguous()?;
     FeatureMap::from_channels_last(match bias {
         None => x.channels_last().apply_op2(&weight, op)?,

@@ -36,6 +36,14 @@ pub fn prove(
     for (network, place) in claimed(graph, claim, trainings, problems) {
         let name = graph.name(network);
         let found = reached.get(name).cloned().unwrap_or_default();
+        if graph.nodes[network].kind() == Some(Kind::Teacher) {
+            problems.push(
+                Problem::at(place, format!("`{name}` begins from a file, and nobody can say what data shaped that"))
+                    .label(format!("claims that no training image reaches `{name}`"))
+                    .help("leave it out of the claim, or let an architecture make the network"),
+            );
+            continue;
+        }
         for (dataset, (path, edge)) in &found.data {
             let path = path.join(" -> ");
             problems.push(
@@ -110,11 +118,14 @@ fn follow(graph: &Graph<'_>, order: &[usize], trainings: &[Training<'_>]) -> BTr
                 }
             }
         }
-        for training in trainings.iter().filter(|training| training.stage == *stage) {
-            let network = reached.entry(training.network.to_owned()).or_default();
+        let trained = trainings.iter().filter(|training| training.stage == *stage).map(|training| training.network);
+        // What a stage gives is made of what arrived, whether or not it says that it trains it.
+        let given = graph.nodes[*stage].signature.as_ref().and_then(zskt_api::Signature::network);
+        for name in trained.chain(given) {
+            let network = reached.entry(name.to_owned()).or_default();
             network.through_teacher.extend(&arriving.through_teacher);
             for (dataset, (path, edge)) in &arriving.data {
-                let path = || path.iter().cloned().chain([training.network.to_owned()]).collect();
+                let path = || path.iter().cloned().chain([name.to_owned()]).collect();
                 network.data.entry(*dataset).or_insert_with(|| (path(), *edge));
             }
         }

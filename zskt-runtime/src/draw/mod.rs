@@ -12,7 +12,7 @@ pub use svg::svg;
 use zskt_api::{ClassifierSignature, Instance, Kind, PortType, Signature};
 
 use crate::plan::{Plan, PlanNode};
-use crate::size;
+use crate::{size, wording};
 
 /// What is drawn.
 pub struct Picture {
@@ -86,7 +86,7 @@ fn notes(plan: &Plan, index: usize, node: &PlanNode) -> Vec<String> {
     match &node.signature {
         Some(Signature::Generator(generator)) => notes.push(format!("images {}", generator.image)),
         Some(Signature::Dataset(dataset)) => {
-            notes.push(format!("{} images {}", size::grouped(dataset.images), dataset.image));
+            notes.push(format!("{} images {}", wording::count(dataset.images), dataset.image));
             notes.push(format!("{} classes", dataset.classes));
         }
         Some(Signature::Classifier(classifier))
@@ -98,7 +98,7 @@ fn notes(plan: &Plan, index: usize, node: &PlanNode) -> Vec<String> {
         _ => {}
     }
     if let Some(count) = size::parameters(node) {
-        notes.push(format!("{} parameters", size::grouped(count)));
+        notes.push(format!("{} parameters", wording::count(count)));
     }
     notes
 }

@@ -15,8 +15,9 @@ use super::products::{Place, Products, named_tensors, network};
 use super::run_directory::RunDirectory;
 use super::stage_watch::StageWatch;
 use super::tensorboard::EventFile;
-use super::{atomic_file, memory, metrics_log, report, tensor_file, wording};
+use super::{atomic_file, memory, metrics_log, report, tensor_file};
 use crate::plan::{Plan, PlanNode};
+use crate::wording;
 
 /// A run under way.
 pub struct Execution<'p> {
@@ -189,7 +190,9 @@ impl Execution<'_> {
             measured => measured?,
         };
         self.console.line(&format!("{}: {}", node.name, measured.summary));
-        let after = self.standing.finished.last();
+        let feeds =
+            |stage: &&FinishedStage| node.inputs.iter().any(|edge| self.plan.nodes[edge.from].name == stage.node);
+        let after = self.standing.finished.iter().rfind(feeds);
         let step = after.map_or(0, |stage| stage.record.batches);
         let object = metrics_log::metric_after(&node.name, after.map(|stage| stage.node.as_str()), &measured.figures);
         self.record(&object, step, &metrics_log::points(&node.name, &measured.figures))?;

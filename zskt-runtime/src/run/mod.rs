@@ -29,7 +29,6 @@ mod tensor_file;
 mod tensorboard;
 #[cfg(test)]
 mod tests;
-mod wording;
 
 use std::path::{Path, PathBuf};
 

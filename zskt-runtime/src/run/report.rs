@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::checkpoint::{FinishedStage, Standing};
-use super::wording;
 use crate::plan::Plan;
+use crate::wording;
 
 /// The report of a finished run.
 pub fn report(plan: &Plan, device: &str, standing: &Standing) -> Value {

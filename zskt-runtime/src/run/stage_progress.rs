@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use zskt_api::Progress;
 
 use super::console::{Console, Reader};
-use super::wording;
+use crate::wording;
 
 /// A stage with no more batches than this is logged batch by batch.
 const FULLY_LOGGED: usize = 1000;

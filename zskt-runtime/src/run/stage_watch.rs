@@ -92,7 +92,8 @@ impl Observer for StageWatch<'_, '_> {
         }
         let Some(output) = self.output() else { return Ok(()) };
         let hangs_here = |node: &PlanNode| {
-            matches!(node.instance, Instance::Metric(_)) && node.inputs.iter().any(|edge| edge.from == self.index)
+            matches!(&node.instance, Instance::Metric(metric) if metric.during_stages())
+                && node.inputs.iter().any(|edge| edge.from == self.index)
         };
         let plan = self.execution.plan;
         for (index, metric) in plan.nodes.iter().enumerate().filter(|(_, node)| hangs_here(node)) {

@@ -1,6 +1,6 @@
 //! The data-free proof.
 
-use super::{changed, check, complaint};
+use super::{SOUND, changed, check, complaint};
 
 #[test]
 fn knowledge_through_a_teacher_is_no_data_but_is_told() {
@@ -44,4 +44,11 @@ fn a_metric_may_see_every_image() {
     let text = changed("\"test_digits -> accuracy.dataset\"", "\"digits -> accuracy.dataset\"")
         .replace("\"test_digits\": SyntheticDigits(split: Test, count: 100),", "");
     assert_eq!(complaint(&text, &[]), "nothing is wrong");
+}
+
+#[test]
+fn a_network_from_a_file_is_not_claimed() {
+    let student = "student=Checkpoint(model: WideResNet(depth: 10, widen_factor: 1), path: no-such-file.pth)";
+    let student = student.replace("no-such-file.pth", "\"no-such-file.pth\"");
+    assert!(complaint(SOUND, &[&student]).contains("`student` begins from a file"));
 }
