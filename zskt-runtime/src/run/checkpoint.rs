@@ -27,9 +27,9 @@ pub struct Standing {
     pub finished: Vec<FinishedStage>,
     /// What the metrics found, by node.
     pub measured: BTreeMap<String, Measured>,
-    /// Seconds the run took so far, over all its sessions.
+    /// Seconds the run took so far, over all its sittings.
     pub seconds: f64,
-    /// The most memory that any session took.
+    /// The most memory that any sitting took.
     pub peak_memory_bytes: Option<u64>,
     /// Bytes of `metrics.jsonl`.
     pub metrics_bytes: u64,

@@ -39,11 +39,11 @@ pub struct Execution<'p> {
     pub events: EventFile,
     /// How far the run was at its last checkpoint, but for the metrics and stages, which are always up to date.
     pub standing: Standing,
-    /// The stage that an earlier session did not finish.
+    /// The stage that an earlier sitting did not finish.
     pub unfinished: Option<UnfinishedStage>,
-    /// When this session began.
+    /// When this sitting began.
     pub began: Instant,
-    /// What earlier sessions took.
+    /// What earlier sittings took.
     pub earlier_seconds: f64,
 }
 
@@ -86,7 +86,7 @@ impl Execution<'_> {
     /// When it cannot be written; the last one stays.
     pub fn keep_checkpoint(&mut self, unfinished: Option<UnfinishedStage>) -> Result<()> {
         if self.unfinished.is_some() && unfinished.is_none() {
-            // The stage of an earlier session is still to be continued: the checkpoint there is knows more.
+            // The stage of an earlier sitting is still to be continued: the checkpoint there is knows more.
             return Ok(());
         }
         self.standing.metrics_bytes = self.log.sync()?;
@@ -126,7 +126,7 @@ impl Execution<'_> {
         self.console.place(&format!("run directory: {}", self.directory.path().display()));
     }
 
-    /// Runs a stage, or brings back what it gave in an earlier session.
+    /// Runs a stage, or brings back what it gave in an earlier sitting.
     fn stage(&mut self, index: usize, stage: &dyn StageNode) -> Result<()> {
         let node = &self.plan.nodes[index];
         if let Some(done) = self.standing.finished.iter().find(|stage| stage.node == node.name) {

@@ -56,7 +56,7 @@ pub fn write(path: &Path, plan: &Plan, options: &Options, device: &str, files: &
             "rustc": option_env!("ZSKT_RUSTC"),
             "plugins": crates,
             "files": files,
-            "sessions": [session(options)],
+            "starts": [start(options)],
         }),
     )
 }
@@ -85,16 +85,16 @@ pub fn check(path: &Path, files: &[Fingerprint]) -> Result<(), Stop> {
 ///
 /// # Errors
 /// When the manifest cannot be read or written.
-pub fn add_session(path: &Path, options: &Options) -> Result<()> {
+pub fn add_start(path: &Path, options: &Options) -> Result<()> {
     let mut manifest = load(path)?;
-    if let Some(sessions) = manifest["sessions"].as_array_mut() {
-        sessions.push(session(options));
+    if let Some(starts) = manifest["starts"].as_array_mut() {
+        starts.push(start(options));
     }
     store(path, &manifest)
 }
 
 /// One start of the program: the first, or a later one that went on from a checkpoint.
-fn session(options: &Options) -> Value {
+fn start(options: &Options) -> Value {
     json!({
         "start": timestamp(SystemTime::now()),
         "command_line": options.command_line,

@@ -109,7 +109,7 @@ impl<'p> Products<'p> {
         self.built.iter().flatten().find(|product| network(product).is_some_and(|(other, _)| other == name))
     }
 
-    /// The weights, by network, of all that a later session cannot make anew: a teacher that nobody trains is left out,
+    /// The weights, by network, of all that a later sitting cannot make anew: a teacher that nobody trains is left out,
     /// for it comes back from its file.
     pub fn weights(&self) -> BTreeMap<String, BTreeMap<String, Tensor>> {
         let mut kept = BTreeMap::new();

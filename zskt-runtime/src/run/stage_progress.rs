@@ -16,7 +16,7 @@ const BETWEEN_LIVE: Duration = Duration::from_millis(100);
 /// How often a line of progress is printed where there is no live line.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
-/// The pace of one stage in this session.
+/// The pace of one stage in this sitting.
 pub struct StageProgress {
     stage: String,
     started: Instant,

@@ -22,7 +22,7 @@ pub struct StageWatch<'e, 'p> {
 }
 
 impl<'e, 'p> StageWatch<'e, 'p> {
-    /// Watches a stage from its start, or from where an earlier session left it; and where that is.
+    /// Watches a stage from its start, or from where an earlier sitting left it; and where that is.
     pub fn new(
         execution: &'e mut Execution<'p>,
         index: usize,

@@ -1,4 +1,4 @@
-//! How a run starts: anew in an empty folder, or from the checkpoint of an earlier session.
+//! How a run starts: anew in an empty folder, or from the checkpoint of an earlier sitting.
 
 use std::path::Path;
 use std::time::Instant;
@@ -113,7 +113,7 @@ impl<'p> Start<'p, '_> {
         products.restore(&networks).context(format_args!("cannot resume {shown}"))?;
         let log = AppendLog::resume(directory.metrics(), standing.metrics_bytes)?;
         let events = EventFile::resume(directory.events(), standing.events_bytes)?;
-        manifest::add_session(&directory.manifest(), self.options)?;
+        manifest::add_start(&directory.manifest(), self.options)?;
         self.console.line(&match &unfinished {
             Some(stage) => format!("resuming {shown} after batch {} of {}", stage.state.batch, stage.node),
             None => format!("resuming {shown} after {} finished stages", standing.finished.len()),

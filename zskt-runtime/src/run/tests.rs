@@ -306,15 +306,15 @@ fn a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been() {
         for calls in 14..40 {
             let out = folder.path().join(calls.to_string());
             let mut options = into(&out);
-            let mut sessions = 1;
+            let mut starts = 1;
             while let Outcome::Interrupted = run(&plan, &options, calls) {
                 options = Options { resume: Some(out.clone()), ..Options::default() };
-                sessions += 1;
-                assert!(sessions < 20, "no progress");
+                starts += 1;
+                assert!(starts < 20, "no progress");
             }
-            assert!(sessions > 1 || calls > 28, "{calls}");
+            assert!(starts > 1 || calls > 28, "{calls}");
             assert_same_run(&out, &whole);
-            assert_eq!(json(&out.join("manifest.json"))["sessions"].as_array().unwrap().len(), sessions);
+            assert_eq!(json(&out.join("manifest.json"))["starts"].as_array().unwrap().len(), starts);
         }
     }
 }

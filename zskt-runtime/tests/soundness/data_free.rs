@@ -4,7 +4,7 @@ use super::{SOUND, changed, check, complaint};
 
 #[test]
 fn knowledge_through_a_teacher_is_no_data_but_is_told() {
-    let plan = check(super::SOUND, &[]).unwrap_or_else(|complaint| panic!("{complaint}"));
+    let plan = check(SOUND, &[]).unwrap_or_else(|complaint| panic!("{complaint}"));
     let proofs: Vec<_> =
         plan.data_free.iter().map(|proof| (proof.network.as_str(), proof.through_teacher.as_slice())).collect();
     assert_eq!(proofs, [("student", &["digits".to_owned()][..]), ("generator", &["digits".to_owned()][..])]);
@@ -12,12 +12,12 @@ fn knowledge_through_a_teacher_is_no_data_but_is_told() {
 
 #[test]
 fn without_a_claim_there_is_no_proof() {
-    assert!(check(super::SOUND, &["data_free=false"]).is_ok_and(|plan| plan.data_free.is_empty()));
+    assert!(check(SOUND, &["data_free=false"]).is_ok_and(|plan| plan.data_free.is_empty()));
 }
 
 #[test]
 fn images_that_reach_a_network_are_followed_to_it() {
-    insta::assert_snapshot!(complaint(super::SOUND, &["data_free=true"]));
+    insta::assert_snapshot!(complaint(SOUND, &["data_free=true"]));
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn a_network_carries_images_on_to_those_it_learns_with() {
 
 #[test]
 fn a_claim_names_networks() {
-    insta::assert_snapshot!(complaint(super::SOUND, &["data_free=[\"studnt\", \"transfer\", \"student\", 3]"]));
+    insta::assert_snapshot!(complaint(SOUND, &["data_free=[\"studnt\", \"transfer\", \"student\", 3]"]));
 }
 
 #[test]
