@@ -30,7 +30,7 @@ pub fn start<'p>(
     let (device, device_name) = device::device(&plan.device).map_err(Stop::Refused)?;
     let dtype = device::precision(&plan.precision).map_err(Stop::Refused)?;
     let place = Place { device, device_name, dtype, streams: Streams::new(plan.seed) };
-    let start = Start { plan, options, place, console, interrupted };
+    let start = Start { plan, options, place, console, interrupted, began: Instant::now() };
     match &options.resume {
         None => start.anew().map(Some),
         Some(path) if options.out.as_ref().is_some_and(|out| out != path) => {
@@ -46,11 +46,11 @@ struct Start<'p, 'o> {
     place: Place,
     console: Console,
     interrupted: Interrupted,
+    began: Instant,
 }
 
 impl<'p> Start<'p, '_> {
     fn anew(self) -> Result<Execution<'p>, Stop> {
-        let began = Instant::now();
         let plan = self.plan;
         let directory =
             RunDirectory::create(self.options.out.as_deref(), &plan.name, &plan.resolved).map_err(Stop::Refused)?;
@@ -62,24 +62,11 @@ impl<'p> Start<'p, '_> {
             Ok((products, AppendLog::create(directory.metrics())?, EventFile::create(directory.events())?))
         });
         let (products, log, events) = prepared.inspect_err(|_| directory.abandon())?;
-        Ok(Execution {
-            plan,
-            place: self.place,
-            products,
-            directory,
-            console: self.console,
-            interrupted: self.interrupted,
-            log,
-            events,
-            standing: Standing { pipeline_sha256: fingerprint::of_text(&plan.resolved), ..Standing::default() },
-            unfinished: None,
-            began,
-            earlier_seconds: 0.0,
-        })
+        let standing = Standing { pipeline_sha256: fingerprint::of_text(&plan.resolved), ..Standing::default() };
+        Ok(self.execution(directory, products, log, events, standing))
     }
 
     fn resume(mut self, path: &Path) -> Result<Option<Execution<'p>>, Stop> {
-        let began = Instant::now();
         let (plan, shown) = (self.plan, path.display());
         let directory = RunDirectory::open(path.to_owned()).map_err(Stop::Refused)?;
         if !directory.checkpoint().is_file() {
@@ -118,8 +105,20 @@ impl<'p> Start<'p, '_> {
             Some(stage) => format!("resuming {shown} after batch {} of {}", stage.state.batch, stage.node),
             None => format!("resuming {shown} after {} finished stages", standing.finished.len()),
         });
-        Ok(Some(Execution {
-            plan,
+        Ok(Some(Execution { unfinished, ..self.execution(directory, products, log, events, standing) }))
+    }
+
+    /// The run, about to go on from where it stands.
+    fn execution(
+        self,
+        directory: RunDirectory,
+        products: Products<'p>,
+        log: AppendLog,
+        events: EventFile,
+        standing: Standing,
+    ) -> Execution<'p> {
+        Execution {
+            plan: self.plan,
             place: self.place,
             products,
             directory,
@@ -129,9 +128,9 @@ impl<'p> Start<'p, '_> {
             events,
             earlier_seconds: standing.seconds,
             standing,
-            unfinished,
-            began,
-        }))
+            unfinished: None,
+            began: self.began,
+        }
     }
 
     /// Builds every node that does not wait for a stage.
