@@ -1,66 +1,111 @@
 //! Feature maps: the images and activations that layers pass on.
 
-use candle_core::Tensor;
+use std::sync::Arc;
 
-use crate::{Error, ImageShape, Result};
+use candle_core::{DType, Tensor};
+
+use crate::kernels::MapShape;
+use crate::map::tape::{self, Node};
+use crate::map::values::{by_precision, precision_of};
+use crate::map::{Loaded, Map};
+use crate::{Error, ImageShape, Precision, Result};
 
 /// A batch of images or activations, `[B, C, H, W]`.
 ///
-/// In memory the channels lie next to each other (`[B, H, W, C]`), for that is what the convolutions are fast on;
-/// [`FeatureMap::to_nchw`] and [`FeatureMap::from_nchw`] convert where a plugin computes with candle tensors of its own.
-/// Gradients flow through both.
-#[derive(Clone, Debug)]
+/// It is computed when it is first read: what precedes and follows a convolution (batch norm, activation, upsampling, the
+/// sum at the end of a residual block) becomes part of it. In memory the channels lie next to each other (`[B, H, W, C]`), for
+/// that is what the convolutions are fast on, and numbers may have half the bits of an `f32` ([`Precision::Bf16`]).
+/// [`to_nchw`](Self::to_nchw), [`channels_last`](Self::channels_last), [`from_nchw`](Self::from_nchw) and
+/// [`from_channels_last`](Self::from_channels_last) convert where a plugin computes with candle tensors of its own. Gradients
+/// flow through all of them.
+#[derive(Clone)]
 pub struct FeatureMap {
-    channels_last: Tensor,
+    pub(crate) input: Loaded,
+    /// Its place on candle's tape.
+    pub(crate) token: Tensor,
+}
+
+impl std::fmt::Debug for FeatureMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FeatureMap({} × {}, {:?})", self.batch(), self.image(), self.precision())
+    }
 }
 
 impl FeatureMap {
-    /// From a tensor `[B, H, W, C]`.
-    ///
-    /// # Errors
-    /// When it has not four dimensions.
-    pub fn from_channels_last(tensor: Tensor) -> Result<Self> {
-        tensor.dims4().map_err(|_| Error::new(format!("expected a tensor [B, H, W, C], found {:?}", tensor.dims())))?;
-        let channels_last = if tensor.is_contiguous() { tensor } else { tensor.contiguous()? };
-        Ok(Self { channels_last })
+    pub(crate) fn new(map: Arc<Map>, token: Tensor) -> Self {
+        Self { input: Loaded::new(map), token }
     }
 
-    /// From a tensor `[B, C, H, W]`.
+    /// From a tensor `[B, H, W, C]` of `f32` or `f64`.
     ///
     /// # Errors
-    /// When it has not four dimensions.
+    /// When it has not four dimensions or another type.
+    pub fn from_channels_last(tensor: Tensor) -> Result<Self> {
+        let (batch, height, width, channels) = tensor
+            .dims4()
+            .map_err(|_| Error::new(format!("expected a tensor [B, H, W, C], found {:?}", tensor.dims())))?;
+        let precision = precision_of(tensor.dtype())?;
+        let shape = MapShape { batch, height, width, channels };
+        let numbers = tensor.flatten_all()?;
+        let map = by_precision!(precision, T => Map::from_numbers(shape, precision, &numbers.to_vec1::<T>()?));
+        let map = Arc::new(map);
+        let token = tape::map(&[&tensor], Entry(Arc::clone(&map)))?;
+        Ok(Self::new(map, token))
+    }
+
+    /// From a tensor `[B, C, H, W]` of `f32` or `f64`.
+    ///
+    /// # Errors
+    /// When it has not four dimensions or another type.
     pub fn from_nchw(tensor: &Tensor) -> Result<Self> {
         Self::from_channels_last(tensor.permute((0, 2, 3, 1))?)
     }
 
-    /// As a tensor `[B, H, W, C]`.
-    pub fn channels_last(&self) -> &Tensor {
-        &self.channels_last
+    /// As a tensor `[B, H, W, C]`, of `f32` where the map's precision is bf16.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn channels_last(&self) -> Result<Tensor> {
+        let MapShape { batch, height, width, channels } = self.input.shape();
+        let (exit, dims) = (Exit(self.input.clone()), (batch, height, width, channels));
+        Ok(by_precision!(self.precision(), T => {
+            tape::tensor(&[&self.token], self.input.to_vec::<T>(), dims, exit)?
+        }))
     }
 
-    /// As a tensor `[B, C, H, W]`.
+    /// As a tensor `[B, C, H, W]`, of `f32` where the map's precision is bf16.
     ///
     /// # Errors
     /// When the device fails.
     pub fn to_nchw(&self) -> Result<Tensor> {
-        Ok(self.channels_last.permute((0, 3, 1, 2))?.contiguous()?)
+        Ok(self.channels_last()?.permute((0, 3, 1, 2))?.contiguous()?)
     }
 
     /// Images in the batch.
     pub fn batch(&self) -> usize {
-        self.channels_last.dims()[0]
+        self.input.map.shape.batch
     }
 
     /// The shape of one image.
     pub fn image(&self) -> ImageShape {
-        let dims = self.channels_last.dims();
-        ImageShape { channels: dims[3], height: dims[1], width: dims[2] }
+        let MapShape { height, width, channels, .. } = self.input.shape();
+        ImageShape { channels, height, width }
+    }
+
+    /// How exact its numbers are.
+    pub fn precision(&self) -> Precision {
+        self.input.map.precision
+    }
+
+    /// The type of the tensors that it becomes.
+    pub fn dtype(&self) -> DType {
+        self.precision().dtype()
     }
 
     /// The same values, through which no gradient flows.
     #[must_use]
     pub fn detach(&self) -> Self {
-        Self { channels_last: self.channels_last.detach() }
+        Self { input: self.input.clone(), token: self.token.detach() }
     }
 
     /// Images `start..start + count`.
@@ -68,7 +113,7 @@ impl FeatureMap {
     /// # Errors
     /// When there are fewer.
     pub fn narrow(&self, start: usize, count: usize) -> Result<Self> {
-        Self::from_channels_last(self.channels_last.narrow(0, start, count)?)
+        Self::from_channels_last(self.channels_last()?.narrow(0, start, count)?)
     }
 
     /// All images row by row, `[B, C·H·W]`, in PyTorch's order.
@@ -78,6 +123,18 @@ impl FeatureMap {
     pub fn flatten(&self) -> Result<Tensor> {
         Ok(self.to_nchw()?.flatten_from(1)?)
     }
+
+    /// The same values as a map of its own, with nothing left to be done where it is read.
+    pub(crate) fn settled(&self) -> Result<Self> {
+        if self.input.is_plain() {
+            return Ok(self.clone());
+        }
+        let (shape, precision) = (self.input.shape(), self.precision());
+        let map = by_precision!(precision, T => Map::from_numbers(shape, precision, &self.input.to_vec::<T>()));
+        let map = Arc::new(map);
+        let token = tape::map(&[&self.token], Settle { from: self.input.clone(), to: Arc::clone(&map) })?;
+        Ok(Self::new(map, token))
+    }
 }
 
 impl std::ops::Add for &FeatureMap {
@@ -86,5 +143,50 @@ impl std::ops::Add for &FeatureMap {
     /// The sum of two feature maps of the same shape, as at the end of a residual block.
     fn add(self, other: Self) -> Result<FeatureMap> {
         crate::ops::add(self, other)
+    }
+}
+
+/// From a tensor to a map.
+struct Entry(Arc<Map>);
+
+impl Node for Entry {
+    const NAME: &'static str = "from a tensor";
+
+    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let of_tensor = by_precision!(self.0.precision, T => {
+            tape::gradient(inputs[0], || self.0.take_gradient::<T>())?
+        });
+        Ok(vec![of_tensor])
+    }
+}
+
+/// From a map to a tensor.
+struct Exit(Loaded);
+
+impl Node for Exit {
+    const NAME: &'static str = "to a tensor";
+
+    fn backward(&self, inputs: &[&Tensor], gradient: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        by_precision!(self.0.map.precision, T => {
+            self.0.deposit_numbers::<T>(&gradient.flatten_all()?.to_vec1::<T>()?);
+        });
+        Ok(vec![tape::passed(inputs[0])?])
+    }
+}
+
+/// From a map that is to be normalized or upsampled to one that is.
+struct Settle {
+    from: Loaded,
+    to: Arc<Map>,
+}
+
+impl Node for Settle {
+    const NAME: &'static str = "normalization or upsampling";
+
+    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        by_precision!(self.to.precision, T => {
+            self.from.deposit_numbers::<T>(&self.to.take_gradient::<T>()?);
+        });
+        Ok(vec![tape::passed(inputs[0])?])
     }
 }

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::{Context, Error, Pass, Result, Streams};
+use crate::{Context, Error, Pass, Precision, Result, Streams};
 
 /// What a weight is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,20 +144,25 @@ pub struct Builder {
     entries: Arc<Mutex<Vec<Parameter>>>,
     prefix: String,
     device: Device,
-    dtype: DType,
+    precision: Precision,
     init: Option<(Streams, String)>,
 }
 
 impl Builder {
     /// Weights drawn from the stream `<node>/init/<weight>` of the run, each its own, so that no weight depends on the
     /// order of making.
-    pub fn random(streams: &Streams, node: &str, dtype: DType, device: &Device) -> Self {
-        Self { init: Some((streams.clone(), node.to_owned())), ..Self::zeros(dtype, device) }
+    pub fn random(streams: &Streams, node: &str, precision: Precision, device: &Device) -> Self {
+        Self { init: Some((streams.clone(), node.to_owned())), ..Self::zeros(precision, device) }
     }
 
     /// Weights that wait to be loaded.
-    pub fn zeros(dtype: DType, device: &Device) -> Self {
-        Self { entries: Arc::default(), prefix: String::new(), device: device.clone(), dtype, init: None }
+    pub fn zeros(precision: Precision, device: &Device) -> Self {
+        Self { entries: Arc::default(), prefix: String::new(), device: device.clone(), precision, init: None }
+    }
+
+    /// The precision of the network's weights and maps.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The builder of a part: its names begin with `name.`.
@@ -173,8 +178,8 @@ impl Builder {
     pub fn parameter(&self, name: &str, shape: &[usize], init: Init) -> Result<Parameter> {
         let full = format!("{}{name}", self.prefix);
         let tensor = match (&self.init, init) {
-            (_, Init::Constant(value)) => Tensor::full(value, shape, &self.device)?.to_dtype(self.dtype)?,
-            (None, _) => Tensor::zeros(shape, self.dtype, &self.device)?,
+            (_, Init::Constant(value)) => Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?,
+            (None, _) => Tensor::zeros(shape, self.precision.dtype(), &self.device)?,
             (Some((streams, node)), init) => {
                 let mut rng = streams.named(&format!("{node}/init/{full}"));
                 let count = shape.iter().product();
@@ -185,7 +190,7 @@ impl Builder {
                     Init::Uniform { bound } => (0..count).map(|_| rng.random_range(-bound..=bound)).collect(),
                     Init::Constant(_) => Vec::new(),
                 };
-                Tensor::from_vec(numbers, shape, &self.device)?.to_dtype(self.dtype)?
+                Tensor::from_vec(numbers, shape, &self.device)?.to_dtype(self.precision.dtype())?
             }
         };
         self.add(full, Role::Parameter, &tensor.contiguous()?)
@@ -196,7 +201,7 @@ impl Builder {
     /// # Errors
     /// When the name is taken, or the device has no room.
     pub fn buffer(&self, name: &str, shape: &[usize], value: f64) -> Result<Parameter> {
-        let tensor = Tensor::full(value, shape, &self.device)?.to_dtype(self.dtype)?.contiguous()?;
+        let tensor = Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?.contiguous()?;
         self.add(format!("{}{name}", self.prefix), Role::Buffer, &tensor)
     }
 

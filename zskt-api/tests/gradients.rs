@@ -2,7 +2,7 @@
 
 use zskt_api::candle_core::{DType, Device, Tensor, Var};
 use zskt_api::ops;
-use zskt_api::{FeatureMap, Result, Streams, standard_normal};
+use zskt_api::{FeatureMap, Precision, Result, Streams, standard_normal};
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
     let numbers = standard_normal(&mut Streams::new(7).named(name), shape.iter().product());
@@ -51,10 +51,10 @@ fn convolution() {
         let name = format!("conv2d {kernel} {stride} {padding}");
         let shapes: [&[usize]; 3] = [&[2, 7, 6, 3], &[4, 3, kernel, kernel], &[4]];
         check(&name, &shapes[..2], |x| {
-            Ok(ops::conv2d(&map(&x[0]), &x[1], None, stride, padding)?.channels_last().clone())
+            ops::conv2d(&map(&x[0]), &x[1], None, stride, padding, Precision::F64)?.channels_last()
         });
         check(&format!("{name} with bias"), &shapes, |x| {
-            Ok(ops::conv2d(&map(&x[0]), &x[1], Some(&x[2]), stride, padding)?.channels_last().clone())
+            ops::conv2d(&map(&x[0]), &x[1], Some(&x[2]), stride, padding, Precision::F64)?.channels_last()
         });
     }
 }
@@ -70,7 +70,7 @@ fn batch_norm_through_the_batchs_statistics() {
         check(&format!("batch norm {slope}"), &[&[3, 4, 5, 6], &[6], &[6]], |x| {
             let maps = map(&x[0]);
             let statistics = ops::batch_moments(&maps)?;
-            Ok(ops::batch_norm(&maps, &x[1], &x[2], statistics, 1e-5, slope)?.channels_last().clone())
+            ops::batch_norm(&maps, &x[1], &x[2], statistics, 1e-5, slope)?.channels_last()
         });
     }
 }
@@ -80,23 +80,23 @@ fn batch_norm_by_running_statistics() {
     check("frozen batch norm", &[&[2, 3, 4, 5], &[5], &[5]], |x| {
         let (mean, variance) = (vec![0.1, -0.2, 0.3, 0.0, 1.0], vec![0.5, 1.0, 2.0, 0.1, 1.5]);
         let statistics = ops::BatchNormStatistics { mean, variance, of_batch: false };
-        Ok(ops::batch_norm(&map(&x[0]), &x[1], &x[2], statistics, 1e-5, 0.2)?.channels_last().clone())
+        ops::batch_norm(&map(&x[0]), &x[1], &x[2], statistics, 1e-5, 0.2)?.channels_last()
     });
 }
 
 #[test]
 fn pooling_and_upsampling() {
     let shape: &[&[usize]] = &[&[2, 5, 4, 3]];
-    check("max pool", shape, |x| Ok(ops::max_pool(&map(&x[0]), 2)?.channels_last().clone()));
-    check("average pool", shape, |x| Ok(ops::average_pool(&map(&x[0]), 2)?.channels_last().clone()));
+    check("max pool", shape, |x| ops::max_pool(&map(&x[0]), 2)?.channels_last());
+    check("average pool", shape, |x| ops::average_pool(&map(&x[0]), 2)?.channels_last());
     check("global average", shape, |x| ops::global_average(&map(&x[0])));
-    check("upsample", shape, |x| Ok(ops::upsample_nearest(&map(&x[0]), 3)?.channels_last().clone()));
+    check("upsample", shape, |x| ops::upsample_nearest(&map(&x[0]), 3)?.channels_last());
 }
 
 #[test]
 fn activation_and_sum() {
-    check("activate", &[&[2, 3, 4, 5]], |x| Ok(ops::activate(&map(&x[0]), 0.2)?.channels_last().clone()));
-    check("add", &[&[2, 3, 4, 5], &[2, 3, 4, 5]], |x| Ok((&map(&x[0]) + &map(&x[1]))?.channels_last().clone()));
+    check("activate", &[&[2, 3, 4, 5]], |x| ops::activate(&map(&x[0]), 0.2)?.channels_last());
+    check("add", &[&[2, 3, 4, 5], &[2, 3, 4, 5]], |x| (&map(&x[0]) + &map(&x[1]))?.channels_last());
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_feature_map_is_the_same_tensor_in_either_order() {
     let variable = Var::from_tensor(&tensor).unwrap();
     let weights = random("order.r", &[2, 4, 5, 3]);
     let maps = FeatureMap::from_nchw(variable.as_tensor()).unwrap();
-    let gradients = (maps.channels_last() * &weights).unwrap().sum_all().unwrap().backward().unwrap();
+    let gradients = (maps.channels_last().unwrap() * &weights).unwrap().sum_all().unwrap().backward().unwrap();
     let expected = weights.permute((0, 3, 1, 2)).unwrap();
     let found = gradients.get(variable.as_tensor()).unwrap();
     assert_eq!((found - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap(), 0.0);

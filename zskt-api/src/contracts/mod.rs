@@ -22,9 +22,9 @@ pub use stage::{Observer, Progress, Stage, StageContext, StageNode, StageState};
 pub use teacher::TeacherSource;
 pub use turn::{Objective, Turn, TurnNode, TurnPlugin};
 
-use candle_core::{DType, Device};
+use candle_core::Device;
 
-use crate::{Streams, Weights};
+use crate::{Precision, Streams, Weights};
 
 /// Where a node is built and run.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub struct BuildContext {
     /// The device of every tensor.
     pub device: Device,
     /// The precision of every weight and activation.
-    pub dtype: DType,
+    pub precision: Precision,
     /// The run's random streams.
     pub streams: Streams,
 }

@@ -2,15 +2,11 @@
 
 #![expect(unsafe_code, reason = "outputs are written once, without a pass that zeroes them first")]
 
-use super::real::Real;
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// Below this many elements a pass over memory is not worth a second thread.
 pub const PASS: usize = 1 << 15;
-
-/// Bytes in a line of the cache.
-const LINE: usize = 64;
 
 /// Fills a slice of memory from its beginning to its end.
 pub struct Writer<'a, T> {
@@ -95,27 +91,13 @@ unsafe impl<T: Send> Send for Shared<T> {}
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    /// Shares the allocation of `vector`.
-    pub fn new(vector: &mut Vec<T>) -> Self {
-        Self(vector.as_mut_ptr())
+    /// Shares the elements of `slice`.
+    pub fn new(slice: &mut [T]) -> Self {
+        Self(slice.as_mut_ptr())
     }
 
-    /// The beginning of the allocation.
+    /// The first element.
     pub fn pointer(&self) -> *mut T {
         self.0
     }
-}
-
-/// `len` elements of the calling thread's scratch memory, with anything in them.
-///
-/// `work` must not come back here, directly or by waiting for other tasks.
-pub fn with_scratch<T: Real, R>(len: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
-    T::with_scratch(|scratch| {
-        if scratch.len() < len + LINE {
-            scratch.resize(len + LINE, T::ZERO);
-        }
-        // Vectors that cross lines of the cache take twice as long to load.
-        let skip = scratch.as_ptr().align_offset(LINE).min(LINE);
-        work(&mut scratch[skip..skip + len])
-    })
 }

@@ -1,6 +1,9 @@
 //! The image that the kernels read: a copy with margins, or the input itself where no output needs any.
 
+use super::element::{Element, Plain};
+use super::instructions::Instructions;
 use super::real::Real;
+use super::source::Source;
 
 /// A rectangle of pixels around (or inside) an image.
 #[derive(Clone, Copy, Debug)]
@@ -8,28 +11,48 @@ pub struct Canvas {
     /// Rows and columns of the image.
     input: [usize; 2],
     channels: usize,
+    /// Elements of a pixel of the canvas: its channels, perhaps zeros behind them.
+    pixel: usize,
     /// Rows and columns of the canvas.
     size: [usize; 2],
     /// The coordinates of its corner in the image.
     corner: [isize; 2],
+    /// Between the pixels of the image that are neighbours on the canvas.
+    step: usize,
     /// Whether it is the image itself, not a copy.
     pub direct: bool,
 }
 
 impl Canvas {
-    /// A canvas with the coordinates `low..high` of either axis, of which the image has `0..input`.
-    pub fn new(input: [usize; 2], channels: usize, spans: [[isize; 2]; 2]) -> Self {
-        let inside = |(&[low, high], input): (&[isize; 2], usize)| low >= 0 && high <= input as isize;
-        if spans.iter().zip(input).all(inside) {
-            return Self { input, channels, size: input, corner: [0, 0], direct: true };
-        }
-        Self::copied(input, channels, spans)
+    /// A copy of the coordinates `low..high` of either axis, of which the image has `0..input`, with `pixel` elements for
+    /// each pixel.
+    pub fn copied(input: [usize; 2], channels: usize, pixel: usize, spans: [[isize; 2]; 2]) -> Self {
+        let size = spans.map(|[low, high]| (high - low) as usize);
+        Self { input, channels, pixel, size, corner: spans.map(|[low, _]| low), step: 1, direct: false }
     }
 
-    /// The same, as a copy even where the image itself would do.
-    pub fn copied(input: [usize; 2], channels: usize, spans: [[isize; 2]; 2]) -> Self {
-        let size = spans.map(|[low, high]| (high - low) as usize);
-        Self { input, channels, size, corner: spans.map(|[low, _]| low), direct: false }
+    /// A copy of every `step`-th pixel, from `first` on, `size` of them; all lie in the image.
+    pub fn sampled(input: [usize; 2], channels: usize, pixel: usize, first: [usize; 2], step: usize) -> Self {
+        let size = [0, 1].map(|axis| (input[axis] - first[axis]).div_ceil(step));
+        Self { input, channels, pixel, size, corner: first.map(|first| first as isize), step, direct: false }
+    }
+
+    /// The same canvas for an image of another size.
+    #[must_use]
+    pub fn of(self, input: [usize; 2]) -> Self {
+        Self { input, ..self }
+    }
+
+    /// The image itself instead, where it is `available` and has all pixels, which are as on the canvas.
+    #[must_use]
+    pub fn or_direct(self, available: bool) -> Self {
+        let inside = (0..2).all(|axis| {
+            self.corner[axis] >= 0 && self.corner[axis] as usize + self.size[axis] <= self.input[axis] && self.step == 1
+        });
+        if available && inside && self.pixel == self.channels {
+            return Self { direct: true, ..self };
+        }
+        self
     }
 
     /// Elements of the copy.
@@ -37,9 +60,19 @@ impl Canvas {
         if self.direct { 0 } else { self.size[0] * self.pitch() }
     }
 
+    /// Elements of a pixel.
+    pub fn pixel(&self) -> usize {
+        self.pixel
+    }
+
+    /// Pixels in a row.
+    pub fn columns(&self) -> usize {
+        self.size[1]
+    }
+
     /// Elements between one row and the next.
     pub fn pitch(&self) -> usize {
-        self.size[1] * self.channels
+        self.pixel * if self.direct { self.input[1] } else { self.size[1] }
     }
 
     /// The place of an image coordinate of an axis on the canvas.
@@ -47,16 +80,30 @@ impl Canvas {
         (coordinate - self.corner[axis]) as usize
     }
 
-    /// Where the kernels read.
-    pub fn pixels<T>(&self, image: &[T], scratch: &[T]) -> *const T {
-        if self.direct { image.as_ptr() } else { scratch.as_ptr() }
+    /// Where the kernels read: the copy, or its corner in the image that begins at `first` in the source.
+    pub fn pixels<T: Real, C: Plain>(&self, source: &Source<T>, first: usize, scratch: &[C]) -> *const C {
+        match source.direct::<C>() {
+            Some(image) if self.direct => {
+                let [row, column] = self.corner.map(|corner| corner as usize);
+                image[first + (row * self.input[1] + column) * self.pixel..].as_ptr()
+            }
+            _ => scratch.as_ptr(),
+        }
     }
 
-    /// Makes sure that the rows before `need` are there; `filled` are already.
-    ///
-    /// Rows are copied just ahead of their use, to be still in the cache then.
-    pub fn fill<T: Real>(&self, image: &[T], scratch: &mut [T], filled: &mut usize, need: usize) {
-        if self.direct || need <= *filled {
+    /// Fills the rows of the copy up to `need`, of the image that begins at element `first` of the source; `filled` rows
+    /// are there already.
+    pub fn fill<T: Real, C: Element<T>>(
+        &self,
+        set: Instructions,
+        source: &Source<T>,
+        first: usize,
+        scratch: &mut [C],
+        filled: &mut usize,
+        need: usize,
+    ) {
+        let need = need.min(self.size[0]);
+        if self.direct || *filled >= need {
             return;
         }
         let [rows, columns] = self.input;
@@ -64,19 +111,27 @@ impl Canvas {
         let left = (-self.corner[1]).max(0) as usize;
         let skip = self.corner[1].max(0) as usize;
         let left = left.min(self.size[1]);
-        let copied = columns.saturating_sub(skip).min(self.size[1] - left);
+        let copied = columns.saturating_sub(skip).div_ceil(self.step).min(self.size[1] - left);
         for (row, canvas) in scratch[..need * pitch].chunks_exact_mut(pitch).enumerate().skip(*filled) {
-            let from = row as isize + self.corner[0];
+            let from = (row * self.step) as isize + self.corner[0];
             if from < 0 || from as usize >= rows {
-                canvas.fill(T::ZERO);
+                canvas.fill(C::default());
                 continue;
             }
-            let source = (from as usize * columns + skip) * self.channels;
-            let (margin, rest) = canvas.split_at_mut(left * self.channels);
-            let (middle, right) = rest.split_at_mut(copied * self.channels);
-            margin.fill(T::ZERO);
-            middle.copy_from_slice(&image[source..source + copied * self.channels]);
-            right.fill(T::ZERO);
+            let at = first + (from as usize * columns + skip) * self.channels;
+            let (margin, rest) = canvas.split_at_mut(left * self.pixel);
+            let (middle, right) = rest.split_at_mut(copied * self.pixel);
+            margin.fill(C::default());
+            right.fill(C::default());
+            if self.step == 1 && self.pixel == self.channels {
+                source.write(set, at, middle);
+                continue;
+            }
+            for (column, pixel) in middle.chunks_exact_mut(self.pixel).enumerate() {
+                let (real, padding) = pixel.split_at_mut(self.channels);
+                source.write(set, at + column * self.step * self.channels, real);
+                padding.fill(C::default());
+            }
         }
         *filled = need;
     }

@@ -5,7 +5,6 @@
 use super::instructions::Instructions;
 use super::lanes::{Array, Lanes};
 use super::micro::{self, Patch, PatchKernel, Strip, StripKernel};
-use std::cell::RefCell;
 
 /// A block of output pixels and channels that one kernel keeps in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,18 +44,6 @@ pub trait Kernels: Sized {
 
     /// [`micro::patch`] for so few scalars, all of them at once, with its number of vectors, where it pays.
     fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<Self>, usize)>;
-
-    /// The thread's scratch memory.
-    fn with_scratch<R>(work: impl FnOnce(&mut Vec<Self>) -> R) -> R;
-}
-
-macro_rules! scratch {
-    ($type:ty) => {
-        fn with_scratch<R>(work: impl FnOnce(&mut Vec<$type>) -> R) -> R {
-            thread_local!(static SCRATCH: RefCell<Vec<$type>> = const { RefCell::new(Vec::new()) });
-            SCRATCH.with_borrow_mut(work)
-        }
-    };
 }
 
 /// The portable kernels: few registers and no known steps, to be small.
@@ -117,8 +104,6 @@ impl Kernels for f64 {
     fn few(_: Instructions, _: usize, _: usize) -> Option<(PatchKernel<f64>, usize)> {
         None
     }
-
-    scratch!(f64);
 }
 
 /// Makes a module of kernels for a vector type, each compiled with the type's instructions.
@@ -319,6 +304,4 @@ impl Kernels for f32 {
     fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<f32>, usize)> {
         by_set!(set, None, avx2::few(scalars, len), avx512::few(scalars, len))
     }
-
-    scratch!(f32);
 }

@@ -1,28 +1,43 @@
-//! Sums of maps, and sums over their pixels.
+//! Sums over the pixels of maps.
 
 use super::buffer;
+use super::instructions::Instructions;
+use super::memory::{Scratch, with_scratch};
 use super::real::Real;
+use super::source::Source;
 
-/// Element by element, `a + b`.
-pub fn add<T: Real>(a: &[T], b: &[T]) -> Vec<T> {
-    assert_eq!(a.len(), b.len(), "both have the same shape");
-    buffer::build(a.len(), buffer::part(1), |at, writer| {
-        writer.extend(a[at..].iter().zip(&b[at..]).map(|(&a, &b)| a + b));
-    })
-}
+/// Elements that are read at once, to stay in the first-level cache.
+const STRIP: usize = 4096;
 
-/// The sum over the rows of `x` (`[rows, columns]`), in double precision: `[columns]`.
-pub fn column_sums<T: Real>(x: &[T], columns: usize) -> Vec<T> {
-    let part = buffer::part(columns);
-    let partials = buffer::map(x.len().div_ceil(part).max(1), |index| {
-        let mut sums = vec![0.0; columns];
-        for row in x[(index * part).min(x.len())..].chunks_exact(columns).take(part / columns.max(1)) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += value.to_f64();
+/// For each of `groups` equal parts of the source, which is `[groups, pixels, channels]`, the sum over its pixels times
+/// `scale`: `[groups, channels]`, summed in double precision.
+pub fn pixel_sums<T: Real>(source: &Source<T>, groups: usize, channels: usize, scale: f64) -> Vec<T> {
+    let set = Instructions::best();
+    let group = source.len() / groups.max(1);
+    let strip = (STRIP / channels.max(1)).max(1) * channels;
+    // Large groups are divided too.
+    let part = buffer::part(channels).min(group.max(1));
+    let parts = group.div_ceil(part).max(1);
+    let partials = buffer::map(groups * parts, |index| {
+        let mut sums = vec![0.0; channels];
+        let (first, end) = (index % parts * part, group.min((index % parts + 1) * part));
+        with_scratch(Scratch::bytes::<T>(strip), |mut scratch| {
+            let values: &mut [T] = scratch.take(strip);
+            for at in (first..end).step_by(strip) {
+                let values = &mut values[..strip.min(end - at)];
+                source.write(set, index / parts * group + at, values);
+                for pixel in values.chunks_exact(channels) {
+                    for (sum, value) in sums.iter_mut().zip(pixel) {
+                        *sum += value.to_f64();
+                    }
+                }
             }
-        }
+        });
         sums
     });
-    let sum = |column: usize| partials.iter().map(|sums| sums[column]).sum();
-    (0..columns).map(|column| T::from_f64(sum(column))).collect()
+    let total = |at: usize| {
+        let (group, channel) = (at / channels, at % channels);
+        partials[group * parts..(group + 1) * parts].iter().map(|sums| sums[channel]).sum::<f64>() * scale
+    };
+    (0..groups * channels).map(|at| T::from_f64(total(at))).collect()
 }

@@ -2,44 +2,58 @@
 
 use super::MapShape;
 use super::buffer;
+use super::element::{Element, Numbers};
+use super::instructions::{Instructions, Pass};
 use super::real::Real;
 
 /// `[batch, height, width]`: the mean over the channels of `x²`.
-pub fn forward<T: Real>(shape: &MapShape, x: &[T]) -> Vec<T> {
+pub fn forward<T: Real>(shape: &MapShape, x: Numbers<T>) -> Vec<T> {
     assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
+    let set = Instructions::best();
     let channels = shape.channels;
-    let scale = T::ONE / T::from_f64(channels as f64);
-    let pixels = shape.batch * shape.height * shape.width;
-    buffer::build(pixels, buffer::part(channels) / channels, |at, writer| {
-        writer.extend(x[at * channels..].chunks_exact(channels).map(|pixel| square_sum(pixel) * scale));
-    })
+    let mut energies = vec![T::ZERO; shape.batch * shape.height * shape.width];
+    buffer::update(&mut energies, buffer::part(channels) / channels, |at, energies| {
+        set.run(&Energy { x, channels }, (at, energies));
+    });
+    energies
 }
 
-/// The gradient with respect to `x`, from `dy` (`[batch, height, width]`): `2 · x · dy / channels`.
-pub fn backward<T: Real>(shape: &MapShape, x: &[T], dy: &[T]) -> Vec<T> {
-    assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
-    assert_eq!(dy.len() * shape.channels, shape.len(), "one gradient per pixel");
-    let channels = shape.channels;
-    let scale = T::from_f64(2.0 / channels as f64);
-    let part = buffer::part(channels);
-    buffer::build(x.len(), part, |at, writer| {
-        let gradients = dy[at / channels..].iter().take(part / channels);
-        for (pixel, &gradient) in x[at..].chunks_exact(channels).zip(gradients) {
-            let factor = gradient * scale;
-            writer.extend(pixel.iter().map(|&value| value * factor));
+struct Energy<'a, T> {
+    x: Numbers<'a, T>,
+    channels: usize,
+}
+
+impl<T: Real> Pass<(usize, &mut [T])> for Energy<'_, T> {
+    #[inline(always)]
+    fn run(&self, (at, energies): (usize, &mut [T])) {
+        match self.x {
+            Numbers::Full(x) => self.of(&x[at * self.channels..], energies),
+            Numbers::Half(x) => self.of(&x[at * self.channels..], energies),
         }
-    })
+    }
 }
 
-/// The sum of squares, in eight interleaved sums for the compiler to put into vectors.
-fn square_sum<T: Real>(values: &[T]) -> T {
-    let mut sums = [T::ZERO; 8];
-    let (eights, rest) = values.as_chunks::<8>();
-    for eight in eights {
-        for (sum, &value) in sums.iter_mut().zip(eight) {
+impl<T: Real> Energy<'_, T> {
+    #[inline(always)]
+    fn of<E: Element<T>>(&self, x: &[E], energies: &mut [T]) {
+        let scale = T::ONE / T::from_f64(self.channels as f64);
+        for (energy, pixel) in energies.iter_mut().zip(x.chunks_exact(self.channels)) {
+            *energy = square_sum(pixel) * scale;
+        }
+    }
+}
+
+/// The sum of squares, in sixteen interleaved sums for the compiler to put into vectors.
+#[inline(always)]
+fn square_sum<T: Real, E: Element<T>>(values: &[E]) -> T {
+    let mut sums = [T::ZERO; 16];
+    let (blocks, rest) = values.as_chunks::<16>();
+    for block in blocks {
+        for (sum, &value) in sums.iter_mut().zip(block) {
+            let value = value.widen();
             *sum += value * value;
         }
     }
-    let rest = rest.iter().fold(T::ZERO, |sum, &value| sum + value * value);
+    let rest = rest.iter().fold(T::ZERO, |sum, &value| sum + value.widen() * value.widen());
     sums.into_iter().fold(rest, |sum, value| sum + value)
 }

@@ -1,5 +1,4 @@
-//! The arithmetic of the networks on a CPU: dense channels-last (`[batch, height, width, channels]`) slices in, a
-//! fresh vector out.
+//! The arithmetic of the networks on a CPU, on dense channels-last maps (`[batch, height, width, channels]`).
 //!
 //! Every result is the same, bit for bit, however many threads compute it: work is divided by its size alone, and
 //! partial sums are added in a fixed order. It does depend on the instruction set, which is chosen once at run time.
@@ -11,22 +10,34 @@ mod buffer;
 mod canvas;
 mod correlate;
 mod dispatch;
+mod element;
 mod instructions;
 mod lanes;
+mod memory;
 mod micro;
+mod operand;
 mod outer;
-mod pack;
 mod real;
+mod sink;
+mod source;
+mod taps;
 
-pub mod batch_norm;
 pub mod conv2d;
 pub mod elementwise;
 pub mod energy;
 pub mod linear;
+pub mod pass;
 pub mod pooling;
 pub mod upsample;
 
+pub use correlate::Correlation;
+pub use element::{Bf16, Element, Numbers, NumbersMut};
+pub use instructions::Instructions;
+pub use memory::Buffer;
+pub use operand::Operand;
 pub use real::Real;
+pub use sink::{Plus, Sink, Sums, Then};
+pub use source::{Activation, Affine, PerChannel, Source};
 
 /// The shape of a square convolution: stride and padding are the same for both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +48,8 @@ pub struct ConvGeometry {
     pub height: usize,
     /// Input columns.
     pub width: usize,
+    /// How often every row and column is repeated before the convolution; only without a stride.
+    pub upsampling: usize,
     /// Input channels.
     pub in_channels: usize,
     /// Output channels.
@@ -77,6 +90,7 @@ impl ConvGeometry {
 
     fn extent(&self, input: usize) -> usize {
         debug_assert!(self.kernel > 0 && self.stride > 0, "a kernel and a stride have at least one pixel");
+        let input = input * self.upsampling;
         debug_assert!(input + 2 * self.padding >= self.kernel, "the kernel fits into the padded input");
         (input + 2 * self.padding).saturating_sub(self.kernel) / self.stride + 1
     }

@@ -2,13 +2,15 @@
 
 #![expect(unsafe_code, reason = "partial sums are written by tasks that interleave")]
 
-use super::ConvGeometry;
 use super::buffer::{self, Shared};
 use super::canvas::Canvas;
 use super::correlate::split;
 use super::instructions::Instructions;
+use super::memory::{Buffer, Scratch, with_scratch};
 use super::micro::{Patch, PatchKernel};
 use super::real::Real;
+use super::source::Source;
+use super::taps::Axis;
 use std::ops::Range;
 
 /// Products and sums that are worth a task of their own.
@@ -24,30 +26,26 @@ const IMAGE: usize = 256;
 /// Bytes between pixels that are far apart.
 const FAR: usize = 2 << 10;
 
-/// Which of the two maps is broadcast, element by element, and which is read by vectors.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Roles {
-    /// Inputs are broadcast: sums are `[tap row][tap column · input][output]`.
-    Inputs,
-    /// Gradients are broadcast, being few: sums are `[tap row][output][tap column · input]`.
-    Gradients,
-}
-
-/// How a weight gradient is computed.
-struct Plan<T> {
-    geometry: ConvGeometry,
-    roles: Roles,
-    kernel: PatchKernel<T>,
-    /// Scalars and vector elements of a block.
-    block: [usize; 2],
-    /// Scalars under one tap row, and vector elements padded to whole blocks.
-    size: [usize; 2],
-    inputs: Canvas,
-    gradients: Canvas,
-    /// Rows of gradients in a band.
-    band: usize,
-    /// Whether the scalars of a block are gathered before they are used.
-    gather: bool,
+/// A convolution whose weight gradient is wanted.
+pub struct Problem {
+    /// Images.
+    pub batch: usize,
+    /// Rows and columns of the input.
+    pub input: [usize; 2],
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// Rows and columns of the gradient.
+    pub output: [usize; 2],
+    /// Channels of the gradient.
+    pub out_channels: usize,
+    /// Between the inputs of neighbouring outputs of a phase.
+    pub stride: usize,
+    /// Between neighbouring outputs of a phase.
+    pub out_step: usize,
+    /// The phases of either axis.
+    pub axes: [Vec<Axis>; 2],
+    /// Rows and columns of the kernel.
+    pub kernel: usize,
 }
 
 /// The order of the elements of the result.
@@ -59,39 +57,58 @@ pub enum Order {
     InputsFirst,
 }
 
-/// The weight gradient from inputs `x` and gradients `dy`.
-pub fn run<T: Real>(set: Instructions, geometry: &ConvGeometry, x: &[T], dy: &[T], order: Order) -> Vec<T> {
-    let g = &regroup(geometry);
-    assert_eq!(x.len(), g.input_len(), "the input has the shape it should have");
-    assert_eq!(dy.len(), g.output_len(), "the gradient has the shape it should have");
-    if g.weight_len() == 0 || dy.is_empty() {
-        return vec![T::ZERO; g.weight_len()];
+impl Problem {
+    /// Elements of the weight.
+    pub fn weight_len(&self) -> usize {
+        self.in_channels * self.out_channels * self.kernel * self.kernel
     }
-    let plan = Plan::new(set, g);
-    let partial_len = g.kernel * plan.size[0] * plan.size[1];
-    let blocks = g.kernel * plan.size[0].div_ceil(plan.block[0]);
-    let products = g.batch * g.out_height() * g.out_width() * g.weight_len();
-    let tasks = (2 * products / TASK).clamp(1, TASKS);
-    let chunks = tasks.min(g.batch).min(products / partial_len / PRODUCTS).max(1);
-    let splits = (tasks / chunks).clamp(1, blocks);
 
-    let mut partials: Vec<Vec<T>> = (0..chunks).map(|_| Vec::with_capacity(partial_len)).collect();
-    let shared: Vec<Shared<T>> = partials.iter_mut().map(Shared::new).collect();
-    buffer::each(chunks * splits, |task| {
-        let (chunk, part) = (task / splits, task % splits);
-        let images = split(g.batch, chunks, chunk);
-        // SAFETY: tasks of the same chunk have different blocks, and every chunk has images.
-        unsafe { plan.sum(x, dy, images, split(blocks, splits, part), shared[chunk].pointer()) };
-    });
-    for partial in &mut partials {
-        // SAFETY: the splits cover every block, that is every row of the sums.
-        unsafe { partial.set_len(partial_len) };
+    /// The same sum over pixels, cut anew into images of convenient size if the pixels are independent.
+    fn regroup(&self) -> Option<Self> {
+        let pointwise = |axis: &Vec<Axis>| matches!(axis.as_slice(), [axis] if axis.taps.len() == 1 && axis.origin == 0);
+        if self.stride != 1 || self.out_step != 1 || !self.axes.iter().all(pointwise) || self.input != self.output {
+            return None;
+        }
+        let pixels = self.batch * self.input[0] * self.input[1];
+        let divisor = |count: usize, most: usize| (1..=most).rev().find(|&d| count.is_multiple_of(d)).unwrap_or(1);
+        let width = divisor(pixels, 16);
+        // Images are what partial sums are made of: a few, of many pixels.
+        let batch = divisor(pixels / width, (pixels / IMAGE).clamp(1, TASKS));
+        let size = [pixels / width / batch, width];
+        let axes = [0, 1].map(|axis| vec![Axis { count: size[axis], ..self.axes[axis][0].clone() }]);
+        Some(Self { batch, input: size, output: size, axes, ..*self })
     }
-    plan.unpack(&total(partials), order)
 }
 
-/// The sum of all vectors, in order.
-fn total<T: Real>(mut partials: Vec<Vec<T>>) -> Vec<T> {
+/// The weight gradient from inputs `x` and gradients `dy`.
+pub fn run<T: Real>(
+    set: Instructions,
+    problem: &Problem,
+    x: &Source<T>,
+    dy: &Source<T>,
+    order: Order,
+) -> Vec<T> {
+    let pixels = |[rows, columns]: [usize; 2]| problem.batch * rows * columns;
+    assert_eq!(x.len(), pixels(problem.input) * problem.in_channels, "the input has the shape it should have");
+    assert_eq!(dy.len(), pixels(problem.output) * problem.out_channels, "the gradient has the shape it should have");
+    let mut weight = vec![T::ZERO; problem.weight_len()];
+    if weight.is_empty() || dy.len() == 0 {
+        return weight;
+    }
+    let regrouped = problem.regroup();
+    let problem = regrouped.as_ref().unwrap_or(problem);
+    let [rows, columns] = &problem.axes;
+    for row in rows {
+        for column in columns.iter().filter(|column| column.count > 0 && row.count > 0) {
+            let plan = Plan::new(set, problem, [row, column], x.direct::<T>().is_some(), dy.direct::<T>().is_some());
+            plan.unpack(&plan.run(x, dy), [row, column], order, &mut weight);
+        }
+    }
+    weight
+}
+
+/// The sum of all buffers, in order.
+fn total<T: Real>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
     let rest = partials.split_off(1);
     let mut total = partials.swap_remove(0);
     if !rest.is_empty() {
@@ -106,68 +123,115 @@ fn total<T: Real>(mut partials: Vec<Vec<T>>) -> Vec<T> {
     total
 }
 
-/// The same sum over pixels, cut anew into images of convenient size if the pixels are independent.
-fn regroup(g: &ConvGeometry) -> ConvGeometry {
-    if g.kernel != 1 || g.stride != 1 || g.padding != 0 {
-        return *g;
-    }
-    let pixels = g.batch * g.height * g.width;
-    let divisor = |count: usize, most: usize| (1..=most).rev().find(|&d| count.is_multiple_of(d)).unwrap_or(1);
-    let width = divisor(pixels, 16);
-    // Images are what partial sums are made of: a few, of many pixels.
-    let batch = divisor(pixels / width, (pixels / IMAGE).clamp(1, TASKS));
-    ConvGeometry { batch, height: pixels / width / batch, width, ..*g }
+/// Which of the two maps is broadcast, element by element, and which is read by vectors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Roles {
+    /// Inputs are broadcast: sums are `[tap row][tap column · input][output]`.
+    Inputs,
+    /// Gradients are broadcast, being few: sums are `[tap row][output][tap column · input]`.
+    Gradients,
 }
 
-impl<T: Real> Plan<T> {
-    fn new(set: Instructions, geometry: &ConvGeometry) -> Self {
-        let g = *geometry;
-        let (width, run) = (T::width(set), g.kernel * g.in_channels);
-        let (roles, kernel, block, size) = match T::few(set, g.out_channels, run) {
+/// How the weight gradient of a phase is computed.
+struct Plan<'a, T> {
+    set: Instructions,
+    problem: &'a Problem,
+    /// Rows and columns of taps.
+    taps: [usize; 2],
+    /// Rows and columns of gradients.
+    count: [usize; 2],
+    roles: Roles,
+    kernel: PatchKernel<T>,
+    /// Scalars and vector elements of a block.
+    block: [usize; 2],
+    /// Scalars under one tap row, and vector elements padded to whole blocks.
+    size: [usize; 2],
+    inputs: Canvas,
+    gradients: Canvas,
+    /// Rows of gradients in a band.
+    band: usize,
+    /// Whether the scalars of a block are gathered before they are used.
+    gather: bool,
+}
+
+impl<'a, T: Real> Plan<'a, T> {
+    fn new(
+        set: Instructions,
+        problem: &'a Problem,
+        axes: [&Axis; 2],
+        inputs_direct: bool,
+        gradients_direct: bool,
+    ) -> Self {
+        let Problem { in_channels, out_channels, stride, .. } = *problem;
+        let (taps, count) = (axes.map(|axis| axis.taps.len()), axes.map(|axis| axis.count));
+        let (width, run) = (T::width(set), taps[1] * in_channels);
+        let (roles, kernel, block, size) = match T::few(set, out_channels, run) {
             Some((kernel, vectors)) => {
                 let lanes = vectors * width;
-                (Roles::Gradients, kernel, [g.out_channels, lanes], [g.out_channels, run.next_multiple_of(lanes)])
+                (Roles::Gradients, kernel, [out_channels, lanes], [out_channels, run.next_multiple_of(lanes)])
             }
             None => {
-                let vectors = T::vectors(set, g.out_channels.div_ceil(width));
+                let vectors = T::vectors(set, out_channels.div_ceil(width));
                 let lanes = vectors * width;
                 let scalars = T::scalars(set, vectors).iter().copied().min_by_key(|&s| run.next_multiple_of(s));
                 let scalars = scalars.expect("there is a kernel for every number of vectors");
-                let size = [run, g.out_channels.next_multiple_of(lanes)];
+                let size = [run, out_channels.next_multiple_of(lanes)];
                 (Roles::Inputs, T::patch(set, vectors, scalars), [scalars, lanes], size)
             }
         };
-        let span = |out: usize| {
-            let low = -(g.padding as isize);
-            [low, low + ((out - 1) * g.stride + g.kernel) as isize]
+        let span = |axis: usize| {
+            let origin = axes[axis].origin;
+            [origin, origin + ((count[axis] - 1) * stride + taps[axis]) as isize]
         };
-        let (rows, columns) = (g.out_height(), g.out_width());
-        let (input, output) = ([g.height, g.width], [rows, columns]);
-        let spans = [span(rows), span(columns)];
         // Blocks that reach beyond the last channel of the last pixel need a copy, which has room behind it.
-        let (scalars, vectors) = (size[0].is_multiple_of(block[0]), [run, g.out_channels].contains(&size[1]));
+        let (scalars, vectors) = (size[0].is_multiple_of(block[0]), [run, out_channels].contains(&size[1]));
         let (inputs_fit, gradients_fit) = match roles {
             Roles::Inputs => (scalars, vectors),
             Roles::Gradients => (vectors, true),
         };
-        let canvas = |fit: bool| if fit { Canvas::new } else { Canvas::copied };
-        let row = (g.stride * g.width * g.in_channels + columns * g.out_channels) * size_of::<T>();
+        let inputs = Canvas::copied(problem.input, in_channels, in_channels, [span(0), span(1)]);
+        let first = axes.map(|axis| axis.first);
+        let gradients = Canvas::sampled(problem.output, out_channels, out_channels, first, problem.out_step);
+        let row = (stride * problem.input[1] * in_channels + count[1] * out_channels) * size_of::<T>();
         // A band also has pixels enough for its sums to be worth loading and storing.
-        let least = if g.kernel == 1 { 128 } else { 48 };
-        let band = (BAND / row).max(least / columns).clamp(1, rows);
+        let least = if taps == [1, 1] { 128 } else { 48 };
+        let band = (BAND / row).max(least / count[1]).clamp(1, count[0]);
         // Pixels that far apart compete for the same few places in the cache, and would be fetched anew for every vector.
-        let far = g.in_channels * size_of::<T>() >= FAR;
+        let far = in_channels * size_of::<T>() >= FAR;
         Self {
-            gather: far && g.kernel == 1 && roles == Roles::Inputs && size[1] > block[1],
-            geometry: g,
+            gather: far && taps == [1, 1] && roles == Roles::Inputs && size[1] > block[1],
+            set,
+            problem,
+            taps,
+            count,
             roles,
             kernel,
             block,
             size,
-            inputs: canvas(inputs_fit)(input, g.in_channels, spans),
-            gradients: canvas(gradients_fit)(output, g.out_channels, output.map(|count| [0, count as isize])),
+            inputs: inputs.or_direct(inputs_fit && inputs_direct),
+            gradients: gradients.or_direct(gradients_fit && gradients_direct),
             band,
         }
+    }
+
+    /// The sums over all images.
+    fn run(&self, x: &Source<T>, dy: &Source<T>) -> Buffer<T> {
+        let batch = self.problem.batch;
+        let partial_len = self.taps[0] * self.size[0] * self.size[1];
+        let blocks = self.taps[0] * self.size[0].div_ceil(self.block[0]);
+        let products = batch * self.count[0] * self.count[1] * partial_len;
+        let tasks = (2 * products / TASK).clamp(1, TASKS);
+        let chunks = tasks.min(batch).min(products / partial_len / PRODUCTS).max(1);
+        let splits = (tasks / chunks).clamp(1, blocks);
+        let mut partials: Vec<Buffer<T>> = (0..chunks).map(|_| Buffer::new(partial_len)).collect();
+        let shared: Vec<Shared<T>> = partials.iter_mut().map(|partial| Shared::new(partial)).collect();
+        buffer::each(chunks * splits, |task| {
+            let (chunk, part) = (task / splits, task % splits);
+            let images = split(batch, chunks, chunk);
+            // SAFETY: tasks of the same chunk have different blocks, and every chunk has images.
+            unsafe { self.sum(x, dy, images, split(blocks, splits, part), shared[chunk].pointer()) };
+        });
+        total(partials)
     }
 
     /// Sums over some images, for some blocks of scalars, counted over all tap rows, into `out`.
@@ -175,32 +239,40 @@ impl<T: Real> Plan<T> {
     /// # Safety
     ///
     /// `out` has room for all sums, of whose rows in these blocks nobody else touches any meanwhile.
-    unsafe fn sum(&self, x: &[T], dy: &[T], images: Range<usize>, blocks: Range<usize>, out: *mut T) {
-        let g = &self.geometry;
-        let (rows, columns) = (g.out_height(), g.out_width());
+    unsafe fn sum(
+        &self,
+        x: &Source<T>,
+        dy: &Source<T>,
+        images: Range<usize>,
+        blocks: Range<usize>,
+        out: *mut T,
+    ) {
+        let Problem { input, output, in_channels, out_channels, stride, .. } = *self.problem;
+        let [rows, columns] = self.count;
         let [scalars, lanes] = self.block;
         let per_tap = self.size[0].div_ceil(scalars);
-        let (x_len, dy_len) = (g.height * g.width * g.in_channels, rows * columns * g.out_channels);
+        let (x_len, dy_len) = (input[0] * input[1] * in_channels, output[0] * output[1] * out_channels);
         // What blocks read beyond the last pixel.
         let slack = scalars.max(lanes);
         let x_scratch = self.inputs.scratch() + slack;
         let dy_scratch = self.gradients.scratch() + slack;
         let panel = if self.gather { self.band * columns * scalars } else { 0 };
-        buffer::with_scratch(x_scratch + dy_scratch + panel, |scratch: &mut [T]| {
-            let (x_scratch, scratch) = scratch.split_at_mut(x_scratch);
-            let (dy_scratch, panel) = scratch.split_at_mut(dy_scratch);
+        let bytes = [x_scratch, dy_scratch, panel].map(Scratch::bytes::<T>).iter().sum();
+        with_scratch(bytes, |mut scratch| {
+            let [x_scratch, dy_scratch, panel] = [x_scratch, dy_scratch, panel].map(|len| scratch.take::<T>(len));
             for image in images.clone() {
-                let (x, dy) = (&x[image * x_len..][..x_len], &dy[image * dy_len..][..dy_len]);
+                let (x_from, dy_from) = (image * x_len, image * dy_len);
                 let (mut x_filled, mut dy_filled) = (0, 0);
                 for top in (0..rows).step_by(self.band) {
                     let end = rows.min(top + self.band);
-                    self.inputs.fill(x, x_scratch, &mut x_filled, (end - 1) * g.stride + g.kernel);
-                    self.gradients.fill(dy, dy_scratch, &mut dy_filled, end);
-                    let x_pitch = self.inputs.pitch();
-                    let inputs = self.inputs.pixels(x, x_scratch).wrapping_add(top * g.stride * x_pitch);
-                    let inputs_step = [g.stride * x_pitch, g.stride * g.in_channels];
-                    let gradients = self.gradients.pixels(dy, dy_scratch).wrapping_add(top * self.gradients.pitch());
-                    let gradients_step = [self.gradients.pitch(), g.out_channels];
+                    let need = (end - 1) * stride + self.taps[0];
+                    self.inputs.fill(self.set, x, x_from, x_scratch, &mut x_filled, need);
+                    self.gradients.fill(self.set, dy, dy_from, dy_scratch, &mut dy_filled, end);
+                    let (x_pitch, dy_pitch) = (self.inputs.pitch(), self.gradients.pitch());
+                    let inputs = self.inputs.pixels(x, x_from, x_scratch).wrapping_add(top * stride * x_pitch);
+                    let inputs_step = [stride * x_pitch, stride * in_channels];
+                    let gradients = self.gradients.pixels(dy, dy_from, dy_scratch).wrapping_add(top * dy_pitch);
+                    let gradients_step = [dy_pitch, out_channels];
                     for block in blocks.clone() {
                         let (tap, first) = (block / per_tap, block % per_tap * scalars);
                         let valid = scalars.min(self.size[0] - first);
@@ -250,39 +322,35 @@ impl<T: Real> Plan<T> {
         });
     }
 
-    /// The sums in the order of the weight.
-    fn unpack(&self, sums: &[T], order: Order) -> Vec<T> {
-        let g = &self.geometry;
-        let (inputs, outputs, kernel) = (g.in_channels, g.out_channels, g.kernel);
+    /// Adds the sums to the weight gradient, each tap's to all the coordinates of the kernel that it stands for.
+    fn unpack(&self, sums: &[T], axes: [&Axis; 2], order: Order, weight: &mut [T]) {
+        let Problem { in_channels, out_channels, kernel, .. } = *self.problem;
         let [scalars, lanes] = self.size;
         let (input_step, output_step) = match self.roles {
             Roles::Inputs => (lanes, 1),
             Roles::Gradients => (1, lanes),
         };
         let (first_step, [second, second_step]) = match order {
-            Order::OutputsFirst => (output_step, [inputs, input_step]),
-            Order::InputsFirst => (input_step, [outputs, output_step]),
+            Order::OutputsFirst => (output_step, [in_channels, input_step]),
+            Order::InputsFirst => (input_step, [out_channels, output_step]),
         };
-        let row = second * kernel * kernel;
-        buffer::build(g.weight_len(), buffer::part(row), |at, writer| {
-            for first in (at / row..g.weight_len() / row).take(buffer::part(row) / row) {
-                if kernel == 1 {
-                    // Linear layers have long rows, and ask for them in the order of the sums.
-                    let row = &sums[first * first_step..];
-                    match second_step {
-                        1 => writer.extend(row[..second].iter().copied()),
-                        _ => writer.extend((0..second).map(|second| row[second * second_step])),
-                    }
-                    continue;
-                }
-                for second in 0..second {
-                    let from = first * first_step + second * second_step;
-                    for tap in 0..kernel {
-                        let taps = &sums[tap * scalars * lanes + from..];
-                        writer.extend((0..kernel).map(|column| taps[column * inputs * input_step]));
+        let row_len = second * kernel * kernel;
+        buffer::update(weight, buffer::part(row_len), |at, weight| {
+            for (first, weight) in (at / row_len..).zip(weight.chunks_exact_mut(row_len)) {
+                for (row, rows) in axes[0].taps.iter().enumerate() {
+                    for (column, columns) in axes[1].taps.iter().enumerate() {
+                        let from = row * scalars * lanes + column * in_channels * input_step + first * first_step;
+                        for row in rows.clone() {
+                            for column in columns.clone() {
+                                let place = weight[row * kernel + column..].iter_mut().step_by(kernel * kernel);
+                                for (place, sum) in place.zip(sums[from..].iter().step_by(second_step)) {
+                                    *place += *sum;
+                                }
+                            }
+                        }
                     }
                 }
             }
-        })
+        });
     }
 }

@@ -1,4 +1,4 @@
-//! Pooling over squares that do not overlap, and over whole images.
+//! Pooling over squares that do not overlap.
 //!
 //! Rows and columns that do not fill a square are dropped, and get no gradient.
 
@@ -115,39 +115,6 @@ pub fn avg_pool2d_backward<T: Real>(shape: &MapShape, kernel: usize, dy: &[T]) -
                     writer.fill(T::ZERO, channels);
                 }
             }
-        }
-    })
-}
-
-/// The mean over the pixels of every image, `[batch, channels]`.
-pub fn global_average<T: Real>(shape: &MapShape, x: &[T]) -> Vec<T> {
-    assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
-    let scale = T::ONE / T::from_f64((shape.height * shape.width) as f64);
-    let images = buffer::part(shape.image_len()) / shape.image_len().max(1);
-    buffer::build(shape.batch * shape.channels, images * shape.channels, |at, writer| {
-        let mut sums = vec![T::ZERO; shape.channels];
-        let first = at / shape.channels.max(1) * shape.image_len();
-        for image in x[first..].chunks_exact(shape.image_len().max(1)).take(images) {
-            sums.fill(T::ZERO);
-            for pixel in image.chunks_exact(shape.channels) {
-                for (sum, &value) in sums.iter_mut().zip(pixel) {
-                    *sum += value;
-                }
-            }
-            writer.extend(sums.iter().map(|&sum| sum * scale));
-        }
-    })
-}
-
-/// The gradient with respect to the input of [`global_average`], from `dy` (`[batch, channels]`).
-pub fn global_average_backward<T: Real>(shape: &MapShape, dy: &[T]) -> Vec<T> {
-    assert_eq!(dy.len(), shape.batch * shape.channels, "the gradient has the shape it should have");
-    let pixels = shape.height * shape.width;
-    let scale = T::ONE / T::from_f64(pixels as f64);
-    buffer::build(shape.len(), shape.image_len(), |at, writer| {
-        let gradient = &dy[at / pixels.max(1)..];
-        for _ in 0..pixels {
-            writer.extend(gradient.iter().take(shape.channels).map(|&gradient| gradient * scale));
         }
     })
 }

@@ -1,12 +1,14 @@
 //! The element types.
 
 use super::dispatch::Kernels;
+use super::operand::Operand;
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 /// The element types kernels exist for: `f32` (vector paths) and `f64` (the portable path).
 pub trait Real:
     Kernels
+    + Operand<Real = Self>
     + Copy
     + Debug
     + Default
@@ -32,6 +34,12 @@ pub trait Real:
 
     /// The nearest number of this type.
     fn from_f64(value: f64) -> Self;
+
+    /// The nearest number in single precision.
+    fn to_f32(self) -> f32;
+
+    /// The same number in this type.
+    fn from_f32(value: f32) -> Self;
 }
 
 macro_rules! real {
@@ -48,6 +56,16 @@ macro_rules! real {
             #[inline(always)]
             fn from_f64(value: f64) -> Self {
                 value as Self
+            }
+
+            #[inline(always)]
+            fn to_f32(self) -> f32 {
+                self as f32
+            }
+
+            #[inline(always)]
+            fn from_f32(value: f32) -> Self {
+                value.into()
             }
         }
     };

@@ -1,6 +1,6 @@
 //! Convolution layers.
 
-use crate::{Builder, FeatureMap, Init, Parameter, Pass, Result, ops};
+use crate::{Builder, FeatureMap, Init, Parameter, Pass, Precision, Result, ops};
 
 /// The shape of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +30,7 @@ pub struct Conv2d {
     bias: Option<Parameter>,
     stride: usize,
     padding: usize,
+    precision: Precision,
 }
 
 impl Conv2d {
@@ -50,7 +51,7 @@ impl Conv2d {
     pub fn without_bias(builder: &Builder, shape: Conv2dShape, init: Init) -> Result<Self> {
         let Conv2dShape { input, output, kernel, stride, padding } = shape;
         let weight = builder.parameter("weight", &[output, input, kernel, kernel], init)?;
-        Ok(Self { weight, bias: None, stride, padding })
+        Ok(Self { weight, bias: None, stride, padding, precision: builder.precision() })
     }
 
     /// Convolves.
@@ -59,6 +60,6 @@ impl Conv2d {
     /// When the channels do not fit or the device fails.
     pub fn forward(&self, x: &FeatureMap, pass: Pass) -> Result<FeatureMap> {
         let bias = self.bias.as_ref().map(|bias| bias.tensor(pass));
-        ops::conv2d(x, &self.weight.tensor(pass), bias.as_ref(), self.stride, self.padding)
+        ops::conv2d(x, &self.weight.tensor(pass), bias.as_ref(), self.stride, self.padding, self.precision)
     }
 }

@@ -1,10 +1,13 @@
 //! Activations that follow no batch norm.
 
-use candle_core::Shape;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::map::{MapOp, apply};
-use super::storage::Element;
-use crate::kernels::{MapShape, Real, batch_norm as kernel};
+use candle_core::{Tensor, bail};
+
+use super::batch_norm::normalized;
+use crate::map::gradient::Gradient;
+use crate::map::tape::{self, Node};
+use crate::map::{Map, Normalization};
 use crate::{FeatureMap, Result};
 
 /// `x` above zero and `slope`·`x` below, `[B, C, H, W]`: 0 for ReLU.
@@ -12,23 +15,29 @@ use crate::{FeatureMap, Result};
 /// # Errors
 /// When the device fails.
 pub fn activate(x: &FeatureMap, slope: f64) -> Result<FeatureMap> {
-    FeatureMap::from_channels_last(apply(x, Activate(slope))?)
+    let x = x.settled()?;
+    let channels = x.image().channels;
+    let [zeros, ones] = [0.0, 1.0].map(|value| vec![value; channels]);
+    let gradient = Mutex::new(None);
+    let normalization = Arc::new(Normalization { scale: ones, shift: zeros.clone(), slope, mean: zeros, gradient });
+    let node = Activate { map: Arc::clone(&x.input.map), normalization: Arc::clone(&normalization) };
+    let token = tape::map(&[&x.token], node)?;
+    Ok(normalized(&x.input.map, normalization, token))
 }
 
-struct Activate(f64);
+struct Activate {
+    map: Arc<Map>,
+    normalization: Arc<Normalization>,
+}
 
-impl MapOp for Activate {
+impl Node for Activate {
     const NAME: &'static str = "activation";
 
-    fn forward<T: Element>(&self, shape: &MapShape, x: &[T]) -> (Vec<T>, Shape) {
-        let (one, zero) = (vec![T::ONE; shape.channels], vec![T::ZERO; shape.channels]);
-        let y = kernel::apply(x, shape.channels, &one, &zero, <T as Real>::from_f64(self.0));
-        (y, (shape.batch, shape.height, shape.width, shape.channels).into())
-    }
-
-    fn backward<T: Element>(&self, shape: &MapShape, x: &[T], grad: &[T]) -> Vec<T> {
-        let (one, zero) = (vec![T::ONE; shape.channels], vec![T::ZERO; shape.channels]);
-        let activation = kernel::Activation { scale: &one, shift: &zero, slope: <T as Real>::from_f64(self.0) };
-        kernel::backward_running_statistics(x, grad, shape.channels, &activation)
+    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let Some((values, _)) = self.normalization.gradient.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            bail!("an activation that is tracked has no gradient")
+        };
+        self.map.slot.push(Gradient::Dense(Arc::new(values)));
+        Ok(vec![tape::passed(inputs[0])?])
     }
 }

@@ -1,39 +1,59 @@
 //! The sum at the end of a residual block.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
+use std::sync::Arc;
 
-use super::storage::{by_dtype, slice};
-use crate::FeatureMap;
-use crate::kernels::elementwise;
+use candle_core::Tensor;
 
-/// The sum of two feature maps of the same shape.
+use crate::map::tape::{self, Node};
+use crate::map::{Loaded, Map, Recipe};
+use crate::{Error, FeatureMap, Result};
+
+/// The sum of two feature maps of the same shape and precision. Where the first (or else the second) is a convolution that
+/// nobody has read yet, the other is added as it is computed.
 ///
 /// # Errors
-/// When the shapes differ or the device fails.
-pub fn add(a: &FeatureMap, b: &FeatureMap) -> crate::Result<FeatureMap> {
-    FeatureMap::from_channels_last(a.channels_last().apply_op2(b.channels_last(), Add)?)
+/// When shapes or precisions differ or the device fails.
+pub fn add(a: &FeatureMap, b: &FeatureMap) -> Result<FeatureMap> {
+    if a.input.shape() != b.input.shape() || a.precision() != b.precision() {
+        return Err(Error::new(format!("cannot add {a:?} and {b:?}")));
+    }
+    let convolution = |of: &FeatureMap| of.input.is_plain().then(|| of.input.map.convolution()).flatten();
+    let (recipe, inputs) = match (convolution(a), convolution(b)) {
+        (Some((layer, input)), _) => {
+            let b = b.settled()?;
+            (Recipe::Convolution(layer, input, Some(Arc::clone(&b.input.map))), [a.clone(), b])
+        }
+        (None, Some((layer, input))) => {
+            let a = a.settled()?;
+            (Recipe::Convolution(layer, input, Some(Arc::clone(&a.input.map))), [a, b.clone()])
+        }
+        (None, None) => {
+            let (a, b) = (a.settled()?, b.settled()?);
+            (Recipe::Sum(Loaded::new(Arc::clone(&a.input.map)), Arc::clone(&b.input.map)), [a, b])
+        }
+    };
+    let sum = Arc::new(Map::deferred(a.input.shape(), a.precision(), Some(recipe)));
+    let parts = inputs.each_ref().map(|part| Arc::clone(&part.input.map));
+    let node = Add { parts, sum: Arc::clone(&sum) };
+    let token = tape::map(&[&inputs[0].token, &inputs[1].token], node)?;
+    Ok(FeatureMap::new(sum, token))
 }
 
-struct Add;
+struct Add {
+    parts: [Arc<Map>; 2],
+    sum: Arc<Map>,
+}
 
-impl CustomOp2 for Add {
-    fn name(&self) -> &'static str {
-        "add"
-    }
+impl Node for Add {
+    const NAME: &'static str = "add";
 
-    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
-        if al.dims() != bl.dims() {
-            bail!("cannot add maps of shapes {:?} and {:?}", al.dims(), bl.dims());
+    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let gradient = self.sum.slot.take(&self.sum)?;
+        for (part, token) in self.parts.iter().zip(inputs) {
+            if token.track_op() {
+                part.slot.push(gradient.clone());
+            }
         }
-        by_dtype!(a.dtype(), T => {
-            let sum = elementwise::add::<T>(slice(a, al)?, slice(b, bl)?);
-            Ok((T::to_cpu_storage_owned(sum), al.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, a: &Tensor, b: &Tensor, _sum: &Tensor, grad: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let of = |tensor: &Tensor| tensor.track_op().then(|| grad.clone());
-        Ok((of(a), of(b)))
+        inputs.iter().map(|token| tape::passed(token)).collect()
     }
 }

@@ -1,10 +1,12 @@
-//! Batch normalization and the activation behind it, as one operation.
+//! Batch normalization and the activation behind it: noted down, and applied where the map is read.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::storage::{Dense, Element, by_dtype, slice};
-use crate::kernels::batch_norm as kernel;
+use candle_core::{DType, Tensor, bail};
+
+use crate::map::gradient::Gradient;
+use crate::map::tape::{self, Node};
+use crate::map::{Load, Loaded, Map, Normalization};
 use crate::{FeatureMap, Result};
 
 /// The statistics that normalize a feature map.
@@ -23,11 +25,17 @@ pub struct BatchNormStatistics {
 /// # Errors
 /// When the device fails.
 pub fn batch_moments(x: &FeatureMap) -> Result<BatchNormStatistics> {
-    let tensor = x.channels_last();
-    let data = Dense::of(tensor);
-    let moments = || by_dtype!(tensor.dtype(), T => Ok(kernel::moments::<T>(data.slice()?, x.image().channels)));
-    let (mean, variance) = moments()?;
-    Ok(BatchNormStatistics { mean, variance, of_batch: true })
+    let x = x.settled()?;
+    let map = &x.input.map;
+    let count = (map.shape.len() / map.shape.channels.max(1)) as f64;
+    let sums = map.moments();
+    let mean: Vec<f64> = sums.first.iter().map(|sum| sum / count).collect();
+    let variance = sums.second.iter().zip(&mean).map(|(sum, mean)| {
+        let variance = sum / count - mean * mean;
+        // `max` would turn a NaN into 0, and hide it.
+        if variance < 0.0 { 0.0 } else { variance }
+    });
+    Ok(BatchNormStatistics { variance: variance.collect(), mean, of_batch: true })
 }
 
 /// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` for `x` `[B, C, H, W]`, `gamma` and `beta` `[C]`, where
@@ -44,93 +52,64 @@ pub fn batch_norm(
     slope: f64,
 ) -> Result<FeatureMap> {
     let channels = x.image().channels;
-    let lengths = [gamma.elem_count(), beta.elem_count(), statistics.mean.len(), statistics.variance.len()];
+    let BatchNormStatistics { mean, variance, of_batch } = statistics;
+    let lengths = [gamma.elem_count(), beta.elem_count(), mean.len(), variance.len()];
     if lengths.iter().any(|length| *length != channels) {
         return Err(crate::Error::new(format!("batch norm of {} channels does not fit {channels}", lengths[0])));
     }
-    let inv_std = statistics.variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
-    let op = BatchNorm { mean: statistics.mean, inv_std, of_batch: statistics.of_batch, slope };
-    FeatureMap::from_channels_last(x.channels_last().apply_op3(gamma, beta, op)?)
+    let x = x.settled()?;
+    let [gammas, betas] = [gamma, beta].map(|tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>());
+    let inv_std: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
+    let scale: Vec<f64> = gammas?.iter().zip(&inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
+    let shift = betas?.iter().zip(scale.iter().zip(&mean)).map(|(beta, (scale, mean))| beta - scale * mean).collect();
+    let normalization = Arc::new(Normalization { scale, shift, slope, mean, gradient: Mutex::new(None) });
+    let map = Arc::clone(&x.input.map);
+    let node = BatchNorm { map, normalization: Arc::clone(&normalization), inv_std, of_batch };
+    let token = tape::map(&[&x.token, gamma, beta], node)?;
+    Ok(normalized(&x.input.map, normalization, token))
+}
+
+/// The map, to be normalized where it is read.
+pub(super) fn normalized(map: &Arc<Map>, normalization: Arc<Normalization>, token: Tensor) -> FeatureMap {
+    let load = Load { normalization: Some(normalization), upsampling: 1 };
+    FeatureMap { input: Loaded { map: Arc::clone(map), load }, token }
 }
 
 struct BatchNorm {
-    mean: Vec<f64>,
+    map: Arc<Map>,
+    normalization: Arc<Normalization>,
     inv_std: Vec<f64>,
     of_batch: bool,
-    slope: f64,
 }
 
-impl BatchNorm {
-    /// The affine map `scale · x + shift` that normalization, gamma and beta come to.
-    fn affine<T: Element>(&self, gamma: &[T], beta: &[T]) -> (Vec<T>, Vec<T>) {
-        let number = |x: &T| crate::kernels::Real::to_f64(*x);
-        let scale: Vec<f64> = gamma.iter().zip(&self.inv_std).map(|(gamma, inv_std)| number(gamma) * inv_std).collect();
-        let shift =
-            beta.iter().zip(scale.iter().zip(&self.mean)).map(|(beta, (scale, mean))| number(beta) - scale * mean);
-        let real = <T as crate::kernels::Real>::from_f64;
-        (scale.iter().map(|x| real(*x)).collect(), shift.map(real).collect())
-    }
-}
+impl Node for BatchNorm {
+    const NAME: &'static str = "batch norm";
 
-impl CustomOp3 for BatchNorm {
-    fn name(&self) -> &'static str {
-        "batch norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        gamma: &CpuStorage,
-        gl: &Layout,
-        beta: &CpuStorage,
-        bl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!(x.dtype(), T => {
-            let (scale, shift) = self.affine::<T>(slice(gamma, gl)?, slice(beta, bl)?);
-            let slope = <T as crate::kernels::Real>::from_f64(self.slope);
-            let y = kernel::apply(slice(x, xl)?, scale.len(), &scale, &shift, slope);
-            Ok((T::to_cpu_storage_owned(y), xl.shape().clone()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        gamma: &Tensor,
-        beta: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
-        let (x_data, gamma_data, beta_data, grad_data) =
-            (Dense::of(x), Dense::of(gamma), Dense::of(beta), Dense::of(&grad));
-        by_dtype!(x.dtype(), T => {
-            let (values, grad) = (x_data.slice::<T>()?, grad_data.slice::<T>()?);
-            let (scale, shift) = self.affine::<T>(gamma_data.slice()?, beta_data.slice()?);
-            let channels = scale.len();
-            let slope = <T as crate::kernels::Real>::from_f64(self.slope);
-            let activation = kernel::Activation { scale: &scale, shift: &shift, slope };
-            let normalization = kernel::Normalization { mean: &self.mean, inv_std: &self.inv_std };
-            let learns = gamma.track_op() || beta.track_op();
-            let sums = (learns || self.of_batch)
-                .then(|| kernel::backward_sums(values, grad, channels, &activation, &normalization));
-            let of_x = match (&sums, x.track_op()) {
-                (_, false) => None,
-                (Some(sums), true) if self.of_batch => Some(kernel::backward_batch_statistics(
-                    values, grad, channels, &activation, &normalization, sums,
-                )),
-                _ => Some(kernel::backward_running_statistics(values, grad, channels, &activation)),
-            };
-            let of_x = of_x.map(|values| Tensor::from_vec(values, x.shape(), x.device())).transpose()?;
-            let per_channel = |of: &Tensor, sum: fn(&kernel::BackwardSums) -> &[f64]| match &sums {
-                Some(sums) if of.track_op() => {
-                    Tensor::from_slice(sum(sums), of.shape(), of.device())?.to_dtype(of.dtype()).map(Some)
-                }
-                _ => Ok(None),
-            };
-            let of_gamma = per_channel(gamma, |sums| &sums.projection)?;
-            Ok((of_x, of_gamma, per_channel(beta, |sums| &sums.gradient)?))
-        })
+    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let Normalization { scale, mean, gradient, .. } = &*self.normalization;
+        let Some((values, sums)) = gradient.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            bail!("a batch norm that is tracked has no gradient")
+        };
+        let projection: Vec<f64> = sums.second.iter().zip(&self.inv_std).map(|(sum, inv_std)| sum * inv_std).collect();
+        if inputs[0].track_op() {
+            let values = Arc::new(values);
+            self.map.slot.push(if self.of_batch {
+                // scale · (g' − mean(g') − xhat · mean(g' · xhat)) with xhat = (x − mean) · inv_std
+                let count = (self.map.shape.len() / scale.len().max(1)) as f64;
+                let of = |formula: &dyn Fn(usize) -> f64| (0..scale.len()).map(formula).collect::<Vec<f64>>();
+                let by_value = of(&|c| -scale[c] * self.inv_std[c] * projection[c] / count);
+                let constant = of(&|c| -scale[c] * sums.first[c] / count - by_value[c] * mean[c]);
+                let coefficients = Arc::new([scale.clone(), by_value, constant]);
+                Gradient::Affine { behind: values, x: Arc::clone(&self.map), coefficients }
+            } else {
+                Gradient::Scaled(values, scale.as_slice().into())
+            });
+        }
+        let per_channel = |of: &Tensor, sums: &[f64]| match of.track_op() {
+            true => Tensor::from_slice(sums, of.shape(), of.device())?.to_dtype(of.dtype()).map(Some),
+            false => Ok(None),
+        };
+        let (of_gamma, of_beta) = (per_channel(inputs[1], &projection)?, per_channel(inputs[2], &sums.first)?);
+        Ok(vec![tape::passed(inputs[0])?, of_gamma, of_beta])
     }
 }

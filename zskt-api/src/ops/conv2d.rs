@@ -1,147 +1,114 @@
 //! Two-dimensional convolution.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Shape, Tensor, WithDType, bail};
+use std::sync::Arc;
 
-use super::storage::{Dense, by_dtype, slice};
-use crate::kernels::{ConvGeometry, conv2d as kernel};
-use crate::{FeatureMap, Result};
+use candle_core::{Tensor, bail};
+
+use super::storage::{Dense, by_dtype};
+use crate::kernels::{ConvGeometry, Correlation, Instructions, MapShape, Source, conv2d as kernel, elementwise};
+use crate::map::tape::{self, Node};
+use crate::map::{Computed, Convolution, Loaded, Map, Recipe};
+use crate::{FeatureMap, Precision, Result};
 
 /// Convolves `x` `[B, I, H, W]` with `weight` `[O, I, K, K]` and adds `bias` `[O]`; zero padding and stride are the same
-/// for both axes.
+/// for both axes. The result is a map of the given precision.
 ///
 /// # Errors
-/// When the shapes do not fit or the device fails.
+/// When the shapes or types do not fit or the device fails.
 pub fn conv2d(
     x: &FeatureMap,
     weight: &Tensor,
     bias: Option<&Tensor>,
     stride: usize,
     padding: usize,
+    precision: Precision,
 ) -> Result<FeatureMap> {
-    let op = Conv2d(geometry(x.channels_last(), weight, stride, padding)?);
+    // A stride over an upsampled map is rare, and would need phases of both.
+    let settled = if stride > 1 && x.input.load.upsampling > 1 { x.settled()? } else { x.clone() };
+    let (input, token) = (&settled.input, &settled.token);
+    let geometry = geometry(input, weight, stride, padding)?;
     if let Some(bias) = bias
-        && bias.dims() != [op.0.out_channels]
+        && bias.dims() != [geometry.out_channels]
     {
-        let message = format!("a bias {:?} does not fit {} output channels", bias.dims(), op.0.out_channels);
+        let message = format!("a bias {:?} does not fit {} output channels", bias.dims(), geometry.out_channels);
         return Err(crate::Error::new(message));
     }
-    let weight = weight.contiguous()?;
-    FeatureMap::from_channels_last(match bias {
-        None => x.channels_last().apply_op2(&weight, op)?,
-        Some(bias) => x.channels_last().apply_op3(&weight, &bias.contiguous()?, op)?,
-    })
+    if [x.dtype(), precision.dtype()] != [weight.dtype(); 2] {
+        let message = format!("a weight of {:?} does not fit maps of {:?} and {precision:?}", weight.dtype(), x.dtype());
+        return Err(crate::Error::new(message));
+    }
+    let convolution = Convolution::new(&geometry, weight, bias)?;
+    let shape = MapShape {
+        batch: geometry.batch,
+        height: geometry.out_height(),
+        width: geometry.out_width(),
+        channels: geometry.out_channels,
+    };
+    let recipe = Recipe::Convolution(Arc::new(convolution), input.clone(), None);
+    let output = Arc::new(Map::deferred(shape, precision, Some(recipe)));
+    let node = Conv2d { geometry, input: input.clone(), output: Arc::clone(&output) };
+    let token = match bias {
+        None => tape::map(&[token, weight], node)?,
+        Some(bias) => tape::map(&[token, weight, bias], node)?,
+    };
+    Ok(FeatureMap::new(output, token))
 }
 
-fn geometry(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> candle_core::Result<ConvGeometry> {
-    let (batch, height, width, in_channels) = x.dims4()?;
+fn geometry(x: &Loaded, weight: &Tensor, stride: usize, padding: usize) -> candle_core::Result<ConvGeometry> {
+    let MapShape { batch, height, width, channels: in_channels } = x.map.shape;
+    let upsampling = x.load.upsampling;
     let (out_channels, expected, kernel, other) = weight.dims4()?;
     if expected != in_channels || kernel != other || kernel == 0 || stride == 0 {
         bail!("a kernel {:?} with stride {stride} does not fit {in_channels} channels", weight.dims());
     }
-    if height + 2 * padding < kernel || width + 2 * padding < kernel {
-        bail!("a {kernel}×{kernel} kernel does not fit into {height}×{width} padded by {padding}");
+    let MapShape { height: rows, width: columns, .. } = x.shape();
+    if rows + 2 * padding < kernel || columns + 2 * padding < kernel {
+        bail!("a {kernel}×{kernel} kernel does not fit into {rows}×{columns} padded by {padding}");
     }
-    Ok(ConvGeometry { batch, height, width, in_channels, out_channels, kernel, stride, padding })
+    Ok(ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding })
 }
 
-struct Conv2d(ConvGeometry);
+impl Convolution {
+    fn new(geometry: &ConvGeometry, weight: &Tensor, bias: Option<&Tensor>) -> candle_core::Result<Self> {
+        let weight = weight.contiguous()?;
+        let bias = bias.map(Tensor::contiguous).transpose()?;
+        let (weight_data, bias_data) = (Dense::of(&weight), bias.as_ref().map(Dense::of));
+        by_dtype!(weight.dtype(), T => {
+            let bias = bias_data.as_ref().map(Dense::slice).transpose()?;
+            Ok(T::convolution(kernel::forward(Instructions::best(), geometry, weight_data.slice()?, bias)))
+        })
+    }
+}
+
+struct Conv2d {
+    geometry: ConvGeometry,
+    input: Loaded,
+    output: Arc<Map>,
+}
+
+impl Node for Conv2d {
+    const NAME: &'static str = "conv2d";
+
+    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let gradient = self.output.slot.take(&self.output)?;
+        by_dtype!(inputs[1].dtype(), T => gradient.read(|dy| self.gradients::<T>(inputs, dy)))
+    }
+}
 
 impl Conv2d {
-    fn shape(&self) -> Shape {
-        (self.0.batch, self.0.out_height(), self.0.out_width(), self.0.out_channels).into()
+    fn gradients<T: Computed>(&self, inputs: &[&Tensor], dy: &Source<T>) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let (set, g) = (Instructions::best(), &self.geometry);
+        if inputs[0].track_op() {
+            let weight = inputs[1].contiguous()?;
+            let backward: Correlation<T> = kernel::backward_input(set, g, Dense::of(&weight).slice()?);
+            self.input.deposit(|sink, out| backward.run(dy, sink, out));
+        }
+        let of_weight = || Ok(self.input.read(|x| kernel::backward_weight(set, g, x, dy)));
+        let mut gradients = vec![tape::passed(inputs[0])?, tape::gradient(inputs[1], of_weight)?];
+        if let Some(bias) = inputs.get(2) {
+            let of_bias = || Ok(elementwise::pixel_sums(dy, 1, g.out_channels, 1.0));
+            gradients.push(tape::gradient(bias, of_bias)?);
+        }
+        Ok(gradients)
     }
-
-    fn gradients(&self, x: &Tensor, weight: &Tensor, grad: &Tensor) -> candle_core::Result<[Option<Tensor>; 2]> {
-        let grad = grad.contiguous()?;
-        let (x_data, weight_data, grad_data) = (Dense::of(x), Dense::of(weight), Dense::of(&grad));
-        by_dtype!(x.dtype(), T => {
-            let grad = grad_data.slice::<T>()?;
-            let of_x = if x.track_op() {
-                let values = kernel::backward_input::<T>(&self.0, grad, weight_data.slice()?);
-                Some(Tensor::from_vec(values, x.shape(), x.device())?)
-            } else {
-                None
-            };
-            let of_weight = if weight.track_op() {
-                let values = kernel::backward_weight::<T>(&self.0, x_data.slice()?, grad);
-                Some(Tensor::from_vec(values, weight.shape(), x.device())?)
-            } else {
-                None
-            };
-            Ok([of_x, of_weight])
-        })
-    }
-}
-
-impl CustomOp2 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!(x.dtype(), T => {
-            let y = kernel::forward::<T>(&self.0, slice(x, xl)?, slice(w, wl)?, None);
-            Ok((T::to_cpu_storage_owned(y), self.shape()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight] = self.gradients(x, w, grad)?;
-        Ok((of_x, of_weight))
-    }
-}
-
-impl CustomOp3 for Conv2d {
-    fn name(&self) -> &'static str {
-        "conv2d with bias"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        xl: &Layout,
-        w: &CpuStorage,
-        wl: &Layout,
-        b: &CpuStorage,
-        bl: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!(x.dtype(), T => {
-            let y = kernel::forward::<T>(&self.0, slice(x, xl)?, slice(w, wl)?, Some(slice(b, bl)?));
-            Ok((T::to_cpu_storage_owned(y), self.shape()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight] = self.gradients(x, w, grad)?;
-        let of_bias = if b.track_op() { Some(sum_over_pixels(&self.0, b, grad)?) } else { None };
-        Ok((of_x, of_weight, of_bias))
-    }
-}
-
-fn sum_over_pixels(geometry: &ConvGeometry, bias: &Tensor, grad: &Tensor) -> candle_core::Result<Tensor> {
-    let grad = grad.contiguous()?;
-    let data = Dense::of(&grad);
-    by_dtype!(grad.dtype(), T => {
-        Tensor::from_vec(kernel::backward_bias::<T>(geometry, data.slice()?), bias.shape(), bias.device())
-    })
 }

@@ -1,53 +1,55 @@
-//! The frame that operations on one feature map share.
+//! The frame that operations on one feature map share that are rare enough to be computed apart.
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use std::sync::Arc;
 
-use super::storage::{Dense, Element, by_dtype, slice};
-use crate::FeatureMap;
+use candle_core::Tensor;
+
 use crate::kernels::MapShape;
+use crate::map::tape::{self, Node};
+use crate::map::values::{Number, by_precision};
+use crate::map::{Loaded, Map};
+use crate::{FeatureMap, Result};
 
-/// An operation on one feature map, for any element type.
+/// An operation on one feature map, for any type of numbers.
 pub trait MapOp: Send + Sync + 'static {
     /// Its name in error messages.
     const NAME: &'static str;
 
-    /// The result, and its dimensions.
-    fn forward<T: Element>(&self, shape: &MapShape, x: &[T]) -> (Vec<T>, Shape);
+    /// The shape of the result.
+    fn shape(&self, shape: &MapShape) -> MapShape;
+
+    /// The result.
+    fn forward<T: Number>(&self, shape: &MapShape, x: &[T]) -> Vec<T>;
 
     /// The gradient of `x`.
-    fn backward<T: Element>(&self, shape: &MapShape, x: &[T], grad: &[T]) -> Vec<T>;
+    fn backward<T: Number>(&self, shape: &MapShape, x: &[T], gradient: &[T]) -> Vec<T>;
 }
 
 /// Applies an operation to a feature map.
-pub fn apply<O: MapOp>(x: &FeatureMap, op: O) -> crate::Result<Tensor> {
-    Ok(x.channels_last().apply_op1(Framed(op))?)
+pub fn apply<O: MapOp>(x: &FeatureMap, op: O) -> Result<FeatureMap> {
+    let (from, shape, precision) = (x.input.clone(), x.input.shape(), x.precision());
+    let to = by_precision!(precision, T => {
+        Map::from_numbers(op.shape(&shape), precision, &op.forward::<T>(&shape, &from.to_vec()))
+    });
+    let to = Arc::new(to);
+    let token = tape::map(&[&x.token], Framed { op, from, to: Arc::clone(&to) })?;
+    Ok(FeatureMap::new(to, token))
 }
 
-struct Framed<O>(O);
-
-fn map_shape(dims: &[usize]) -> MapShape {
-    MapShape { batch: dims[0], height: dims[1], width: dims[2], channels: dims[3] }
+struct Framed<O> {
+    op: O,
+    from: Loaded,
+    to: Arc<Map>,
 }
 
-impl<O: MapOp> CustomOp1 for Framed<O> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
+impl<O: MapOp> Node for Framed<O> {
+    const NAME: &'static str = O::NAME;
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x.dtype(), T => {
-            let (y, shape) = self.0.forward::<T>(&map_shape(layout.dims()), slice(x, layout)?);
-            Ok((T::to_cpu_storage_owned(y), shape))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let grad = grad.contiguous()?;
-        let (x_data, grad_data) = (Dense::of(x), Dense::of(&grad));
-        by_dtype!(x.dtype(), T => {
-            let dx = self.0.backward::<T>(&map_shape(x.dims()), x_data.slice()?, grad_data.slice()?);
-            Ok(Some(Tensor::from_vec(dx, x.shape(), x.device())?))
-        })
+    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        by_precision!(self.to.precision, T => {
+            let gradient = self.to.take_gradient::<T>()?;
+            self.from.deposit_numbers(&self.op.backward(&self.from.shape(), &self.from.to_vec(), &gradient));
+        });
+        Ok(vec![tape::passed(inputs[0])?])
     }
 }

@@ -1,10 +1,12 @@
 //! Pooling.
 
-use candle_core::{Shape, Tensor};
+use candle_core::Tensor;
 
 use super::map::{MapOp, apply};
-use super::storage::Element;
-use crate::kernels::{MapShape, pooling as kernel};
+use crate::kernels::{Instructions, MapShape, elementwise, pass, pooling as kernel};
+use crate::map::Loaded;
+use crate::map::tape::{self, Node};
+use crate::map::values::{Number, by_precision};
 use crate::{Error, FeatureMap, Result};
 
 /// The largest of each `size`×`size` square: `[B, C, H/size, W/size]`, rows and columns left over are dropped.
@@ -12,7 +14,7 @@ use crate::{Error, FeatureMap, Result};
 /// # Errors
 /// When the map is smaller than a square, or the device fails.
 pub fn max_pool(x: &FeatureMap, size: usize) -> Result<FeatureMap> {
-    FeatureMap::from_channels_last(apply(x, Max(fitting(x, size)?))?)
+    apply(x, Max(fitting(x, size)?))
 }
 
 /// The mean of each `size`×`size` square: `[B, C, H/size, W/size]`, rows and columns left over are dropped.
@@ -20,7 +22,7 @@ pub fn max_pool(x: &FeatureMap, size: usize) -> Result<FeatureMap> {
 /// # Errors
 /// When the map is smaller than a square, or the device fails.
 pub fn average_pool(x: &FeatureMap, size: usize) -> Result<FeatureMap> {
-    FeatureMap::from_channels_last(apply(x, Average(fitting(x, size)?))?)
+    apply(x, Average(fitting(x, size)?))
 }
 
 /// The mean of each channel over the whole map: `[B, C]`.
@@ -28,7 +30,35 @@ pub fn average_pool(x: &FeatureMap, size: usize) -> Result<FeatureMap> {
 /// # Errors
 /// When the device fails.
 pub fn global_average(x: &FeatureMap) -> Result<Tensor> {
-    apply(x, GlobalAverage)
+    // The mean over an upsampled map is that over the map itself.
+    let MapShape { batch, height, width, channels } = x.input.map.shape;
+    let scale = 1.0 / (height * width) as f64;
+    let node = GlobalAverage(x.input.clone());
+    Ok(by_precision!(x.precision(), T => {
+        let means: Vec<T> = x.input.read(|source| elementwise::pixel_sums(source, batch, channels, scale));
+        tape::tensor(&[&x.token], means, (batch, channels), node)?
+    }))
+}
+
+struct GlobalAverage(Loaded);
+
+impl Node for GlobalAverage {
+    const NAME: &'static str = "global average";
+
+    fn backward(&self, inputs: &[&Tensor], gradient: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
+        let MapShape { height, width, channels, .. } = self.0.map.shape;
+        let pixels = height * width;
+        by_precision!(self.0.map.precision, T => {
+            let gradient = (gradient.flatten_all()? / pixels as f64)?.to_vec1::<T>()?;
+            let produce = |first: usize, results: &mut [T]| {
+                for (pixel, results) in (first..).zip(results.chunks_exact_mut(channels)) {
+                    results.copy_from_slice(&gradient[pixel / pixels * channels..][..channels]);
+                }
+            };
+            self.0.deposit(|sink, out| pass::run(Instructions::best(), channels, produce, sink, out));
+        });
+        Ok(vec![tape::passed(inputs[0])?])
+    }
 }
 
 fn fitting(x: &FeatureMap, size: usize) -> Result<usize> {
@@ -39,20 +69,20 @@ fn fitting(x: &FeatureMap, size: usize) -> Result<usize> {
     Ok(size)
 }
 
-fn dims(shape: &MapShape) -> Shape {
-    (shape.batch, shape.height, shape.width, shape.channels).into()
-}
-
 struct Max(usize);
 
 impl MapOp for Max {
     const NAME: &'static str = "max pooling";
 
-    fn forward<T: Element>(&self, shape: &MapShape, x: &[T]) -> (Vec<T>, Shape) {
-        (kernel::max_pool2d(shape, self.0, x).0, dims(&kernel::pooled(shape, self.0)))
+    fn shape(&self, shape: &MapShape) -> MapShape {
+        kernel::pooled(shape, self.0)
     }
 
-    fn backward<T: Element>(&self, shape: &MapShape, x: &[T], grad: &[T]) -> Vec<T> {
+    fn forward<T: Number>(&self, shape: &MapShape, x: &[T]) -> Vec<T> {
+        kernel::max_pool2d(shape, self.0, x).0
+    }
+
+    fn backward<T: Number>(&self, shape: &MapShape, x: &[T], grad: &[T]) -> Vec<T> {
         // Finding the largest once more costs less than keeping their places through the forward pass.
         let (_, places) = kernel::max_pool2d(shape, self.0, x);
         kernel::max_pool2d_backward(shape, self.0, grad, &places)
@@ -64,25 +94,15 @@ struct Average(usize);
 impl MapOp for Average {
     const NAME: &'static str = "average pooling";
 
-    fn forward<T: Element>(&self, shape: &MapShape, x: &[T]) -> (Vec<T>, Shape) {
-        (kernel::avg_pool2d(shape, self.0, x), dims(&kernel::pooled(shape, self.0)))
+    fn shape(&self, shape: &MapShape) -> MapShape {
+        kernel::pooled(shape, self.0)
     }
 
-    fn backward<T: Element>(&self, shape: &MapShape, _x: &[T], grad: &[T]) -> Vec<T> {
+    fn forward<T: Number>(&self, shape: &MapShape, x: &[T]) -> Vec<T> {
+        kernel::avg_pool2d(shape, self.0, x)
+    }
+
+    fn backward<T: Number>(&self, shape: &MapShape, _x: &[T], grad: &[T]) -> Vec<T> {
         kernel::avg_pool2d_backward(shape, self.0, grad)
-    }
-}
-
-struct GlobalAverage;
-
-impl MapOp for GlobalAverage {
-    const NAME: &'static str = "global average";
-
-    fn forward<T: Element>(&self, shape: &MapShape, x: &[T]) -> (Vec<T>, Shape) {
-        (kernel::global_average(shape, x), (shape.batch, shape.channels).into())
-    }
-
-    fn backward<T: Element>(&self, shape: &MapShape, _x: &[T], grad: &[T]) -> Vec<T> {
-        kernel::global_average_backward(shape, grad)
     }
 }

@@ -1,29 +1,11 @@
 //! From candle's tensors to the kernels' slices.
 
-use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
 
-use crate::kernels::Real;
-
-/// A type that tensors and kernels have in common.
-pub trait Element: Real + WithDType {
-    /// The square root.
-    fn root(self) -> Self;
-}
-
-impl Element for f32 {
-    fn root(self) -> Self {
-        self.sqrt()
-    }
-}
-
-impl Element for f64 {
-    fn root(self) -> Self {
-        self.sqrt()
-    }
-}
+use crate::map::values::Number;
 
 /// The numbers of a dense tensor on the CPU.
-pub fn slice<'a, T: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+pub fn slice<'a, T: Number>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
         None => bail!("a dense tensor is expected here, found strides {:?}", layout.stride()),
@@ -44,7 +26,7 @@ impl<'a> Dense<'a> {
     }
 
     /// Its numbers.
-    pub fn slice<T: Element>(&self) -> Result<&[T]> {
+    pub fn slice<T: Number>(&self) -> Result<&[T]> {
         match &*self.storage {
             Storage::Cpu(storage) => slice(storage, self.layout),
             _ => bail!("this operation runs on the CPU only"),

@@ -3,7 +3,8 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
 
-use super::storage::{Dense, Element, by_dtype, slice};
+use super::storage::{Dense, by_dtype, slice};
+use crate::map::values::Number;
 use crate::{Error, Result};
 
 /// What becomes of a target number `t`, given two sources `a` and `b`.
@@ -85,7 +86,7 @@ impl InplaceOp3 for Update {
 }
 
 impl Update {
-    fn apply<T: Element>(self, target: &mut [T], a: &[T], b: &[T]) {
+    fn apply<T: Number>(self, target: &mut [T], a: &[T], b: &[T]) {
         let real = <T as crate::kernels::Real>::from_f64;
         let numbers = target.iter_mut().zip(a.iter().zip(b));
         match self {

@@ -1,4 +1,5 @@
-use super::super::linear;
+use super::super::elementwise::pixel_sums;
+use super::super::{Numbers, NumbersMut, Real, Sink, linear};
 use super::*;
 use proptest::prelude::*;
 
@@ -20,11 +21,10 @@ fn products(g: &ConvGeometry, mut pair: impl FnMut(usize, usize, usize)) {
     for image in 0..g.batch {
         for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
             for (ky, kx) in (0..k).flat_map(|ky| (0..k).map(move |kx| (ky, kx))) {
-                let (y, x) = (row * g.stride + ky, column * g.stride + kx);
-                if y < g.padding || x < g.padding || y >= g.height + g.padding || x >= g.width + g.padding {
-                    continue;
-                }
-                let pixel = (image * g.height + y - g.padding) * g.width + x - g.padding;
+                let met = |at: usize, size: usize| Some(at.checked_sub(g.padding)? / g.upsampling).filter(|at| *at < size);
+                let (y, x) = (met(row * g.stride + ky, g.height), met(column * g.stride + kx, g.width));
+                let (Some(y), Some(x)) = (y, x) else { continue };
+                let pixel = (image * g.height + y) * g.width + x;
                 for (o, i) in (0..g.out_channels).flat_map(|o| (0..g.in_channels).map(move |i| (o, i))) {
                     let weight = ((o * g.in_channels + i) * k + ky) * k + kx;
                     let out = ((image * rows + row) * columns + column) * g.out_channels + o;
@@ -71,11 +71,17 @@ impl Case {
         let g = &self.geometry;
         let [x, weight, bias, dy] = [&self.x, &self.weight, &self.bias, &self.dy]
             .map(|values| values.iter().map(|&value| T::from_f64(value)).collect::<Vec<T>>());
+        let [x, dy] = [&x, &dy].map(|numbers| Source::Plain(Numbers::Full(numbers)));
+        let run = |correlation: Correlation<T>, source: &Source<T>| {
+            let mut out = vec![T::ZERO; correlation.len()];
+            correlation.run(source, &Sink::STORE, NumbersMut::Full(&mut out));
+            out
+        };
         [
-            forward_by(set, g, &x, &weight, Some(&bias)),
-            backward_input_by(set, g, &dy, &weight),
-            outer::run(set, g, &x, &dy, Order::OutputsFirst),
-            backward_bias(g, &dy),
+            run(forward(set, g, &weight, Some(&bias)), &x),
+            run(backward_input(set, g, &weight), &dy),
+            backward_weight(set, g, &x, &dy),
+            pixel_sums(&dy, 1, g.out_channels, 1.0),
         ]
     }
 
@@ -102,11 +108,24 @@ fn geometries() -> impl Strategy<Value = ConvGeometry> {
     let extents = || prop_oneof![3 => 1_usize..12, 1 => 12_usize..40];
     (1_usize..4, extents(), extents(), channels(), channels(), 1_usize..8, 1_usize..4, 0_usize..4)
         .prop_map(|(batch, height, width, in_channels, out_channels, kernel, stride, padding)| {
+            let upsampling = 1;
             // A kernel that does not fit is made smaller, not thrown away.
             let kernel = kernel.min(height.min(width) + 2 * padding);
-            ConvGeometry { batch, height, width, in_channels, out_channels, kernel, stride, padding }
+            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding }
         })
         .prop_filter("the reference is slow", |g| g.output_len() * g.in_channels * g.kernel * g.kernel < 20_000_000)
+}
+
+/// Of maps that are upsampled first.
+fn upsampled() -> impl Strategy<Value = ConvGeometry> {
+    let extents = || 1_usize..12;
+    (1_usize..3, extents(), extents(), 2_usize..5, (1_usize..40, 1_usize..40), 1_usize..6, 0_usize..4).prop_map(
+        |(batch, height, width, upsampling, (in_channels, out_channels), kernel, padding)| {
+            let kernel = kernel.min(height.min(width) * upsampling + 2 * padding);
+            let stride = 1;
+            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding }
+        },
+    )
 }
 
 proptest! {
@@ -118,6 +137,13 @@ proptest! {
         for set in available() {
             case.check::<f32>(set, 2e-5)?;
         }
+        case.check::<f64>(Instructions::Portable, 1e-13)?;
+    }
+
+    #[test]
+    fn upsampling_is_part_of_the_convolution(geometry in upsampled()) {
+        let case = Case::new(geometry);
+        case.check::<f32>(Instructions::best(), 2e-5)?;
         case.check::<f64>(Instructions::Portable, 1e-13)?;
     }
 }
@@ -137,8 +163,8 @@ fn usual_shapes_agree_with_the_definition() {
         (8, 128, 128, 3, 1),
     ] {
         let padding = kernel / 2;
-        let (batch, height, width) = (2, side, side);
-        let geometry = ConvGeometry { batch, height, width, in_channels, out_channels, kernel, stride, padding };
+        let (batch, height, width, upsampling) = (2, side, side, 1);
+        let geometry = ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
         for set in available() {
             Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
         }
@@ -148,9 +174,9 @@ fn usual_shapes_agree_with_the_definition() {
 /// Enough work for several tasks, and partial sums.
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
-    let (batch, height, width) = (32, 16, 16);
+    let (batch, height, width, upsampling) = (32, 16, 16, 1);
     let (in_channels, out_channels, kernel, stride, padding) = (32, 40, 3, 1, 1);
-    let case = Case::new(ConvGeometry { batch, height, width, in_channels, out_channels, kernel, stride, padding });
+    let case = Case::new(ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding });
     let (rows, inputs, outputs) = (64, 100, 2000);
     let layer = Case::new(linear::pixels(rows, inputs, outputs));
     let results = [1, 2, 5].map(|threads| {

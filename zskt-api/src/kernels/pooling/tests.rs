@@ -1,4 +1,4 @@
-use super::super::{energy, upsample};
+use super::super::upsample;
 use super::*;
 
 /// A map of five rows and seven columns, so that squares of two and three leave some over.
@@ -46,8 +46,6 @@ fn gradients_are_the_derivatives() {
             |_, dy| upsample::backward(&SHAPE, kernel, dy),
         );
     }
-    transposed("global", SHAPE.len(), |x| global_average(&SHAPE, x), |_, dy| global_average_backward(&SHAPE, dy));
-    transposed("energy", SHAPE.len(), |x| energy::forward(&SHAPE, x), |x, dy| energy::backward(&SHAPE, x, dy));
 }
 
 #[test]
@@ -56,8 +54,6 @@ fn values_are_where_they_should_be() {
     let x: Vec<f32> = (0..16).map(|index| index as f32).collect();
     assert_eq!(max_pool2d(&shape, 2, &x), (vec![10.0, 11.0, 14.0, 15.0], vec![5, 5, 7, 7]));
     assert_eq!(avg_pool2d(&shape, 2, &x), [5.0, 6.0, 9.0, 10.0]);
-    assert_eq!(global_average(&shape, &x), [7.0, 8.0]);
-    assert_eq!(energy::forward(&shape, &x)[..2], [0.5, 6.5]);
     let pixel = MapShape { batch: 1, height: 1, width: 2, channels: 1 };
     assert_eq!(upsample::forward(&pixel, 2, &[1.0, 2.0]), [1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 2.0, 2.0]);
 }

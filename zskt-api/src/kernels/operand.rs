@@ -1,0 +1,225 @@
+//! The element types that sums of products are made of: what a canvas holds, and the kernels that read it.
+
+#![expect(unsafe_code, reason = "kernels read through pointers")]
+
+use super::dispatch::Tile;
+use super::element::Element;
+use super::instructions::Instructions;
+use super::memory::Buffer;
+use super::micro::{Strip, StripKernel};
+use super::real::Real;
+use super::taps::Taps;
+use std::ops::Range;
+
+/// Some rows of outputs of a correlation, for some blocks of output channels.
+pub struct Rows<'a, C: Operand> {
+    /// The first input of the first pixel.
+    pub x: *const C,
+    /// Between the inputs of one row of taps and the next.
+    pub x_row: usize,
+    /// Between the inputs of neighbouring outputs, in elements.
+    pub x_step: usize,
+    /// Between the inputs of outputs one row apart, in elements.
+    pub x_down: usize,
+    /// Rows of taps.
+    pub taps: usize,
+    /// Contiguous inputs under one of them.
+    pub run: usize,
+    /// The packed weights of all blocks.
+    pub weights: &'a [C],
+    /// What sums start from: the bias, padded to whole blocks.
+    pub start: &'a [C::Real],
+    /// Where the sums go.
+    pub y: *mut C::Real,
+    /// Rows of outputs.
+    pub rows: usize,
+    /// Outputs in a row.
+    pub columns: usize,
+    /// The blocks.
+    pub blocks: Range<usize>,
+}
+
+/// How the sums of some rows lie in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<K> {
+    /// What computes them.
+    pub kernel: K,
+    /// Rows that are best computed at once.
+    pub rows: usize,
+    /// Pixels between one row and the next.
+    pub row: usize,
+    /// Pixels in all that may be written.
+    pub pixels: usize,
+}
+
+/// An element type that correlations are computed from.
+pub trait Operand: Element<Self::Real> {
+    /// What is computed with.
+    type Real: Real;
+
+    /// How the output channels of a correlation are divided, and what a vector runs over.
+    type Layout: Copy + Send + Sync;
+
+    /// What computes some rows.
+    type Kernel: Copy + Send + Sync;
+
+    /// The layout for a correlation of pixels of so many elements.
+    fn layout(set: Instructions, pixel: usize, outputs: usize) -> Self::Layout;
+
+    /// Elements of a pixel of so many channels on a canvas.
+    fn pixel(channels: usize) -> usize;
+
+    /// Output channels in a block.
+    fn block(layout: Self::Layout) -> usize;
+
+    /// Output channels of a pixel of sums.
+    fn pitch(layout: Self::Layout, outputs: usize) -> usize;
+
+    /// Elements that are read behind the last pixel of a canvas.
+    const BEHIND: usize;
+
+    /// The weights of some taps, for pixels of `pixel` elements.
+    fn pack(
+        set: Instructions,
+        layout: Self::Layout,
+        taps: &Taps<Self::Real>,
+        pixel: usize,
+        rows: &[Range<usize>],
+        columns: &[Range<usize>],
+    ) -> Buffer<Self>;
+
+    /// How the sums lie for so many outputs, in rows that are `columns` apart on the canvas where the step is 1.
+    fn form(
+        set: Instructions,
+        layout: Self::Layout,
+        count: [usize; 2],
+        canvas_columns: usize,
+        step: usize,
+    ) -> Form<Self::Kernel>;
+
+    /// Computes sums, `[row][pixel][pitch]` in the given form.
+    ///
+    /// # Safety
+    ///
+    /// The canvas has every input, and [`BEHIND`](Self::BEHIND) finite elements behind the last; `y` has room for the form.
+    unsafe fn sum(layout: Self::Layout, form: &Form<Self::Kernel>, outputs: usize, rows: &Rows<'_, Self>);
+}
+
+/// What a vector runs over.
+#[derive(Clone, Copy, Debug)]
+pub enum Vectors {
+    /// Output channels, by this many vectors; inputs are broadcast.
+    Outputs(usize, usize),
+    /// Inputs, when there are only a few output channels.
+    Inputs(usize),
+}
+
+/// The fused multiply-add kernel for so many output pixels, with its tile.
+fn kernel<T: Real>(set: Instructions, layout: Vectors, count: [usize; 2], step: usize) -> (StripKernel<T>, Tile) {
+    let vectors = match layout {
+        Vectors::Outputs(vectors, _) => vectors,
+        Vectors::Inputs(outputs) => {
+            return T::dot(set, outputs, count[1]).expect("asked before choosing it");
+        }
+    };
+    // Fewer than eight accumulators wait for each other, however few there are.
+    let cost = |tile: &&Tile| {
+        let blocks = count[0].div_ceil(tile.rows) * count[1].div_ceil(tile.columns);
+        blocks * (tile.rows * tile.columns * vectors).max(8)
+    };
+    let tile = *T::tiles(set, vectors)
+        .iter()
+        .filter(|tile| tile.rows <= count[0] && tile.columns <= count[1])
+        .min_by_key(cost)
+        .expect("there is a tile of a single pixel");
+    (T::strip(set, vectors, tile, step), tile)
+}
+
+macro_rules! multiply_add {
+    ($type:ty) => {
+        impl Operand for $type {
+            type Real = $type;
+            type Layout = Vectors;
+            type Kernel = StripKernel<$type>;
+
+            fn layout(set: Instructions, pixel: usize, outputs: usize) -> Vectors {
+                let width = <$type as super::dispatch::Kernels>::width(set);
+                if pixel.is_multiple_of(width) && <$type as super::dispatch::Kernels>::dot(set, outputs, 1).is_some() {
+                    return Vectors::Inputs(outputs);
+                }
+                let vectors = <$type as super::dispatch::Kernels>::vectors(set, outputs.div_ceil(width));
+                Vectors::Outputs(vectors, vectors * width)
+            }
+
+            fn pixel(channels: usize) -> usize {
+                channels
+            }
+
+            fn block(layout: Vectors) -> usize {
+                match layout {
+                    Vectors::Outputs(_, block) | Vectors::Inputs(block) => block,
+                }
+            }
+
+            fn pitch(_: Vectors, outputs: usize) -> usize {
+                outputs
+            }
+
+            const BEHIND: usize = 0;
+
+            fn pack(
+                set: Instructions,
+                layout: Vectors,
+                taps: &Taps<$type>,
+                _: usize,
+                rows: &[Range<usize>],
+                columns: &[Range<usize>],
+            ) -> Buffer<$type> {
+                match layout {
+                    Vectors::Outputs(_, block) => taps.broadcast(rows, columns, block),
+                    Vectors::Inputs(_) => taps.dot(rows, columns, <$type as super::dispatch::Kernels>::width(set)),
+                }
+            }
+
+            fn form(
+                set: Instructions,
+                layout: Vectors,
+                count: [usize; 2],
+                _: usize,
+                step: usize,
+            ) -> Form<Self::Kernel> {
+                let (kernel, tile) = kernel::<$type>(set, layout, count, step);
+                Form { kernel, rows: tile.rows, row: count[1], pixels: tile.rows * count[1] }
+            }
+
+            unsafe fn sum(layout: Vectors, form: &Form<Self::Kernel>, outputs: usize, rows: &Rows<'_, $type>) {
+                let block_len = Self::block(layout);
+                let weights = rows.taps * rows.run * block_len;
+                for block in rows.blocks.clone() {
+                    let channel = block * block_len;
+                    let strip = Strip {
+                        x: rows.x,
+                        x_row: rows.x_row,
+                        x_down: rows.x_down,
+                        x_step: rows.x_step,
+                        kernel_rows: rows.taps,
+                        run: rows.run,
+                        weights: rows.weights[block * weights..].as_ptr(),
+                        start: rows.start[channel..].as_ptr(),
+                        // SAFETY: the pixel and the channel exist.
+                        y: unsafe { rows.y.add(channel) },
+                        y_down: form.row * outputs,
+                        y_step: outputs,
+                        channels: block_len.min(outputs - channel),
+                        columns: rows.columns,
+                    };
+                    // SAFETY: the canvas has every input, and the tile fits into the rows.
+                    unsafe { (form.kernel)(&strip) };
+                }
+            }
+        }
+    };
+}
+
+multiply_add!(f32);
+multiply_add!(f64);

@@ -1,0 +1,55 @@
+//! Passes over maps that no convolution reads or writes: pixel by pixel, through the same sinks.
+
+#![expect(unsafe_code, reason = "rows are written by tasks that interleave")]
+
+use super::buffer;
+use super::element::NumbersMut;
+use super::instructions::Instructions;
+use super::memory::{Scratch, with_scratch};
+use super::real::Real;
+use super::sink::{Map, Row, Sink, Sums};
+
+/// Elements of the results that are made at once, to stay in the first-level cache.
+const STRIP: usize = 4096;
+
+/// Lets `produce` write the results of some pixels, from the one it is told on, for the sink to finish them into `out`.
+pub fn run<T: Real>(
+    set: Instructions,
+    channels: usize,
+    produce: impl Fn(usize, &mut [T]) + Sync,
+    sink: &Sink<T>,
+    out: NumbersMut<T>,
+) -> Sums {
+    let (map, len) = Map::of(out);
+    assert!(sink.fits(len), "all maps have the same shape");
+    let mut total = Sums::zeros(channels);
+    let pixels = len / channels.max(1);
+    let strip = (STRIP / channels.max(1)).max(1);
+    let part = (buffer::PASS / channels.max(1)).max(1);
+    let partials = buffer::map(pixels.div_ceil(part).max(1), |index| {
+        let mut sums = Sums::zeros(channels);
+        with_scratch(Scratch::bytes::<T>(strip * channels), |mut scratch| {
+            let results: &mut [T] = scratch.take(strip * channels);
+            for first in (index * part..pixels.min((index + 1) * part)).step_by(strip) {
+                let count = strip.min(pixels.min((index + 1) * part) - first);
+                let results = &mut results[..count * channels];
+                produce(first, results);
+                let row = Row {
+                    results,
+                    pitch: channels,
+                    pixels: count,
+                    map,
+                    at: first * channels,
+                    step: channels,
+                    channels: [0, channels],
+                    sums: &mut sums,
+                };
+                // SAFETY: the parts of the map are disjoint.
+                unsafe { sink.finish(set, row) };
+            }
+        });
+        sums
+    });
+    partials.iter().for_each(|sums| total.add(sums));
+    total
+}

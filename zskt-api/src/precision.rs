@@ -1,0 +1,33 @@
+//! How exact the numbers of a network are.
+
+use candle_core::DType;
+
+/// How exact weights, and the maps between layers, are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Single precision throughout.
+    F32,
+    /// Double precision throughout, for comparisons.
+    F64,
+    /// Maps and their gradients in bf16, half the memory; weights, sums, statistics and everything that is not a feature
+    /// map in f32. Where the processor has tiles for it (AMX), convolutions multiply bf16 numbers and add in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// All of them, by their names in pipelines.
+    pub const NAMES: [(&'static str, Self); 3] = [("f32", Self::F32), ("f64", Self::F64), ("bf16", Self::Bf16)];
+
+    /// The precision of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find_map(|(known, precision)| (known == name).then_some(precision))
+    }
+
+    /// The type of weights, and of tensors that are not feature maps.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::F32 | Self::Bf16 => DType::F32,
+            Self::F64 => DType::F64,
+        }
+    }
+}
