@@ -6,8 +6,8 @@ use serde_json::Value;
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
     Architecture, Beliefs, BuildContext, Builder, ClassifierNetwork, FeatureMap, Generator, GeneratorArchitecture,
-    GeneratorNetwork, ImageSource, Loss, Needs, Network, Objective, Observer, Optimizer, Pass, Player, Product,
-    Progress, Result, Stage, StageContext, StageState, StreamRng, Streams, Target, Trainee, Turn,
+    GeneratorNetwork, ImageSource, Loss, Needs, Network, Objective, Observer, Optimizer, Pass, Player, Precision,
+    Product, Progress, Result, Stage, StageContext, StageState, StreamRng, Streams, Target, Trainee, Turn,
 };
 use zskt_architectures::{LeNet, WideResNet};
 use zskt_generators::ConvGenerator;
@@ -22,8 +22,8 @@ fn wide_resnet(size: &Value) -> WideResNet {
     WideResNet { depth: depth as usize, widen_factor: widen_factor as usize, classes: 10, channels: 3 }
 }
 
-fn classifier(architecture: &dyn Architecture, name: &str, dtype: DType) -> Arc<ClassifierNetwork> {
-    let builder = Builder::zeros(dtype, &Device::Cpu);
+fn classifier(architecture: &dyn Architecture, name: &str, precision: Precision) -> Arc<ClassifierNetwork> {
+    let builder = Builder::zeros(precision, &Device::Cpu);
     let forward = architecture.build(&builder).unwrap();
     fill(&builder.weights(), name);
     Arc::new(Network { name: name.into(), weights: builder.weights(), forward })
@@ -98,8 +98,8 @@ struct Played {
     generator: Arc<GeneratorNetwork>,
 }
 
-fn generator(run: &Value, dtype: DType) -> Arc<GeneratorNetwork> {
-    let builder = Builder::zeros(dtype, &Device::Cpu);
+fn generator(run: &Value, precision: Precision) -> Arc<GeneratorNetwork> {
+    let builder = Builder::zeros(precision, &Device::Cpu);
     let paper = ConvGenerator { latent_dim: 100, channels: 128, first_map: 8, image_size: 32, image_channels: 3 };
     let generator = paper.build(&builder).unwrap();
     fill(&builder.weights(), "generator");
@@ -114,11 +114,11 @@ fn generator(run: &Value, dtype: DType) -> Arc<GeneratorNetwork> {
     })
 }
 
-fn play(fixture: &Value, dtype: DType) -> Played {
-    let run = &fixture[dtype.as_str()];
-    let teacher = classifier(&wide_resnet(&fixture["teacher"]), "teacher", dtype);
-    let student = classifier(&wide_resnet(&fixture["student"]), "student", dtype);
-    let generator = generator(run, dtype);
+fn play(fixture: &Value, precision: Precision) -> Played {
+    let run = &fixture[precision.dtype().as_str()];
+    let teacher = classifier(&wide_resnet(&fixture["teacher"]), "teacher", precision);
+    let student = classifier(&wide_resnet(&fixture["student"]), "student", precision);
+    let generator = generator(run, precision);
     let values = || Arc::new(Mutex::new(Vec::new()));
     let (seek, divergence, attention) = (values(), values(), values());
     let kl = |values: &Arc<_>| -> Arc<dyn Loss> {
@@ -165,7 +165,7 @@ fn play(fixture: &Value, dtype: DType) -> Played {
         checkpoint_every: 500,
         preview_every: Some(1000),
     };
-    let build = BuildContext { node: "transfer".into(), device: Device::Cpu, dtype, streams: Streams::new(0) };
+    let build = BuildContext { node: "transfer".into(), device: Device::Cpu, precision, streams: Streams::new(0) };
     let product = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut Silent }).unwrap();
     assert!(matches!(product, Product::Classifier(trained) if Arc::ptr_eq(&trained, &student)));
     let taken = |values: &Arc<Mutex<Vec<f64>>>| values.lock().unwrap().clone();
@@ -185,7 +185,7 @@ fn student_losses(expected: &Value) -> Vec<f64> {
 fn three_pseudo_batches_in_f64_are_pytorchs() {
     for pair in ["wrn-16-1-to-wrn-10-1.json", "wrn-16-2-to-wrn-16-1.json"] {
         let fixture = fixture(pair);
-        let played = play(&fixture, DType::F64);
+        let played = play(&fixture, Precision::F64);
         let expected = &fixture["f64"];
         let error = relative_error(&played.generator_loss, &numbers(&expected["generator_loss"]));
         assert!(error < 1e-7, "{pair}: a generator loss is off by {error:.1e}");
@@ -204,7 +204,7 @@ fn the_first_pseudo_batch_in_f32_is_pytorchs() {
         let initial = initial_loss(&fixture);
         let error = relative_error(&[initial], &[expected["initial_loss"].as_f64().unwrap()]);
         assert!(error < 1e-5, "{pair}: the student's loss before any update is off by {error:.1e}");
-        let played = play(&fixture, DType::F32);
+        let played = play(&fixture, Precision::F32);
         let error = relative_error(&played.generator_loss, &numbers(&expected["generator_loss"]));
         assert!(error < 1e-5, "{pair}: the generator's loss is off by {error:.1e}");
         let error = relative_error(&played.student_loss, &student_losses(expected));
@@ -214,14 +214,14 @@ fn the_first_pseudo_batch_in_f32_is_pytorchs() {
 
 /// The student's loss in f32 before any update.
 fn initial_loss(fixture: &Value) -> f64 {
-    let dtype = DType::F32;
+    let precision = Precision::F32;
     let run = &fixture["f32"];
-    let generator = generator(run, dtype);
-    let teacher = classifier(&wide_resnet(&fixture["teacher"]), "teacher", dtype);
-    let student = classifier(&wide_resnet(&fixture["student"]), "student", dtype);
+    let generator = generator(run, precision);
+    let teacher = classifier(&wide_resnet(&fixture["teacher"]), "teacher", precision);
+    let student = classifier(&wide_resnet(&fixture["student"]), "student", precision);
     let batch = run["batch_size"].as_u64().unwrap() as usize;
     let latents = generator.forward.sample(batch, &mut Streams::new(0).named("unused"));
-    let latents = Tensor::from_vec(latents, (batch, 100), &Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+    let latents = Tensor::from_vec(latents, (batch, 100), &Device::Cpu).unwrap().to_dtype(precision.dtype()).unwrap();
     let images = generator.forward.forward(&latents, Pass::probe()).unwrap();
     let teacher = teacher.forward.forward(&images, Pass::evaluate()).unwrap();
     let student = student.forward.forward(&images, Pass::probe()).unwrap();
@@ -235,7 +235,7 @@ fn initial_loss(fixture: &Value) -> f64 {
 
 #[test]
 fn lenet_is_pytorchs() {
-    let network = classifier(&LeNet { classes: 10, channels: 3, size: 32 }, "lenet", DType::F64);
+    let network = classifier(&LeNet { classes: 10, channels: 3, size: 32 }, "lenet", Precision::F64);
     let images = FeatureMap::from_nchw(&tensor("lenet.images", &[2, 3, 32, 32], 1.0)).unwrap();
     let beliefs = network.forward.forward(&images, Pass::evaluate()).unwrap();
     let expected = fixture("lenet.json");
@@ -244,7 +244,7 @@ fn lenet_is_pytorchs() {
     let energies: Vec<f64> = beliefs
         .activations
         .iter()
-        .map(|map| map.channels_last().sqr().unwrap().sum_all().unwrap().to_scalar().unwrap())
+        .map(|map| map.channels_last().unwrap().sqr().unwrap().sum_all().unwrap().to_scalar().unwrap())
         .collect();
     assert!(relative_error(&energies, &numbers(&expected["energies"])) < 1e-9);
 }

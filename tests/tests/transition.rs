@@ -6,7 +6,7 @@ use std::sync::Arc;
 use zskt_api::candle_core::{DType, Device};
 use zskt_api::{
     Architecture, Batch, BuildContext, Builder, ClassifierNetwork, Dataset, DatasetSignature, FeatureMap, ImageShape,
-    Metric, MetricContext, Network, Result, StreamRng, Streams,
+    Metric, MetricContext, Network, Precision, Result, StreamRng, Streams,
 };
 use zskt_architectures::WideResNet;
 use zskt_metrics::{MeanTransitionError, TransitionInputs};
@@ -27,7 +27,7 @@ impl Dataset for Images {
 }
 
 fn network(name: &str) -> ClassifierNetwork {
-    let builder = Builder::zeros(DType::F64, &Device::Cpu);
+    let builder = Builder::zeros(Precision::F64, &Device::Cpu);
     let architecture = WideResNet { depth: 10, widen_factor: 1, classes: 10, channels: 3 };
     let forward = architecture.build(&builder).unwrap();
     fill(&builder.weights(), name);
@@ -58,7 +58,7 @@ fn the_error_and_both_curves_are_those_of_the_definition() {
         build: BuildContext {
             node: "transition".into(),
             device: Device::Cpu,
-            dtype: DType::F64,
+            precision: Precision::F64,
             streams: Streams::new(0),
         },
         interrupted: Arc::new(|| false),

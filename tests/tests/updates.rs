@@ -1,7 +1,7 @@
 //! Optimizers and schedules against PyTorch's.
 
 use zskt_api::candle_core::{DType, Device};
-use zskt_api::{Builder, Gradients, Init, Optimizer, Pass, Schedule};
+use zskt_api::{Builder, Gradients, Init, Optimizer, Pass, Precision, Schedule};
 use zskt_optimizers::{Adam, AdamW, Sgd};
 use zskt_schedules::{Anneal, Constant, Cosine, MultiStep, OneCycle};
 use zskt_tests::{fixture, numbers, relative_error, tensor};
@@ -21,7 +21,7 @@ fn twenty_updates_are_pytorchs() {
     ];
     let expected = fixture("optimizers.json");
     for (name, optimizer) in optimizers {
-        let builder = Builder::zeros(DType::F64, &Device::Cpu);
+        let builder = Builder::zeros(Precision::F64, &Device::Cpu);
         let weight = builder.parameter("weight", &[7], Init::Constant(0.0)).unwrap();
         weight.var().set(&tensor("optimizer.weight", &[7], 1.0)).unwrap();
         let target = tensor("optimizer.target", &[7], 1.0);

@@ -99,6 +99,46 @@ fn activation_and_sum() {
     check("add", &[&[2, 3, 4, 5], &[2, 3, 4, 5]], |x| (&map(&x[0]) + &map(&x[1]))?.channels_last());
 }
 
+/// Networks whose operations become part of each other: every gradient that is gathered, added up or put off is right.
+#[test]
+fn operations_that_are_fused() {
+    fn norm(x: &FeatureMap, gamma: &Tensor, slope: f64) -> Result<FeatureMap> {
+        ops::batch_norm(x, gamma, &(gamma * 0.3)?, ops::batch_moments(x)?, 1e-5, slope)
+    }
+    fn conv(x: &FeatureMap, weight: &Tensor, stride: usize, padding: usize) -> Result<FeatureMap> {
+        ops::conv2d(x, weight, None, stride, padding, Precision::F64)
+    }
+    // A residual block whose shortcut takes the activated input, and one whose shortcut takes the input itself.
+    let shapes: [&[usize]; 8] =
+        [&[2, 6, 5, 3], &[3], &[4, 3, 3, 3], &[4], &[4, 4, 3, 3], &[4, 3, 1, 1], &[4, 4, 3, 3], &[4]];
+    let blocks = |x: &[Tensor]| -> Result<(FeatureMap, FeatureMap)> {
+        let active = norm(&map(&x[0]), &x[1], 0.0)?;
+        let hidden = norm(&conv(&active, &x[2], 2, 1)?, &x[3], 0.0)?;
+        let first = (&conv(&hidden, &x[4], 1, 1)? + &conv(&active, &x[5], 2, 0)?)?;
+        let second = (&conv(&norm(&first, &x[3], 0.1)?, &x[6], 1, 1)? + &first)?;
+        Ok((first, second))
+    };
+    check("attention of residual blocks", &shapes, |x| {
+        let (first, second) = blocks(x)?;
+        let last = norm(&second, &x[7], 0.0)?;
+        Ok(((ops::attention_map(&first)? + ops::attention_map(&second)?)? + ops::global_average(&last)?.sum_all()?.broadcast_as((2, 9))?)?)
+    });
+    // A generator's beginning: normalized, upsampled, convolved with a bias, normalized without activation, and read twice.
+    let shapes: [&[usize]; 6] = [&[2, 3, 2, 3], &[3], &[4, 3, 3, 3], &[4], &[4], &[2, 4, 3, 3]];
+    check("upsampling between convolutions", &shapes, |x| {
+        let small = ops::upsample_nearest(&norm(&map(&x[0]), &x[1], 0.2)?, 2)?;
+        let image = norm(&ops::conv2d(&small, &x[2], Some(&x[3]), 1, 1, Precision::F64)?, &x[4], 1.0)?;
+        let (once, twice) = (conv(&image, &x[5], 1, 1)?, conv(&image, &(&x[5] * 0.5)?, 1, 0)?);
+        Ok((ops::global_average(&once)? + ops::global_average(&twice)?)?)
+    });
+    // A normalized map that is added and pooled, not convolved.
+    check("normalization that others read", &[&[2, 4, 4, 3], &[3]], |x| {
+        let normalized = norm(&map(&x[0]), &x[1], 0.1)?;
+        let sum = (&normalized + &map(&x[0]))?;
+        (&ops::max_pool(&sum, 2)? + &ops::average_pool(&ops::activate(&normalized, 0.3)?, 2)?)?.to_nchw()
+    });
+}
+
 #[test]
 fn attention_maps_and_log_probabilities() {
     check("attention map", &[&[2, 3, 4, 5]], |x| ops::attention_map(&map(&x[0])));

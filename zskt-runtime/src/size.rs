@@ -1,7 +1,7 @@
 //! The size of a plan's networks, counted without running anything.
 
-use candle_core::{DType, Device};
-use zskt_api::{Architecture, Builder, Form, Instance, Kind, Registry, Value};
+use candle_core::Device;
+use zskt_api::{Architecture, Builder, Form, Instance, Kind, Precision, Registry, Value};
 
 use crate::pipeline::read;
 use crate::plan::PlanNode;
@@ -9,7 +9,7 @@ use crate::plan::PlanNode;
 /// How many numbers a node's network learns; `None` where it has no network, or not one that can be built from its
 /// parameters alone.
 pub fn parameters(node: &PlanNode) -> Option<usize> {
-    let builder = Builder::zeros(DType::F32, &Device::Cpu);
+    let builder = Builder::zeros(Precision::F32, &Device::Cpu);
     match &node.instance {
         Instance::Architecture(architecture) => {
             architecture.build(&builder).ok()?;

@@ -116,10 +116,10 @@ mod tests {
     use candle_core::{DType, Device};
     use std::collections::BTreeMap;
     use std::path::PathBuf;
-    use zskt_api::{BuildContext, Dataset, DatasetSource, Split, Streams};
+    use zskt_api::{BuildContext, Dataset, DatasetSource, Precision, Split, Streams};
 
     fn context(seed: u64) -> BuildContext {
-        BuildContext { node: "set".into(), device: Device::Cpu, dtype: DType::F32, streams: Streams::new(seed) }
+        BuildContext { node: "set".into(), device: Device::Cpu, precision: Precision::F32, streams: Streams::new(seed) }
     }
 
     fn digits() -> SyntheticDigits {

@@ -18,7 +18,7 @@ pub fn each_batch(
             return Err(Error::interrupted());
         }
         let indices: Vec<usize> = (start..(start + BATCH).min(count)).collect();
-        if !look(dataset.batch(&indices, None, context.build.dtype, &context.build.device)?)? {
+        if !look(dataset.batch(&indices, None, context.build.precision.dtype(), &context.build.device)?)? {
             break;
         }
     }

@@ -68,7 +68,7 @@ impl Metric for MeanTransitionError {
             let both = predicted(&inputs.teacher)?.into_iter().zip(predicted(&inputs.student)?);
             for (index, (teacher, student)) in both.enumerate() {
                 if teacher == student && images < self.images {
-                    let image = batch.images.channels_last().narrow(0, index, 1)?;
+                    let image = batch.images.channels_last()?.narrow(0, index, 1)?;
                     let others = (0..classes).filter(|class| *class != student);
                     pairs.extend(others.map(|target| Pair { image: image.clone(), target }));
                     images += 1;

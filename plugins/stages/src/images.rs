@@ -51,15 +51,15 @@ impl<'a> Supply<'a> {
     }
 
     fn latents(&self, generator: &GeneratorNetwork, batch: usize) -> Result<Material> {
-        let BuildContext { node, device, dtype, streams } = self.context;
+        let BuildContext { node, device, precision, streams } = self.context;
         let mut rng = streams.at(&format!("{node}/latents"), batch as u64);
         let numbers = generator.forward.sample(self.batch_size, &mut rng);
         let latents = Tensor::from_vec(numbers, (self.batch_size, generator.forward.latent_dim()), device)?;
-        Ok(Material::Latents(latents.to_dtype(*dtype)?))
+        Ok(Material::Latents(latents.to_dtype(precision.dtype())?))
     }
 
     fn real(&mut self, dataset: &dyn Dataset, batch: usize) -> Result<Material> {
-        let BuildContext { node, device, dtype, streams } = self.context;
+        let BuildContext { node, device, precision, streams } = self.context;
         let count = dataset.signature().images;
         let per_epoch = count.div_ceil(self.batch_size);
         let (epoch, place) = (batch / per_epoch, batch % per_epoch * self.batch_size);
@@ -70,7 +70,7 @@ impl<'a> Supply<'a> {
         }
         let order = self.order.as_ref().map(|(_, order)| &order[place..(place + self.batch_size).min(count)]);
         let mut augment = streams.at(&format!("{node}/augment"), batch as u64);
-        let batch = dataset.batch(order.unwrap_or_default(), Some(&mut augment), *dtype, device)?;
+        let batch = dataset.batch(order.unwrap_or_default(), Some(&mut augment), precision.dtype(), device)?;
         Ok(Material::Real { images: batch.images, labels: batch.labels })
     }
 }

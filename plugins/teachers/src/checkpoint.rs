@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
     Architecture, BeliefShape, BuildContext, Builder, ClassifierNetwork, ClassifierShape, Error, Fault, ImageShape,
-    Nested, Result, TeacherSource, Weights, params,
+    Nested, Precision, Result, TeacherSource, Weights, params,
 };
 
 use crate::defect::{Defect, WeightsError, shown};
@@ -41,8 +41,7 @@ impl ClassifierShape for Checkpoint {
 impl TeacherSource for Checkpoint {
     fn check(&self) -> Result<(), Fault> {
         let outline = outline(&self.path, self.key.as_deref()).map_err(|error| fault(&error))?;
-        // Only the shapes are of interest, so the smallest numbers that any network can be made of will do.
-        let builder = Builder::zeros(DType::F16, &Device::Cpu);
+        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
         self.model.build(&builder).map_err(|error| Fault::parameter("model", error.to_string()))?;
         let shapes = outline.tensors.iter().map(|(name, (_, shape))| (name.as_str(), shape.as_slice()));
         self.compare(&builder.weights(), shapes)
@@ -50,7 +49,7 @@ impl TeacherSource for Checkpoint {
 
     fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork> {
         let file = read(&self.path, self.key.as_deref()).map_err(|error| Error::new(error.to_string()))?;
-        let builder = Builder::zeros(context.dtype, &context.device);
+        let builder = Builder::zeros(context.precision, &context.device);
         let forward = self.model.build(&builder)?;
         let weights = builder.weights();
         let shapes = file.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims()));

@@ -8,7 +8,7 @@ use written::{dict, fixture, legacy, pair};
 use zskt_api::candle_core::{DType, Device};
 use zskt_api::{
     Architecture, BeliefShape, Beliefs, BuildContext, Builder, Classifier, ClassifierShape, Fault, FeatureMap, Form,
-    ImageShape, Init, Name, Params, Pass, Result, Span, Streams, TeacherSource, Value, export, params,
+    ImageShape, Init, Name, Params, Pass, Precision, Result, Span, Streams, TeacherSource, Value, export, params,
 };
 use zskt_teachers::Checkpoint;
 
@@ -71,7 +71,12 @@ fn checkpoint(length: i128, path: &Path, key: Option<&str>) -> Checkpoint {
 }
 
 fn context() -> BuildContext {
-    BuildContext { node: "teacher".to_string(), device: Device::Cpu, dtype: DType::F64, streams: Streams::new(0) }
+    BuildContext {
+        node: "teacher".to_string(),
+        device: Device::Cpu,
+        precision: Precision::F64,
+        streams: Streams::new(0),
+    }
 }
 
 fn file(names: &[&str]) -> tempfile::NamedTempFile {

@@ -15,8 +15,14 @@ use super::taps::{Extent, Taps};
 impl ConvGeometry {
     fn extents(&self) -> [Extent; 2] {
         let Self { upsampling, kernel, stride, padding, .. } = *self;
-        [(self.height, self.out_height()), (self.width, self.out_width())]
-            .map(|(input, output)| Extent { input, upsampling, output, kernel, stride, padding })
+        [(self.height, self.out_height()), (self.width, self.out_width())].map(|(input, output)| Extent {
+            input,
+            upsampling,
+            output,
+            kernel,
+            stride,
+            padding,
+        })
     }
 }
 

@@ -133,12 +133,7 @@ impl<C: Operand> Correlation<C> {
     }
 
     /// Correlates `source` into `out`, and returns the sums that the sink asks for.
-    pub fn run(
-        &self,
-        source: &Source<C::Real>,
-        sink: &Sink<C::Real>,
-        out: NumbersMut<C::Real>,
-    ) -> Sums {
+    pub fn run(&self, source: &Source<C::Real>, sink: &Sink<C::Real>, out: NumbersMut<C::Real>) -> Sums {
         let [inputs, outputs] = self.channels;
         let [in_pixels, out_pixels] = [self.input, self.output].map(|[rows, columns]| rows * columns);
         assert_eq!(source.len(), self.batch * in_pixels * inputs, "the input has the shape it should have");
@@ -188,7 +183,18 @@ impl<C: Operand> Correlation<C> {
                         let blocks = blocks.clone();
                         // SAFETY: the item's outputs begin there; its pixels and this task's channels are no other's.
                         unsafe {
-                            self.phase(phase, &canvas, blocks, source, from, copy, &mut filled, strip, sink, &mut place);
+                            self.phase(
+                                phase,
+                                &canvas,
+                                blocks,
+                                source,
+                                from,
+                                copy,
+                                &mut filled,
+                                strip,
+                                sink,
+                                &mut place,
+                            );
                         }
                     }
                 }

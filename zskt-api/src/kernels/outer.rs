@@ -65,7 +65,8 @@ impl Problem {
 
     /// The same sum over pixels, cut anew into images of convenient size if the pixels are independent.
     fn regroup(&self) -> Option<Self> {
-        let pointwise = |axis: &Vec<Axis>| matches!(axis.as_slice(), [axis] if axis.taps.len() == 1 && axis.origin == 0);
+        let pointwise =
+            |axis: &Vec<Axis>| matches!(axis.as_slice(), [axis] if axis.taps.len() == 1 && axis.origin == 0);
         if self.stride != 1 || self.out_step != 1 || !self.axes.iter().all(pointwise) || self.input != self.output {
             return None;
         }
@@ -81,13 +82,7 @@ impl Problem {
 }
 
 /// The weight gradient from inputs `x` and gradients `dy`.
-pub fn run<T: Real>(
-    set: Instructions,
-    problem: &Problem,
-    x: &Source<T>,
-    dy: &Source<T>,
-    order: Order,
-) -> Vec<T> {
+pub fn run<T: Real>(set: Instructions, problem: &Problem, x: &Source<T>, dy: &Source<T>, order: Order) -> Vec<T> {
     let pixels = |[rows, columns]: [usize; 2]| problem.batch * rows * columns;
     assert_eq!(x.len(), pixels(problem.input) * problem.in_channels, "the input has the shape it should have");
     assert_eq!(dy.len(), pixels(problem.output) * problem.out_channels, "the gradient has the shape it should have");
@@ -239,14 +234,7 @@ impl<'a, T: Real> Plan<'a, T> {
     /// # Safety
     ///
     /// `out` has room for all sums, of whose rows in these blocks nobody else touches any meanwhile.
-    unsafe fn sum(
-        &self,
-        x: &Source<T>,
-        dy: &Source<T>,
-        images: Range<usize>,
-        blocks: Range<usize>,
-        out: *mut T,
-    ) {
+    unsafe fn sum(&self, x: &Source<T>, dy: &Source<T>, images: Range<usize>, blocks: Range<usize>, out: *mut T) {
         let Problem { input, output, in_channels, out_channels, stride, .. } = *self.problem;
         let [rows, columns] = self.count;
         let [scalars, lanes] = self.block;

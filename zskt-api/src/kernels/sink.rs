@@ -15,9 +15,9 @@ const LANES: usize = 16;
 pub enum Plus<'a, T> {
     /// Nothing.
     Nothing,
-    /// The same element of another map.
+    /// The same element of another map, before anything else is done.
     Map(Numbers<'a, T>),
-    /// What its place holds already.
+    /// What its place holds already, of which nothing else is to be done.
     Itself,
 }
 
@@ -197,10 +197,8 @@ impl<T: Real, E: Element<T>> Typed<'_, T, E> {
             let at = row.at + pixel * row.step + first;
             // SAFETY: the caller has the pixel, and these channels of it for itself.
             let place = unsafe { std::slice::from_raw_parts_mut(self.map.add(at), count) };
-            match &self.sink.plus {
-                Plus::Nothing => {}
-                Plus::Map(map) => plus(&mut values, &(self.of)(*map)[at..], count),
-                Plus::Itself => plus(&mut values, place, count),
+            if let Plus::Map(map) = &self.sink.plus {
+                plus(&mut values, &(self.of)(*map)[at..], count);
             }
             match &self.sink.then {
                 Then::Store => {}
@@ -221,6 +219,9 @@ impl<T: Real, E: Element<T>> Typed<'_, T, E> {
                         totals[1][lane] += value * (x[lane] - mean[lane]).to_f64();
                     }
                 }
+            }
+            if let Plus::Itself = self.sink.plus {
+                plus(&mut values, place, count);
             }
             if let Some(place) = place.first_chunk_mut::<LANES>() {
                 *place = values.map(E::narrow);

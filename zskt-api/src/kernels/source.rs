@@ -177,13 +177,7 @@ fn copy<T, E: Element<T>, C>(x: &[E], out: &mut [C], put: &impl Fn(&mut C, T)) {
 }
 
 #[inline(always)]
-fn scale<T: Real, E: Element<T>, C>(
-    x: &[E],
-    factors: &[T],
-    channels: usize,
-    out: &mut [C],
-    put: &impl Fn(&mut C, T),
-) {
+fn scale<T: Real, E: Element<T>, C>(x: &[E], factors: &[T], channels: usize, out: &mut [C], put: &impl Fn(&mut C, T)) {
     for ((out, x), &factor) in out.chunks_mut(channels).zip(x.chunks(channels)).zip(factors) {
         for (out, x) in out.iter_mut().zip(x) {
             put(out, x.widen() * factor);

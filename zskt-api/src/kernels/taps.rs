@@ -188,9 +188,7 @@ mod tests {
                             for (tap, ks) in axis.taps.iter().enumerate() {
                                 let at = axis.origin + (t * stride + tap) as isize;
                                 if at >= 0 && (at as usize) < input {
-                                    there.extend(
-                                        ks.clone().map(|k| (at as usize, axis.first + t * upsampling, k)),
-                                    );
+                                    there.extend(ks.clone().map(|k| (at as usize, axis.first + t * upsampling, k)));
                                 }
                             }
                         }
@@ -200,9 +198,7 @@ mod tests {
                             for (tap, ks) in axis.taps.iter().enumerate() {
                                 let output = axis.origin + (t * upsampling + tap) as isize;
                                 if output >= 0 && (output as usize) < e.output {
-                                    back.extend(
-                                        ks.clone().map(|k| (axis.first + t * stride, output as usize, k)),
-                                    );
+                                    back.extend(ks.clone().map(|k| (axis.first + t * stride, output as usize, k)));
                                 }
                             }
                         }

@@ -122,8 +122,7 @@ impl Recipe {
                 let set = Instructions::best();
                 let sink = Sink { plus: Plus::Map(T::of(plus.values())), then };
                 input.read(|source| {
-                    let produce =
-                        |first: usize, results: &mut [T]| source.write(set, first * shape.channels, results);
+                    let produce = |first: usize, results: &mut [T]| source.write(set, first * shape.channels, results);
                     pass::run(set, shape.channels, produce, &sink, out)
                 })
             }

@@ -34,7 +34,8 @@ impl Node for Activate {
     const NAME: &'static str = "activation";
 
     fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
-        let Some((values, _)) = self.normalization.gradient.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some((values, _)) = self.normalization.gradient.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
             bail!("an activation that is tracked has no gradient")
         };
         self.map.slot.push(Gradient::Dense(Arc::new(values)));

@@ -34,7 +34,8 @@ pub fn conv2d(
         return Err(crate::Error::new(message));
     }
     if [x.dtype(), precision.dtype()] != [weight.dtype(); 2] {
-        let message = format!("a weight of {:?} does not fit maps of {:?} and {precision:?}", weight.dtype(), x.dtype());
+        let message =
+            format!("a weight of {:?} does not fit maps of {:?} and {precision:?}", weight.dtype(), x.dtype());
         return Err(crate::Error::new(message));
     }
     let convolution = Convolution::new(&geometry, weight, bias)?;

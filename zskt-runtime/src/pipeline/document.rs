@@ -1,6 +1,6 @@
 //! A pipeline as written: its nodes, edges and settings, each with its place. What the nodes are is not known here.
 
-use zskt_api::{Form, Name, Problem, Span, Value, nearest};
+use zskt_api::{Form, Name, Precision, Problem, Span, Value, nearest};
 
 use super::edges::{Edge, read_edge};
 use super::texts::Texts;
@@ -102,10 +102,10 @@ pub fn read_document(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) 
     });
     let precision = reader.optional("precision", |value, problems| {
         let precision = text(value, problems)?;
-        if ["f32", "f64"].contains(&precision.as_str()) {
+        if Precision::named(&precision).is_some() {
             Some(precision)
         } else {
-            expected(value, "\"f32\" or \"f64\"", problems)
+            expected(value, "\"f32\", \"f64\" or \"bf16\"", problems)
         }
     });
     let data_free = reader.optional("data_free", data_free);

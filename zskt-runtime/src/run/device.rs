@@ -1,6 +1,7 @@
 //! Where a run computes, and how precisely.
 
-use candle_core::{DType, Device};
+use candle_core::Device;
+use zskt_api::Precision;
 
 /// The device called `cpu`, `cuda:N` or `auto`, and its plain name.
 ///
@@ -16,14 +17,10 @@ pub fn device(name: &str) -> Result<(Device, String), String> {
     }
 }
 
-/// The precision called `f32` or `f64`.
+/// The precision of this name.
 ///
 /// # Errors
-/// When it is another.
-pub fn precision(name: &str) -> Result<DType, String> {
-    match name {
-        "f32" => Ok(DType::F32),
-        "f64" => Ok(DType::F64),
-        _ => Err(format!("there is no precision `{name}`: expected `f32` or `f64`")),
-    }
+/// When there is none.
+pub fn precision(name: &str) -> Result<Precision, String> {
+    Precision::named(name).ok_or_else(|| format!("there is no precision `{name}`: expected `f32`, `f64` or `bf16`"))
 }

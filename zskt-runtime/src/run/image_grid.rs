@@ -38,7 +38,7 @@ pub fn grid(images: &FeatureMap) -> Result<Grid> {
     if count == 0 || shape.height == 0 || shape.width == 0 {
         return Err(Error::new("there are no images to show"));
     }
-    let values = images.narrow(0, count)?.channels_last().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let values = images.narrow(0, count)?.channels_last()?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
     let (pixels, width, height) = arrange(&values, shape);
     let colour = shape.channels == 3;
     let mut png = Vec::new();

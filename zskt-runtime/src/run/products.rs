@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use zskt_api::{
-    BuildContext, Builder, Context, Error, Inputs, Instance, Network, Product, Result, Signature, Streams, Weights,
+    BuildContext, Builder, Context, Error, Inputs, Instance, Network, Precision, Product, Result, Signature, Streams,
+    Weights,
 };
 
 use super::guard::guarded;
@@ -19,7 +20,7 @@ pub struct Place {
     /// What the device is called.
     pub device_name: String,
     /// The precision.
-    pub dtype: DType,
+    pub precision: Precision,
     /// The random streams.
     pub streams: Streams,
 }
@@ -27,8 +28,8 @@ pub struct Place {
 impl Place {
     /// What a node is built with.
     pub fn context(&self, node: &str) -> BuildContext {
-        let Self { device, dtype, streams, .. } = self;
-        BuildContext { node: node.to_owned(), device: device.clone(), dtype: *dtype, streams: streams.clone() }
+        let Self { device, precision, streams, .. } = self;
+        BuildContext { node: node.to_owned(), device: device.clone(), precision: *precision, streams: streams.clone() }
     }
 }
 
@@ -166,7 +167,7 @@ pub fn named_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
 
 fn make(node: &PlanNode, inputs: Inputs, place: &Place) -> Result<Product> {
     let name = &node.name;
-    let random = || Builder::random(&place.streams, name, place.dtype, &place.device);
+    let random = || Builder::random(&place.streams, name, place.precision, &place.device);
     Ok(match &node.instance {
         Instance::Architecture(architecture) => {
             let builder = random();

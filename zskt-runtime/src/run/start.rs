@@ -28,8 +28,8 @@ pub fn start<'p>(
     interrupted: Interrupted,
 ) -> Result<Option<Execution<'p>>, Stop> {
     let (device, device_name) = device::device(&plan.device).map_err(Stop::Refused)?;
-    let dtype = device::precision(&plan.precision).map_err(Stop::Refused)?;
-    let place = Place { device, device_name, dtype, streams: Streams::new(plan.seed) };
+    let precision = device::precision(&plan.precision).map_err(Stop::Refused)?;
+    let place = Place { device, device_name, precision, streams: Streams::new(plan.seed) };
     let start = Start { plan, options, place, console, interrupted, began: Instant::now() };
     match &options.resume {
         None => start.anew().map(Some),

@@ -66,7 +66,7 @@ impl TeacherSource for Found {
         Ok(())
     }
     fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork> {
-        let builder = Builder::zeros(context.dtype, &context.device);
+        let builder = Builder::zeros(context.precision, &context.device);
         let forward = Point {}.build(&builder)?;
         Ok(Network { name: context.node.clone(), weights: builder.weights(), forward })
     }

@@ -21,7 +21,8 @@ fn products(g: &ConvGeometry, mut pair: impl FnMut(usize, usize, usize)) {
     for image in 0..g.batch {
         for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
             for (ky, kx) in (0..k).flat_map(|ky| (0..k).map(move |kx| (ky, kx))) {
-                let met = |at: usize, size: usize| Some(at.checked_sub(g.padding)? / g.upsampling).filter(|at| *at < size);
+                let met =
+                    |at: usize, size: usize| Some(at.checked_sub(g.padding)? / g.upsampling).filter(|at| *at < size);
                 let (y, x) = (met(row * g.stride + ky, g.height), met(column * g.stride + kx, g.width));
                 let (Some(y), Some(x)) = (y, x) else { continue };
                 let pixel = (image * g.height + y) * g.width + x;
@@ -164,7 +165,8 @@ fn usual_shapes_agree_with_the_definition() {
     ] {
         let padding = kernel / 2;
         let (batch, height, width, upsampling) = (2, side, side, 1);
-        let geometry = ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
+        let geometry =
+            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
         for set in available() {
             Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
         }
@@ -176,7 +178,17 @@ fn usual_shapes_agree_with_the_definition() {
 fn the_number_of_threads_does_not_change_a_bit() {
     let (batch, height, width, upsampling) = (32, 16, 16, 1);
     let (in_channels, out_channels, kernel, stride, padding) = (32, 40, 3, 1, 1);
-    let case = Case::new(ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding });
+    let case = Case::new(ConvGeometry {
+        batch,
+        height,
+        width,
+        upsampling,
+        in_channels,
+        out_channels,
+        kernel,
+        stride,
+        padding,
+    });
     let (rows, inputs, outputs) = (64, 100, 2000);
     let layer = Case::new(linear::pixels(rows, inputs, outputs));
     let results = [1, 2, 5].map(|threads| {
