@@ -127,6 +127,17 @@ impl Canvas {
                 source.write(set, at, middle);
                 continue;
             }
+            if self.step == 1 {
+                // Densely at the end, then spread from the beginning: no pixel reaches one that is still to be moved.
+                let dense = middle.len() - copied * self.channels;
+                source.write(set, at, &mut middle[dense..]);
+                for column in 0..copied {
+                    let (from, to) = (dense + column * self.channels, column * self.pixel);
+                    middle.copy_within(from..from + self.channels, to);
+                    middle[to + self.channels..to + self.pixel].fill(C::default());
+                }
+                continue;
+            }
             for (column, pixel) in middle.chunks_exact_mut(self.pixel).enumerate() {
                 let (real, padding) = pixel.split_at_mut(self.channels);
                 source.write(set, at + column * self.step * self.channels, real);

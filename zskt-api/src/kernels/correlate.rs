@@ -107,8 +107,8 @@ impl<C: Operand> Correlation<C> {
                 from: [from(0, rows.origin), from(1, columns.origin)],
                 first: [rows.first, columns.first],
                 count,
-                form: C::form(set, layout, count, canvas.columns(), problem.stride * pixel),
-                weights: C::pack(set, layout, &problem.taps, pixel, &rows.taps, &columns.taps),
+                form: C::form(set, layout, count, canvas.columns(), pixel, problem.stride * pixel),
+                weights: C::pack(set, layout, &problem.taps, problem.stride * pixel, &rows.taps, &columns.taps),
             }
         });
         Self {
@@ -156,14 +156,18 @@ impl<C: Operand> Correlation<C> {
 
         let pitch = C::pitch(self.layout, outputs);
         let strip_len = self.phases.iter().map(|phase| phase.form.pixels).max().unwrap_or_default() * pitch;
-        let canvas_len = self.canvas.scratch() + C::BEHIND;
+        let behind = C::behind(self.stride * canvas.pixel());
+        let canvas_len = self.canvas.scratch() + behind;
         let bytes = Scratch::bytes::<C>(canvas_len) + Scratch::bytes::<C::Real>(strip_len);
         let partials = buffer::map(item_groups * block_groups, |task| {
             let blocks = split(blocks, block_groups, task % block_groups);
             let mut sums = Sums::zeros(outputs);
             with_scratch(bytes, |mut scratch| {
                 let copy: &mut [C] = scratch.take(canvas_len);
-                copy[self.canvas.scratch()..].fill(C::default());
+                if behind > 0 {
+                    copy.fill(C::default());
+                }
+                let session = C::session();
                 let strip: &mut [C::Real] = scratch.take(strip_len);
                 for item in split(items, item_groups, task / block_groups) {
                     let (first, count) = match self.flat {
@@ -179,7 +183,7 @@ impl<C: Operand> Correlation<C> {
                     let mut filled = 0;
                     for phase in &self.phases {
                         let columns = phase.count[1].min(count);
-                        let mut place = Place { map, at: first * outputs, columns, sums: &mut sums };
+                        let mut place = Place { map, at: first * outputs, columns, session: &session, sums: &mut sums };
                         let blocks = blocks.clone();
                         // SAFETY: the item's outputs begin there; its pixels and this task's channels are no other's.
                         unsafe {
@@ -224,7 +228,7 @@ impl<C: Operand> Correlation<C> {
         filled: &mut usize,
         strip: &mut [C::Real],
         sink: &Sink<C::Real>,
-        place: &mut Place<'_, C::Real>,
+        place: &mut Place<'_, C>,
     ) {
         let [_, outputs] = self.channels;
         let pitch = C::pitch(self.layout, outputs);
@@ -252,12 +256,11 @@ impl<C: Operand> Correlation<C> {
                 weights: &phase.weights,
                 start: &self.start,
                 y: strip.as_mut_ptr(),
-                rows: form.rows,
                 columns: phase.count[1],
                 blocks: blocks.clone(),
             };
             // SAFETY: the canvas has every input, its rows so far are filled, and the strip has room for the form.
-            unsafe { C::sum(self.layout, form, outputs, &rows) };
+            unsafe { C::sum(place.session, self.layout, form, outputs, &rows) };
             for row in done..top + form.rows {
                 let pixel = (phase.first[0] + row * self.out_step) * self.output[1] + phase.first[1];
                 let row = Row {
@@ -279,12 +282,13 @@ impl<C: Operand> Correlation<C> {
 }
 
 /// Where an item's outputs go.
-struct Place<'a, T> {
-    map: Map<T>,
+struct Place<'a, C: Operand> {
+    map: Map<C::Real>,
     /// The item's first element in the map.
     at: usize,
     /// Pixels in a row.
     columns: usize,
+    session: &'a C::Session,
     sums: &'a mut Sums,
 }
 

@@ -93,13 +93,6 @@ impl<E: Plain> Buffer<E> {
     pub fn new(len: usize) -> Self {
         Self { lines: take(lines::<E>(len)), len, elements: PhantomData }
     }
-
-    /// A copy of `values`.
-    pub fn copied(values: &[E]) -> Self {
-        let mut buffer = Self::new(values.len());
-        buffer.copy_from_slice(values);
-        buffer
-    }
 }
 
 impl<E: Plain> Deref for Buffer<E> {

@@ -6,6 +6,7 @@
 //! Convolutions, forward and backward, copy an image into a canvas with margins, where the inputs under one row of the
 //! kernel are contiguous, and accumulate small blocks of pixels and channels in registers from there.
 
+pub mod amx;
 mod buffer;
 mod canvas;
 mod correlate;
@@ -31,10 +32,9 @@ pub mod pooling;
 pub mod upsample;
 
 pub use correlate::Correlation;
-pub use element::{Bf16, Element, Numbers, NumbersMut};
+pub use element::{Bf16, Numbers, NumbersMut};
 pub use instructions::Instructions;
 pub use memory::Buffer;
-pub use operand::Operand;
 pub use real::Real;
 pub use sink::{Plus, Sink, Sums, Then};
 pub use source::{Activation, Affine, PerChannel, Source};

@@ -31,8 +31,6 @@ pub struct Rows<'a, C: Operand> {
     pub start: &'a [C::Real],
     /// Where the sums go.
     pub y: *mut C::Real,
-    /// Rows of outputs.
-    pub rows: usize,
     /// Outputs in a row.
     pub columns: usize,
     /// The blocks.
@@ -69,31 +67,40 @@ pub trait Operand: Element<Self::Real> {
     /// Elements of a pixel of so many channels on a canvas.
     fn pixel(channels: usize) -> usize;
 
+    /// What a thread holds while it computes.
+    type Session;
+
+    /// Begins to compute on this thread.
+    fn session() -> Self::Session;
+
     /// Output channels in a block.
     fn block(layout: Self::Layout) -> usize;
 
     /// Output channels of a pixel of sums.
     fn pitch(layout: Self::Layout, outputs: usize) -> usize;
 
-    /// Elements that are read behind the last pixel of a canvas.
-    const BEHIND: usize;
+    /// Elements that are read behind the last pixel of a canvas on which the inputs of neighbouring outputs are `step`
+    /// elements apart. Where there are any, they and what is not filled yet of the canvas must be finite.
+    fn behind(step: usize) -> usize;
 
-    /// The weights of some taps, for pixels of `pixel` elements.
+    /// The weights of some taps, for canvases with such a step.
     fn pack(
         set: Instructions,
         layout: Self::Layout,
         taps: &Taps<Self::Real>,
-        pixel: usize,
+        step: usize,
         rows: &[Range<usize>],
         columns: &[Range<usize>],
     ) -> Buffer<Self>;
 
-    /// How the sums lie for so many outputs, in rows that are `columns` apart on the canvas where the step is 1.
+    /// How the sums lie for so many outputs, from a canvas of `pixel` elements in each of `columns` pixels of a row, where
+    /// the inputs of neighbouring outputs are `step` elements apart.
     fn form(
         set: Instructions,
         layout: Self::Layout,
         count: [usize; 2],
-        canvas_columns: usize,
+        columns: usize,
+        pixel: usize,
         step: usize,
     ) -> Form<Self::Kernel>;
 
@@ -101,8 +108,14 @@ pub trait Operand: Element<Self::Real> {
     ///
     /// # Safety
     ///
-    /// The canvas has every input, and [`BEHIND`](Self::BEHIND) finite elements behind the last; `y` has room for the form.
-    unsafe fn sum(layout: Self::Layout, form: &Form<Self::Kernel>, outputs: usize, rows: &Rows<'_, Self>);
+    /// The canvas has every input, and [`behind`](Self::behind) it finite elements; `y` has room for the form.
+    unsafe fn sum(
+        session: &Self::Session,
+        layout: Self::Layout,
+        form: &Form<Self::Kernel>,
+        outputs: usize,
+        rows: &Rows<'_, Self>,
+    );
 }
 
 /// What a vector runs over.
@@ -155,6 +168,10 @@ macro_rules! multiply_add {
                 channels
             }
 
+            type Session = ();
+
+            fn session() {}
+
             fn block(layout: Vectors) -> usize {
                 match layout {
                     Vectors::Outputs(_, block) | Vectors::Inputs(block) => block,
@@ -165,7 +182,9 @@ macro_rules! multiply_add {
                 outputs
             }
 
-            const BEHIND: usize = 0;
+            fn behind(_: usize) -> usize {
+                0
+            }
 
             fn pack(
                 set: Instructions,
@@ -186,13 +205,20 @@ macro_rules! multiply_add {
                 layout: Vectors,
                 count: [usize; 2],
                 _: usize,
+                _: usize,
                 step: usize,
             ) -> Form<Self::Kernel> {
                 let (kernel, tile) = kernel::<$type>(set, layout, count, step);
                 Form { kernel, rows: tile.rows, row: count[1], pixels: tile.rows * count[1] }
             }
 
-            unsafe fn sum(layout: Vectors, form: &Form<Self::Kernel>, outputs: usize, rows: &Rows<'_, $type>) {
+            unsafe fn sum(
+                (): &(),
+                layout: Vectors,
+                form: &Form<Self::Kernel>,
+                outputs: usize,
+                rows: &Rows<'_, $type>,
+            ) {
                 let block_len = Self::block(layout);
                 let weights = rows.taps * rows.run * block_len;
                 for block in rows.blocks.clone() {

@@ -63,6 +63,13 @@ impl Problem {
         self.in_channels * self.out_channels * self.kernel * self.kernel
     }
 
+    /// Asserts that inputs and gradients have their shapes.
+    pub fn check<T: Real>(&self, x: &Source<T>, dy: &Source<T>) {
+        let pixels = |[rows, columns]: [usize; 2]| self.batch * rows * columns;
+        assert_eq!(x.len(), pixels(self.input) * self.in_channels, "the input has the shape it should have");
+        assert_eq!(dy.len(), pixels(self.output) * self.out_channels, "the gradient has the shape it should have");
+    }
+
     /// The same sum over pixels, cut anew into images of convenient size if the pixels are independent.
     fn regroup(&self) -> Option<Self> {
         let pointwise =
@@ -83,9 +90,7 @@ impl Problem {
 
 /// The weight gradient from inputs `x` and gradients `dy`.
 pub fn run<T: Real>(set: Instructions, problem: &Problem, x: &Source<T>, dy: &Source<T>, order: Order) -> Vec<T> {
-    let pixels = |[rows, columns]: [usize; 2]| problem.batch * rows * columns;
-    assert_eq!(x.len(), pixels(problem.input) * problem.in_channels, "the input has the shape it should have");
-    assert_eq!(dy.len(), pixels(problem.output) * problem.out_channels, "the gradient has the shape it should have");
+    problem.check(x, dy);
     let mut weight = vec![T::ZERO; problem.weight_len()];
     if weight.is_empty() || dy.len() == 0 {
         return weight;
@@ -103,7 +108,7 @@ pub fn run<T: Real>(set: Instructions, problem: &Problem, x: &Source<T>, dy: &So
 }
 
 /// The sum of all buffers, in order.
-fn total<T: Real>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
+pub fn total<T: Real>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
     let rest = partials.split_off(1);
     let mut total = partials.swap_remove(0);
     if !rest.is_empty() {

@@ -4,6 +4,7 @@
 //! they are a [`Load`], applied row by row as the convolution reads. The sum at the end of a residual block, and the
 //! statistics that the next batch norm needs, are taken as the convolution writes.
 
+pub mod convolution;
 pub mod gradient;
 pub mod tape;
 pub mod values;
@@ -14,9 +15,10 @@ use candle_core::Result;
 
 use crate::Precision;
 use crate::kernels::{
-    Activation, Correlation, Instructions, MapShape, Numbers, NumbersMut, PerChannel, Plus, Real, Sink, Source, Sums,
+    Activation, Instructions, MapShape, Numbers, NumbersMut, PerChannel, Plus, Real, Sink, Source, Sums,
     Then, pass, upsample,
 };
+use convolution::{Computed, Convolution};
 use gradient::{Gradient, Slot};
 use values::{Number, Values, by_precision};
 
@@ -31,14 +33,6 @@ pub struct Map {
     values: OnceLock<Values>,
     moments: OnceLock<Sums>,
     recipe: Mutex<Option<Recipe>>,
-}
-
-/// A convolution whose weights are packed: what was in them when it was recorded, whatever becomes of them since.
-pub enum Convolution {
-    /// In single precision.
-    F32(Correlation<f32>),
-    /// In double precision.
-    F64(Correlation<f64>),
 }
 
 /// How a map is computed.
@@ -116,7 +110,7 @@ impl Recipe {
         match self {
             Self::Convolution(convolution, input, plus) => {
                 let plus = plus.as_ref().map_or(Plus::Nothing, |map| Plus::Map(T::of(map.values())));
-                input.read(|source| T::convolve(convolution, source, &Sink { plus, then }, out))
+                input.read(|source| T::run(convolution, source, &Sink { plus, then }, out))
             }
             Self::Sum(input, plus) => {
                 let set = Instructions::best();
@@ -126,41 +120,6 @@ impl Recipe {
                     pass::run(set, shape.channels, produce, &sink, out)
                 })
             }
-        }
-    }
-}
-
-/// A type that maps are computed with.
-pub trait Computed: Number {
-    /// A convolution of maps that are computed with this type.
-    fn convolution(correlation: Correlation<Self>) -> Convolution;
-
-    /// Runs a convolution.
-    fn convolve(convolution: &Convolution, source: &Source<Self>, sink: &Sink<Self>, out: NumbersMut<Self>) -> Sums;
-}
-
-impl Computed for f32 {
-    fn convolution(correlation: Correlation<f32>) -> Convolution {
-        Convolution::F32(correlation)
-    }
-
-    fn convolve(convolution: &Convolution, source: &Source<f32>, sink: &Sink<f32>, out: NumbersMut<f32>) -> Sums {
-        match convolution {
-            Convolution::F32(correlation) => correlation.run(source, sink, out),
-            Convolution::F64(_) => unreachable!("a convolution has the type of its maps"),
-        }
-    }
-}
-
-impl Computed for f64 {
-    fn convolution(correlation: Correlation<f64>) -> Convolution {
-        Convolution::F64(correlation)
-    }
-
-    fn convolve(convolution: &Convolution, source: &Source<f64>, sink: &Sink<f64>, out: NumbersMut<f64>) -> Sums {
-        match convolution {
-            Convolution::F64(correlation) => correlation.run(source, sink, out),
-            Convolution::F32(_) => unreachable!("a convolution has the type of its maps"),
         }
     }
 }

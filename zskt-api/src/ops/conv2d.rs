@@ -5,9 +5,10 @@ use std::sync::Arc;
 use candle_core::{Tensor, bail};
 
 use super::storage::{Dense, by_dtype};
-use crate::kernels::{ConvGeometry, Correlation, Instructions, MapShape, Source, conv2d as kernel, elementwise};
+use crate::kernels::{ConvGeometry, MapShape, Source, elementwise};
+use crate::map::convolution::{Computed, Convolution};
 use crate::map::tape::{self, Node};
-use crate::map::{Computed, Convolution, Loaded, Map, Recipe};
+use crate::map::{Loaded, Map, Recipe};
 use crate::{FeatureMap, Precision, Result};
 
 /// Convolves `x` `[B, I, H, W]` with `weight` `[O, I, K, K]` and adds `bias` `[O]`; zero padding and stride are the same
@@ -38,7 +39,7 @@ pub fn conv2d(
             format!("a weight of {:?} does not fit maps of {:?} and {precision:?}", weight.dtype(), x.dtype());
         return Err(crate::Error::new(message));
     }
-    let convolution = Convolution::new(&geometry, weight, bias)?;
+    let convolution = packed(&geometry, weight, bias, precision)?;
     let shape = MapShape {
         batch: geometry.batch,
         height: geometry.out_height(),
@@ -69,16 +70,19 @@ fn geometry(x: &Loaded, weight: &Tensor, stride: usize, padding: usize) -> candl
     Ok(ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding })
 }
 
-impl Convolution {
-    fn new(geometry: &ConvGeometry, weight: &Tensor, bias: Option<&Tensor>) -> candle_core::Result<Self> {
-        let weight = weight.contiguous()?;
-        let bias = bias.map(Tensor::contiguous).transpose()?;
-        let (weight_data, bias_data) = (Dense::of(&weight), bias.as_ref().map(Dense::of));
-        by_dtype!(weight.dtype(), T => {
-            let bias = bias_data.as_ref().map(Dense::slice).transpose()?;
-            Ok(T::convolution(kernel::forward(Instructions::best(), geometry, weight_data.slice()?, bias)))
-        })
-    }
+fn packed(
+    geometry: &ConvGeometry,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> candle_core::Result<Convolution> {
+    let weight = weight.contiguous()?;
+    let bias = bias.map(Tensor::contiguous).transpose()?;
+    let (weight_data, bias_data) = (Dense::of(&weight), bias.as_ref().map(Dense::of));
+    by_dtype!(weight.dtype(), T => {
+        let bias = bias_data.as_ref().map(Dense::slice).transpose()?;
+        Ok(T::forward(geometry, weight_data.slice()?, bias, precision))
+    })
 }
 
 struct Conv2d {
@@ -98,13 +102,13 @@ impl Node for Conv2d {
 
 impl Conv2d {
     fn gradients<T: Computed>(&self, inputs: &[&Tensor], dy: &Source<T>) -> candle_core::Result<Vec<Option<Tensor>>> {
-        let (set, g) = (Instructions::best(), &self.geometry);
+        let (g, precision) = (&self.geometry, self.output.precision);
         if inputs[0].track_op() {
             let weight = inputs[1].contiguous()?;
-            let backward: Correlation<T> = kernel::backward_input(set, g, Dense::of(&weight).slice()?);
-            self.input.deposit(|sink, out| backward.run(dy, sink, out));
+            let backward = T::backward_input(g, Dense::of(&weight).slice()?, precision);
+            self.input.deposit(|sink, out| T::run(&backward, dy, sink, out));
         }
-        let of_weight = || Ok(self.input.read(|x| kernel::backward_weight(set, g, x, dy)));
+        let of_weight = || Ok(self.input.read(|x| T::backward_weight(g, x, dy, precision)));
         let mut gradients = vec![tape::passed(inputs[0])?, tape::gradient(inputs[1], of_weight)?];
         if let Some(bias) = inputs.get(2) {
             let of_bias = || Ok(elementwise::pixel_sums(dy, 1, g.out_channels, 1.0));

@@ -45,12 +45,17 @@ struct Case {
 }
 
 impl Case {
+    /// With numbers that `f32` can represent, for both types to compute the same.
     fn new(geometry: ConvGeometry) -> Self {
+        Self::rounded(geometry, |value| value as f32)
+    }
+
+    fn rounded(geometry: ConvGeometry, round: impl Fn(f64) -> f32) -> Self {
         let g = &geometry;
         let (x, weight) = (numbers(g.input_len(), 1), numbers(g.weight_len(), 2));
         let (bias, dy) = (numbers(g.out_channels, 3), numbers(g.output_len(), 4));
-        // What f32 can represent, for both types to compute the same.
-        let [x, weight, bias, dy] = [x, weight, bias, dy].map(|v| v.into_iter().map(|v| f64::from(v as f32)).collect());
+        let round = |v: Vec<f64>| v.into_iter().map(|v| f64::from(round(v))).collect();
+        let [x, weight, bias, dy] = [x, weight, bias, dy].map(round);
         Self { geometry, x, weight, bias, dy }
     }
 
@@ -69,12 +74,20 @@ impl Case {
     }
 
     fn computed<T: Real>(&self, set: Instructions) -> [Vec<T>; 4] {
+        self.computed_by::<T>(set, backward_weight)
+    }
+
+    fn computed_by<C: Operand>(
+        &self,
+        set: Instructions,
+        backward_weight: impl Fn(Instructions, &ConvGeometry, &Source<C::Real>, &Source<C::Real>) -> Vec<C::Real>,
+    ) -> [Vec<C::Real>; 4] {
         let g = &self.geometry;
         let [x, weight, bias, dy] = [&self.x, &self.weight, &self.bias, &self.dy]
-            .map(|values| values.iter().map(|&value| T::from_f64(value)).collect::<Vec<T>>());
+            .map(|values| values.iter().map(|&value| C::Real::from_f64(value)).collect::<Vec<_>>());
         let [x, dy] = [&x, &dy].map(|numbers| Source::Plain(Numbers::Full(numbers)));
-        let run = |correlation: Correlation<T>, source: &Source<T>| {
-            let mut out = vec![T::ZERO; correlation.len()];
+        let run = |correlation: Correlation<C>, source: &Source<C::Real>| {
+            let mut out = vec![C::Real::ZERO; correlation.len()];
             correlation.run(source, &Sink::STORE, NumbersMut::Full(&mut out));
             out
         };
@@ -87,13 +100,17 @@ impl Case {
     }
 
     fn check<T: Real>(&self, set: Instructions, tolerance: f64) -> Result<(), TestCaseError> {
+        self.compare(self.computed::<T>(set), &format!("{set:?}"), tolerance)
+    }
+
+    fn compare<T: Real>(&self, computed: [Vec<T>; 4], set: &str, tolerance: f64) -> Result<(), TestCaseError> {
         let names = ["output", "input gradient", "weight gradient", "bias gradient"];
-        for ((name, expected), actual) in names.iter().zip(self.reference()).zip(self.computed::<T>(set)) {
+        for ((name, expected), actual) in names.iter().zip(self.reference()).zip(computed) {
             prop_assert_eq!(expected.len(), actual.len());
             let scale = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
             for (index, (expected, actual)) in expected.iter().zip(actual).enumerate() {
                 let error = (expected - actual.to_f64()).abs() / scale;
-                prop_assert!(error < tolerance, "{set:?}: {name}[{index}] is {actual:?}, not {expected}");
+                prop_assert!(error < tolerance, "{set}: {name}[{index}] is {actual:?}, not {expected}");
             }
         }
         Ok(())
@@ -149,6 +166,32 @@ proptest! {
     }
 }
 
+/// Tiles multiply bf16 numbers, so the case is made of such, and add in f32. The weights of taps that stand for several
+/// are rounded once more.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn check_tiles(geometry: ConvGeometry) -> Result<(), TestCaseError> {
+    use super::super::{Bf16, amx, element::Element};
+    if !amx::available() {
+        return Ok(());
+    }
+    let case = Case::rounded(geometry, |value| Bf16::narrow(value).widen());
+    let weight_gradient = |set, g: &ConvGeometry, x: &Source<f32>, dy: &Source<f32>| {
+        amx::weight_gradient(set, &outer_problem(g), x, dy)
+    };
+    let computed = case.computed_by::<Bf16>(Instructions::best(), weight_gradient);
+    case.compare(computed, "tiles", if geometry.upsampling > 1 { 8e-3 } else { 2e-5 })
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tiles_agree_with_the_definition(geometry in prop_oneof![3 => geometries(), 1 => upsampled()]) {
+        check_tiles(geometry)?;
+    }
+}
+
 /// The shapes that networks have, which choose the blocks that random shapes rarely meet.
 #[test]
 fn usual_shapes_agree_with_the_definition() {
@@ -170,6 +213,8 @@ fn usual_shapes_agree_with_the_definition() {
         for set in available() {
             Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
         }
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        check_tiles(geometry).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
     }
 }
 
