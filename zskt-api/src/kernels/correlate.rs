@@ -10,7 +10,7 @@ use super::instructions::Instructions;
 use super::memory::{Buffer, Scratch, with_scratch};
 use super::operand::{Form, Operand, Rows};
 use super::real::Real;
-use super::sink::{Map, Row, Sink, Sums};
+use super::sink::{self, Map, Sink, Sums};
 use super::source::Source;
 use super::taps::{Axis, Taps};
 use std::ops::Range;
@@ -261,21 +261,24 @@ impl<C: Operand> Correlation<C> {
             };
             // SAFETY: the canvas has every input, its rows so far are filled, and the strip has room for the form.
             unsafe { C::sum(place.session, self.layout, form, outputs, &rows) };
-            for row in done..top + form.rows {
-                let pixel = (phase.first[0] + row * self.out_step) * self.output[1] + phase.first[1];
-                let row = Row {
-                    results: &strip[(row - top) * form.row * pitch..],
-                    pitch,
-                    pixels: place.columns,
-                    map: place.map,
-                    at: place.at + pixel * outputs,
-                    step: self.out_step * outputs,
-                    channels,
-                    sums: &mut *place.sums,
-                };
-                // SAFETY: the caller's promise.
-                unsafe { sink.finish(self.set, row) };
-            }
+            let rows = top + form.rows - done;
+            let down = self.out_step * self.output[1] * outputs;
+            let pixel = (phase.first[0] + done * self.out_step) * self.output[1] + phase.first[1];
+            let mut rows = sink::Rows {
+                results: &strip[(done - top) * form.row * pitch..],
+                pitch,
+                row: form.row * pitch,
+                rows,
+                pixels: place.columns,
+                map: place.map,
+                at: place.at + pixel * outputs,
+                step: self.out_step * outputs,
+                down,
+                channels,
+                sums: &mut *place.sums,
+            };
+            // SAFETY: the caller's promise.
+            unsafe { sink.finish(self.set, &mut rows) };
             done = top + form.rows;
         }
     }

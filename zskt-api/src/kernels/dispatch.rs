@@ -2,9 +2,11 @@
 
 #![expect(unsafe_code, reason = "the kernels are unsafe functions")]
 
+use super::element::Bf16;
 use super::instructions::Instructions;
-use super::lanes::{Array, Lanes};
+use super::lanes::{Array, Lanes, Memory};
 use super::micro::{self, Patch, PatchKernel, Strip, StripKernel};
+use super::sink::{self, Block, What};
 
 /// A block of output pixels and channels that one kernel keeps in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,26 @@ pub trait Kernels: Sized {
 
     /// [`micro::patch`] for so few scalars, all of them at once, with its number of vectors, where it pays.
     fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<Self>, usize)>;
+
+    /// [`sink::finish`] into a map of this type, for all channels of a vector or for some.
+    fn finish_full(set: Instructions, what: What, all: bool) -> sink::Kernel<Self, Self>;
+
+    /// [`sink::finish`] into a map of half the precision.
+    fn finish_half(set: Instructions, what: What, all: bool) -> sink::Kernel<Self, Bf16>;
+}
+
+/// The instance of a function with these parameters that [`sink::finish`] has.
+macro_rules! finish_kernel {
+    ($what:expr, $all:expr, $function:ident::<$($type:ty),*>) => {
+        match ($what, $all) {
+            (What::Store, true) => $function::<$($type,)* { What::Store as u8 }, true>,
+            (What::Store, false) => $function::<$($type,)* { What::Store as u8 }, false>,
+            (What::Moments, true) => $function::<$($type,)* { What::Moments as u8 }, true>,
+            (What::Moments, false) => $function::<$($type,)* { What::Moments as u8 }, false>,
+            (What::Through, true) => $function::<$($type,)* { What::Through as u8 }, true>,
+            (What::Through, false) => $function::<$($type,)* { What::Through as u8 }, false>,
+        }
+    };
 }
 
 /// The portable kernels: few registers and no known steps, to be small.
@@ -69,6 +91,15 @@ mod portable {
 
     pub fn patch_kernel<L: Lanes>() -> PatchKernel<L::Element> {
         patch::<L, 4>
+    }
+
+    unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: Block<'_, L::Element, E>) {
+        // SAFETY: as above.
+        unsafe { sink::finish::<L, E, THEN, ALL>(block) }
+    }
+
+    pub fn finish_kernel<L: Lanes, E: Memory<L>>(what: What, all: bool) -> sink::Kernel<L::Element, E> {
+        finish_kernel!(what, all, finish::<L, E>)
     }
 }
 
@@ -104,6 +135,14 @@ impl Kernels for f64 {
     fn few(_: Instructions, _: usize, _: usize) -> Option<(PatchKernel<f64>, usize)> {
         None
     }
+
+    fn finish_full(_: Instructions, what: What, all: bool) -> sink::Kernel<f64, f64> {
+        portable::finish_kernel::<Array<f64>, f64>(what, all)
+    }
+
+    fn finish_half(_: Instructions, what: What, all: bool) -> sink::Kernel<f64, Bf16> {
+        portable::finish_kernel::<Array<f64>, Bf16>(what, all)
+    }
 }
 
 /// Makes a module of kernels for a vector type, each compiled with the type's instructions.
@@ -136,6 +175,16 @@ macro_rules! vector_kernels {
             unsafe fn patch<const V: usize, const M: usize>(p: &Patch<f32>) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { micro::patch::<$vector, V, M>(p) }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn finish<E: Memory<$vector>, const THEN: u8, const ALL: bool>(block: Block<'_, f32, E>) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { sink::finish::<$vector, E, THEN, ALL>(block) }
+            }
+
+            pub fn finish_kernel<E: Memory<$vector>>(what: What, all: bool) -> sink::Kernel<f32, E> {
+                finish_kernel!(what, all, finish::<E>)
             }
 
             pub const WIDTH: usize = $vector::WIDTH;
@@ -303,5 +352,23 @@ impl Kernels for f32 {
 
     fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<f32>, usize)> {
         by_set!(set, None, avx2::few(scalars, len), avx512::few(scalars, len))
+    }
+
+    fn finish_full(set: Instructions, what: What, all: bool) -> sink::Kernel<f32, f32> {
+        by_set!(
+            set,
+            portable::finish_kernel::<Array<f32>, f32>(what, all),
+            avx2::finish_kernel(what, all),
+            avx512::finish_kernel(what, all)
+        )
+    }
+
+    fn finish_half(set: Instructions, what: What, all: bool) -> sink::Kernel<f32, Bf16> {
+        by_set!(
+            set,
+            portable::finish_kernel::<Array<f32>, Bf16>(what, all),
+            avx2::finish_kernel(what, all),
+            avx512::finish_kernel(what, all)
+        )
     }
 }

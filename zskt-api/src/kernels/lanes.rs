@@ -2,13 +2,16 @@
 
 #![expect(unsafe_code, reason = "vector instructions and loads through pointers")]
 
+use super::element::{Bf16, Element, Plain};
+use super::real::Real;
+
 /// A vector of [`WIDTH`](Self::WIDTH) elements.
 ///
 /// The methods are `unsafe` because the processor must have the instructions of the type (they are inlined into
 /// functions that enable them) and because pointers must be good for `WIDTH` elements, of any alignment.
 pub trait Lanes: Copy {
     /// What the vector holds.
-    type Element: Copy + Default;
+    type Element: Real;
     /// How many of them.
     const WIDTH: usize;
 
@@ -18,17 +21,99 @@ pub trait Lanes: Copy {
     unsafe fn load(from: *const Self::Element) -> Self;
     /// Writes the elements to `to`.
     unsafe fn store(self, to: *mut Self::Element);
+    /// The elements at `from`, widened.
+    unsafe fn load_half(from: *const Bf16) -> Self;
+    /// Writes the elements to `to`, rounded to the nearest.
+    unsafe fn store_half(self, to: *mut Bf16);
     /// Lane by lane, `self + other`.
     unsafe fn add(self, other: Self) -> Self;
+    /// Lane by lane, `self − other`.
+    unsafe fn subtract(self, other: Self) -> Self;
+    /// Lane by lane, `self * other`.
+    unsafe fn multiply(self, other: Self) -> Self;
     /// Lane by lane, `a * b + self`.
     unsafe fn accumulate(self, a: Self, b: Self) -> Self;
+    /// Lane by lane, `above` where `self` is above zero, else `below`.
+    unsafe fn select(self, above: Self, below: Self) -> Self;
     /// The sum over the lanes.
     unsafe fn sum(self) -> Self::Element;
+}
+
+/// What vectors are loaded from and stored to.
+pub trait Memory<L: Lanes>: Element<L::Element> {
+    /// The elements at `from`, to compute with.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes`].
+    unsafe fn load(from: *const Self) -> L;
+
+    /// Writes the elements to `to`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Lanes`].
+    unsafe fn store(vector: L, to: *mut Self);
+}
+
+macro_rules! full_memory {
+    ($type:ty) => {
+        impl<L: Lanes<Element = $type>> Memory<L> for $type {
+            #[inline(always)]
+            unsafe fn load(from: *const $type) -> L {
+                // SAFETY: the caller's promise.
+                unsafe { L::load(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store(vector: L, to: *mut $type) {
+                // SAFETY: the caller's promise.
+                unsafe { vector.store(to) }
+            }
+        }
+    };
+}
+
+full_memory!(f32);
+full_memory!(f64);
+
+impl<L: Lanes> Memory<L> for Bf16 {
+    #[inline(always)]
+    unsafe fn load(from: *const Bf16) -> L {
+        // SAFETY: the caller's promise.
+        unsafe { L::load_half(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(vector: L, to: *mut Bf16) {
+        // SAFETY: the caller's promise.
+        unsafe { vector.store_half(to) }
+    }
 }
 
 /// Plain arrays, for the compiler to vectorise as it can.
 #[derive(Clone, Copy)]
 pub struct Array<T>([T; 4]);
+
+impl<T: Real> Array<T> {
+    #[inline(always)]
+    fn map2(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
+        let ([a, b, c, d], [e, f2, g, h]) = (self.0, other.0);
+        Self([f(a, e), f(b, f2), f(c, g), f(d, h)])
+    }
+
+    #[inline(always)]
+    unsafe fn loaded<E: Plain + Element<T>>(from: *const E) -> Self {
+        // SAFETY: the caller's pointer is good for four elements.
+        Self(unsafe { from.cast::<[E; 4]>().read_unaligned() }.map(E::widen))
+    }
+
+    #[inline(always)]
+    unsafe fn stored<E: Plain + Element<T>>(self, to: *mut E) {
+        // SAFETY: the caller's pointer is good for four elements.
+        unsafe { to.cast::<[E; 4]>().write_unaligned(self.0.map(E::narrow)) }
+    }
+}
 
 macro_rules! array {
     ($type:ty) => {
@@ -43,20 +128,41 @@ macro_rules! array {
 
             #[inline(always)]
             unsafe fn load(from: *const $type) -> Self {
-                // SAFETY: the caller's pointer is good for four elements.
-                Self(unsafe { from.cast::<[$type; 4]>().read_unaligned() })
+                // SAFETY: the caller's promise.
+                unsafe { Self::loaded(from) }
             }
 
             #[inline(always)]
             unsafe fn store(self, to: *mut $type) {
-                // SAFETY: the caller's pointer is good for four elements.
-                unsafe { to.cast::<[$type; 4]>().write_unaligned(self.0) }
+                // SAFETY: the caller's promise.
+                unsafe { self.stored(to) }
+            }
+
+            #[inline(always)]
+            unsafe fn load_half(from: *const Bf16) -> Self {
+                // SAFETY: the caller's promise.
+                unsafe { Self::loaded(from) }
+            }
+
+            #[inline(always)]
+            unsafe fn store_half(self, to: *mut Bf16) {
+                // SAFETY: the caller's promise.
+                unsafe { self.stored(to) }
             }
 
             #[inline(always)]
             unsafe fn add(self, other: Self) -> Self {
-                let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
-                Self([a + e, b + f, c + g, d + h])
+                self.map2(other, |a, b| a + b)
+            }
+
+            #[inline(always)]
+            unsafe fn subtract(self, other: Self) -> Self {
+                self.map2(other, |a, b| a - b)
+            }
+
+            #[inline(always)]
+            unsafe fn multiply(self, other: Self) -> Self {
+                self.map2(other, |a, b| a * b)
             }
 
             #[inline(always)]
@@ -68,6 +174,14 @@ macro_rules! array {
                     } else {
                         self.0[lane] += a.0[lane] * b.0[lane];
                     }
+                }
+                self
+            }
+
+            #[inline(always)]
+            unsafe fn select(mut self, above: Self, below: Self) -> Self {
+                for lane in 0..4 {
+                    self.0[lane] = if self.0[lane] > 0.0 { above.0[lane] } else { below.0[lane] };
                 }
                 self
             }
@@ -86,11 +200,12 @@ array!(f64);
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Lanes;
+    use super::{Bf16, Lanes};
     use std::arch::x86_64::*;
 
     macro_rules! x86 {
-        ($vector:ty, $width:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $fma:ident, $sum:expr) => {
+        ($vector:ty, $width:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident,
+         $load_half:ident, $store_half:ident, $select:ident, $sum:expr) => {
             impl Lanes for $vector {
                 type Element = f32;
                 const WIDTH: usize = $width;
@@ -120,9 +235,39 @@ mod x86 {
                 }
 
                 #[inline(always)]
+                unsafe fn subtract(self, other: Self) -> Self {
+                    // SAFETY: the caller has the instructions.
+                    unsafe { $sub(self, other) }
+                }
+
+                #[inline(always)]
+                unsafe fn multiply(self, other: Self) -> Self {
+                    // SAFETY: the caller has the instructions.
+                    unsafe { $mul(self, other) }
+                }
+
+                #[inline(always)]
                 unsafe fn accumulate(self, a: Self, b: Self) -> Self {
                     // SAFETY: the caller has the instructions.
                     unsafe { $fma(a, b, self) }
+                }
+
+                #[inline(always)]
+                unsafe fn load_half(from: *const Bf16) -> Self {
+                    // SAFETY: the caller has the instructions and a pointer good for the whole vector.
+                    unsafe { $load_half(from) }
+                }
+
+                #[inline(always)]
+                unsafe fn store_half(self, to: *mut Bf16) {
+                    // SAFETY: the caller has the instructions and a pointer good for the whole vector.
+                    unsafe { $store_half(self, to) }
+                }
+
+                #[inline(always)]
+                unsafe fn select(self, above: Self, below: Self) -> Self {
+                    // SAFETY: the caller has the instructions.
+                    unsafe { $select(self, above, below) }
                 }
 
                 #[inline(always)]
@@ -144,6 +289,71 @@ mod x86 {
         }
     }
 
+    #[inline(always)]
+    unsafe fn load_half512(from: *const Bf16) -> __m512 {
+        // SAFETY: the caller has AVX-512 and a pointer good for sixteen numbers.
+        unsafe {
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+        }
+    }
+
+    /// As [`Element::narrow`](super::Element::narrow) rounds.
+    #[inline(always)]
+    unsafe fn store_half512(vector: __m512, to: *mut Bf16) {
+        // SAFETY: the caller has AVX-512 and a pointer good for sixteen numbers.
+        unsafe {
+            let bits = _mm512_castps_si512(vector);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(vector, vector);
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+            let halves = _mm512_srli_epi32::<16>(_mm512_mask_blend_epi32(nan, rounded, quiet));
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(halves));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn select512(vector: __m512, above: __m512, below: __m512) -> __m512 {
+        // SAFETY: the caller has AVX-512.
+        unsafe {
+            let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(vector, _mm512_setzero_ps());
+            _mm512_mask_blend_ps(positive, below, above)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half256(from: *const Bf16) -> __m256 {
+        // SAFETY: the caller has AVX2 and a pointer good for eight numbers.
+        unsafe {
+            let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
+        }
+    }
+
+    /// As [`Element::narrow`](super::Element::narrow) rounds.
+    #[inline(always)]
+    unsafe fn store_half256(vector: __m256, to: *mut Bf16) {
+        // SAFETY: the caller has AVX2 and a pointer good for eight numbers.
+        unsafe {
+            let bits = _mm256_castps_si256(vector);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(vector, vector));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+            let halves = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+            // Halves of sixteen bits fit, so nothing is saturated; packing works on each 128 bits apart.
+            let packed = _mm256_permute4x64_epi64::<0b00_00_10_00>(_mm256_packus_epi32(halves, halves));
+            _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn select256(vector: __m256, above: __m256, below: __m256) -> __m256 {
+        // SAFETY: the caller has AVX2.
+        unsafe { _mm256_blendv_ps(below, above, _mm256_cmp_ps::<_CMP_GT_OQ>(vector, _mm256_setzero_ps())) }
+    }
+
     x86!(
         __m512,
         16,
@@ -151,8 +361,27 @@ mod x86 {
         _mm512_loadu_ps,
         _mm512_storeu_ps,
         _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
         _mm512_fmadd_ps,
+        load_half512,
+        store_half512,
+        select512,
         _mm512_reduce_add_ps
     );
-    x86!(__m256, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, sum256);
+    x86!(
+        __m256,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
+        _mm256_mul_ps,
+        _mm256_fmadd_ps,
+        load_half256,
+        store_half256,
+        select256,
+        sum256
+    );
 }

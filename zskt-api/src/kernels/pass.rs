@@ -7,7 +7,7 @@ use super::element::NumbersMut;
 use super::instructions::Instructions;
 use super::memory::{Scratch, with_scratch};
 use super::real::Real;
-use super::sink::{Map, Row, Sink, Sums};
+use super::sink::{Map, Rows, Sink, Sums};
 
 /// Elements of the results that are made at once, to stay in the first-level cache.
 const STRIP: usize = 4096;
@@ -34,18 +34,21 @@ pub fn run<T: Real>(
                 let count = strip.min(pixels.min((index + 1) * part) - first);
                 let results = &mut results[..count * channels];
                 produce(first, results);
-                let row = Row {
+                let mut rows = Rows {
                     results,
                     pitch: channels,
+                    row: 0,
+                    rows: 1,
                     pixels: count,
                     map,
                     at: first * channels,
                     step: channels,
+                    down: 0,
                     channels: [0, channels],
                     sums: &mut sums,
                 };
                 // SAFETY: the parts of the map are disjoint.
-                unsafe { sink.finish(set, row) };
+                unsafe { sink.finish(set, &mut rows) };
             }
         });
         sums

@@ -3,12 +3,10 @@
 #![expect(unsafe_code, reason = "rows are written by tasks that interleave")]
 
 use super::element::{Bf16, Element, Numbers, NumbersMut};
-use super::instructions::{Instructions, Pass};
+use super::instructions::Instructions;
+use super::lanes::{Lanes, Memory};
 use super::real::Real;
 use super::source::Activation;
-
-/// Channels that are worked on at once, in registers.
-const LANES: usize = 16;
 
 /// What is added to a result.
 #[derive(Clone, Copy)]
@@ -108,20 +106,26 @@ impl<T> Map<T> {
     }
 }
 
-/// A row of results.
-pub struct Row<'a, T> {
+/// Rows of results.
+pub struct Rows<'a, T> {
     /// The results, pixel by pixel.
     pub results: &'a [T],
     /// Between neighbouring pixels of the results.
     pub pitch: usize,
-    /// Pixels in the row.
+    /// Between pixels of the results one row apart.
+    pub row: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Pixels in a row.
     pub pixels: usize,
-    /// The map the row belongs to.
+    /// The map the rows belong to.
     pub map: Map<T>,
-    /// The first of its elements in the map.
+    /// The first of their elements in the map.
     pub at: usize,
-    /// Between neighbouring pixels of the row in the map.
+    /// Between neighbouring pixels of a row in the map.
     pub step: usize,
+    /// Between pixels of the map one row apart.
+    pub down: usize,
     /// The channels to work on: the first, and the one after the last.
     pub channels: [usize; 2],
     /// The sums so far.
@@ -129,130 +133,263 @@ pub struct Row<'a, T> {
 }
 
 impl<T: Real> Sink<'_, T> {
-    /// Finishes a row.
+    /// Finishes rows.
     ///
     /// # Safety
     ///
-    /// The map has the row's pixels, and nobody else touches these channels of theirs meanwhile.
-    pub unsafe fn finish(&self, set: Instructions, row: Row<'_, T>) {
-        set.run(self, row);
+    /// The map has the rows' pixels, and nobody else touches these channels of theirs meanwhile.
+    pub unsafe fn finish(&self, set: Instructions, rows: &mut Rows<'_, T>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match rows.map {
+                Map::Full(map) => self.finish_typed(set, rows, map, full, T::finish_full),
+                Map::Half(map) => self.finish_typed(set, rows, map, half, T::finish_half),
+            }
+        }
     }
-}
 
-impl<T: Real> Pass<Row<'_, T>> for Sink<'_, T> {
-    #[inline(always)]
-    fn run(&self, row: Row<'_, T>) {
-        match row.map {
-            Map::Full(map) => Typed { sink: self, map, of: full }.row(row),
-            Map::Half(map) => Typed { sink: self, map, of: half }.row(row),
+    /// # Safety
+    ///
+    /// As for [`finish`](Self::finish).
+    unsafe fn finish_typed<E: Element<T>>(
+        &self,
+        set: Instructions,
+        rows: &mut Rows<'_, T>,
+        map: *mut E,
+        of: fn(Numbers<'_, T>) -> &[E],
+        kernel: fn(Instructions, What, bool) -> Kernel<T, E>,
+    ) {
+        if rows.rows == 0 || rows.pixels == 0 {
+            return;
+        }
+        let [first, end] = rows.channels;
+        let last = |from: usize, step: usize, down: usize| from + (rows.rows - 1) * down + (rows.pixels - 1) * step;
+        assert!(last(end, rows.pitch, rows.row) <= rows.results.len(), "there are as many results");
+        let width = T::width(set);
+        for first in (first..end).step_by(width) {
+            let count = width.min(end - first);
+            let at = rows.at + first;
+            // What is read along with the map is as long as it.
+            let along = |numbers: Numbers<'_, T>| of(numbers)[at..=last(at + count - 1, rows.step, rows.down)].as_ptr();
+            let mut channels = [[T::ZERO; WIDEST]; 3];
+            let mut totals = [[0.0; WIDEST]; 2];
+            let (what, x, slope) = match self.then {
+                Then::Store => (What::Store, std::ptr::null(), T::ZERO),
+                Then::Moments => (What::Moments, std::ptr::null(), T::ZERO),
+                Then::Through { x, activation, mean } => {
+                    let values = [activation.scale.values(), activation.shift.values(), mean];
+                    for (channels, values) in channels.iter_mut().zip(values) {
+                        channels[..count].copy_from_slice(&values[first..first + count]);
+                    }
+                    (What::Through, along(x), activation.slope)
+                }
+            };
+            let block = Block {
+                // SAFETY: it was just checked that the results are there, and the caller has the map.
+                results: unsafe { rows.results.as_ptr().add(first) },
+                pitch: rows.pitch,
+                row: rows.row,
+                // SAFETY: as above.
+                map: unsafe { map.add(at) },
+                step: rows.step,
+                down: rows.down,
+                rows: rows.rows,
+                pixels: rows.pixels,
+                plus: if let Plus::Map(plus) = self.plus { along(plus) } else { std::ptr::null() },
+                itself: matches!(self.plus, Plus::Itself),
+                x,
+                channels: &channels,
+                slope,
+                count,
+                totals: &mut totals,
+            };
+            // SAFETY: the processor has the instructions of the set, and all pointers are good for the block.
+            unsafe { kernel(set, what, count == width)(block) };
+            if what != What::Store {
+                let sums = [&mut rows.sums.first, &mut rows.sums.second];
+                for (sums, totals) in sums.into_iter().zip(&totals) {
+                    sums[first..first + count].iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
+                }
+            }
         }
     }
 }
 
-#[inline(always)]
 fn full<T>(numbers: Numbers<'_, T>) -> &[T] {
     let Numbers::Full(numbers) = numbers else { unreachable!("all maps of a sink have one precision") };
     numbers
 }
 
-#[inline(always)]
 fn half<T>(numbers: Numbers<'_, T>) -> &[Bf16] {
     let Numbers::Half(numbers) = numbers else { unreachable!("all maps of a sink have one precision") };
     numbers
 }
 
-/// A sink whose maps hold elements of a known type.
-struct Typed<'a, T, E> {
-    sink: &'a Sink<'a, T>,
+/// Elements of the widest vector.
+const WIDEST: usize = 16;
+
+/// Which [`Then`], without its maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// [`Then::Store`]
+    Store,
+    /// [`Then::Moments`]
+    Moments,
+    /// [`Then::Through`]
+    Through,
+}
+
+/// A vector of channels of some rows, for the kernels.
+pub struct Block<'a, T, E> {
+    results: *const T,
+    pitch: usize,
+    row: usize,
     map: *mut E,
-    of: fn(Numbers<'a, T>) -> &'a [E],
+    step: usize,
+    down: usize,
+    rows: usize,
+    pixels: usize,
+    /// What is added before, or null.
+    plus: *const E,
+    /// Whether what is there is added after.
+    itself: bool,
+    /// The map in front of the activation, or null.
+    x: *const E,
+    /// Scale, shift and mean.
+    channels: &'a [[T; WIDEST]; 3],
+    slope: T,
+    /// Channels that exist.
+    count: usize,
+    totals: &'a mut [[f64; WIDEST]; 2],
 }
 
-impl<T: Real, E: Element<T>> Typed<'_, T, E> {
-    #[inline(always)]
-    fn row(&self, mut row: Row<'_, T>) {
-        let [mut first, end] = row.channels;
-        while first + LANES <= end {
-            self.block(&mut row, first, LANES);
-            first += LANES;
-        }
-        if first < end {
-            self.block(&mut row, first, end - first);
-        }
-    }
+/// A kernel that finishes a [`Block`].
+pub type Kernel<T, E> = unsafe fn(Block<'_, T, E>);
 
-    /// The channels from `first` on, `count` of them, at most [`LANES`].
-    #[inline(always)]
-    fn block(&self, row: &mut Row<'_, T>, first: usize, count: usize) {
-        let mut totals = [[0.0; LANES]; 2];
-        let ([scale, shift, mean], slope) = match &self.sink.then {
-            Then::Through { activation, mean, .. } => {
-                let values = [activation.scale.values(), activation.shift.values(), mean];
-                (values.map(|values| lanes(&values[first..], count)), activation.slope)
-            }
-            _ => ([[T::ZERO; LANES]; 3], T::ZERO),
-        };
-        for pixel in 0..row.pixels {
-            let mut values: [T; LANES] = lanes(&row.results[pixel * row.pitch + first..], count);
-            let at = row.at + pixel * row.step + first;
-            // SAFETY: the caller has the pixel, and these channels of it for itself.
-            let place = unsafe { std::slice::from_raw_parts_mut(self.map.add(at), count) };
-            if let Plus::Map(map) = &self.sink.plus {
-                plus(&mut values, &(self.of)(*map)[at..], count);
-            }
-            match &self.sink.then {
-                Then::Store => {}
-                Then::Moments => {
-                    for lane in 0..LANES {
-                        // As it will be read.
-                        let value = E::narrow(values[lane]).widen().to_f64();
-                        totals[0][lane] += value;
-                        totals[1][lane] += value * value;
-                    }
-                }
-                Then::Through { x, .. } => {
-                    let x: [T; LANES] = lanes(&(self.of)(*x)[at..], count);
-                    for lane in 0..LANES {
-                        values[lane] = Activation::through(values[lane], x[lane], scale[lane], shift[lane], slope);
-                        let value = values[lane].to_f64();
-                        totals[0][lane] += value;
-                        totals[1][lane] += value * (x[lane] - mean[lane]).to_f64();
-                    }
-                }
-            }
-            if let Plus::Itself = self.sink.plus {
-                plus(&mut values, place, count);
-            }
-            if let Some(place) = place.first_chunk_mut::<LANES>() {
-                *place = values.map(E::narrow);
-            } else {
-                place.iter_mut().zip(values).for_each(|(place, value)| *place = E::narrow(value));
-            }
-        }
-        if !matches!(self.sink.then, Then::Store) {
-            let Sums { first: sums, second } = &mut *row.sums;
-            for lane in 0..count {
-                sums[first + lane] += totals[0][lane];
-                second[first + lane] += totals[1][lane];
-            }
-        }
-    }
-}
-
+/// Finishes a block: `THEN` is a [`What`]; `ALL` is whether all channels of the vector exist.
+///
+/// Sums are taken in the type of the results over the block alone, and in double precision over blocks. Those of
+/// [`What::Moments`] are of differences from the first pixel, lest a large mean drown the variance.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, and the pointers are good for all pixels of the block.
 #[inline(always)]
-fn plus<T: Real, E: Element<T>>(values: &mut [T; LANES], added: &[E], count: usize) {
-    let added: [T; LANES] = lanes(added, count);
-    values.iter_mut().zip(added).for_each(|(value, added)| *value += added);
+pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: Block<'_, L::Element, E>) {
+    // SAFETY: pixels and channels stay within the block.
+    unsafe {
+        let b = &block;
+        let load = |from: *const E| if ALL { E::load(from) } else { load_some(from, b.count) };
+        let zero = L::splat(L::Element::ZERO);
+        let [scale, shift, mean] = b.channels.each_ref().map(|channels| L::load(channels.as_ptr()));
+        let slope = L::splat(b.slope);
+        let (mut first, mut second, mut pivot) = (zero, zero, zero);
+        for row in 0..b.rows {
+            for pixel in 0..b.pixels {
+                let results = b.results.add(row * b.row + pixel * b.pitch);
+                let at = row * b.down + pixel * b.step;
+                let mut value = if ALL { L::load(results) } else { load_results(results, b.count) };
+                if !b.plus.is_null() {
+                    value = value.add(load(b.plus.add(at)));
+                }
+                if THEN == What::Moments as u8 {
+                    let read = as_read::<L, E>(value);
+                    if row == 0 && pixel == 0 {
+                        pivot = read;
+                    }
+                    let difference = read.subtract(pivot);
+                    first = first.add(difference);
+                    second = second.accumulate(difference, difference);
+                }
+                if THEN == What::Through as u8 {
+                    let x = load(b.x.add(at));
+                    // In the order in which the forward pass computes it, for both to be on one side of zero.
+                    value = scale.multiply(x).add(shift).select(value, slope.multiply(value));
+                    first = first.add(value);
+                    second = second.accumulate(value, x.subtract(mean));
+                }
+                let place = b.map.add(at);
+                if b.itself {
+                    value = value.add(load(place));
+                }
+                if ALL { E::store(value, place) } else { store_some(value, place, b.count) }
+            }
+        }
+        if THEN != What::Store as u8 {
+            let [mut firsts, mut seconds, mut pivots] = [[L::Element::ZERO; WIDEST]; 3];
+            first.store(firsts.as_mut_ptr());
+            second.store(seconds.as_mut_ptr());
+            pivot.store(pivots.as_mut_ptr());
+            let pixels = (b.rows * b.pixels) as f64;
+            let [first_totals, second_totals] = &mut *block.totals;
+            for lane in 0..L::WIDTH {
+                let [first, second, pivot] = [firsts, seconds, pivots].map(|values| values[lane].to_f64());
+                first_totals[lane] = first + pixels * pivot;
+                second_totals[lane] = second + pivot * (2.0 * first + pixels * pivot);
+            }
+        }
+    }
 }
 
-/// Up to [`LANES`] elements, then zeros.
+/// The vector as it will be read back from memory.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`.
 #[inline(always)]
-fn lanes<T: Real, E: Element<T>>(from: &[E], count: usize) -> [T; LANES] {
-    if count == LANES {
-        let all: &[E; LANES] = from.first_chunk().expect("there are as many");
-        return all.map(E::widen);
+unsafe fn as_read<L: Lanes, E: Memory<L>>(vector: L) -> L {
+    if size_of::<E>() == size_of::<L::Element>() {
+        return vector;
     }
-    let mut lanes = [T::ZERO; LANES];
-    lanes.iter_mut().zip(&from[..count]).for_each(|(lane, value)| *lane = value.widen());
-    lanes
+    let mut memory = [E::default(); WIDEST];
+    // SAFETY: the array has room for the widest vector.
+    unsafe {
+        E::store(vector, memory.as_mut_ptr());
+        E::load(memory.as_ptr())
+    }
+}
+
+/// The first `count` lanes of a vector, then zeros.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, and there are `count` elements at `from`.
+#[inline(always)]
+unsafe fn load_some<L: Lanes, E: Memory<L>>(from: *const E, count: usize) -> L {
+    let mut memory = [E::default(); WIDEST];
+    // SAFETY: the array has room for the widest vector, the caller has the elements.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, memory.as_mut_ptr(), count);
+        E::load(memory.as_ptr())
+    }
+}
+
+/// The first `count` results, then zeros.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, and there are `count` results at `from`.
+#[inline(always)]
+unsafe fn load_results<L: Lanes>(from: *const L::Element, count: usize) -> L {
+    let mut memory = [L::Element::ZERO; WIDEST];
+    // SAFETY: the array has room for the widest vector, the caller has the results.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, memory.as_mut_ptr(), count);
+        L::load(memory.as_ptr())
+    }
+}
+
+/// Writes the first `count` lanes of a vector.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, and there is room for `count` elements at `to`.
+#[inline(always)]
+unsafe fn store_some<L: Lanes, E: Memory<L>>(vector: L, to: *mut E, count: usize) {
+    let mut memory = [E::default(); WIDEST];
+    // SAFETY: the array has room for the widest vector, the caller for the elements.
+    unsafe {
+        E::store(vector, memory.as_mut_ptr());
+        std::ptr::copy_nonoverlapping(memory.as_ptr(), to, count);
+    }
 }
