@@ -107,7 +107,7 @@ impl<C: Operand> Correlation<C> {
                 from: [from(0, rows.origin), from(1, columns.origin)],
                 first: [rows.first, columns.first],
                 count,
-                form: C::form(set, layout, count, canvas.columns(), pixel, problem.stride * pixel),
+                form: C::form(set, layout, outputs, count, canvas.columns(), pixel, problem.stride * pixel),
                 weights: C::pack(set, layout, &problem.taps, problem.stride * pixel, &rows.taps, &columns.taps),
             }
         });
@@ -244,6 +244,12 @@ impl<C: Operand> Correlation<C> {
                 let need = first + (form.rows - 1) * self.stride + phase.taps;
                 canvas.fill(self.set, source, from, copy, filled, need);
             }
+            let place_of = |row: usize| {
+                let pixel = (phase.first[0] + row * self.out_step) * self.output[1] + phase.first[1];
+                place.at + pixel * outputs
+            };
+            // What the sink reads comes while the sums are computed.
+            sink.prefetch(place_of(done), (top + form.rows - done) * self.out_step * self.output[1] * outputs);
             let rows = Rows {
                 x: canvas
                     .pixels(source, from, copy)
@@ -263,7 +269,6 @@ impl<C: Operand> Correlation<C> {
             unsafe { C::sum(place.session, self.layout, form, outputs, &rows) };
             let rows = top + form.rows - done;
             let down = self.out_step * self.output[1] * outputs;
-            let pixel = (phase.first[0] + done * self.out_step) * self.output[1] + phase.first[1];
             let mut rows = sink::Rows {
                 results: &strip[(done - top) * form.row * pitch..],
                 pitch,
@@ -271,7 +276,7 @@ impl<C: Operand> Correlation<C> {
                 rows,
                 pixels: place.columns,
                 map: place.map,
-                at: place.at + pixel * outputs,
+                at: place_of(done),
                 step: self.out_step * outputs,
                 down,
                 channels,

@@ -11,6 +11,9 @@ use super::real::Real;
 use super::taps::Taps;
 use std::ops::Range;
 
+/// Sums that are computed at once, for them to stay in the first-level cache.
+pub const STRIP: usize = 4096;
+
 /// Some rows of outputs of a correlation, for some blocks of output channels.
 pub struct Rows<'a, C: Operand> {
     /// The first input of the first pixel.
@@ -98,6 +101,7 @@ pub trait Operand: Element<Self::Real> {
     fn form(
         set: Instructions,
         layout: Self::Layout,
+        outputs: usize,
         count: [usize; 2],
         columns: usize,
         pixel: usize,
@@ -153,7 +157,7 @@ macro_rules! multiply_add {
         impl Operand for $type {
             type Real = $type;
             type Layout = Vectors;
-            type Kernel = StripKernel<$type>;
+            type Kernel = (StripKernel<$type>, usize);
 
             fn layout(set: Instructions, pixel: usize, outputs: usize) -> Vectors {
                 let width = <$type as super::dispatch::Kernels>::width(set);
@@ -203,13 +207,16 @@ macro_rules! multiply_add {
             fn form(
                 set: Instructions,
                 layout: Vectors,
+                outputs: usize,
                 count: [usize; 2],
                 _: usize,
                 _: usize,
                 step: usize,
             ) -> Form<Self::Kernel> {
                 let (kernel, tile) = kernel::<$type>(set, layout, count, step);
-                Form { kernel, rows: tile.rows, row: count[1], pixels: tile.rows * count[1] }
+                let pitch = Self::pitch(layout, outputs);
+                let rows = (STRIP / (count[1] * pitch)).clamp(tile.rows, count[0]);
+                Form { kernel: (kernel, tile.rows), rows, row: count[1], pixels: rows * count[1] }
             }
 
             unsafe fn sum(
@@ -221,10 +228,14 @@ macro_rules! multiply_add {
             ) {
                 let block_len = Self::block(layout);
                 let weights = rows.taps * rows.run * block_len;
-                for block in rows.blocks.clone() {
+                let (kernel, tile) = form.kernel;
+                let tiles = form.rows.div_ceil(tile);
+                for (block, index) in rows.blocks.clone().flat_map(|block| (0..tiles).map(move |index| (block, index))) {
                     let channel = block * block_len;
+                    // As the last block of a row, the last rows are moved up to end with the others.
+                    let row = (index * tile).min(form.rows - tile);
                     let strip = Strip {
-                        x: rows.x,
+                        x: rows.x.wrapping_add(row * rows.x_down),
                         x_row: rows.x_row,
                         x_down: rows.x_down,
                         x_step: rows.x_step,
@@ -233,14 +244,14 @@ macro_rules! multiply_add {
                         weights: rows.weights[block * weights..].as_ptr(),
                         start: rows.start[channel..].as_ptr(),
                         // SAFETY: the pixel and the channel exist.
-                        y: unsafe { rows.y.add(channel) },
+                        y: unsafe { rows.y.add(row * form.row * outputs + channel) },
                         y_down: form.row * outputs,
                         y_step: outputs,
                         channels: block_len.min(outputs - channel),
                         columns: rows.columns,
                     };
                     // SAFETY: the canvas has every input, and the tile fits into the rows.
-                    unsafe { (form.kernel)(&strip) };
+                    unsafe { kernel(&strip) };
                 }
             }
         }

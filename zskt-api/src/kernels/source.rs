@@ -116,6 +116,17 @@ impl<'a, T: Real> Source<'a, T> {
         }
     }
 
+    /// Asks for what `len` elements from `at` on are made of.
+    pub fn prefetch(&self, at: usize, len: usize) {
+        match self {
+            Self::Plain(x) | Self::Activated(x, _) | Self::Scaled { x, .. } => x.prefetch(at, len),
+            Self::Affine { gradient, x, .. } => {
+                gradient.prefetch(at, len);
+                x.prefetch(at, len);
+            }
+        }
+    }
+
     /// Writes the elements from `at` on, where a pixel begins.
     pub fn write<C: Element<T>>(&self, set: Instructions, at: usize, out: &mut [C]) {
         set.run(&Put(self, |out: &mut C, value| *out = C::narrow(value)), (at, out));

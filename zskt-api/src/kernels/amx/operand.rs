@@ -4,13 +4,10 @@
 
 use super::super::instructions::Instructions;
 use super::super::memory::Buffer;
-use super::super::operand::{Form, Operand, Rows};
+use super::super::operand::{Form, Operand, Rows, STRIP};
 use super::super::taps::Taps;
 use super::{Bf16, StripShape, TileStrip, Tiles, strip};
 use std::ops::Range;
-
-/// Sums that are computed at once, for them to stay in the first-level cache.
-const STRIP: usize = 6144;
 
 /// Channels and outputs come in sixteens.
 const SIXTEEN: usize = 16;
@@ -81,6 +78,7 @@ impl Operand for Bf16 {
     fn form(
         _: Instructions,
         layout: usize,
+        _: usize,
         [rows, columns]: [usize; 2],
         canvas_columns: usize,
         pixel: usize,
