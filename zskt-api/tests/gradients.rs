@@ -121,7 +121,8 @@ fn operations_that_are_fused() {
     check("attention of residual blocks", &shapes, |x| {
         let (first, second) = blocks(x)?;
         let last = norm(&second, &x[7], 0.0)?;
-        Ok(((ops::attention_map(&first)? + ops::attention_map(&second)?)? + ops::global_average(&last)?.sum_all()?.broadcast_as((2, 9))?)?)
+        Ok(((ops::attention_map(&first)? + ops::attention_map(&second)?)?
+            + ops::global_average(&last)?.sum_all()?.broadcast_as((2, 9))?)?)
     });
     // A generator's beginning: normalized, upsampled, convolved with a bias, normalized without activation, and read twice.
     let shapes: [&[usize]; 6] = [&[2, 3, 2, 3], &[3], &[4, 3, 3, 3], &[4], &[4], &[2, 4, 3, 3]];

@@ -144,9 +144,6 @@ impl Canvas {
                 padding.fill(C::default());
             }
         }
-        // The rows after these come while these are computed with.
-        let next = first + ((need * self.step) as isize + self.corner[0]).max(0) as usize * columns * self.channels;
-        source.prefetch(next, (need - *filled) * self.step * columns * self.channels);
         *filled = need;
     }
 }

@@ -7,9 +7,7 @@ use super::ConvGeometry;
 use super::correlate::{Correlation, Problem};
 use super::instructions::Instructions;
 use super::operand::Operand;
-use super::outer::{self, Order};
-use super::real::Real;
-use super::source::Source;
+use super::outer;
 use super::taps::{Extent, Taps};
 
 impl ConvGeometry {
@@ -77,11 +75,6 @@ pub fn backward_input<C: Operand>(set: Instructions, g: &ConvGeometry, weight: &
         bias: None,
     };
     Correlation::new(set, &problem)
-}
-
-/// The gradient with respect to the weight, summed over all pixels of all images.
-pub fn backward_weight<T: Real>(set: Instructions, g: &ConvGeometry, x: &Source<T>, dy: &Source<T>) -> Vec<T> {
-    outer::run(set, &outer_problem(g), x, dy, Order::OutputsFirst)
 }
 
 /// The weight gradient of a convolution as a sum of outer products.

@@ -7,7 +7,7 @@ use super::buffer;
 use super::canvas::Canvas;
 use super::element::NumbersMut;
 use super::instructions::Instructions;
-use super::memory::{Buffer, Scratch, with_scratch};
+use super::memory::Buffer;
 use super::operand::{Form, Operand, Rows};
 use super::real::Real;
 use super::sink::{self, Map, Sink, Sums};
@@ -134,18 +134,13 @@ impl<C: Operand> Correlation<C> {
 
     /// Correlates `source` into `out`, and returns the sums that the sink asks for.
     pub fn run(&self, source: &Source<C::Real>, sink: &Sink<C::Real>, out: NumbersMut<C::Real>) -> Sums {
-        let [inputs, outputs] = self.channels;
-        let [in_pixels, out_pixels] = [self.input, self.output].map(|[rows, columns]| rows * columns);
-        assert_eq!(source.len(), self.batch * in_pixels * inputs, "the input has the shape it should have");
-        let (map, len) = Map::of(out);
-        assert!(len == self.len() && sink.fits(len), "the output has the shape it should have");
+        let [_, outputs] = self.channels;
+        let map = self.checked(source, sink, out);
         let mut total = Sums::zeros(outputs);
-        if len == 0 {
+        if self.len() == 0 {
             return total;
         }
-        let canvas = self.canvas.or_direct(source.direct::<C>().is_some());
-        let pixels = self.batch * out_pixels;
-        let items = self.flat.map_or(self.batch, |item| pixels.div_ceil(item));
+        let items = self.items();
         let products: usize =
             self.phases.iter().map(|phase| phase.taps * phase.run * phase.count[0] * phase.count[1]).sum();
         let tasks = (2 * items * products * outputs / TASK).clamp(1, TASKS);
@@ -153,151 +148,187 @@ impl<C: Operand> Correlation<C> {
         // Few items and many channels, as in linear layers: channels are divided too.
         let blocks = outputs.div_ceil(C::block(self.layout));
         let block_groups = (tasks / item_groups).min((TASKS / 4).div_ceil(item_groups)).clamp(1, blocks);
-
-        let pitch = C::pitch(self.layout, outputs);
-        let strip_len = self.phases.iter().map(|phase| phase.form.pixels).max().unwrap_or_default() * pitch;
-        let behind = C::behind(self.stride * canvas.pixel());
-        let canvas_len = self.canvas.scratch() + behind;
-        let bytes = Scratch::bytes::<C>(canvas_len) + Scratch::bytes::<C::Real>(strip_len);
         let partials = buffer::map(item_groups * block_groups, |task| {
             let blocks = split(blocks, block_groups, task % block_groups);
-            let mut sums = Sums::zeros(outputs);
-            with_scratch(bytes, |mut scratch| {
-                let copy: &mut [C] = scratch.take(canvas_len);
-                if behind > 0 {
-                    copy.fill(C::default());
-                }
-                let session = C::session();
-                let strip: &mut [C::Real] = scratch.take(strip_len);
-                for item in split(items, item_groups, task / block_groups) {
-                    let (first, count) = match self.flat {
-                        Some(item_len) => (item * item_len, item_len.min(pixels - item * item_len)),
-                        None => (item * out_pixels, usize::MAX),
-                    };
-                    let from = if self.flat.is_some() { first } else { item * in_pixels } * inputs;
-                    let canvas = match self.flat {
-                        // The last pixels are fewer than an item.
-                        Some(item_len) if count < item_len => self.canvas.of([1, count]),
-                        _ => canvas,
-                    };
-                    let mut filled = 0;
-                    for phase in &self.phases {
-                        let columns = phase.count[1].min(count);
-                        let mut place = Place { map, at: first * outputs, columns, session: &session, sums: &mut sums };
-                        let blocks = blocks.clone();
-                        // SAFETY: the item's outputs begin there; its pixels and this task's channels are no other's.
-                        unsafe {
-                            self.phase(
-                                phase,
-                                &canvas,
-                                blocks,
-                                source,
-                                from,
-                                copy,
-                                &mut filled,
-                                strip,
-                                sink,
-                                &mut place,
-                            );
-                        }
-                    }
-                }
-            });
-            sums
+            let mut running = self.begin(source, sink, map);
+            for item in split(items, item_groups, task / block_groups) {
+                // SAFETY: the map has the output's shape, and the item's pixels and this task's channels are no other's.
+                unsafe { running.item(item, blocks.clone()) };
+            }
+            running.sums
         });
         partials.iter().for_each(|sums| total.add(sums));
         total
     }
 
-    /// One phase of one item, for some blocks of channels.
+    /// The map to write to; asserts that source, sink and map have their shapes.
+    pub fn checked(&self, source: &Source<C::Real>, sink: &Sink<C::Real>, out: NumbersMut<C::Real>) -> Map<C::Real> {
+        let pixels = self.batch * self.input[0] * self.input[1];
+        assert_eq!(source.len(), pixels * self.channels[0], "the input has the shape it should have");
+        let (map, len) = Map::of(out);
+        assert!(len == self.len() && sink.fits(len), "the output has the shape it should have");
+        map
+    }
+
+    /// How many pieces the work consists of: images, unless pixels are independent.
+    fn items(&self) -> usize {
+        let pixels = self.batch * self.output[0] * self.output[1];
+        self.flat.map_or(self.batch, |item| pixels.div_ceil(item))
+    }
+
+    /// Whether the pieces are images.
+    pub fn by_image(&self) -> bool {
+        self.flat.is_none()
+    }
+
+    /// Begins to run on this thread.
+    pub fn begin<'a>(
+        &'a self,
+        source: &'a Source<'a, C::Real>,
+        sink: &'a Sink<'a, C::Real>,
+        map: Map<C::Real>,
+    ) -> Running<'a, C> {
+        let canvas = self.canvas.or_direct(source.direct::<C>().is_some());
+        let behind = C::behind(self.stride * canvas.pixel());
+        let mut copy = Buffer::new(self.canvas.scratch() + behind);
+        if behind > 0 {
+            copy.fill(C::default());
+        }
+        let strip = self.phases.iter().map(|phase| phase.form.pixels).max().unwrap_or_default();
+        let [_, outputs] = self.channels;
+        Running {
+            correlation: self,
+            source,
+            sink,
+            map,
+            canvas,
+            copy,
+            strip: Buffer::new(strip * C::pitch(self.layout, outputs)),
+            session: C::session(),
+            sums: Sums::zeros(outputs),
+        }
+    }
+}
+
+/// A correlation that runs on one thread, with its scratch memory.
+pub struct Running<'a, C: Operand> {
+    correlation: &'a Correlation<C>,
+    source: &'a Source<'a, C::Real>,
+    sink: &'a Sink<'a, C::Real>,
+    map: Map<C::Real>,
+    canvas: Canvas,
+    copy: Buffer<C>,
+    strip: Buffer<C::Real>,
+    session: C::Session,
+    /// The sums of the items so far.
+    pub sums: Sums,
+}
+
+impl<C: Operand> Running<'_, C> {
+    /// One item, all channels: an image where the correlation is [by image](Correlation::by_image).
     ///
     /// # Safety
     ///
-    /// The item's outputs lie at the place, and nobody else touches their channels in these blocks meanwhile. `from` is
-    /// where the item begins in the source; `copy` has room for the canvas, of which `filled` rows are there, and `strip`
-    /// for the phase's form.
+    /// As for [`item`](Self::item).
+    pub unsafe fn image(&mut self, image: usize) {
+        let blocks = self.correlation.channels[1].div_ceil(C::block(self.correlation.layout));
+        // SAFETY: the caller's promise.
+        unsafe { self.item(image, 0..blocks) };
+    }
+
+    /// One item, for some blocks of channels.
+    ///
+    /// # Safety
+    ///
+    /// The map has the output's shape, and nobody else touches the item's pixels in these channels meanwhile.
+    unsafe fn item(&mut self, item: usize, blocks: Range<usize>) {
+        let c = self.correlation;
+        let [inputs, outputs] = c.channels;
+        let [in_pixels, out_pixels] = [c.input, c.output].map(|[rows, columns]| rows * columns);
+        let (from, at, canvas, columns) = match c.flat {
+            Some(len) => {
+                let (first, count) = (item * len, len.min(c.batch * out_pixels - item * len));
+                // The last pixels may be fewer than an item.
+                let canvas = if count < len { c.canvas.of([1, count]) } else { self.canvas };
+                (first * inputs, first * outputs, canvas, count)
+            }
+            None => (item * in_pixels * inputs, item * out_pixels * outputs, self.canvas, usize::MAX),
+        };
+        let mut filled = 0;
+        for phase in &c.phases {
+            // SAFETY: the item's outputs begin there, and the caller has them.
+            unsafe { self.phase(phase, &canvas, blocks.clone(), from, at, columns, &mut filled) };
+        }
+    }
+
+    /// One phase of the item that begins at `from` in the source and at `at` in the map, for some blocks of channels and at
+    /// most so many columns; `filled` rows of its canvas are there.
+    ///
+    /// # Safety
+    ///
+    /// As for [`item`](Self::item).
     #[expect(clippy::too_many_arguments, reason = "the state of the loop above, spelled out")]
     unsafe fn phase(
-        &self,
+        &mut self,
         phase: &Phase<C>,
         canvas: &Canvas,
         blocks: Range<usize>,
-        source: &Source<C::Real>,
         from: usize,
-        copy: &mut [C],
+        at: usize,
+        columns: usize,
         filled: &mut usize,
-        strip: &mut [C::Real],
-        sink: &Sink<C::Real>,
-        place: &mut Place<'_, C>,
     ) {
-        let [_, outputs] = self.channels;
-        let pitch = C::pitch(self.layout, outputs);
-        let block = C::block(self.layout);
+        let Self { correlation: c, source, sink, map, copy, strip, session, sums, .. } = self;
+        let [_, outputs] = c.channels;
+        let pitch = C::pitch(c.layout, outputs);
+        let block = C::block(c.layout);
         let channels = [blocks.start * block, (blocks.end * block).min(outputs)];
         let form = &phase.form;
         let mut done = 0;
         while done < phase.count[0] {
             // As the last block of a row, the last rows are moved up to end with the map.
             let top = done.min(phase.count[0] - form.rows);
-            let first = phase.from[0] + top * self.stride;
+            let first = phase.from[0] + top * c.stride;
             if phase.taps > 0 {
-                let need = first + (form.rows - 1) * self.stride + phase.taps;
-                canvas.fill(self.set, source, from, copy, filled, need);
+                let need = first + (form.rows - 1) * c.stride + phase.taps;
+                canvas.fill(c.set, source, from, copy, filled, need);
             }
-            let place_of = |row: usize| {
-                let pixel = (phase.first[0] + row * self.out_step) * self.output[1] + phase.first[1];
-                place.at + pixel * outputs
-            };
-            // What the sink reads comes while the sums are computed.
-            sink.prefetch(place_of(done), (top + form.rows - done) * self.out_step * self.output[1] * outputs);
             let rows = Rows {
                 x: canvas
                     .pixels(source, from, copy)
                     .wrapping_add(first * canvas.pitch() + phase.from[1] * canvas.pixel()),
                 x_row: canvas.pitch(),
-                x_step: self.stride * canvas.pixel(),
-                x_down: self.stride * canvas.pitch(),
+                x_step: c.stride * canvas.pixel(),
+                x_down: c.stride * canvas.pitch(),
                 taps: phase.taps,
                 run: phase.run,
                 weights: &phase.weights,
-                start: &self.start,
+                start: &c.start,
                 y: strip.as_mut_ptr(),
                 columns: phase.count[1],
                 blocks: blocks.clone(),
             };
             // SAFETY: the canvas has every input, its rows so far are filled, and the strip has room for the form.
-            unsafe { C::sum(place.session, self.layout, form, outputs, &rows) };
-            let rows = top + form.rows - done;
-            let down = self.out_step * self.output[1] * outputs;
+            unsafe { C::sum(session, c.layout, form, outputs, &rows) };
+            let pixel = (phase.first[0] + done * c.out_step) * c.output[1] + phase.first[1];
             let mut rows = sink::Rows {
                 results: &strip[(done - top) * form.row * pitch..],
                 pitch,
                 row: form.row * pitch,
-                rows,
-                pixels: place.columns,
-                map: place.map,
-                at: place_of(done),
-                step: self.out_step * outputs,
-                down,
+                rows: top + form.rows - done,
+                pixels: phase.count[1].min(columns),
+                map: *map,
+                at: at + pixel * outputs,
+                step: c.out_step * outputs,
+                down: c.out_step * c.output[1] * outputs,
                 channels,
-                sums: &mut *place.sums,
+                sums,
             };
             // SAFETY: the caller's promise.
-            unsafe { sink.finish(self.set, &mut rows) };
+            unsafe { sink.finish(c.set, &mut rows) };
             done = top + form.rows;
         }
     }
-}
-
-/// Where an item's outputs go.
-struct Place<'a, C: Operand> {
-    map: Map<C::Real>,
-    /// The item's first element in the map.
-    at: usize,
-    /// Pixels in a row.
-    columns: usize,
-    session: &'a C::Session,
-    sums: &'a mut Sums,
 }
 
 /// The `index`-th of `parts` nearly equal ranges of `0..count`.

@@ -78,31 +78,6 @@ impl<T> Numbers<'_, T> {
     }
 }
 
-impl<T: Plain> Numbers<'_, T> {
-    /// Asks for `len` of them from `at` on, as far as there are so many, to be brought into the cache.
-    pub fn prefetch(&self, at: usize, len: usize) {
-        match self {
-            Self::Full(numbers) => prefetch(numbers, at, len),
-            Self::Half(numbers) => prefetch(numbers, at, len),
-        }
-    }
-}
-
-fn prefetch<E>(numbers: &[E], at: usize, len: usize) {
-    let numbers = &numbers[at.min(numbers.len())..(at + len).min(numbers.len())];
-    #[cfg(target_arch = "x86_64")]
-    for line in numbers.chunks(64 / size_of::<E>()) {
-        #[expect(unsafe_code, reason = "an instruction without effect but on the cache")]
-        // SAFETY: every processor of the target has the instruction, and the address is one of the slice.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = numbers;
-}
-
 /// The numbers of a map in memory, to be written.
 #[derive(Debug)]
 pub enum NumbersMut<'a, T> {

@@ -2,7 +2,7 @@
 
 use super::buffer;
 use super::instructions::Instructions;
-use super::memory::{Scratch, with_scratch};
+use super::memory::Buffer;
 use super::real::Real;
 use super::source::Source;
 
@@ -21,18 +21,16 @@ pub fn pixel_sums<T: Real>(source: &Source<T>, groups: usize, channels: usize, s
     let partials = buffer::map(groups * parts, |index| {
         let mut sums = vec![0.0; channels];
         let (first, end) = (index % parts * part, group.min((index % parts + 1) * part));
-        with_scratch(Scratch::bytes::<T>(strip), |mut scratch| {
-            let values: &mut [T] = scratch.take(strip);
-            for at in (first..end).step_by(strip) {
-                let values = &mut values[..strip.min(end - at)];
-                source.write(set, index / parts * group + at, values);
-                for pixel in values.chunks_exact(channels) {
-                    for (sum, value) in sums.iter_mut().zip(pixel) {
-                        *sum += value.to_f64();
-                    }
+        let mut values = Buffer::<T>::new(strip);
+        for at in (first..end).step_by(strip) {
+            let values = &mut values[..strip.min(end - at)];
+            source.write(set, index / parts * group + at, values);
+            for pixel in values.chunks_exact(channels) {
+                for (sum, value) in sums.iter_mut().zip(pixel) {
+                    *sum += value.to_f64();
                 }
             }
-        });
+        }
         sums
     });
     let total = |at: usize| {

@@ -4,7 +4,6 @@
 #![expect(unsafe_code, reason = "lines of the cache, seen as the elements they hold")]
 
 use super::element::Plain;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -119,37 +118,4 @@ impl<E> std::fmt::Debug for Buffer<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Buffer({})", self.len)
     }
-}
-
-/// A thread's scratch memory, given out from its beginning.
-pub struct Scratch<'a> {
-    rest: &'a mut [Line],
-}
-
-impl<'a> Scratch<'a> {
-    /// Bytes that `len` elements take, to be added up for [`with_scratch`].
-    pub fn bytes<E: Plain>(len: usize) -> usize {
-        lines::<E>(len) * size_of::<Line>()
-    }
-
-    /// `len` elements with anything in them, aligned to lines of the cache.
-    pub fn take<E: Plain>(&mut self, len: usize) -> &'a mut [E] {
-        let (taken, rest) = std::mem::take(&mut self.rest).split_at_mut(lines::<E>(len));
-        self.rest = rest;
-        elements_mut(taken, len)
-    }
-}
-
-/// Calls `work` with `bytes` of the calling thread's scratch memory.
-///
-/// `work` must not come back here, directly or by waiting for other tasks.
-pub fn with_scratch<R>(bytes: usize, work: impl FnOnce(Scratch<'_>) -> R) -> R {
-    thread_local!(static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) });
-    SCRATCH.with_borrow_mut(|lines| {
-        let needed = bytes.div_ceil(size_of::<Line>());
-        if lines.len() < needed {
-            lines.resize(needed, EMPTY);
-        }
-        work(Scratch { rest: &mut lines[..needed] })
-    })
 }

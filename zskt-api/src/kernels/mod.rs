@@ -7,6 +7,7 @@
 //! kernel are contiguous, and accumulate small blocks of pixels and channels in registers from there.
 
 pub mod amx;
+pub mod backward;
 mod buffer;
 mod canvas;
 mod correlate;
@@ -35,6 +36,8 @@ pub use correlate::Correlation;
 pub use element::{Bf16, Numbers, NumbersMut};
 pub use instructions::Instructions;
 pub use memory::Buffer;
+pub use operand::Operand;
+pub use outer::{ImageSums, MultiplyAdd};
 pub use real::Real;
 pub use sink::{Plus, Sink, Sums, Then};
 pub use source::{Activation, Affine, PerChannel, Source};
@@ -74,11 +77,13 @@ impl ConvGeometry {
     }
 
     /// Elements of the input, `[batch, height, width, in_channels]`.
+    #[cfg(test)]
     pub fn input_len(&self) -> usize {
         self.batch * self.height * self.width * self.in_channels
     }
 
     /// Elements of the output, `[batch, out_height, out_width, out_channels]`.
+    #[cfg(test)]
     pub fn output_len(&self) -> usize {
         self.batch * self.out_height() * self.out_width() * self.out_channels
     }

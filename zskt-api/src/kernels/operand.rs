@@ -219,18 +219,13 @@ macro_rules! multiply_add {
                 Form { kernel: (kernel, tile.rows), rows, row: count[1], pixels: rows * count[1] }
             }
 
-            unsafe fn sum(
-                (): &(),
-                layout: Vectors,
-                form: &Form<Self::Kernel>,
-                outputs: usize,
-                rows: &Rows<'_, $type>,
-            ) {
+            unsafe fn sum((): &(), layout: Vectors, form: &Form<Self::Kernel>, outputs: usize, rows: &Rows<'_, $type>) {
                 let block_len = Self::block(layout);
                 let weights = rows.taps * rows.run * block_len;
                 let (kernel, tile) = form.kernel;
                 let tiles = form.rows.div_ceil(tile);
-                for (block, index) in rows.blocks.clone().flat_map(|block| (0..tiles).map(move |index| (block, index))) {
+                for (block, index) in rows.blocks.clone().flat_map(|block| (0..tiles).map(move |index| (block, index)))
+                {
                     let channel = block * block_len;
                     // As the last block of a row, the last rows are moved up to end with the others.
                     let row = (index * tile).min(form.rows - tile);

@@ -6,7 +6,7 @@ use super::buffer::{self, Shared};
 use super::canvas::Canvas;
 use super::correlate::split;
 use super::instructions::Instructions;
-use super::memory::{Buffer, Scratch, with_scratch};
+use super::memory::Buffer;
 use super::micro::{Patch, PatchKernel};
 use super::real::Real;
 use super::source::Source;
@@ -63,6 +63,13 @@ impl Problem {
         self.in_channels * self.out_channels * self.kernel * self.kernel
     }
 
+    /// The phases of both axes that have any products.
+    pub fn phases(&self) -> impl Iterator<Item = [&Axis; 2]> {
+        let [rows, columns] =
+            self.axes.each_ref().map(|axes| axes.iter().filter(|axis| axis.count > 0 && !axis.taps.is_empty()));
+        rows.flat_map(move |row| columns.clone().map(move |column| [row, column]))
+    }
+
     /// Asserts that inputs and gradients have their shapes.
     pub fn check<T: Real>(&self, x: &Source<T>, dy: &Source<T>) {
         let pixels = |[rows, columns]: [usize; 2]| self.batch * rows * columns;
@@ -97,14 +104,102 @@ pub fn run<T: Real>(set: Instructions, problem: &Problem, x: &Source<T>, dy: &So
     }
     let regrouped = problem.regroup();
     let problem = regrouped.as_ref().unwrap_or(problem);
-    let [rows, columns] = &problem.axes;
-    for row in rows {
-        for column in columns.iter().filter(|column| column.count > 0 && row.count > 0) {
-            let plan = Plan::new(set, problem, [row, column], x.direct::<T>().is_some(), dy.direct::<T>().is_some());
-            plan.unpack(&plan.run(x, dy), [row, column], order, &mut weight);
-        }
+    for plan in plans(set, problem, x, dy) {
+        plan.unpack(&plan.run(x, dy), order, &mut weight);
     }
     weight
+}
+
+/// A plan for each phase.
+fn plans<'a, T: Real>(set: Instructions, problem: &'a Problem, x: &Source<T>, dy: &Source<T>) -> Vec<Plan<'a, T>> {
+    let direct = [x.direct::<T>().is_some(), dy.direct::<T>().is_some()];
+    problem.phases().map(|axes| Plan::new(set, problem, axes, direct)).collect()
+}
+
+/// Sums of outer products that are taken image by image, by tasks that have some images each.
+pub trait ImageSums<T>: Sync {
+    /// Images that are worth a task of their own.
+    fn images(&self) -> usize;
+
+    /// Begins to sum on this thread.
+    fn begin<'a>(&'a self, x: &'a Source<'a, T>, dy: &'a Source<'a, T>) -> Box<dyn Summing<T> + 'a>;
+
+    /// The weight gradient, from what each task has summed.
+    fn weight(&self, tasks: Vec<Vec<Buffer<T>>>) -> Vec<T>;
+}
+
+/// One task of [`ImageSums`].
+pub trait Summing<T> {
+    /// Adds an image.
+    fn image(&mut self, image: usize);
+
+    /// The sums, one buffer for each phase.
+    fn end(self: Box<Self>) -> Vec<Buffer<T>>;
+}
+
+/// The weight gradient `[outputs, inputs, kernel, kernel]`, by fused multiply-adds.
+pub struct MultiplyAdd<'a, T: Real> {
+    plans: Vec<Plan<'a, T>>,
+}
+
+impl<'a, T: Real> MultiplyAdd<'a, T> {
+    /// Plans the sums.
+    pub fn new(set: Instructions, problem: &'a Problem, x: &Source<T>, dy: &Source<T>) -> Self {
+        problem.check(x, dy);
+        Self { plans: plans(set, problem, x, dy) }
+    }
+}
+
+impl<T: Real> ImageSums<T> for MultiplyAdd<'_, T> {
+    fn images(&self) -> usize {
+        let products: usize = self.plans.iter().map(|plan| plan.count[0] * plan.count[1] * plan.sums_len()).sum();
+        TASK.div_ceil(2 * products.max(1))
+    }
+
+    fn begin<'a>(&'a self, x: &'a Source<'a, T>, dy: &'a Source<'a, T>) -> Box<dyn Summing<T> + 'a> {
+        let parts = self.plans.iter().map(|plan| (plan, plan.scratch(), Buffer::new(plan.sums_len())));
+        Box::new(SummingMultiplyAdd { x, dy, parts: parts.collect(), fresh: true })
+    }
+
+    fn weight(&self, tasks: Vec<Vec<Buffer<T>>>) -> Vec<T> {
+        let mut weight = vec![T::ZERO; self.plans.first().map_or(0, |plan| plan.problem.weight_len())];
+        for (plan, partials) in self.plans.iter().zip(transposed(tasks)) {
+            plan.unpack(&total(partials), Order::OutputsFirst, &mut weight);
+        }
+        weight
+    }
+}
+
+/// From a list of phases for each task to a list of tasks for each phase.
+pub fn transposed<T>(tasks: Vec<Vec<T>>) -> Vec<Vec<T>> {
+    let mut phases: Vec<Vec<T>> = Vec::new();
+    for task in tasks {
+        phases.resize_with(task.len(), Vec::new);
+        phases.iter_mut().zip(task).for_each(|(phase, part)| phase.push(part));
+    }
+    phases
+}
+
+struct SummingMultiplyAdd<'a, T: Real> {
+    x: &'a Source<'a, T>,
+    dy: &'a Source<'a, T>,
+    parts: Vec<(&'a Plan<'a, T>, [Buffer<T>; 3], Buffer<T>)>,
+    fresh: bool,
+}
+
+impl<T: Real> Summing<T> for SummingMultiplyAdd<'_, T> {
+    fn image(&mut self, image: usize) {
+        for (plan, scratch, sums) in &mut self.parts {
+            // SAFETY: the sums are this task's own.
+            unsafe { plan.image(self.x, self.dy, image, 0..plan.blocks(), scratch, sums.as_mut_ptr(), self.fresh) };
+        }
+        self.fresh = false;
+    }
+
+    fn end(self: Box<Self>) -> Vec<Buffer<T>> {
+        assert!(!self.fresh, "a task has images");
+        self.parts.into_iter().map(|(_, _, sums)| sums).collect()
+    }
 }
 
 /// The sum of all buffers, in order.
@@ -136,6 +231,7 @@ enum Roles {
 struct Plan<'a, T> {
     set: Instructions,
     problem: &'a Problem,
+    axes: [&'a Axis; 2],
     /// Rows and columns of taps.
     taps: [usize; 2],
     /// Rows and columns of gradients.
@@ -158,9 +254,8 @@ impl<'a, T: Real> Plan<'a, T> {
     fn new(
         set: Instructions,
         problem: &'a Problem,
-        axes: [&Axis; 2],
-        inputs_direct: bool,
-        gradients_direct: bool,
+        axes: [&'a Axis; 2],
+        [inputs_direct, gradients_direct]: [bool; 2],
     ) -> Self {
         let Problem { in_channels, out_channels, stride, .. } = *problem;
         let (taps, count) = (axes.map(|axis| axis.taps.len()), axes.map(|axis| axis.count));
@@ -202,6 +297,7 @@ impl<'a, T: Real> Plan<'a, T> {
             gather: far && taps == [1, 1] && roles == Roles::Inputs && size[1] > block[1],
             set,
             problem,
+            axes,
             taps,
             count,
             roles,
@@ -214,109 +310,128 @@ impl<'a, T: Real> Plan<'a, T> {
         }
     }
 
-    /// The sums over all images.
+    /// Elements of the sums.
+    fn sums_len(&self) -> usize {
+        self.taps[0] * self.size[0] * self.size[1]
+    }
+
+    /// Blocks of scalars, counted over all tap rows.
+    fn blocks(&self) -> usize {
+        self.taps[0] * self.size[0].div_ceil(self.block[0])
+    }
+
+    /// The sums over all images, where there are so few that blocks are divided too.
     fn run(&self, x: &Source<T>, dy: &Source<T>) -> Buffer<T> {
         let batch = self.problem.batch;
-        let partial_len = self.taps[0] * self.size[0] * self.size[1];
-        let blocks = self.taps[0] * self.size[0].div_ceil(self.block[0]);
-        let products = batch * self.count[0] * self.count[1] * partial_len;
+        let products = batch * self.count[0] * self.count[1] * self.sums_len();
         let tasks = (2 * products / TASK).clamp(1, TASKS);
-        let chunks = tasks.min(batch).min(products / partial_len / PRODUCTS).max(1);
-        let splits = (tasks / chunks).clamp(1, blocks);
-        let mut partials: Vec<Buffer<T>> = (0..chunks).map(|_| Buffer::new(partial_len)).collect();
+        let chunks = tasks.min(batch).min(products / self.sums_len() / PRODUCTS).max(1);
+        let splits = (tasks / chunks).clamp(1, self.blocks());
+        let mut partials: Vec<Buffer<T>> = (0..chunks).map(|_| Buffer::new(self.sums_len())).collect();
         let shared: Vec<Shared<T>> = partials.iter_mut().map(|partial| Shared::new(partial)).collect();
         buffer::each(chunks * splits, |task| {
             let (chunk, part) = (task / splits, task % splits);
-            let images = split(batch, chunks, chunk);
-            // SAFETY: tasks of the same chunk have different blocks, and every chunk has images.
-            unsafe { self.sum(x, dy, images, split(blocks, splits, part), shared[chunk].pointer()) };
+            let mut scratch = self.scratch();
+            for image in split(batch, chunks, chunk) {
+                let fresh = image == batch * chunk / chunks;
+                let blocks = split(self.blocks(), splits, part);
+                // SAFETY: tasks of the same chunk have different blocks, and every chunk has images.
+                unsafe { self.image(x, dy, image, blocks, &mut scratch, shared[chunk].pointer(), fresh) };
+            }
         });
         total(partials)
     }
 
-    /// Sums over some images, for some blocks of scalars, counted over all tap rows, into `out`.
+    fn scratch(&self) -> [Buffer<T>; 3] {
+        // What blocks read beyond the last pixel.
+        let slack = self.block[0].max(self.block[1]);
+        let panel = if self.gather { self.band * self.count[1] * self.block[0] } else { 0 };
+        [self.inputs.scratch() + slack, self.gradients.scratch() + slack, panel].map(Buffer::new)
+    }
+
+    /// Adds an image's sums to `out`, or begins with them where it is `fresh`, for some blocks of scalars, counted over all
+    /// tap rows.
     ///
     /// # Safety
     ///
     /// `out` has room for all sums, of whose rows in these blocks nobody else touches any meanwhile.
-    unsafe fn sum(&self, x: &Source<T>, dy: &Source<T>, images: Range<usize>, blocks: Range<usize>, out: *mut T) {
+    #[expect(clippy::too_many_arguments, reason = "the state of the loop above, spelled out")]
+    unsafe fn image(
+        &self,
+        x: &Source<T>,
+        dy: &Source<T>,
+        image: usize,
+        blocks: Range<usize>,
+        [x_scratch, dy_scratch, panel]: &mut [Buffer<T>; 3],
+        out: *mut T,
+        fresh: bool,
+    ) {
         let Problem { input, output, in_channels, out_channels, stride, .. } = *self.problem;
         let [rows, columns] = self.count;
         let [scalars, lanes] = self.block;
         let per_tap = self.size[0].div_ceil(scalars);
-        let (x_len, dy_len) = (input[0] * input[1] * in_channels, output[0] * output[1] * out_channels);
-        // What blocks read beyond the last pixel.
-        let slack = scalars.max(lanes);
-        let x_scratch = self.inputs.scratch() + slack;
-        let dy_scratch = self.gradients.scratch() + slack;
-        let panel = if self.gather { self.band * columns * scalars } else { 0 };
-        let bytes = [x_scratch, dy_scratch, panel].map(Scratch::bytes::<T>).iter().sum();
-        with_scratch(bytes, |mut scratch| {
-            let [x_scratch, dy_scratch, panel] = [x_scratch, dy_scratch, panel].map(|len| scratch.take::<T>(len));
-            for image in images.clone() {
-                let (x_from, dy_from) = (image * x_len, image * dy_len);
-                let (mut x_filled, mut dy_filled) = (0, 0);
-                for top in (0..rows).step_by(self.band) {
-                    let end = rows.min(top + self.band);
-                    let need = (end - 1) * stride + self.taps[0];
-                    self.inputs.fill(self.set, x, x_from, x_scratch, &mut x_filled, need);
-                    self.gradients.fill(self.set, dy, dy_from, dy_scratch, &mut dy_filled, end);
-                    let (x_pitch, dy_pitch) = (self.inputs.pitch(), self.gradients.pitch());
-                    let inputs = self.inputs.pixels(x, x_from, x_scratch).wrapping_add(top * stride * x_pitch);
-                    let inputs_step = [stride * x_pitch, stride * in_channels];
-                    let gradients = self.gradients.pixels(dy, dy_from, dy_scratch).wrapping_add(top * dy_pitch);
-                    let gradients_step = [dy_pitch, out_channels];
-                    for block in blocks.clone() {
-                        let (tap, first) = (block / per_tap, block % per_tap * scalars);
-                        let valid = scalars.min(self.size[0] - first);
-                        let mut inputs = inputs.wrapping_add(tap * x_pitch);
-                        let mut inputs_step = inputs_step;
-                        if self.gather {
-                            for (index, gathered) in panel.chunks_exact_mut(scalars).enumerate() {
-                                let (row, column) = (index / columns, index % columns);
-                                if top + row < end {
-                                    // SAFETY: the pixel and these of its channels exist.
-                                    let pixel = unsafe {
-                                        let offset = first + row * inputs_step[0] + column * inputs_step[1];
-                                        std::slice::from_raw_parts(inputs.add(offset), valid)
-                                    };
-                                    gathered[..valid].copy_from_slice(pixel);
-                                }
-                            }
-                            inputs = panel.as_ptr().wrapping_sub(first);
-                            inputs_step = [columns * scalars, scalars];
-                        }
-                        let sides = [(inputs, inputs_step), (gradients, gradients_step)];
-                        let [(scalar, scalar_step), (vector, vector_step)] = match self.roles {
-                            Roles::Inputs => sides,
-                            Roles::Gradients => [sides[1], sides[0]],
-                        };
-                        for lane in (0..self.size[1]).step_by(lanes) {
-                            let patch = Patch {
-                                scalars: scalar.wrapping_add(first),
-                                scalars_down: scalar_step[0],
-                                scalars_step: scalar_step[1],
-                                vectors: vector.wrapping_add(lane),
-                                vectors_down: vector_step[0],
-                                vectors_step: vector_step[1],
-                                rows: end - top,
-                                columns,
-                                out: out.wrapping_add((tap * self.size[0] + first) * self.size[1] + lane),
-                                out_step: self.size[1],
-                                valid,
-                                add: top > 0 || image > images.start,
+        let x_from = image * input[0] * input[1] * in_channels;
+        let dy_from = image * output[0] * output[1] * out_channels;
+        let (mut x_filled, mut dy_filled) = (0, 0);
+        for top in (0..rows).step_by(self.band) {
+            let end = rows.min(top + self.band);
+            let need = (end - 1) * stride + self.taps[0];
+            self.inputs.fill(self.set, x, x_from, x_scratch, &mut x_filled, need);
+            self.gradients.fill(self.set, dy, dy_from, dy_scratch, &mut dy_filled, end);
+            let (x_pitch, dy_pitch) = (self.inputs.pitch(), self.gradients.pitch());
+            let inputs = self.inputs.pixels(x, x_from, x_scratch).wrapping_add(top * stride * x_pitch);
+            let inputs_step = [stride * x_pitch, stride * in_channels];
+            let gradients = self.gradients.pixels(dy, dy_from, dy_scratch).wrapping_add(top * dy_pitch);
+            let gradients_step = [dy_pitch, out_channels];
+            for block in blocks.clone() {
+                let (tap, first) = (block / per_tap, block % per_tap * scalars);
+                let valid = scalars.min(self.size[0] - first);
+                let mut inputs = inputs.wrapping_add(tap * x_pitch);
+                let mut inputs_step = inputs_step;
+                if self.gather {
+                    for (index, gathered) in panel.chunks_exact_mut(scalars).enumerate() {
+                        let (row, column) = (index / columns, index % columns);
+                        if top + row < end {
+                            // SAFETY: the pixel and these of its channels exist.
+                            let pixel = unsafe {
+                                let offset = first + row * inputs_step[0] + column * inputs_step[1];
+                                std::slice::from_raw_parts(inputs.add(offset), valid)
                             };
-                            // SAFETY: both maps have these rows, and room behind them where a block reaches further.
-                            unsafe { (self.kernel)(&patch) };
+                            gathered[..valid].copy_from_slice(pixel);
                         }
                     }
+                    inputs = panel.as_ptr().wrapping_sub(first);
+                    inputs_step = [columns * scalars, scalars];
+                }
+                let sides = [(inputs, inputs_step), (gradients, gradients_step)];
+                let [(scalar, scalar_step), (vector, vector_step)] = match self.roles {
+                    Roles::Inputs => sides,
+                    Roles::Gradients => [sides[1], sides[0]],
+                };
+                for lane in (0..self.size[1]).step_by(lanes) {
+                    let patch = Patch {
+                        scalars: scalar.wrapping_add(first),
+                        scalars_down: scalar_step[0],
+                        scalars_step: scalar_step[1],
+                        vectors: vector.wrapping_add(lane),
+                        vectors_down: vector_step[0],
+                        vectors_step: vector_step[1],
+                        rows: end - top,
+                        columns,
+                        out: out.wrapping_add((tap * self.size[0] + first) * self.size[1] + lane),
+                        out_step: self.size[1],
+                        valid,
+                        add: top > 0 || !fresh,
+                    };
+                    // SAFETY: both maps have these rows, and room behind them where a block reaches further.
+                    unsafe { (self.kernel)(&patch) };
                 }
             }
-        });
+        }
     }
 
     /// Adds the sums to the weight gradient, each tap's to all the coordinates of the kernel that it stands for.
-    fn unpack(&self, sums: &[T], axes: [&Axis; 2], order: Order, weight: &mut [T]) {
+    fn unpack(&self, sums: &[T], order: Order, weight: &mut [T]) {
         let Problem { in_channels, out_channels, kernel, .. } = *self.problem;
         let [scalars, lanes] = self.size;
         let (input_step, output_step) = match self.roles {
@@ -330,8 +445,8 @@ impl<'a, T: Real> Plan<'a, T> {
         let row_len = second * kernel * kernel;
         buffer::update(weight, buffer::part(row_len), |at, weight| {
             for (first, weight) in (at / row_len..).zip(weight.chunks_exact_mut(row_len)) {
-                for (row, rows) in axes[0].taps.iter().enumerate() {
-                    for (column, columns) in axes[1].taps.iter().enumerate() {
+                for (row, rows) in self.axes[0].taps.iter().enumerate() {
+                    for (column, columns) in self.axes[1].taps.iter().enumerate() {
                         let from = row * scalars * lanes + column * in_channels * input_step + first * first_step;
                         for row in rows.clone() {
                             for column in columns.clone() {

@@ -5,7 +5,7 @@
 use super::buffer;
 use super::element::NumbersMut;
 use super::instructions::Instructions;
-use super::memory::{Scratch, with_scratch};
+use super::memory::Buffer;
 use super::real::Real;
 use super::sink::{Map, Rows, Sink, Sums};
 
@@ -28,29 +28,27 @@ pub fn run<T: Real>(
     let part = (buffer::PASS / channels.max(1)).max(1);
     let partials = buffer::map(pixels.div_ceil(part).max(1), |index| {
         let mut sums = Sums::zeros(channels);
-        with_scratch(Scratch::bytes::<T>(strip * channels), |mut scratch| {
-            let results: &mut [T] = scratch.take(strip * channels);
-            for first in (index * part..pixels.min((index + 1) * part)).step_by(strip) {
-                let count = strip.min(pixels.min((index + 1) * part) - first);
-                let results = &mut results[..count * channels];
-                produce(first, results);
-                let mut rows = Rows {
-                    results,
-                    pitch: channels,
-                    row: 0,
-                    rows: 1,
-                    pixels: count,
-                    map,
-                    at: first * channels,
-                    step: channels,
-                    down: 0,
-                    channels: [0, channels],
-                    sums: &mut sums,
-                };
-                // SAFETY: the parts of the map are disjoint.
-                unsafe { sink.finish(set, &mut rows) };
-            }
-        });
+        let mut results = Buffer::<T>::new(strip * channels);
+        for first in (index * part..pixels.min((index + 1) * part)).step_by(strip) {
+            let count = strip.min(pixels.min((index + 1) * part) - first);
+            let results = &mut results[..count * channels];
+            produce(first, results);
+            let mut rows = Rows {
+                results,
+                pitch: channels,
+                row: 0,
+                rows: 1,
+                pixels: count,
+                map,
+                at: first * channels,
+                step: channels,
+                down: 0,
+                channels: [0, channels],
+                sums: &mut sums,
+            };
+            // SAFETY: the parts of the map are disjoint.
+            unsafe { sink.finish(set, &mut rows) };
+        }
         sums
     });
     partials.iter().for_each(|sums| total.add(sums));

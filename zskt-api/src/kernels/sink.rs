@@ -133,16 +133,6 @@ pub struct Rows<'a, T> {
 }
 
 impl<T: Real> Sink<'_, T> {
-    /// Asks for what is read along with `len` results from `at` on.
-    pub fn prefetch(&self, at: usize, len: usize) {
-        if let Plus::Map(map) = self.plus {
-            map.prefetch(at, len);
-        }
-        if let Then::Through { x, .. } = self.then {
-            x.prefetch(at, len);
-        }
-    }
-
     /// Finishes rows.
     ///
     /// # Safety

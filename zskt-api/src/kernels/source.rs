@@ -49,13 +49,6 @@ impl<T: Real> Activation<T> {
         let below = slope * value;
         if value > T::ZERO { value } else { below }
     }
-
-    /// The gradient `dy` behind the activation of `x`, in front of it; at 0 the derivative is `slope`.
-    #[inline(always)]
-    pub fn through(dy: T, x: T, scale: T, shift: T, slope: T) -> T {
-        let below = slope * dy;
-        if scale * x + shift > T::ZERO { dy } else { below }
-    }
 }
 
 /// `by_gradient · g + by_value · x + constant`: what a gradient `g` behind a batch norm of `x` is in front of it.
@@ -113,17 +106,6 @@ impl<'a, T: Real> Source<'a, T> {
             Self::Plain(Numbers::Full(x)) => same(x),
             Self::Plain(Numbers::Half(x)) => same(x),
             _ => None,
-        }
-    }
-
-    /// Asks for what `len` elements from `at` on are made of.
-    pub fn prefetch(&self, at: usize, len: usize) {
-        match self {
-            Self::Plain(x) | Self::Activated(x, _) | Self::Scaled { x, .. } => x.prefetch(at, len),
-            Self::Affine { gradient, x, .. } => {
-                gradient.prefetch(at, len);
-                x.prefetch(at, len);
-            }
         }
     }
 

@@ -1,11 +1,14 @@
 //! Convolutions and their gradients, by the kernels that the precision of the maps and the processor call for.
 
+use super::Loaded;
 use super::values::Number;
 use crate::Precision;
-use crate::kernels::{Bf16, ConvGeometry, Correlation, Instructions, NumbersMut, Sink, Source, Sums, amx, conv2d};
+use crate::kernels::{
+    Bf16, ConvGeometry, Correlation, ImageSums, Instructions, MultiplyAdd, NumbersMut, Operand, Sink, Source, Sums,
+    amx, backward, conv2d,
+};
 
-/// A convolution or its data gradient, with packed weights: what was in them when it was made, whatever becomes of them
-/// since.
+/// A convolution with packed weights: what was in them when it was made, whatever becomes of them since.
 pub enum Convolution {
     /// Sums of products in single precision.
     F32(Correlation<f32>),
@@ -21,19 +24,33 @@ fn tiles(precision: Precision) -> bool {
     precision == Precision::Bf16 && amx::available()
 }
 
+/// Which gradients are wanted.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// That of the input.
+    pub input: bool,
+    /// That of the weight.
+    pub weight: bool,
+}
+
 /// A type that maps are computed with.
 pub trait Computed: Number {
     /// The convolution with `weight` `[O, I, K, K]` plus `bias` `[O]`, into maps of the given precision.
     fn forward(g: &ConvGeometry, weight: &[Self], bias: Option<&[Self]>, precision: Precision) -> Convolution;
 
-    /// What makes the gradient with respect to the input of the one with respect to the output.
-    fn backward_input(g: &ConvGeometry, weight: &[Self], precision: Precision) -> Convolution;
-
-    /// The gradient with respect to the weight, from inputs `x` and gradients `dy`.
-    fn backward_weight(g: &ConvGeometry, x: &Source<Self>, dy: &Source<Self>, precision: Precision) -> Vec<Self>;
-
-    /// Runs a convolution or a data gradient.
+    /// Runs a convolution.
     fn run(convolution: &Convolution, source: &Source<Self>, sink: &Sink<Self>, out: NumbersMut<Self>) -> Sums;
+
+    /// From the gradient `dy` of a convolution of `x` into maps of the given precision: deposits the gradient of `x`, and
+    /// returns that of the weight, if they are wanted.
+    fn backward(
+        g: &ConvGeometry,
+        weight: &[Self],
+        x: &Loaded,
+        dy: &Source<Self>,
+        precision: Precision,
+        wanted: Wanted,
+    ) -> Option<Vec<Self>>;
 }
 
 impl Computed for f32 {
@@ -46,24 +63,6 @@ impl Computed for f32 {
         Convolution::F32(conv2d::forward(set, g, weight, bias))
     }
 
-    fn backward_input(g: &ConvGeometry, weight: &[f32], precision: Precision) -> Convolution {
-        let set = Instructions::best();
-        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-        if tiles(precision) {
-            return Convolution::Tiles(conv2d::backward_input(set, g, weight));
-        }
-        Convolution::F32(conv2d::backward_input(set, g, weight))
-    }
-
-    fn backward_weight(g: &ConvGeometry, x: &Source<f32>, dy: &Source<f32>, precision: Precision) -> Vec<f32> {
-        let set = Instructions::best();
-        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-        if tiles(precision) {
-            return amx::weight_gradient(set, &conv2d::outer_problem(g), x, dy);
-        }
-        conv2d::backward_weight(set, g, x, dy)
-    }
-
     fn run(convolution: &Convolution, source: &Source<f32>, sink: &Sink<f32>, out: NumbersMut<f32>) -> Sums {
         match convolution {
             Convolution::F32(correlation) => correlation.run(source, sink, out),
@@ -72,19 +71,28 @@ impl Computed for f32 {
             Convolution::F64(_) => unreachable!("a convolution has the type of its maps"),
         }
     }
+
+    fn backward(
+        g: &ConvGeometry,
+        weight: &[f32],
+        x: &Loaded,
+        dy: &Source<f32>,
+        precision: Precision,
+        wanted: Wanted,
+    ) -> Option<Vec<f32>> {
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        if tiles(precision) {
+            let problem = conv2d::outer_problem(g);
+            let sums = amx::TileSums::new(Instructions::best(), &problem);
+            return gradients::<Bf16>(g, weight, x, dy, wanted, &|_, read| read(&sums));
+        }
+        multiply_add(g, weight, x, dy, wanted)
+    }
 }
 
 impl Computed for f64 {
     fn forward(g: &ConvGeometry, weight: &[f64], bias: Option<&[f64]>, _: Precision) -> Convolution {
         Convolution::F64(conv2d::forward(Instructions::best(), g, weight, bias))
-    }
-
-    fn backward_input(g: &ConvGeometry, weight: &[f64], _: Precision) -> Convolution {
-        Convolution::F64(conv2d::backward_input(Instructions::best(), g, weight))
-    }
-
-    fn backward_weight(g: &ConvGeometry, x: &Source<f64>, dy: &Source<f64>, _: Precision) -> Vec<f64> {
-        conv2d::backward_weight(Instructions::best(), g, x, dy)
     }
 
     fn run(convolution: &Convolution, source: &Source<f64>, sink: &Sink<f64>, out: NumbersMut<f64>) -> Sums {
@@ -93,4 +101,71 @@ impl Computed for f64 {
             _ => unreachable!("a convolution has the type of its maps"),
         }
     }
+
+    fn backward(
+        g: &ConvGeometry,
+        weight: &[f64],
+        x: &Loaded,
+        dy: &Source<f64>,
+        _: Precision,
+        wanted: Wanted,
+    ) -> Option<Vec<f64>> {
+        multiply_add(g, weight, x, dy, wanted)
+    }
+}
+
+/// [`Computed::backward`] by fused multiply-adds.
+fn multiply_add<T: Number + Operand<Real = T>>(
+    g: &ConvGeometry,
+    weight: &[T],
+    x: &Loaded,
+    dy: &Source<T>,
+    wanted: Wanted,
+) -> Option<Vec<T>> {
+    let problem = conv2d::outer_problem(g);
+    gradients::<T>(g, weight, x, dy, wanted, &|x, read| {
+        read(&MultiplyAdd::new(Instructions::best(), &problem, x, dy));
+    })
+}
+
+/// [`Computed::backward`] by the kernels of an operand; `weights` calls its argument with the sums of the weight gradient.
+fn gradients<C: Operand>(
+    g: &ConvGeometry,
+    weight: &[C::Real],
+    x: &Loaded,
+    dy: &Source<C::Real>,
+    wanted: Wanted,
+    weights: &dyn Fn(&Source<C::Real>, &mut dyn FnMut(&dyn ImageSums<C::Real>)),
+) -> Option<Vec<C::Real>>
+where
+    C::Real: Number,
+{
+    let backward_input = |weight| conv2d::backward_input::<C>(Instructions::best(), g, weight);
+    let correlation = wanted.input.then(|| backward_input(weight));
+    let mut of_weight = None;
+    // Weight gradients with what becomes of the data gradient, if anything.
+    let mut both = |data: Option<backward::Data<'_, C>>| {
+        let (mut data, mut sums) = (data, Sums::zeros(0));
+        x.read(|x| {
+            weights(x, &mut |weights| {
+                let (of_data, gradient) = backward::run(data.take(), weights, g.batch, x, dy);
+                (sums, of_weight) = (of_data, Some(gradient));
+            });
+        });
+        sums
+    };
+    match &correlation {
+        Some(correlation) if wanted.weight && correlation.by_image() => {
+            x.deposit(|sink, out| both(Some(backward::Data { correlation, sink: *sink, out })));
+        }
+        correlation => {
+            if let Some(correlation) = correlation {
+                x.deposit(|sink, out| correlation.run(dy, sink, out));
+            }
+            if wanted.weight {
+                both(None);
+            }
+        }
+    }
+    of_weight
 }

@@ -15,8 +15,8 @@ use candle_core::Result;
 
 use crate::Precision;
 use crate::kernels::{
-    Activation, Instructions, MapShape, Numbers, NumbersMut, PerChannel, Plus, Real, Sink, Source, Sums,
-    Then, pass, upsample,
+    Activation, Instructions, MapShape, Numbers, NumbersMut, PerChannel, Plus, Real, Sink, Source, Sums, Then, pass,
+    upsample,
 };
 use convolution::{Computed, Convolution};
 use gradient::{Gradient, Slot};

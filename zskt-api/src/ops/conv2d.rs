@@ -6,7 +6,7 @@ use candle_core::{Tensor, bail};
 
 use super::storage::{Dense, by_dtype};
 use crate::kernels::{ConvGeometry, MapShape, Source, elementwise};
-use crate::map::convolution::{Computed, Convolution};
+use crate::map::convolution::{Computed, Convolution, Wanted};
 use crate::map::tape::{self, Node};
 use crate::map::{Loaded, Map, Recipe};
 use crate::{FeatureMap, Precision, Result};
@@ -102,14 +102,13 @@ impl Node for Conv2d {
 
 impl Conv2d {
     fn gradients<T: Computed>(&self, inputs: &[&Tensor], dy: &Source<T>) -> candle_core::Result<Vec<Option<Tensor>>> {
-        let (g, precision) = (&self.geometry, self.output.precision);
-        if inputs[0].track_op() {
-            let weight = inputs[1].contiguous()?;
-            let backward = T::backward_input(g, Dense::of(&weight).slice()?, precision);
-            self.input.deposit(|sink, out| T::run(&backward, dy, sink, out));
-        }
-        let of_weight = || Ok(self.input.read(|x| T::backward_weight(g, x, dy, precision)));
-        let mut gradients = vec![tape::passed(inputs[0])?, tape::gradient(inputs[1], of_weight)?];
+        let g = &self.geometry;
+        let wanted = Wanted { input: inputs[0].track_op(), weight: inputs[1].track_op() };
+        let weight = inputs[1].contiguous()?;
+        let weight = Dense::of(&weight);
+        let of_weight = T::backward(g, weight.slice()?, &self.input, dy, self.output.precision, wanted);
+        let of_weight = of_weight.map(|values| Tensor::from_vec(values, inputs[1].shape(), inputs[1].device()));
+        let mut gradients = vec![tape::passed(inputs[0])?, of_weight.transpose()?];
         if let Some(bias) = inputs.get(2) {
             let of_bias = || Ok(elementwise::pixel_sums(dy, 1, g.out_channels, 1.0));
             gradients.push(tape::gradient(bias, of_bias)?);

@@ -1,5 +1,5 @@
 //! Convolution kernels for bf16 on Intel's matrix unit (AMX): `strip` computes outputs of a correlation (forward pass and
-//! data gradient), `TileOuter` sums outer products over pixels (weight gradient); [`weight_gradient`] and the
+//! data gradient), `TileOuter` sums outer products over pixels (weight gradient); [`TileSums`] and the
 //! [`Operand`](super::Operand) that bf16 is make the layers' operations of them.
 //!
 //! Everything but [`available`] exists on x86-64 Linux only, and needs [`available`] to be true. The unit multiplies bf16
@@ -22,8 +22,6 @@ mod tile;
 mod weight_gradient;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-use super::element::Bf16;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use self::{
     grant::ask,
     outer::{OuterShape, TileOuter},
@@ -31,7 +29,9 @@ use self::{
     tile::Tiles,
 };
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use weight_gradient::weight_gradient;
+use super::element::Bf16;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use weight_gradient::TileSums;
 
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
 mod tests;

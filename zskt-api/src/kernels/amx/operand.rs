@@ -122,6 +122,7 @@ impl Operand for Bf16 {
                 y_step: layout,
                 pixels,
             };
+            debug_assert!(shape.read(pixels) <= pixels * rows.x_step + rows.run + Self::behind(rows.x_step));
             // SAFETY: the weights are packed for this shape; the canvas has every input and is finite behind the last; the
             // form has room for what is written.
             unsafe { strip(tiles, &strip_of_run) };

@@ -64,7 +64,9 @@ impl StripShape {
                 let output = first + column;
                 let input = (chunk * DEPTH + pair * 2 + odd).checked_sub(pixel * self.x_step);
                 *value = match input {
-                    Some(input) if input < self.run && output < outputs => <Bf16 as Element<f32>>::narrow(weight(output, row, input)),
+                    Some(input) if input < self.run && output < outputs => {
+                        <Bf16 as Element<f32>>::narrow(weight(output, row, input))
+                    }
                     _ => Bf16::default(),
                 };
             }

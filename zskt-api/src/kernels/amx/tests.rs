@@ -54,7 +54,7 @@ fn strip_against_loops(random: &mut Random, shape: StripShape, outputs: usize, p
     let mut x = filled(end + 64, || random.bf16());
     // Whoever reads beyond computes NaN.
     x[end..].fill(NAN);
-    let mut start = filled(shape.outputs, || random.number());
+    let start = filled(shape.outputs, || random.number());
     let weights: Vec<f32> = (0..outputs * shape.kernel_rows * shape.run).map(|_| random.number()).collect();
     let weight = |o: usize, r: usize, k: usize| weights[(o * shape.kernel_rows + r) * shape.run + k];
     let mut packed = filled(shape.packed_len(), Bf16::default);

@@ -1,36 +1,56 @@
 //! Weight gradients from bf16 canvases.
 
-#![expect(unsafe_code, reason = "partial sums are written by tasks that interleave")]
+#![expect(unsafe_code, reason = "kernels read through pointers")]
 
-use super::super::buffer::{self, Shared};
 use super::super::canvas::Canvas;
-use super::super::correlate::split;
 use super::super::instructions::Instructions;
-use super::super::memory::{Buffer, Scratch, with_scratch};
-use super::super::outer::{Problem, total};
+use super::super::memory::Buffer;
+use super::super::outer::{ImageSums, Problem, Summing, total, transposed};
 use super::super::source::Source;
 use super::super::taps::Axis;
 use super::{Bf16, OuterShape, TileOuter, Tiles};
 
 /// Products and sums that are worth a task of their own.
 const TASK: usize = 1 << 24;
-/// No more tasks than this, for the sum over partial sums not to count.
-const TASKS: usize = 8;
 
-/// The weight gradient from inputs `x` and gradients `dy`, `[outputs, inputs, kernel, kernel]`.
-pub fn weight_gradient(set: Instructions, problem: &Problem, x: &Source<f32>, dy: &Source<f32>) -> Vec<f32> {
-    problem.check(x, dy);
-    let mut weight = vec![0.0; problem.weight_len()];
-    if weight.is_empty() || dy.len() == 0 {
-        return weight;
+/// The weight gradient `[outputs, inputs, kernel, kernel]`, by tiles.
+pub struct TileSums<'a> {
+    set: Instructions,
+    plans: Vec<Plan<'a>>,
+}
+
+impl<'a> TileSums<'a> {
+    /// Plans the sums.
+    pub fn new(set: Instructions, problem: &'a Problem) -> Self {
+        Self { set, plans: problem.phases().map(|axes| Plan::new(problem, axes)).collect() }
     }
-    let [rows, columns] = &problem.axes;
-    for row in rows.iter().filter(|row| row.count > 0 && !row.taps.is_empty()) {
-        for column in columns.iter().filter(|column| column.count > 0 && !column.taps.is_empty()) {
-            Plan::new(problem, [row, column]).add(set, x, dy, &mut weight);
+}
+
+impl ImageSums<f32> for TileSums<'_> {
+    fn images(&self) -> usize {
+        let pixels = |plan: &Plan| plan.axes[0].count * plan.axes[1].count;
+        let products: usize = self.plans.iter().map(|plan| pixels(plan) * plan.outer.sums()).sum();
+        TASK.div_ceil(2 * products.max(1))
+    }
+
+    fn begin<'a>(&'a self, x: &'a Source<'a, f32>, dy: &'a Source<'a, f32>) -> Box<dyn Summing<f32> + 'a> {
+        let tiles = Tiles::enter();
+        Box::new(Task {
+            set: self.set,
+            x,
+            dy,
+            phases: self.plans.iter().map(|plan| Phase::new(plan, dy)).collect(),
+            tiles,
+        })
+    }
+
+    fn weight(&self, tasks: Vec<Vec<Buffer<f32>>>) -> Vec<f32> {
+        let mut weight = vec![0.0; self.plans.first().map_or(0, |plan| plan.problem.weight_len())];
+        for (plan, partials) in self.plans.iter().zip(transposed(tasks)) {
+            plan.unpack(&total(partials), &mut weight);
         }
+        weight
     }
-    weight
 }
 
 /// How the weight gradient of a phase is computed.
@@ -79,70 +99,6 @@ impl<'a> Plan<'a> {
         Self { problem, axes, inputs, gradients, band, outer, places, padded }
     }
 
-    /// Adds the sums over all images to the weight gradient.
-    fn add(&self, set: Instructions, x: &Source<f32>, dy: &Source<f32>, weight: &mut [f32]) {
-        let batch = self.problem.batch;
-        let products = batch * self.axes[0].count * self.axes[1].count * self.outer.sums();
-        let chunks = (2 * products / TASK).clamp(1, TASKS).min(batch);
-        let mut partials: Vec<Buffer<f32>> = (0..chunks).map(|_| Buffer::new(self.outer.sums())).collect();
-        let shared: Vec<Shared<f32>> = partials.iter_mut().map(|partial| Shared::new(partial)).collect();
-        buffer::each(chunks, |chunk| {
-            // SAFETY: each chunk has sums of its own.
-            let sums = unsafe { std::slice::from_raw_parts_mut(shared[chunk].pointer(), self.outer.sums()) };
-            self.sum(set, x, dy, split(batch, chunks, chunk), sums);
-        });
-        self.unpack(&total(partials), weight);
-    }
-
-    /// The sums over some images.
-    fn sum(
-        &self,
-        set: Instructions,
-        x: &Source<f32>,
-        dy: &Source<f32>,
-        images: std::ops::Range<usize>,
-        sums: &mut [f32],
-    ) {
-        let Problem { input, output, in_channels, out_channels, stride, .. } = *self.problem;
-        let [rows, _] = self.axes.map(|axis| axis.count);
-        let (x_len, dy_len) = (input[0] * input[1] * in_channels, output[0] * output[1] * out_channels);
-        let gradients = self.gradients.or_direct(dy.direct::<Bf16>().is_some());
-        let lens = [self.inputs.scratch(), self.gradients.scratch(), self.outer.scratch()];
-        let bytes = lens.map(Scratch::bytes::<Bf16>).iter().sum();
-        sums.fill(0.0);
-        with_scratch(bytes, |mut scratch| {
-            let [x_copy, dy_copy, operands] = lens.map(|len| scratch.take::<Bf16>(len));
-            let tiles = Tiles::enter();
-            let mut waiting = 0;
-            for image in images {
-                let (x_from, dy_from) = (image * x_len, image * dy_len);
-                let (mut x_filled, mut dy_filled) = (0, 0);
-                for top in (0..rows).step_by(self.band) {
-                    let need = (top + self.band - 1) * stride + self.axes[0].taps.len();
-                    self.inputs.fill(set, x, x_from, x_copy, &mut x_filled, need);
-                    gradients.fill(set, dy, dy_from, dy_copy, &mut dy_filled, top + self.band);
-                    let inputs = self.inputs.pixels(x, x_from, x_copy);
-                    let dy_band = gradients.pixels(dy, dy_from, dy_copy);
-                    // SAFETY: both canvases have the rows of the band, the gradients densely; tiles could be entered, so
-                    // the processor has what it takes.
-                    unsafe {
-                        let inputs = inputs.add(top * stride * self.inputs.pitch());
-                        let dy_band = dy_band.add(top * gradients.pitch());
-                        self.outer.put(waiting, inputs, dy_band, operands.as_mut_ptr());
-                    }
-                    waiting += 1;
-                    if waiting == self.places {
-                        // SAFETY: all places have been put.
-                        unsafe { self.outer.add(&tiles, waiting, operands.as_ptr(), sums.as_mut_ptr()) };
-                        waiting = 0;
-                    }
-                }
-            }
-            // SAFETY: so many places have been put.
-            unsafe { self.outer.add(&tiles, waiting, operands.as_ptr(), sums.as_mut_ptr()) };
-        });
-    }
-
     /// Adds the sums to the weight gradient, each tap's to all the coordinates of the kernel that it stands for.
     fn unpack(&self, sums: &[f32], weight: &mut [f32]) {
         let Problem { in_channels, kernel, .. } = *self.problem;
@@ -161,5 +117,84 @@ impl<'a> Plan<'a> {
                 }
             }
         }
+    }
+}
+
+/// One task: some images, all phases.
+struct Task<'a> {
+    set: Instructions,
+    x: &'a Source<'a, f32>,
+    dy: &'a Source<'a, f32>,
+    phases: Vec<Phase<'a>>,
+    tiles: Tiles,
+}
+
+impl Summing<f32> for Task<'_> {
+    fn image(&mut self, image: usize) {
+        for phase in &mut self.phases {
+            phase.image(self.set, self.x, self.dy, image, &self.tiles);
+        }
+    }
+
+    fn end(mut self: Box<Self>) -> Vec<Buffer<f32>> {
+        self.phases.iter_mut().for_each(|phase| phase.flush(&self.tiles));
+        self.phases.into_iter().map(|phase| phase.sums).collect()
+    }
+}
+
+/// A phase being summed.
+struct Phase<'a> {
+    plan: &'a Plan<'a>,
+    gradients: Canvas,
+    x_copy: Buffer<Bf16>,
+    dy_copy: Buffer<Bf16>,
+    operands: Buffer<Bf16>,
+    /// Bands that wait among the operands.
+    waiting: usize,
+    sums: Buffer<f32>,
+}
+
+impl<'a> Phase<'a> {
+    fn new(plan: &'a Plan<'a>, dy: &Source<f32>) -> Self {
+        let mut sums = Buffer::new(plan.outer.sums());
+        sums.fill(0.0);
+        let gradients = plan.gradients.or_direct(dy.direct::<Bf16>().is_some());
+        let [x_copy, dy_copy, operands] =
+            [plan.inputs.scratch(), gradients.scratch(), plan.outer.scratch()].map(Buffer::new);
+        Self { plan, gradients, x_copy, dy_copy, operands, waiting: 0, sums }
+    }
+
+    fn image(&mut self, set: Instructions, x: &Source<f32>, dy: &Source<f32>, image: usize, tiles: &Tiles) {
+        let plan = self.plan;
+        let Problem { input, output, in_channels, out_channels, stride, .. } = *plan.problem;
+        let x_from = image * input[0] * input[1] * in_channels;
+        let dy_from = image * output[0] * output[1] * out_channels;
+        let (mut x_filled, mut dy_filled) = (0, 0);
+        for top in (0..plan.axes[0].count).step_by(plan.band) {
+            let need = (top + plan.band - 1) * stride + plan.axes[0].taps.len();
+            plan.inputs.fill(set, x, x_from, &mut self.x_copy, &mut x_filled, need);
+            self.gradients.fill(set, dy, dy_from, &mut self.dy_copy, &mut dy_filled, top + plan.band);
+            let inputs = plan.inputs.pixels(x, x_from, &self.x_copy);
+            let gradients = self.gradients.pixels(dy, dy_from, &self.dy_copy);
+            // SAFETY: both canvases have the rows of the band, the gradients densely; tiles could be entered, so the
+            // processor has what it takes.
+            unsafe {
+                let inputs = inputs.add(top * stride * plan.inputs.pitch());
+                let gradients = gradients.add(top * self.gradients.pitch());
+                plan.outer.put(self.waiting, inputs, gradients, self.operands.as_mut_ptr());
+            }
+            self.waiting += 1;
+            if self.waiting == plan.places {
+                self.flush(tiles);
+            }
+        }
+    }
+
+    /// Adds what waits to the sums.
+    fn flush(&mut self, tiles: &Tiles) {
+        let (operands, sums) = (self.operands.as_ptr(), self.sums.as_mut_ptr());
+        // SAFETY: so many places have been put, and the sums are this task's own.
+        unsafe { self.plan.outer.add(tiles, self.waiting, operands, sums) };
+        self.waiting = 0;
     }
 }

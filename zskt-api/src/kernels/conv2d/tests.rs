@@ -1,5 +1,6 @@
+use super::super::backward::{self, Data};
 use super::super::elementwise::pixel_sums;
-use super::super::{Numbers, NumbersMut, Real, Sink, linear};
+use super::super::{ImageSums, MultiplyAdd, Numbers, NumbersMut, Real, Sink, Source, linear};
 use super::*;
 use proptest::prelude::*;
 
@@ -74,29 +75,36 @@ impl Case {
     }
 
     fn computed<T: Real>(&self, set: Instructions) -> [Vec<T>; 4] {
-        self.computed_by::<T>(set, backward_weight)
+        self.computed_by::<T>(set, |problem, x, dy| Box::new(MultiplyAdd::new(set, problem, x, dy)))
     }
 
     fn computed_by<C: Operand>(
         &self,
         set: Instructions,
-        backward_weight: impl Fn(Instructions, &ConvGeometry, &Source<C::Real>, &Source<C::Real>) -> Vec<C::Real>,
+        weights: impl for<'a> Fn(&'a outer::Problem, &Source<C::Real>, &Source<C::Real>) -> Box<dyn ImageSums<C::Real> + 'a>,
     ) -> [Vec<C::Real>; 4] {
         let g = &self.geometry;
         let [x, weight, bias, dy] = [&self.x, &self.weight, &self.bias, &self.dy]
             .map(|values| values.iter().map(|&value| C::Real::from_f64(value)).collect::<Vec<_>>());
         let [x, dy] = [&x, &dy].map(|numbers| Source::Plain(Numbers::Full(numbers)));
-        let run = |correlation: Correlation<C>, source: &Source<C::Real>| {
+        let run = |correlation: &Correlation<C>, source: &Source<C::Real>| {
             let mut out = vec![C::Real::ZERO; correlation.len()];
             correlation.run(source, &Sink::STORE, NumbersMut::Full(&mut out));
             out
         };
-        [
-            run(forward(set, g, &weight, Some(&bias)), &x),
-            run(backward_input(set, g, &weight), &dy),
-            backward_weight(set, g, &x, &dy),
-            pixel_sums(&dy, 1, g.out_channels, 1.0),
-        ]
+        let problem = outer_problem(g);
+        let weights = weights(&problem, &x, &dy);
+        let correlation: Correlation<C> = backward_input(set, g, &weight);
+        let (dx, dw) = if correlation.by_image() {
+            let mut dx = vec![C::Real::ZERO; correlation.len()];
+            let data = Data { correlation: &correlation, sink: Sink::STORE, out: NumbersMut::Full(&mut dx) };
+            let (_, dw) = backward::run(Some(data), &*weights, g.batch, &x, &dy);
+            (dx, dw)
+        } else {
+            (run(&correlation, &dy), backward::run::<C>(None, &*weights, g.batch, &x, &dy).1)
+        };
+        let y = run(&forward(set, g, &weight, Some(&bias)), &x);
+        [y, dx, dw, pixel_sums(&dy, 1, g.out_channels, 1.0)]
     }
 
     fn check<T: Real>(&self, set: Instructions, tolerance: f64) -> Result<(), TestCaseError> {
@@ -175,10 +183,8 @@ fn check_tiles(geometry: ConvGeometry) -> Result<(), TestCaseError> {
         return Ok(());
     }
     let case = Case::rounded(geometry, |value| Bf16::narrow(value).widen());
-    let weight_gradient = |set, g: &ConvGeometry, x: &Source<f32>, dy: &Source<f32>| {
-        amx::weight_gradient(set, &outer_problem(g), x, dy)
-    };
-    let computed = case.computed_by::<Bf16>(Instructions::best(), weight_gradient);
+    let set = Instructions::best();
+    let computed = case.computed_by::<Bf16>(set, |problem, _, _| Box::new(amx::TileSums::new(set, problem)));
     case.compare(computed, "tiles", if geometry.upsampling > 1 { 8e-3 } else { 2e-5 })
 }
 
