@@ -1,9 +1,10 @@
 //! The image that the kernels read: a copy with margins, or the input itself where no output needs any.
 
-use super::element::{Element, Plain};
+use super::element::Plain;
 use super::instructions::Instructions;
+use super::memory::Buffer;
 use super::real::Real;
-use super::source::Source;
+use super::source::{Read, Source};
 
 /// A rectangle of pixels around (or inside) an image.
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +56,11 @@ impl Canvas {
         self
     }
 
-    /// Elements of the copy.
-    pub fn scratch(&self) -> usize {
-        if self.direct { 0 } else { self.size[0] * self.pitch() }
+    /// Memory for the copy, and `behind` it: zeros, of which the margins will stay so.
+    pub fn copy<C: Plain>(&self, behind: usize) -> Buffer<C> {
+        let mut copy = Buffer::new(if self.direct { 0 } else { self.size[0] * self.pitch() } + behind);
+        copy.fill(C::default());
+        copy
     }
 
     /// Elements of a pixel.
@@ -91,9 +94,9 @@ impl Canvas {
         }
     }
 
-    /// Fills the rows of the copy up to `need`, of the image that begins at element `first` of the source; `filled` rows
+    /// Fills the rows of the [`copy`](Self::copy) up to `need`, of the image that begins at element `first` of the source; `filled` rows
     /// are there already.
-    pub fn fill<T: Real, C: Element<T>>(
+    pub fn fill<T: Real, C: Read<T>>(
         &self,
         set: Instructions,
         source: &Source<T>,
@@ -115,19 +118,13 @@ impl Canvas {
         for (row, canvas) in scratch[..need * pitch].chunks_exact_mut(pitch).enumerate().skip(*filled) {
             let from = (row * self.step) as isize + self.corner[0];
             if from < 0 || from as usize >= rows {
-                canvas.fill(C::default());
                 continue;
             }
             let at = first + (from as usize * columns + skip) * self.channels;
-            let (margin, rest) = canvas.split_at_mut(left * self.pixel);
-            let (middle, right) = rest.split_at_mut(copied * self.pixel);
-            margin.fill(C::default());
-            right.fill(C::default());
+            let middle = &mut canvas[left * self.pixel..(left + copied) * self.pixel];
             if self.step == 1 && self.pixel == self.channels {
                 source.write(set, at, middle);
-                continue;
-            }
-            if self.step == 1 {
+            } else if self.step == 1 {
                 // Densely at the end, then spread from the beginning: no pixel reaches one that is still to be moved.
                 let dense = middle.len() - copied * self.channels;
                 source.write(set, at, &mut middle[dense..]);
@@ -136,12 +133,10 @@ impl Canvas {
                     middle.copy_within(from..from + self.channels, to);
                     middle[to + self.channels..to + self.pixel].fill(C::default());
                 }
-                continue;
-            }
-            for (column, pixel) in middle.chunks_exact_mut(self.pixel).enumerate() {
-                let (real, padding) = pixel.split_at_mut(self.channels);
-                source.write(set, at + column * self.step * self.channels, real);
-                padding.fill(C::default());
+            } else {
+                for (column, pixel) in middle.chunks_exact_mut(self.pixel).enumerate() {
+                    source.write(set, at + column * self.step * self.channels, &mut pixel[..self.channels]);
+                }
             }
         }
         *filled = need;

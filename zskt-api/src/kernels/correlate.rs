@@ -190,10 +190,6 @@ impl<C: Operand> Correlation<C> {
     ) -> Running<'a, C> {
         let canvas = self.canvas.or_direct(source.direct::<C>().is_some());
         let behind = C::behind(self.stride * canvas.pixel());
-        let mut copy = Buffer::new(self.canvas.scratch() + behind);
-        if behind > 0 {
-            copy.fill(C::default());
-        }
         let strip = self.phases.iter().map(|phase| phase.form.pixels).max().unwrap_or_default();
         let [_, outputs] = self.channels;
         Running {
@@ -202,7 +198,7 @@ impl<C: Operand> Correlation<C> {
             sink,
             map,
             canvas,
-            copy,
+            copy: self.canvas.copy(behind),
             strip: Buffer::new(strip * C::pitch(self.layout, outputs)),
             session: C::session(),
             sums: Sums::zeros(outputs),

@@ -7,6 +7,7 @@ use super::instructions::Instructions;
 use super::lanes::{Array, Lanes, Memory};
 use super::micro::{self, Patch, PatchKernel, Strip, StripKernel};
 use super::sink::{self, Block, What};
+use super::source::{self, Source};
 
 /// A block of output pixels and channels that one kernel keeps in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,12 @@ pub trait Kernels: Sized {
 
     /// [`micro::patch`] for so few scalars, all of them at once, with its number of vectors, where it pays.
     fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<Self>, usize)>;
+
+    /// [`source::read`] as this type.
+    fn read_full(set: Instructions) -> source::Kernel<Self, Self>;
+
+    /// [`source::read`] as half the precision.
+    fn read_half(set: Instructions) -> source::Kernel<Self, Bf16>;
 
     /// [`sink::finish`] into a map of this type, for all channels of a vector or for some.
     fn finish_full(set: Instructions, what: What, all: bool) -> sink::Kernel<Self, Self>;
@@ -93,6 +100,16 @@ mod portable {
         patch::<L, 4>
     }
 
+    pub unsafe fn read<L: Lanes<Element: Memory<L>>, C: Memory<L>>(
+        source: &Source<L::Element>,
+        at: usize,
+        out: &mut [C],
+        add: bool,
+    ) {
+        // SAFETY: as above.
+        unsafe { source::read::<L, C>(source, at, out, add) }
+    }
+
     unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: Block<'_, L::Element, E>) {
         // SAFETY: as above.
         unsafe { sink::finish::<L, E, THEN, ALL>(block) }
@@ -136,6 +153,14 @@ impl Kernels for f64 {
         None
     }
 
+    fn read_full(_: Instructions) -> source::Kernel<f64, f64> {
+        portable::read::<Array<f64>, f64>
+    }
+
+    fn read_half(_: Instructions) -> source::Kernel<f64, Bf16> {
+        portable::read::<Array<f64>, Bf16>
+    }
+
     fn finish_full(_: Instructions, what: What, all: bool) -> sink::Kernel<f64, f64> {
         portable::finish_kernel::<Array<f64>, f64>(what, all)
     }
@@ -175,6 +200,12 @@ macro_rules! vector_kernels {
             unsafe fn patch<const V: usize, const M: usize>(p: &Patch<f32>) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { micro::patch::<$vector, V, M>(p) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub unsafe fn read<C: Memory<$vector>>(source: &Source<f32>, at: usize, out: &mut [C], add: bool) {
+                // SAFETY: the caller has the instructions.
+                unsafe { source::read::<$vector, C>(source, at, out, add) }
             }
 
             #[target_feature(enable = $features)]
@@ -352,6 +383,14 @@ impl Kernels for f32 {
 
     fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<f32>, usize)> {
         by_set!(set, None, avx2::few(scalars, len), avx512::few(scalars, len))
+    }
+
+    fn read_full(set: Instructions) -> source::Kernel<f32, f32> {
+        by_set!(set, portable::read::<Array<f32>, f32>, avx2::read::<f32>, avx512::read::<f32>)
+    }
+
+    fn read_half(set: Instructions) -> source::Kernel<f32, Bf16> {
+        by_set!(set, portable::read::<Array<f32>, Bf16>, avx2::read::<Bf16>, avx512::read::<Bf16>)
     }
 
     fn finish_full(set: Instructions, what: What, all: bool) -> sink::Kernel<f32, f32> {

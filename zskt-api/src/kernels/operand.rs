@@ -3,11 +3,11 @@
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 
 use super::dispatch::Tile;
-use super::element::Element;
 use super::instructions::Instructions;
 use super::memory::Buffer;
 use super::micro::{Strip, StripKernel};
 use super::real::Real;
+use super::source::Read;
 use super::taps::Taps;
 use std::ops::Range;
 
@@ -54,7 +54,7 @@ pub struct Form<K> {
 }
 
 /// An element type that correlations are computed from.
-pub trait Operand: Element<Self::Real> {
+pub trait Operand: Read<Self::Real> {
     /// What is computed with.
     type Real: Real;
 
@@ -83,7 +83,7 @@ pub trait Operand: Element<Self::Real> {
     fn pitch(layout: Self::Layout, outputs: usize) -> usize;
 
     /// Elements that are read behind the last pixel of a canvas on which the inputs of neighbouring outputs are `step`
-    /// elements apart. Where there are any, they and what is not filled yet of the canvas must be finite.
+    /// elements apart.
     fn behind(step: usize) -> usize;
 
     /// The weights of some taps, for canvases with such a step.
@@ -215,7 +215,7 @@ macro_rules! multiply_add {
             ) -> Form<Self::Kernel> {
                 let (kernel, tile) = kernel::<$type>(set, layout, count, step);
                 let pitch = Self::pitch(layout, outputs);
-                let rows = (STRIP / (count[1] * pitch)).clamp(tile.rows, count[0]);
+                let rows = (STRIP / (count[1] * pitch).max(1)).clamp(tile.rows, count[0]);
                 Form { kernel: (kernel, tile.rows), rows, row: count[1], pixels: rows * count[1] }
             }
 

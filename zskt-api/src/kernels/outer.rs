@@ -346,7 +346,7 @@ impl<'a, T: Real> Plan<'a, T> {
         // What blocks read beyond the last pixel.
         let slack = self.block[0].max(self.block[1]);
         let panel = if self.gather { self.band * self.count[1] * self.block[0] } else { 0 };
-        [self.inputs.scratch() + slack, self.gradients.scratch() + slack, panel].map(Buffer::new)
+        [self.inputs.copy(slack), self.gradients.copy(slack), Buffer::new(panel)]
     }
 
     /// Adds an image's sums to `out`, or begins with them where it is `fresh`, for some blocks of scalars, counted over all

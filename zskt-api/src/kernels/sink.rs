@@ -24,7 +24,7 @@ pub enum Plus<'a, T> {
 pub enum Then<'a, T> {
     /// Nothing more.
     Store,
-    /// Per channel, sums of the elements and of their squares.
+    /// Per channel, sums of the elements, before they are rounded to the map's precision, and of their squares.
     Moments,
     /// The result is a gradient behind the activation of `x`: stored is the gradient in front of it, `g'`; the sums are of
     /// `g'` and of `g' · (x − mean)`.
@@ -293,11 +293,10 @@ pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(bl
                     value = value.add(load(b.plus.add(at)));
                 }
                 if THEN == What::Moments as u8 {
-                    let read = as_read::<L, E>(value);
                     if row == 0 && pixel == 0 {
-                        pivot = read;
+                        pivot = value;
                     }
-                    let difference = read.subtract(pivot);
+                    let difference = value.subtract(pivot);
                     first = first.add(difference);
                     second = second.accumulate(difference, difference);
                 }
@@ -328,24 +327,6 @@ pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(bl
                 second_totals[lane] = second + pivot * (2.0 * first + pixels * pivot);
             }
         }
-    }
-}
-
-/// The vector as it will be read back from memory.
-///
-/// # Safety
-///
-/// The processor has the instructions of `L`.
-#[inline(always)]
-unsafe fn as_read<L: Lanes, E: Memory<L>>(vector: L) -> L {
-    if size_of::<E>() == size_of::<L::Element>() {
-        return vector;
-    }
-    let mut memory = [E::default(); WIDEST];
-    // SAFETY: the array has room for the widest vector.
-    unsafe {
-        E::store(vector, memory.as_mut_ptr());
-        E::load(memory.as_ptr())
     }
 }
 

@@ -1,7 +1,10 @@
 //! What the kernels read: a map in memory, and what is made of it on the way into the canvas.
 
-use super::element::{Element, Numbers, Plain};
-use super::instructions::{Instructions, Pass};
+#![expect(unsafe_code, reason = "vectors are loaded through pointers")]
+
+use super::element::{Bf16, Element, Numbers, Plain};
+use super::instructions::Instructions;
+use super::lanes::{Lanes, Memory};
 use super::real::Real;
 use std::any::TypeId;
 
@@ -110,98 +113,182 @@ impl<'a, T: Real> Source<'a, T> {
     }
 
     /// Writes the elements from `at` on, where a pixel begins.
-    pub fn write<C: Element<T>>(&self, set: Instructions, at: usize, out: &mut [C]) {
-        set.run(&Put(self, |out: &mut C, value| *out = C::narrow(value)), (at, out));
+    pub fn write<C: Read<T>>(&self, set: Instructions, at: usize, out: &mut [C]) {
+        C::read(set, self, at, out, false);
     }
 
     /// Adds the elements from `at` on, where a pixel begins, to what is there.
     pub fn add(&self, set: Instructions, at: usize, out: &mut [T]) {
-        set.run(&Put(self, |out: &mut T, value| *out += value), (at, out));
+        T::read(set, self, at, out, true);
     }
 }
 
-/// A source, and how an element is put into its place.
-struct Put<'a, T, F>(&'a Source<'a, T>, F);
-
 /// The slice, if it holds elements of type `C`.
 fn same<E: Plain, C: Plain>(slice: &[E]) -> Option<&[C]> {
-    (TypeId::of::<E>() == TypeId::of::<C>()).then(|| {
-        #[expect(unsafe_code, reason = "there is no safe cast between equal generic types")]
-        // SAFETY: it is the same type.
-        unsafe {
-            std::slice::from_raw_parts(slice.as_ptr().cast(), slice.len())
-        }
-    })
+    // SAFETY: it is the same type; there is no safe cast between equal generic types.
+    (TypeId::of::<E>() == TypeId::of::<C>())
+        .then(|| unsafe { std::slice::from_raw_parts(slice.as_ptr().cast(), slice.len()) })
 }
 
-impl<T: Real, C: Plain, F: Fn(&mut C, T) + Sync> Pass<(usize, &mut [C])> for Put<'_, T, F> {
-    #[inline(always)]
-    fn run(&self, (at, out): (usize, &mut [C])) {
-        let Self(source, put) = self;
+/// A type that sources are written as.
+pub trait Read<T: Real>: Element<T> {
+    /// Writes or adds the elements of a source from `at` on.
+    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [Self], add: bool);
+}
+
+impl<T: Real> Read<T> for T {
+    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [T], add: bool) {
+        // SAFETY: the processor has the instructions of the set.
+        unsafe { T::read_full(set)(source, at, out, add) }
+    }
+}
+
+impl<T: Real> Read<T> for Bf16 {
+    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [Bf16], add: bool) {
+        // SAFETY: the processor has the instructions of the set.
+        unsafe { T::read_half(set)(source, at, out, add) }
+    }
+}
+
+/// A kernel that writes, or adds, the elements of a source from some place on.
+pub type Kernel<T, C> = unsafe fn(&Source<T>, usize, &mut [C], bool);
+
+/// Writes, or adds, the elements of a source from `at` on, where a pixel begins.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`.
+#[inline(always)]
+pub unsafe fn read<L: Lanes<Element: Memory<L>>, C: Memory<L>>(
+    source: &Source<L::Element>,
+    at: usize,
+    out: &mut [C],
+    add: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         match source {
-            Source::Plain(Numbers::Full(x)) => copy(&x[at..], out, put),
-            Source::Plain(Numbers::Half(x)) => copy(&x[at..], out, put),
-            Source::Activated(Numbers::Full(x), activation) => activation.put(&x[at..], out, put),
-            Source::Activated(Numbers::Half(x), activation) => activation.put(&x[at..], out, put),
-            Source::Affine { gradient: Numbers::Full(gradient), x: Numbers::Full(x), affine } => {
-                affine.put(&gradient[at..], &x[at..], out, put);
+            Source::Plain(Numbers::Full(x)) => plain::<L, _, C>(&x[at..], out, add),
+            Source::Plain(Numbers::Half(x)) => plain::<L, _, C>(&x[at..], out, add),
+            Source::Activated(Numbers::Full(x), activation) => activated::<L, _, C>(&x[at..], activation, out, add),
+            Source::Activated(Numbers::Half(x), activation) => activated::<L, _, C>(&x[at..], activation, out, add),
+            Source::Affine { gradient: Numbers::Full(gradient), x: Numbers::Full(x), affine: by } => {
+                affine::<L, _, C>(&gradient[at..], &x[at..], by, out, add);
             }
-            Source::Affine { gradient: Numbers::Half(gradient), x: Numbers::Half(x), affine } => {
-                affine.put(&gradient[at..], &x[at..], out, put);
+            Source::Affine { gradient: Numbers::Half(gradient), x: Numbers::Half(x), affine: by } => {
+                affine::<L, _, C>(&gradient[at..], &x[at..], by, out, add);
             }
             Source::Affine { .. } => unreachable!("a gradient has the precision of its map"),
             Source::Scaled { x, factors } => {
                 let channels = x.len() / factors.len().max(1);
                 let factors = &factors[at / channels.max(1)..];
                 match x {
-                    Numbers::Full(x) => scale(&x[at..], factors, channels, out, put),
-                    Numbers::Half(x) => scale(&x[at..], factors, channels, out, put),
+                    Numbers::Full(x) => scaled::<L, _, C>(&x[at..], factors, channels, out, add),
+                    Numbers::Half(x) => scaled::<L, _, C>(&x[at..], factors, channels, out, add),
                 }
             }
         }
     }
 }
 
+/// Calls `value` for each vector of `0..len` with its place and writes what it returns, or adds it; behind the last whole
+/// vector, `single` is called for each element.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`.
 #[inline(always)]
-fn copy<T, E: Element<T>, C>(x: &[E], out: &mut [C], put: &impl Fn(&mut C, T)) {
-    for (out, x) in out.iter_mut().zip(x) {
-        put(out, x.widen());
+unsafe fn each<L: Lanes, C: Memory<L>>(
+    out: &mut [C],
+    add: bool,
+    value: impl Fn(usize) -> L,
+    single: impl Fn(usize) -> L::Element,
+) {
+    let whole = out.len() / L::WIDTH * L::WIDTH;
+    // SAFETY: whole vectors lie in the slice.
+    unsafe {
+        for at in (0..whole).step_by(L::WIDTH) {
+            let place = out.as_mut_ptr().add(at);
+            let value = value(at);
+            C::store(if add { value.add(C::load(place)) } else { value }, place);
+        }
+    }
+    for at in whole..out.len() {
+        let value = single(at);
+        out[at] = C::narrow(if add { value + out[at].widen() } else { value });
     }
 }
 
 #[inline(always)]
-fn scale<T: Real, E: Element<T>, C>(x: &[E], factors: &[T], channels: usize, out: &mut [C], put: &impl Fn(&mut C, T)) {
+unsafe fn plain<L: Lanes, E: Memory<L>, C: Memory<L>>(x: &[E], out: &mut [C], add: bool) {
+    let x = &x[..out.len()];
+    // SAFETY: the caller's promise; `x` is as long as `out`.
+    unsafe { each::<L, C>(out, add, |at| E::load(x.as_ptr().add(at)), |at| x[at].widen()) }
+}
+
+#[inline(always)]
+unsafe fn activated<L: Lanes, E: Memory<L>, C: Memory<L>>(
+    x: &[E],
+    activation: &Activation<L::Element>,
+    out: &mut [C],
+    add: bool,
+) {
+    let Activation { scale, shift, slope } = activation;
+    let pixels = scale.repeated.len();
+    let x = &x[..out.len()];
+    for (out, x) in out.chunks_mut(pixels).zip(x.chunks(pixels)) {
+        let [scale, shift] = [scale, shift].map(|values| &values.repeated[..x.len()]);
+        // SAFETY: the caller's promise; all slices are as long as `out`.
+        unsafe {
+            let slope_of_all = L::splat(*slope);
+            let value = |at| {
+                let [scale, shift] = [scale, shift].map(|values| L::load(values.as_ptr().add(at)));
+                let value = scale.multiply(E::load(x.as_ptr().add(at))).add(shift);
+                value.select(value, slope_of_all.multiply(value))
+            };
+            each::<L, C>(out, add, value, |at| Activation::value(x[at].widen(), scale[at], shift[at], *slope));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn affine<L: Lanes, E: Memory<L>, C: Memory<L>>(
+    gradient: &[E],
+    x: &[E],
+    affine: &Affine<L::Element>,
+    out: &mut [C],
+    add: bool,
+) {
+    let Affine { by_gradient, by_value, constant } = affine;
+    let pixels = constant.repeated.len();
+    let (gradient, x) = (&gradient[..out.len()], &x[..out.len()]);
+    for ((out, g), x) in out.chunks_mut(pixels).zip(gradient.chunks(pixels)).zip(x.chunks(pixels)) {
+        let [a, b, c] = [by_gradient, by_value, constant].map(|values| &values.repeated[..x.len()]);
+        // SAFETY: the caller's promise; all slices are as long as `out`.
+        unsafe {
+            let value = |at| {
+                let [a, b, c] = [a, b, c].map(|values| L::load(values.as_ptr().add(at)));
+                c.accumulate(b, E::load(x.as_ptr().add(at))).accumulate(a, E::load(g.as_ptr().add(at)))
+            };
+            each::<L, C>(out, add, value, |at| a[at] * g[at].widen() + (b[at] * x[at].widen() + c[at]));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scaled<L: Lanes, E: Memory<L>, C: Memory<L>>(
+    x: &[E],
+    factors: &[L::Element],
+    channels: usize,
+    out: &mut [C],
+    add: bool,
+) {
     for ((out, x), &factor) in out.chunks_mut(channels).zip(x.chunks(channels)).zip(factors) {
-        for (out, x) in out.iter_mut().zip(x) {
-            put(out, x.widen() * factor);
-        }
-    }
-}
-
-impl<T: Real> Activation<T> {
-    #[inline(always)]
-    fn put<E: Element<T>, C>(&self, x: &[E], out: &mut [C], put: &impl Fn(&mut C, T)) {
-        let Self { scale, shift, slope } = self;
-        let pixels = scale.repeated.len();
-        for (out, x) in out.chunks_mut(pixels).zip(x.chunks(pixels)) {
-            let channels = scale.repeated.iter().zip(&shift.repeated);
-            for ((out, x), (&scale, &shift)) in out.iter_mut().zip(x).zip(channels) {
-                put(out, Self::value(x.widen(), scale, shift, *slope));
-            }
-        }
-    }
-}
-
-impl<T: Real> Affine<T> {
-    #[inline(always)]
-    fn put<E: Element<T>, C>(&self, gradient: &[E], x: &[E], out: &mut [C], put: &impl Fn(&mut C, T)) {
-        let Self { by_gradient, by_value, constant } = self;
-        let pixels = constant.repeated.len();
-        for ((out, g), x) in out.chunks_mut(pixels).zip(gradient.chunks(pixels)).zip(x.chunks(pixels)) {
-            let channels = by_gradient.repeated.iter().zip(&by_value.repeated).zip(&constant.repeated);
-            for (((out, g), x), ((&a, &b), &c)) in out.iter_mut().zip(g).zip(x).zip(channels) {
-                put(out, a * g.widen() + b * x.widen() + c);
-            }
+        // SAFETY: the caller's promise; `x` is as long as `out`.
+        unsafe {
+            let factor_of_all = L::splat(factor);
+            let value = |at| factor_of_all.multiply(E::load(x.as_ptr().add(at)));
+            each::<L, C>(out, add, value, |at| x[at].widen() * factor);
         }
     }
 }

@@ -5,9 +5,13 @@
 //! sums of the kernel's own. So nothing is multiplied by the zeros of a stride or by the copies of an upsampling: a 3×3
 //! convolution of a map upsampled by 2 is four correlations of the small map with 2×2 taps.
 
+use super::buffer;
 use super::memory::Buffer;
 use super::real::Real;
 use std::ops::Range;
+
+/// Weights that are packed by one task.
+const PART: usize = 1 << 13;
 
 /// One axis of a phase.
 #[derive(Clone, Debug)]
@@ -108,6 +112,9 @@ impl<T: Real> Taps<'_, T> {
     #[inline(always)]
     pub fn weight(&self, output: usize, input: usize, rows: &Range<usize>, columns: &Range<usize>) -> T {
         let at = output * self.output_step + input * self.input_step;
+        if rows.len() == 1 && columns.len() == 1 {
+            return self.weight[at + rows.start * self.kernel + columns.start];
+        }
         let mut sum = T::ZERO;
         for row in rows.clone() {
             for column in columns.clone() {
@@ -121,21 +128,31 @@ impl<T: Real> Taps<'_, T> {
     /// zeros.
     pub fn broadcast(&self, rows: &[Range<usize>], columns: &[Range<usize>], block: usize) -> Buffer<T> {
         let blocks = self.outputs.div_ceil(block);
-        let mut packed = Buffer::new(blocks * rows.len() * columns.len() * self.inputs * block);
-        let mut places = packed.chunks_exact_mut(block);
-        for first in (0..self.outputs).step_by(block) {
-            for row in rows {
-                for column in columns {
-                    for (input, place) in (0..self.inputs).zip(&mut places) {
-                        for (lane, place) in place.iter_mut().enumerate() {
-                            let output = first + lane;
-                            *place =
-                                if output < self.outputs { self.weight(output, input, row, column) } else { T::ZERO };
+        let block_len = rows.len() * columns.len() * self.inputs * block;
+        let mut packed = Buffer::new(blocks * block_len);
+        if block_len == 0 {
+            return packed;
+        }
+        // Some tens of microseconds are worth a second thread.
+        let part = (PART / block_len).max(1) * block_len;
+        buffer::update(&mut packed, part, |at, packed| {
+            for (index, packed) in (at / block_len..).zip(packed.chunks_exact_mut(block_len)) {
+                let first = index * block;
+                let real = block.min(self.outputs - first);
+                let mut places = packed.chunks_exact_mut(block);
+                for row in rows {
+                    for column in columns {
+                        for (input, place) in (0..self.inputs).zip(&mut places) {
+                            let (place, padding) = place.split_at_mut(real);
+                            for (lane, place) in place.iter_mut().enumerate() {
+                                *place = self.weight(first + lane, input, row, column);
+                            }
+                            padding.fill(T::ZERO);
                         }
                     }
                 }
             }
-        }
+        });
         packed
     }
 

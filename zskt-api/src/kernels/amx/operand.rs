@@ -88,12 +88,12 @@ impl Operand for Bf16 {
         let written =
             |pixels: usize| StripShape { x_step: step, kernel_rows: 1, run: pixel, outputs: layout }.written(pixels);
         if step == pixel {
-            let rows = (STRIP / (layout * canvas_columns)).clamp(1, rows);
+            let rows = (STRIP / (layout * canvas_columns).max(1)).clamp(1, rows);
             let pixels = written((rows - 1) * canvas_columns + columns);
             return Form { kernel: Rowwise::Together, rows, row: canvas_columns, pixels };
         }
         let row = written(columns);
-        let rows = (STRIP / (layout * row)).clamp(1, rows);
+        let rows = (STRIP / (layout * row).max(1)).clamp(1, rows);
         Form { kernel: Rowwise::Apart, rows, row, pixels: rows * row }
     }
 

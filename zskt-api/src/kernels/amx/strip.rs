@@ -3,6 +3,7 @@
 
 use std::ptr::{null, null_mut};
 
+use super::super::buffer;
 use super::super::element::Element;
 use super::{
     Bf16,
@@ -51,26 +52,29 @@ impl StripShape {
     /// # Panics
     /// If `packed` hasn't [`packed_len`](Self::packed_len) elements or isn't aligned to 64 bytes, or if the outputs
     /// don't fit.
-    pub fn pack(&self, outputs: usize, weight: impl Fn(usize, usize, usize) -> f32, packed: &mut [Bf16]) {
+    pub fn pack(&self, outputs: usize, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [Bf16]) {
         assert!(self.outputs.is_multiple_of(ROWS) && outputs <= self.outputs, "{outputs} outputs in {self:?}");
         assert_eq!(packed.len(), self.packed_len(), "the packed length of {self:?}");
         assert!(packed.as_ptr().addr().is_multiple_of(64), "packed weights are aligned to 64 bytes");
         let chunks = self.chunks();
-        for (i, tile) in packed.chunks_exact_mut(TILE).enumerate() {
-            let (chunk, row) = (i % chunks, i / chunks % self.kernel_rows);
-            let (pixel, first) = self.place(i / chunks / self.kernel_rows);
-            for (j, value) in tile.iter_mut().enumerate() {
-                let (pair, column, odd) = (j / 32, j / 2 % 16, j % 2);
-                let output = first + column;
-                let input = (chunk * DEPTH + pair * 2 + odd).checked_sub(pixel * self.x_step);
-                *value = match input {
-                    Some(input) if input < self.run && output < outputs => {
-                        <Bf16 as Element<f32>>::narrow(weight(output, row, input))
-                    }
-                    _ => Bf16::default(),
-                };
+        // Some tens of microseconds are worth a second thread.
+        buffer::update(packed, 16 * TILE, |at, tiles| {
+            for (i, tile) in (at / TILE..).zip(tiles.chunks_exact_mut(TILE)) {
+                let (chunk, row) = (i % chunks, i / chunks % self.kernel_rows);
+                let (pixel, first) = self.place(i / chunks / self.kernel_rows);
+                for (j, value) in tile.iter_mut().enumerate() {
+                    let (pair, column, odd) = (j / 32, j / 2 % 16, j % 2);
+                    let output = first + column;
+                    let input = (chunk * DEPTH + pair * 2 + odd).checked_sub(pixel * self.x_step);
+                    *value = match input {
+                        Some(input) if input < self.run && output < outputs => {
+                            <Bf16 as Element<f32>>::narrow(weight(output, row, input))
+                        }
+                        _ => Bf16::default(),
+                    };
+                }
             }
-        }
+        });
     }
 
     /// Pixels that are written for `pixels` pixels, from the first on: the same number rounded up to the group (2 or

@@ -159,9 +159,8 @@ impl<'a> Phase<'a> {
         let mut sums = Buffer::new(plan.outer.sums());
         sums.fill(0.0);
         let gradients = plan.gradients.or_direct(dy.direct::<Bf16>().is_some());
-        let [x_copy, dy_copy, operands] =
-            [plan.inputs.scratch(), gradients.scratch(), plan.outer.scratch()].map(Buffer::new);
-        Self { plan, gradients, x_copy, dy_copy, operands, waiting: 0, sums }
+        let (x_copy, dy_copy) = (plan.inputs.copy(0), gradients.copy(0));
+        Self { plan, gradients, x_copy, dy_copy, operands: Buffer::new(plan.outer.scratch()), waiting: 0, sums }
     }
 
     fn image(&mut self, set: Instructions, x: &Source<f32>, dy: &Source<f32>, image: usize, tiles: &Tiles) {
