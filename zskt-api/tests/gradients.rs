@@ -143,6 +143,7 @@ fn operations_that_are_fused() {
 #[test]
 fn attention_maps_and_log_probabilities() {
     check("attention map", &[&[2, 3, 4, 5]], |x| ops::attention_map(&map(&x[0])));
+    check("attention distance", &[&[2, 3, 4, 5], &[2, 12]], |x| ops::attention_distance(&map(&x[0]), &x[1]));
     check("log softmax", &[&[4, 6]], |x| ops::log_softmax(&x[0]));
 }
 

@@ -1,7 +1,7 @@
 //! Attention transfer (Zagoruyko & Komodakis, ICLR 2017), as the paper's code computes it.
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::ops::attention_map;
+use zskt_api::ops::{attention_distance, attention_map};
 use zskt_api::{BeliefShape, Beliefs, Fault, Loss, Needs, Result, Target, params};
 
 params! {
@@ -52,10 +52,10 @@ impl Loss for AttentionTransfer {
     fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
         for (activation, target) in student.activations.iter().zip(&target.teacher) {
-            let difference = (attention_map(activation)? - target)?.sqr()?.mean_all()?;
+            let distance = attention_distance(activation, target)?;
             sum = Some(match sum {
-                None => difference,
-                Some(sum) => (sum + difference)?,
+                None => distance,
+                Some(sum) => (sum + distance)?,
             });
         }
         let sum = sum.ok_or_else(|| zskt_api::Error::new("the networks have no activations to compare"))?;

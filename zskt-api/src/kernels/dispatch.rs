@@ -327,6 +327,29 @@ vector_kernels! {
     few: [3]
 }
 
+/// What [`avx512`] has for maps of half the precision, where there is an instruction that rounds to it.
+#[cfg(target_arch = "x86_64")]
+mod avx512_bf16 {
+    use super::*;
+    use crate::kernels::lanes::Bf16Rounding;
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+    pub unsafe fn read(source: &Source<f32>, at: usize, out: &mut [Bf16], add: bool) {
+        // SAFETY: the caller has the instructions.
+        unsafe { source::read::<Bf16Rounding, Bf16>(source, at, out, add) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
+    unsafe fn finish<E: Memory<Bf16Rounding>, const THEN: u8, const ALL: bool>(block: Block<'_, f32, E>) {
+        // SAFETY: the caller has the instructions and the pointers.
+        unsafe { sink::finish::<Bf16Rounding, E, THEN, ALL>(block) }
+    }
+
+    pub fn finish_kernel(what: What, all: bool) -> sink::Kernel<f32, Bf16> {
+        finish_kernel!(what, all, finish::<Bf16>)
+    }
+}
+
 /// Chooses an expression by instruction set; sets that the target does not know fall back to the portable one.
 macro_rules! by_set {
     ($set:expr, $portable:expr, $avx2:expr, $avx512:expr) => {
@@ -334,7 +357,7 @@ macro_rules! by_set {
             #[cfg(target_arch = "x86_64")]
             Instructions::Avx2 => $avx2,
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 => $avx512,
+            Instructions::Avx512 | Instructions::Avx512Bf16 => $avx512,
             _ => $portable,
         }
     };
@@ -390,6 +413,10 @@ impl Kernels for f32 {
     }
 
     fn read_half(set: Instructions) -> source::Kernel<f32, Bf16> {
+        #[cfg(target_arch = "x86_64")]
+        if set == Instructions::Avx512Bf16 {
+            return avx512_bf16::read;
+        }
         by_set!(set, portable::read::<Array<f32>, Bf16>, avx2::read::<Bf16>, avx512::read::<Bf16>)
     }
 
@@ -403,6 +430,10 @@ impl Kernels for f32 {
     }
 
     fn finish_half(set: Instructions, what: What, all: bool) -> sink::Kernel<f32, Bf16> {
+        #[cfg(target_arch = "x86_64")]
+        if set == Instructions::Avx512Bf16 {
+            return avx512_bf16::finish_kernel(what, all);
+        }
         by_set!(
             set,
             portable::finish_kernel::<Array<f32>, Bf16>(what, all),

@@ -11,17 +11,21 @@ pub enum Instructions {
     Avx2,
     /// 512-bit vectors, and all 32 registers for shorter ones too: without these, sums over lanes make kernels spill.
     Avx512,
+    /// The same, and numbers are rounded to bf16 by one instruction (which takes denormal ones for zero).
+    Avx512Bf16,
 }
 
 impl Instructions {
     /// Slowest first.
     #[cfg(test)]
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
 
     /// The best set of this processor.
     pub fn best() -> Self {
         // The standard library caches what it detected, so that asking again costs one load.
-        if Self::Avx512.available() {
+        if Self::Avx512Bf16.available() {
+            Self::Avx512Bf16
+        } else if Self::Avx512.available() {
             Self::Avx512
         } else if Self::Avx2.available() {
             Self::Avx2
@@ -37,6 +41,7 @@ impl Instructions {
             Self::Portable => true,
             Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             Self::Avx512 => is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl"),
+            Self::Avx512Bf16 => Self::Avx512.available() && is_x86_feature_detected!("avx512bf16"),
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
@@ -73,7 +78,7 @@ impl Instructions {
             Self::Avx2 => unsafe { avx2(pass, argument) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: just checked.
-            Self::Avx512 => unsafe { avx512(pass, argument) },
+            Self::Avx512 | Self::Avx512Bf16 => unsafe { avx512(pass, argument) },
             _ => pass.run(argument),
         }
     }

@@ -199,6 +199,9 @@ array!(f32);
 array!(f64);
 
 #[cfg(target_arch = "x86_64")]
+pub use x86::Bf16Rounding;
+
+#[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::{Bf16, Lanes};
     use std::arch::x86_64::*;
@@ -352,6 +355,69 @@ mod x86 {
     unsafe fn select256(vector: __m256, above: __m256, below: __m256) -> __m256 {
         // SAFETY: the caller has AVX2.
         unsafe { _mm256_blendv_ps(below, above, _mm256_cmp_ps::<_CMP_GT_OQ>(vector, _mm256_setzero_ps())) }
+    }
+
+    /// A vector that is rounded to bf16 by one instruction.
+    #[derive(Clone, Copy)]
+    pub struct Bf16Rounding(__m512);
+
+    macro_rules! as_m512 {
+        ($($(#[$meta:meta])* fn $name:ident($($self:ident)? $(, $argument:ident)*);)*) => {$(
+            #[inline(always)]
+            unsafe fn $name($($self)? $(, $argument: Self)*) -> Self {
+                // SAFETY: the caller has the instructions.
+                Self(unsafe { $($self.0.$name)?($($argument.0),*) })
+            }
+        )*};
+    }
+
+    impl Lanes for Bf16Rounding {
+        type Element = f32;
+        const WIDTH: usize = 16;
+
+        #[inline(always)]
+        unsafe fn splat(value: f32) -> Self {
+            // SAFETY: the caller has the instructions.
+            Self(unsafe { __m512::splat(value) })
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: the caller's promise.
+            Self(unsafe { __m512::load(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: the caller's promise.
+            unsafe { self.0.store(to) }
+        }
+
+        #[inline(always)]
+        unsafe fn load_half(from: *const Bf16) -> Self {
+            // SAFETY: the caller's promise.
+            Self(unsafe { __m512::load_half(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store_half(self, to: *mut Bf16) {
+            // SAFETY: the caller has the instruction, and a pointer good for sixteen numbers of sixteen bits.
+            unsafe { to.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(self.0)) }
+        }
+
+        #[inline(always)]
+        unsafe fn sum(self) -> f32 {
+            // SAFETY: the caller has the instructions.
+            unsafe { self.0.sum() }
+        }
+
+        as_m512! {
+            fn add(self, other);
+            fn subtract(self, other);
+            fn multiply(self, other);
+            fn accumulate(self, a, b);
+            fn select(self, above, below);
+        }
     }
 
     x86!(

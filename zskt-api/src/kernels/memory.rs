@@ -47,7 +47,7 @@ struct Pool {
 
 /// Buffers that nobody wanted while this many others were given out are returned to the system: they belong to a stage
 /// or a batch size that is over.
-const PATIENCE: u64 = 1 << 13;
+const PATIENCE: u64 = 1 << 19;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { idle: BTreeMap::new(), clock: 0 });
 

@@ -8,7 +8,7 @@
 
 pub mod amx;
 pub mod backward;
-mod buffer;
+pub mod buffer;
 mod canvas;
 mod correlate;
 mod dispatch;

@@ -67,9 +67,11 @@ impl Operand for Bf16 {
         let pixel = Self::pixel(taps.inputs);
         let shape = StripShape { x_step: step, kernel_rows: rows.len(), run: columns.len() * pixel, outputs: layout };
         let mut packed = Buffer::new(shape.packed_len());
-        let weight = |output: usize, row: usize, k: usize| {
-            let (column, input) = (k / pixel, k % pixel);
-            if input < taps.inputs { taps.weight(output, input, &rows[row], &columns[column]) } else { 0.0 }
+        // Divisions once for all outputs and rows.
+        let of_run: Vec<_> = (0..shape.run).map(|k| (k % pixel, &columns[k / pixel])).collect();
+        let weight = |output: usize, row: usize, k: usize| match of_run[k] {
+            (input, column) if input < taps.inputs => taps.weight(output, input, &rows[row], column),
+            _ => 0.0,
         };
         shape.pack(taps.outputs, weight, &mut packed);
         packed
