@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Tensor};
 
-use crate::kernels::MapShape;
+use crate::kernels::{MapShape, axes};
 use crate::map::tape::{self, Node};
 use crate::map::values::{by_precision, precision_of};
 use crate::map::{Loaded, Map};
@@ -49,7 +49,7 @@ impl FeatureMap {
         let numbers = tensor.flatten_all()?;
         let map = by_precision!(precision, T => Map::from_numbers(shape, precision, &numbers.to_vec1::<T>()?));
         let map = Arc::new(map);
-        let token = tape::map(&[&tensor], Entry(Arc::clone(&map)))?;
+        let token = tape::map(&[&tensor], Entry { map: Arc::clone(&map), channels_first: false })?;
         Ok(Self::new(map, token))
     }
 
@@ -58,7 +58,19 @@ impl FeatureMap {
     /// # Errors
     /// When it has not four dimensions or another type.
     pub fn from_nchw(tensor: &Tensor) -> Result<Self> {
-        Self::from_channels_last(tensor.permute((0, 2, 3, 1))?)
+        let (batch, channels, height, width) = tensor
+            .dims4()
+            .map_err(|_| Error::new(format!("expected a tensor [B, C, H, W], found {:?}", tensor.dims())))?;
+        let precision = precision_of(tensor.dtype())?;
+        let shape = MapShape { batch, height, width, channels };
+        let numbers = tensor.flatten_all()?;
+        let map = by_precision!(precision, T => {
+            let numbers = axes::transposed(&numbers.to_vec1::<T>()?, batch, channels, height * width);
+            Map::from_numbers(shape, precision, &numbers)
+        });
+        let map = Arc::new(map);
+        let token = tape::map(&[tensor], Entry { map: Arc::clone(&map), channels_first: true })?;
+        Ok(Self::new(map, token))
     }
 
     /// As a tensor `[B, H, W, C]`, of `f32` where the map's precision is bf16.
@@ -147,15 +159,22 @@ impl std::ops::Add for &FeatureMap {
 }
 
 /// From a tensor to a map.
-struct Entry(Arc<Map>);
+struct Entry {
+    map: Arc<Map>,
+    /// Whether the tensor is `[B, C, H, W]`.
+    channels_first: bool,
+}
 
 impl Node for Entry {
     const NAME: &'static str = "from a tensor";
 
     fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
-        let of_tensor = by_precision!(self.0.precision, T => {
-            tape::gradient(inputs[0], || self.0.take_gradient::<T>())?
-        });
+        let Self { map, channels_first } = self;
+        let MapShape { batch, height, width, channels } = map.shape;
+        let of_tensor = by_precision!(map.precision, T => tape::gradient(inputs[0], || {
+            let gradient = map.take_gradient::<T>()?;
+            Ok(if *channels_first { axes::transposed(&gradient, batch, height * width, channels) } else { gradient })
+        })?);
         Ok(vec![of_tensor])
     }
 }

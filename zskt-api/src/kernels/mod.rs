@@ -7,6 +7,7 @@
 //! kernel are contiguous, and accumulate small blocks of pixels and channels in registers from there.
 
 pub mod amx;
+pub mod axes;
 pub mod backward;
 pub mod buffer;
 mod canvas;

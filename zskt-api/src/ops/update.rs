@@ -4,6 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
 
 use super::storage::{Dense, by_dtype, slice};
+use crate::kernels::buffer;
 use crate::map::values::Number;
 use crate::{Error, Result};
 
@@ -87,6 +88,11 @@ impl InplaceOp3 for Update {
 
 impl Update {
     fn apply<T: Number>(self, target: &mut [T], a: &[T], b: &[T]) {
+        let part = buffer::part(1);
+        buffer::update(target, part, |at, target| self.part(target, &a[at..], &b[at..]));
+    }
+
+    fn part<T: Number>(self, target: &mut [T], a: &[T], b: &[T]) {
         let real = <T as crate::kernels::Real>::from_f64;
         let numbers = target.iter_mut().zip(a.iter().zip(b));
         match self {
@@ -122,7 +128,13 @@ pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let data = Dense::of(&tensor);
     let sum = || {
         by_dtype!(tensor.dtype(), T => {
-            Ok(data.slice::<T>()?.iter().map(|x| crate::kernels::Real::to_f64(*x)).map(|x| x * x).sum())
+            let numbers = data.slice::<T>()?;
+            let part = buffer::part(1);
+            let sums = buffer::map(numbers.len().div_ceil(part).max(1), |index| {
+                let numbers = &numbers[index * part..numbers.len().min((index + 1) * part)];
+                numbers.iter().map(|x| crate::kernels::Real::to_f64(*x)).map(|x| x * x).sum::<f64>()
+            });
+            Ok(sums.into_iter().sum())
         })
     };
     Ok(sum()?)

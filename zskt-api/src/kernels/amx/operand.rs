@@ -67,13 +67,25 @@ impl Operand for Bf16 {
         let pixel = Self::pixel(taps.inputs);
         let shape = StripShape { x_step: step, kernel_rows: rows.len(), run: columns.len() * pixel, outputs: layout };
         let mut packed = Buffer::new(shape.packed_len());
-        // Divisions once for all outputs and rows.
-        let of_run: Vec<_> = (0..shape.run).map(|k| (k % pixel, &columns[k / pixel])).collect();
-        let weight = |output: usize, row: usize, k: usize| match of_run[k] {
-            (input, column) if input < taps.inputs => taps.weight(output, input, &rows[row], column),
-            _ => 0.0,
-        };
-        shape.pack(taps.outputs, weight, &mut packed);
+        if rows.iter().chain(columns).all(|taps| taps.len() == 1) {
+            // Where each weight begins is found once for all outputs and rows.
+            let place = |k: usize| {
+                let (column, input) = (k / pixel, k % pixel);
+                (input < taps.inputs).then(|| input * taps.input_step + columns[column].start)
+            };
+            let of_run: Vec<Option<usize>> = (0..shape.run).map(place).collect();
+            let weight = |output: usize, row: usize, k: usize| {
+                let from = &taps.weight[output * taps.output_step + rows[row].start * taps.kernel..];
+                of_run[k].map_or(0.0, |place| from[place])
+            };
+            shape.pack(taps.outputs, weight, &mut packed);
+        } else {
+            let weight = |output: usize, row: usize, k: usize| {
+                let (column, input) = (k / pixel, k % pixel);
+                if input < taps.inputs { taps.weight(output, input, &rows[row], &columns[column]) } else { 0.0 }
+            };
+            shape.pack(taps.outputs, weight, &mut packed);
+        }
         packed
     }
 
