@@ -101,14 +101,18 @@ impl<C: Operand> Correlation<C> {
             let empty = rows.taps.is_empty() || columns.taps.is_empty();
             let from = |axis: usize, origin: isize| if empty { 0 } else { canvas.place(axis, origin) };
             let count = flat.map_or([rows.count, columns.count], |pixels| [1, pixels]);
+            let step = problem.stride * pixel;
+            let taps = [rows, columns].map(|axis| axis.taps.len());
+            let form = C::form(set, layout, outputs, count, taps, canvas.columns(), pixel, step);
+            let weights = C::pack(set, layout, &form, &problem.taps, step, &rows.taps, &columns.taps);
             Phase {
                 taps: if empty { 0 } else { rows.taps.len() },
                 run: columns.taps.len() * pixel,
                 from: [from(0, rows.origin), from(1, columns.origin)],
                 first: [rows.first, columns.first],
                 count,
-                form: C::form(set, layout, outputs, count, canvas.columns(), pixel, problem.stride * pixel),
-                weights: C::pack(set, layout, &problem.taps, problem.stride * pixel, &rows.taps, &columns.taps),
+                form,
+                weights,
             }
         });
         Self {
@@ -190,8 +194,9 @@ impl<C: Operand> Correlation<C> {
     ) -> Running<'a, C> {
         let canvas = self.canvas.or_direct(source.direct::<C>().is_some());
         let behind = C::behind(self.stride * canvas.pixel());
-        let strip = self.phases.iter().map(|phase| phase.form.pixels).max().unwrap_or_default();
         let [_, outputs] = self.channels;
+        let pitch = C::pitch(self.layout, outputs);
+        let strip = self.phases.iter().map(|phase| phase.form.sums(pitch) + phase.form.scratch).max();
         Running {
             correlation: self,
             source,
@@ -199,7 +204,7 @@ impl<C: Operand> Correlation<C> {
             map,
             canvas,
             copy: self.canvas.copy(behind),
-            strip: Buffer::new(strip * C::pitch(self.layout, outputs)),
+            strip: Buffer::new(strip.unwrap_or_default()),
             session: C::session(),
             sums: Sums::zeros(outputs),
         }
@@ -301,6 +306,7 @@ impl<C: Operand> Running<'_, C> {
                 weights: &phase.weights,
                 start: &c.start,
                 y: strip.as_mut_ptr(),
+                scratch: strip.as_mut_ptr().wrapping_add(form.sums(pitch)),
                 columns: phase.count[1],
                 blocks: blocks.clone(),
             };

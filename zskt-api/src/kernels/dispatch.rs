@@ -8,6 +8,7 @@ use super::lanes::{Array, Lanes, Memory};
 use super::micro::{self, Patch, PatchKernel, Strip, StripKernel};
 use super::sink::{self, Block, What};
 use super::source::{self, Source};
+use super::winograd::{self, Squares};
 
 /// A block of output pixels and channels that one kernel keeps in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub trait Kernels: Sized {
 
     /// [`micro::patch`] for so few scalars, all of them at once, with its number of vectors, where it pays.
     fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<Self>, usize)>;
+
+    /// The kernels of minimal filtering, where there are any, for a number of vectors and of squares.
+    fn winograd(set: Instructions, vectors: usize, squares: usize, inputs: usize) -> Option<winograd::Kernels<Self>>;
 
     /// [`source::read`] as this type.
     fn read_full(set: Instructions) -> source::Kernel<Self, Self>;
@@ -98,6 +102,21 @@ mod portable {
 
     pub fn patch_kernel<L: Lanes>() -> PatchKernel<L::Element> {
         patch::<L, 4>
+    }
+
+    pub unsafe fn winograd_inputs<L: Lanes>(s: &Squares<L::Element>, x: *const L::Element, to: *mut L::Element) {
+        // SAFETY: as above.
+        unsafe { winograd::inputs::<L>(s, x, to) }
+    }
+
+    pub unsafe fn winograd_outputs<L: Lanes>(
+        s: &Squares<L::Element>,
+        m: *const L::Element,
+        start: *const L::Element,
+        y: *mut L::Element,
+    ) {
+        // SAFETY: as above.
+        unsafe { winograd::outputs::<L>(s, m, start, y) }
     }
 
     pub unsafe fn read<L: Lanes<Element: Memory<L>>, C: Memory<L>>(
@@ -153,6 +172,11 @@ impl Kernels for f64 {
         None
     }
 
+    fn winograd(_: Instructions, _: usize, _: usize, _: usize) -> Option<winograd::Kernels<f64>> {
+        // It is there to compare with.
+        None
+    }
+
     fn read_full(_: Instructions) -> source::Kernel<f64, f64> {
         portable::read::<Array<f64>, f64>
     }
@@ -200,6 +224,18 @@ macro_rules! vector_kernels {
             unsafe fn patch<const V: usize, const M: usize>(p: &Patch<f32>) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { micro::patch::<$vector, V, M>(p) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub unsafe fn winograd_inputs(s: &Squares<f32>, x: *const f32, to: *mut f32) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { winograd::inputs::<$vector>(s, x, to) }
+            }
+
+            #[target_feature(enable = $features)]
+            pub unsafe fn winograd_outputs(s: &Squares<f32>, m: *const f32, start: *const f32, y: *mut f32) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { winograd::outputs::<$vector>(s, m, start, y) }
             }
 
             #[target_feature(enable = $features)]
@@ -406,6 +442,19 @@ impl Kernels for f32 {
 
     fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<f32>, usize)> {
         by_set!(set, None, avx2::few(scalars, len), avx512::few(scalars, len))
+    }
+
+    fn winograd(set: Instructions, vectors: usize, squares: usize, inputs: usize) -> Option<winograd::Kernels<f32>> {
+        let tiles = Self::tiles(set, vectors).iter().filter(|tile| tile.rows == 1 && tile.columns <= squares);
+        let tile = *tiles.max_by_key(|tile| tile.columns)?;
+        let product = Self::strip(set, vectors, tile, inputs);
+        let (inputs, outputs): (winograd::Inputs<f32>, winograd::Outputs<f32>) = by_set!(
+            set,
+            (portable::winograd_inputs::<Array<f32>>, portable::winograd_outputs::<Array<f32>>),
+            (avx2::winograd_inputs, avx2::winograd_outputs),
+            (avx512::winograd_inputs, avx512::winograd_outputs)
+        );
+        Some(winograd::Kernels { inputs, outputs, product })
     }
 
     fn read_full(set: Instructions) -> source::Kernel<f32, f32> {

@@ -24,6 +24,7 @@ mod real;
 mod sink;
 mod source;
 mod taps;
+mod winograd;
 
 pub mod conv2d;
 pub mod elementwise;

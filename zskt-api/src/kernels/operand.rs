@@ -9,6 +9,7 @@ use super::micro::{Strip, StripKernel};
 use super::real::Real;
 use super::source::Read;
 use super::taps::Taps;
+use super::winograd::{self, Squares};
 use std::ops::Range;
 
 /// Sums that are computed at once, for them to stay in the first-level cache.
@@ -34,6 +35,8 @@ pub struct Rows<'a, C: Operand> {
     pub start: &'a [C::Real],
     /// Where the sums go.
     pub y: *mut C::Real,
+    /// Room for what the form needs.
+    pub scratch: *mut C::Real,
     /// Outputs in a row.
     pub columns: usize,
     /// The blocks.
@@ -51,6 +54,15 @@ pub struct Form<K> {
     pub row: usize,
     /// Pixels in all that may be written.
     pub pixels: usize,
+    /// Elements of scratch memory.
+    pub scratch: usize,
+}
+
+impl<K> Form<K> {
+    /// Elements of all the sums, with `pitch` for each pixel, in whole lines of the cache.
+    pub fn sums(&self, pitch: usize) -> usize {
+        (self.pixels * pitch).next_multiple_of(16)
+    }
 }
 
 /// An element type that correlations are computed from.
@@ -90,19 +102,21 @@ pub trait Operand: Read<Self::Real> {
     fn pack(
         set: Instructions,
         layout: Self::Layout,
+        form: &Form<Self::Kernel>,
         taps: &Taps<Self::Real>,
         step: usize,
         rows: &[Range<usize>],
         columns: &[Range<usize>],
     ) -> Buffer<Self>;
 
-    /// How the sums lie for so many outputs, from a canvas of `pixel` elements in each of `columns` pixels of a row, where
+    /// How the sums lie for so many outputs by so many rows and columns of taps, from a canvas of `pixel` elements in each of `columns` pixels of a row, where
     /// the inputs of neighbouring outputs are `step` elements apart.
     fn form(
         set: Instructions,
         layout: Self::Layout,
         outputs: usize,
         count: [usize; 2],
+        taps: [usize; 2],
         columns: usize,
         pixel: usize,
         step: usize,
@@ -120,6 +134,18 @@ pub trait Operand: Read<Self::Real> {
         outputs: usize,
         rows: &Rows<'_, Self>,
     );
+}
+
+/// Elements of both sides of a product of minimal filtering, per point.
+const SQUARES: usize = 1024;
+
+/// How some rows are computed by fused multiply-adds.
+#[derive(Clone, Copy)]
+pub enum Direct<T> {
+    /// By the definition, so many rows at once.
+    Strips(StripKernel<T>, usize),
+    /// By squares of outputs.
+    Squares(winograd::Kernels<T>),
 }
 
 /// What a vector runs over.
@@ -157,7 +183,7 @@ macro_rules! multiply_add {
         impl Operand for $type {
             type Real = $type;
             type Layout = Vectors;
-            type Kernel = (StripKernel<$type>, usize);
+            type Kernel = Direct<$type>;
 
             fn layout(set: Instructions, pixel: usize, outputs: usize) -> Vectors {
                 let width = <$type as super::dispatch::Kernels>::width(set);
@@ -193,14 +219,16 @@ macro_rules! multiply_add {
             fn pack(
                 set: Instructions,
                 layout: Vectors,
+                form: &Form<Self::Kernel>,
                 taps: &Taps<$type>,
                 _: usize,
                 rows: &[Range<usize>],
                 columns: &[Range<usize>],
             ) -> Buffer<$type> {
-                match layout {
-                    Vectors::Outputs(_, block) => taps.broadcast(rows, columns, block),
-                    Vectors::Inputs(_) => taps.dot(rows, columns, <$type as super::dispatch::Kernels>::width(set)),
+                match (layout, form.kernel) {
+                    (Vectors::Outputs(_, block), Direct::Squares(_)) => winograd::weights(taps, rows, columns, block),
+                    (Vectors::Outputs(_, block), Direct::Strips(..)) => taps.broadcast(rows, columns, block),
+                    (Vectors::Inputs(_), _) => taps.dot(rows, columns, <$type as super::dispatch::Kernels>::width(set)),
                 }
             }
 
@@ -209,20 +237,65 @@ macro_rules! multiply_add {
                 layout: Vectors,
                 outputs: usize,
                 count: [usize; 2],
+                taps: [usize; 2],
                 _: usize,
-                _: usize,
+                pixel: usize,
                 step: usize,
             ) -> Form<Self::Kernel> {
+                let width = <$type as super::dispatch::Kernels>::width(set);
+                if let Vectors::Outputs(vectors, block) = layout
+                    && taps == [3, 3]
+                    && step == pixel
+                    && pixel.is_multiple_of(width)
+                    && outputs.is_multiple_of(block)
+                    && count.iter().all(|count| *count > 0 && count.is_multiple_of(2))
+                {
+                    // Squares for whole blocks of the product, as far as their operands leave the cache to it.
+                    let per_row = count[1] / 2;
+                    let rows = (SQUARES / (per_row * (pixel + block))).clamp(1, count[0] / 2);
+                    let squares = rows * per_row;
+                    if let Some(kernels) = <$type as super::dispatch::Kernels>::winograd(set, vectors, squares, pixel) {
+                        let scratch = winograd::scratch(squares, pixel, block);
+                        let (rows, row) = (2 * rows, count[1]);
+                        return Form { kernel: Direct::Squares(kernels), rows, row, pixels: rows * row, scratch };
+                    }
+                }
                 let (kernel, tile) = kernel::<$type>(set, layout, count, step);
                 let pitch = Self::pitch(layout, outputs);
                 let rows = (STRIP / (count[1] * pitch).max(1)).clamp(tile.rows, count[0]);
-                Form { kernel: (kernel, tile.rows), rows, row: count[1], pixels: rows * count[1] }
+                let kernel = Direct::Strips(kernel, tile.rows);
+                Form { kernel, rows, row: count[1], pixels: rows * count[1], scratch: 0 }
             }
 
             unsafe fn sum((): &(), layout: Vectors, form: &Form<Self::Kernel>, outputs: usize, rows: &Rows<'_, $type>) {
                 let block_len = Self::block(layout);
                 let weights = rows.taps * rows.run * block_len;
-                let (kernel, tile) = form.kernel;
+                let (kernel, tile) = match form.kernel {
+                    Direct::Strips(kernel, tile) => (kernel, tile),
+                    Direct::Squares(kernels) => {
+                        let count = [form.rows / 2, rows.columns / 2];
+                        let of = std::marker::PhantomData;
+                        let correlation = winograd::Correlation {
+                            kernels,
+                            x: rows.x,
+                            inputs: Squares { count, channels: rows.x_step, down: rows.x_down, step: rows.x_step, of },
+                            outputs: Squares {
+                                count,
+                                channels: block_len,
+                                down: form.row * outputs,
+                                step: outputs,
+                                of,
+                            },
+                            weights: rows.weights,
+                            all_outputs: outputs,
+                            start: rows.start,
+                            y: rows.y,
+                            scratch: rows.scratch,
+                        };
+                        // SAFETY: the caller's promise; the form was chosen for whole vectors, blocks and squares.
+                        return unsafe { winograd::run(&correlation, rows.blocks.clone()) };
+                    }
+                };
                 let tiles = form.rows.div_ceil(tile);
                 for (block, index) in rows.blocks.clone().flat_map(|block| (0..tiles).map(move |index| (block, index)))
                 {

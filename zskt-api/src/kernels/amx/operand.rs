@@ -56,6 +56,7 @@ impl Operand for Bf16 {
     fn pack(
         _: Instructions,
         layout: usize,
+        _: &Form<Rowwise>,
         taps: &Taps<f32>,
         step: usize,
         rows: &[Range<usize>],
@@ -94,6 +95,7 @@ impl Operand for Bf16 {
         layout: usize,
         _: usize,
         [rows, columns]: [usize; 2],
+        _: [usize; 2],
         canvas_columns: usize,
         pixel: usize,
         step: usize,
@@ -104,11 +106,11 @@ impl Operand for Bf16 {
         if step == pixel {
             let rows = (STRIP / (layout * canvas_columns).max(1)).clamp(1, rows);
             let pixels = written((rows - 1) * canvas_columns + columns);
-            return Form { kernel: Rowwise::Together, rows, row: canvas_columns, pixels };
+            return Form { kernel: Rowwise::Together, rows, row: canvas_columns, pixels, scratch: 0 };
         }
         let row = written(columns);
         let rows = (STRIP / (layout * row).max(1)).clamp(1, rows);
-        Form { kernel: Rowwise::Apart, rows, row, pixels: rows * row }
+        Form { kernel: Rowwise::Apart, rows, row, pixels: rows * row, scratch: 0 }
     }
 
     unsafe fn sum(tiles: &Tiles, layout: usize, form: &Form<Rowwise>, _: usize, rows: &Rows<'_, Bf16>) {
