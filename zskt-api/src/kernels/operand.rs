@@ -252,7 +252,7 @@ macro_rules! multiply_add {
                 {
                     // Squares for whole blocks of the product, as far as their operands leave the cache to it.
                     let per_row = count[1] / 2;
-                    let rows = (SQUARES / (per_row * (pixel + block))).clamp(1, count[0] / 2);
+                    let rows = (SQUARES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / 2);
                     let squares = rows * per_row;
                     if let Some(kernels) = <$type as super::dispatch::Kernels>::winograd(set, vectors, squares, pixel) {
                         let scratch = winograd::scratch(squares, pixel, block);
