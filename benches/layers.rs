@@ -5,32 +5,33 @@
 
 use criterion::{Criterion, Throughput};
 use zskt_api::candle_core::{DType, Device, Tensor, Var};
-use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear};
+use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
 use zskt_api::ops::attention_map;
-use zskt_api::{Builder, FeatureMap, Pass, Result, Streams, standard_normal};
+use zskt_api::{Builder, FeatureMap, Pass, Precision, Result, Streams, standard_normal};
 
 const BATCH: usize = 128;
-const DTYPE: DType = DType::F32;
 
-/// What layers take and give. This, and [`builder`], is all that depends on precision and layout.
+/// What layers take and give.
 trait Batch: Sized {
-    fn from_tensor(tensor: Tensor) -> Result<Self>;
+    fn from_tensor(tensor: &Tensor) -> Result<Self>;
+
+    /// Something of all numbers, for which they must be computed.
     fn sum(&self) -> Result<Tensor>;
 }
 
 impl Batch for FeatureMap {
-    fn from_tensor(tensor: Tensor) -> Result<Self> {
+    fn from_tensor(tensor: &Tensor) -> Result<Self> {
         Self::from_channels_last(tensor)
     }
 
     fn sum(&self) -> Result<Tensor> {
-        Ok(self.channels_last().sum_all()?)
+        Ok(global_average(self)?.sum_all()?)
     }
 }
 
 impl Batch for Tensor {
-    fn from_tensor(tensor: Tensor) -> Result<Self> {
-        Ok(tensor)
+    fn from_tensor(tensor: &Tensor) -> Result<Self> {
+        Ok(tensor.clone())
     }
 
     fn sum(&self) -> Result<Tensor> {
@@ -38,13 +39,13 @@ impl Batch for Tensor {
     }
 }
 
-fn builder() -> Builder {
-    Builder::random(&Streams::new(0), "bench", DTYPE, &Device::Cpu)
+fn builder(precision: Precision) -> Builder {
+    Builder::random(&Streams::new(0), "bench", precision, &Device::Cpu)
 }
 
 fn random(shape: &[usize]) -> Result<Var> {
     let numbers = standard_normal(&mut Streams::new(0).named("input"), shape.iter().product());
-    Ok(Var::from_tensor(&Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_dtype(DTYPE)?)?)
+    Ok(Var::from_tensor(&Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_dtype(DType::F32)?)?)
 }
 
 /// Times a layer as a student's forward pass without and with what it costs to learn.
@@ -56,8 +57,8 @@ fn measure<X: Batch, Y: Batch>(
     layer: impl Fn(&X, Pass) -> Result<Y>,
 ) -> Result<()> {
     let input = random(input)?;
-    let (plain, tracked) = (X::from_tensor(input.as_detached_tensor())?, X::from_tensor(input.as_tensor().clone())?);
-    let forward = || layer(&plain, Pass::probe());
+    let (plain, tracked) = (X::from_tensor(&input.as_detached_tensor())?, X::from_tensor(input.as_tensor())?);
+    let forward = || layer(&plain, Pass::probe())?.sum();
     let backward = || layer(&tracked, Pass::learn())?.sum()?.backward().map_err(zskt_api::Error::from);
     // Once outside of the timing: what does not work is an error, not a panic.
     forward()?;
@@ -72,10 +73,10 @@ fn measure<X: Batch, Y: Batch>(
     Ok(())
 }
 
-fn convolution(criterion: &mut Criterion, shape: Conv2dShape, size: usize) -> Result<()> {
+fn convolution(criterion: &mut Criterion, precision: Precision, shape: Conv2dShape, size: usize) -> Result<()> {
     let Conv2dShape { input, output, stride, .. } = shape;
-    let conv = Conv2d::new(&builder(), shape)?;
-    let name = format!("conv 3x3 {input} to {output}, {size}x{size}, stride {stride}");
+    let conv = Conv2d::new(&builder(precision), shape)?;
+    let name = format!("{precision:?} conv 3x3 {input} to {output}, {size}x{size}, stride {stride}");
     let forward = |x: &FeatureMap, pass| conv.forward(x, pass);
     measure(criterion, &name, &[BATCH, size, size, input], operations(shape, size), forward)
 }
@@ -88,42 +89,47 @@ fn operations(shape: Conv2dShape, size: usize) -> usize {
 
 fn main() -> Result<()> {
     let criterion = &mut Criterion::default().configure_from_args();
+    for precision in [Precision::F32, Precision::Bf16] {
+        layers(criterion, precision)?;
+    }
+    criterion.final_summary();
+    Ok(())
+}
 
+fn layers(criterion: &mut Criterion, precision: Precision) -> Result<()> {
     // The student's three groups, the generator's first, and a group's first convolution.
-    convolution(criterion, Conv2dShape::same(16, 16, 3), 32)?;
-    convolution(criterion, Conv2dShape::same(32, 32, 3), 16)?;
-    convolution(criterion, Conv2dShape::same(64, 64, 3), 8)?;
-    convolution(criterion, Conv2dShape::same(128, 128, 3), 16)?;
-    convolution(criterion, Conv2dShape { stride: 2, ..Conv2dShape::same(16, 32, 3) }, 32)?;
+    convolution(criterion, precision, Conv2dShape::same(16, 16, 3), 32)?;
+    convolution(criterion, precision, Conv2dShape::same(32, 32, 3), 16)?;
+    convolution(criterion, precision, Conv2dShape::same(64, 64, 3), 8)?;
+    convolution(criterion, precision, Conv2dShape::same(128, 128, 3), 16)?;
+    convolution(criterion, precision, Conv2dShape { stride: 2, ..Conv2dShape::same(16, 32, 3) }, 32)?;
 
     // Half of a pre-activation block. Only the convolution's operations are counted.
     let shape = Conv2dShape::same(16, 16, 3);
-    let norm = BatchNorm2d::new(&builder(), 16, Activation::Relu)?;
-    let conv = Conv2d::new(&builder(), shape)?;
+    let norm = BatchNorm2d::new(&builder(precision), 16, Activation::Relu)?;
+    let conv = Conv2d::new(&builder(precision), shape)?;
     let block = |x: &FeatureMap, pass| conv.forward(&norm.forward(x, pass)?, pass);
     measure(
         criterion,
-        "batch norm, ReLU, conv 3x3 16 to 16, 32x32",
+        &format!("{precision:?} batch norm, ReLU, conv 3x3 16 to 16, 32x32"),
         &[BATCH, 32, 32, 16],
         operations(shape, 32),
         block,
     )?;
 
     // The generator's first layer.
-    let linear = Linear::new(&builder(), 100, 8192)?;
+    let linear = Linear::new(&builder(precision), 100, 8192)?;
     let forward = |x: &Tensor, pass| linear.forward(x, pass);
-    measure(criterion, "linear 100 to 8192", &[BATCH, 100], 2 * BATCH * 100 * 8192, forward)?;
+    measure(criterion, &format!("{precision:?} linear 100 to 8192"), &[BATCH, 100], 2 * BATCH * 100 * 8192, forward)?;
 
     // A square and an addition for every number.
     let attention = |x: &FeatureMap, _: Pass| attention_map(x);
     measure(
         criterion,
-        "attention map of 16 channels, 32x32",
+        &format!("{precision:?} attention map of 16 channels, 32x32"),
         &[BATCH, 32, 32, 16],
         2 * BATCH * 32 * 32 * 16,
         attention,
     )?;
-
-    criterion.final_summary();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Optimizers and schedules against PyTorch's.
 
-use zskt_api::candle_core::{DType, Device};
+use zskt_api::candle_core::Device;
 use zskt_api::{Builder, Gradients, Init, Optimizer, Pass, Precision, Schedule};
 use zskt_optimizers::{Adam, AdamW, Sgd};
 use zskt_schedules::{Anneal, Constant, Cosine, MultiStep, OneCycle};

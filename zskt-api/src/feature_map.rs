@@ -40,7 +40,7 @@ impl FeatureMap {
     ///
     /// # Errors
     /// When it has not four dimensions or another type.
-    pub fn from_channels_last(tensor: Tensor) -> Result<Self> {
+    pub fn from_channels_last(tensor: &Tensor) -> Result<Self> {
         let (batch, height, width, channels) = tensor
             .dims4()
             .map_err(|_| Error::new(format!("expected a tensor [B, H, W, C], found {:?}", tensor.dims())))?;
@@ -49,7 +49,7 @@ impl FeatureMap {
         let numbers = tensor.flatten_all()?;
         let map = by_precision!(precision, T => Map::from_numbers(shape, precision, &numbers.to_vec1::<T>()?));
         let map = Arc::new(map);
-        let token = tape::map(&[&tensor], Entry { map: Arc::clone(&map), channels_first: false })?;
+        let token = tape::map(&[tensor], Entry { map: Arc::clone(&map), channels_first: false })?;
         Ok(Self::new(map, token))
     }
 
@@ -125,7 +125,7 @@ impl FeatureMap {
     /// # Errors
     /// When there are fewer.
     pub fn narrow(&self, start: usize, count: usize) -> Result<Self> {
-        Self::from_channels_last(self.channels_last()?.narrow(0, start, count)?)
+        Self::from_channels_last(&self.channels_last()?.narrow(0, start, count)?)
     }
 
     /// All images row by row, `[B, C·H·W]`, in PyTorch's order.

@@ -10,7 +10,7 @@ fn random(name: &str, shape: &[usize]) -> Tensor {
 }
 
 fn map(tensor: &Tensor) -> FeatureMap {
-    FeatureMap::from_channels_last(tensor.clone()).unwrap()
+    FeatureMap::from_channels_last(tensor).unwrap()
 }
 
 /// Compares the gradient of Σ r·f(inputs), with random r, for each input that is to be tracked; the others must get none.

@@ -128,7 +128,7 @@ impl MeanTransitionError {
                 return Err(Error::interrupted());
             }
             let moved = Var::from_tensor(&images)?;
-            let at = FeatureMap::from_channels_last(moved.as_tensor().clone())?;
+            let at = FeatureMap::from_channels_last(moved.as_tensor())?;
             let of_target = |network: &ClassifierNetwork, at: &FeatureMap| -> Result<Tensor> {
                 let logits = network.forward.forward(at, Pass::evaluate())?.logits;
                 Ok(log_softmax(&logits)?.gather(&targets, 1)?)

@@ -5,7 +5,7 @@ mod written;
 use std::path::Path;
 
 use written::{dict, fixture, legacy, pair};
-use zskt_api::candle_core::{DType, Device};
+use zskt_api::candle_core::Device;
 use zskt_api::{
     Architecture, BeliefShape, Beliefs, BuildContext, Builder, Classifier, ClassifierShape, Fault, FeatureMap, Form,
     ImageShape, Init, Name, Params, Pass, Precision, Result, Span, Streams, TeacherSource, Value, export, params,

@@ -192,7 +192,7 @@ impl Dataset for ImageSet {
         }
         let count = indices.len();
         let images = Tensor::from_vec(values, (count, height, width, channels), device)?.to_dtype(dtype)?;
-        Ok(Batch { images: FeatureMap::from_channels_last(images)?, labels: Tensor::from_vec(labels, count, device)? })
+        Ok(Batch { images: FeatureMap::from_channels_last(&images)?, labels: Tensor::from_vec(labels, count, device)? })
     }
 }
 

@@ -8,7 +8,7 @@ use super::canvas::Canvas;
 use super::element::NumbersMut;
 use super::instructions::Instructions;
 use super::memory::Buffer;
-use super::operand::{Form, Operand, Rows};
+use super::operand::{Form, Operand, PhaseShape, Rows};
 use super::real::Real;
 use super::sink::{self, Map, Sink, Sums};
 use super::source::Source;
@@ -103,7 +103,8 @@ impl<C: Operand> Correlation<C> {
             let count = flat.map_or([rows.count, columns.count], |pixels| [1, pixels]);
             let step = problem.stride * pixel;
             let taps = [rows, columns].map(|axis| axis.taps.len());
-            let form = C::form(set, layout, outputs, count, taps, canvas.columns(), pixel, step);
+            let shape = PhaseShape { outputs, count, taps, canvas_columns: canvas.columns(), pixel, step };
+            let form = C::form(set, layout, &shape);
             let weights = C::pack(set, layout, &form, &problem.taps, step, &rows.taps, &columns.taps);
             Phase {
                 taps: if empty { 0 } else { rows.taps.len() },

@@ -129,7 +129,7 @@ mod portable {
         unsafe { source::read::<L, C>(source, at, out, add) }
     }
 
-    unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: Block<'_, L::Element, E>) {
+    unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, L::Element, E>) {
         // SAFETY: as above.
         unsafe { sink::finish::<L, E, THEN, ALL>(block) }
     }
@@ -245,7 +245,7 @@ macro_rules! vector_kernels {
             }
 
             #[target_feature(enable = $features)]
-            unsafe fn finish<E: Memory<$vector>, const THEN: u8, const ALL: bool>(block: Block<'_, f32, E>) {
+            unsafe fn finish<E: Memory<$vector>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, f32, E>) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { sink::finish::<$vector, E, THEN, ALL>(block) }
             }
@@ -376,7 +376,7 @@ mod avx512_bf16 {
     }
 
     #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-    unsafe fn finish<E: Memory<Bf16Rounding>, const THEN: u8, const ALL: bool>(block: Block<'_, f32, E>) {
+    unsafe fn finish<E: Memory<Bf16Rounding>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, f32, E>) {
         // SAFETY: the caller has the instructions and the pointers.
         unsafe { sink::finish::<Bf16Rounding, E, THEN, ALL>(block) }
     }

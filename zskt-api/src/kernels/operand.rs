@@ -43,6 +43,23 @@ pub struct Rows<'a, C: Operand> {
     pub blocks: Range<usize>,
 }
 
+/// The shape of a phase of a correlation.
+#[derive(Clone, Copy, Debug)]
+pub struct PhaseShape {
+    /// Output channels.
+    pub outputs: usize,
+    /// Rows and columns of outputs.
+    pub count: [usize; 2],
+    /// Rows and columns of taps.
+    pub taps: [usize; 2],
+    /// Pixels in a row of the canvas.
+    pub canvas_columns: usize,
+    /// Elements of a pixel of the canvas.
+    pub pixel: usize,
+    /// Elements between the inputs of neighbouring outputs.
+    pub step: usize,
+}
+
 /// How the sums of some rows lie in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Form<K> {
@@ -109,18 +126,8 @@ pub trait Operand: Read<Self::Real> {
         columns: &[Range<usize>],
     ) -> Buffer<Self>;
 
-    /// How the sums lie for so many outputs by so many rows and columns of taps, from a canvas of `pixel` elements in each of `columns` pixels of a row, where
-    /// the inputs of neighbouring outputs are `step` elements apart.
-    fn form(
-        set: Instructions,
-        layout: Self::Layout,
-        outputs: usize,
-        count: [usize; 2],
-        taps: [usize; 2],
-        columns: usize,
-        pixel: usize,
-        step: usize,
-    ) -> Form<Self::Kernel>;
+    /// How the sums of a phase lie.
+    fn form(set: Instructions, layout: Self::Layout, phase: &PhaseShape) -> Form<Self::Kernel>;
 
     /// Computes sums, `[row][pixel][pitch]` in the given form.
     ///
@@ -232,16 +239,8 @@ macro_rules! multiply_add {
                 }
             }
 
-            fn form(
-                set: Instructions,
-                layout: Vectors,
-                outputs: usize,
-                count: [usize; 2],
-                taps: [usize; 2],
-                _: usize,
-                pixel: usize,
-                step: usize,
-            ) -> Form<Self::Kernel> {
+            fn form(set: Instructions, layout: Vectors, phase: &PhaseShape) -> Form<Self::Kernel> {
+                let PhaseShape { outputs, count, taps, pixel, step, .. } = *phase;
                 let width = <$type as super::dispatch::Kernels>::width(set);
                 if let Vectors::Outputs(vectors, block) = layout
                     && taps == [3, 3]

@@ -157,7 +157,8 @@ impl<T: Real> ImageSums<T> for MultiplyAdd<'_, T> {
     }
 
     fn begin<'a>(&'a self, x: &'a Source<'a, T>, dy: &'a Source<'a, T>) -> Box<dyn Summing<T> + 'a> {
-        let parts = self.plans.iter().map(|plan| (plan, plan.scratch(), Buffer::new(plan.sums_len())));
+        let part = |plan: &'a Plan<'a, T>| Part { plan, scratch: plan.scratch(), sums: Buffer::new(plan.sums_len()) };
+        let parts = self.plans.iter().map(part);
         Box::new(SummingMultiplyAdd { x, dy, parts: parts.collect(), fresh: true })
     }
 
@@ -183,13 +184,20 @@ pub fn transposed<T>(tasks: Vec<Vec<T>>) -> Vec<Vec<T>> {
 struct SummingMultiplyAdd<'a, T: Real> {
     x: &'a Source<'a, T>,
     dy: &'a Source<'a, T>,
-    parts: Vec<(&'a Plan<'a, T>, [Buffer<T>; 3], Buffer<T>)>,
+    parts: Vec<Part<'a, T>>,
     fresh: bool,
+}
+
+/// A phase being summed.
+struct Part<'a, T: Real> {
+    plan: &'a Plan<'a, T>,
+    scratch: [Buffer<T>; 3],
+    sums: Buffer<T>,
 }
 
 impl<T: Real> Summing<T> for SummingMultiplyAdd<'_, T> {
     fn image(&mut self, image: usize) {
-        for (plan, scratch, sums) in &mut self.parts {
+        for Part { plan, scratch, sums } in &mut self.parts {
             // SAFETY: the sums are this task's own.
             unsafe { plan.image(self.x, self.dy, image, 0..plan.blocks(), scratch, sums.as_mut_ptr(), self.fresh) };
         }
@@ -198,7 +206,7 @@ impl<T: Real> Summing<T> for SummingMultiplyAdd<'_, T> {
 
     fn end(self: Box<Self>) -> Vec<Buffer<T>> {
         assert!(!self.fresh, "a task has images");
-        self.parts.into_iter().map(|(_, _, sums)| sums).collect()
+        self.parts.into_iter().map(|part| part.sums).collect()
     }
 }
 

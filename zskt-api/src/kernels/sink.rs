@@ -184,7 +184,7 @@ impl<T: Real> Sink<'_, T> {
                     (What::Through, along(x), activation.slope)
                 }
             };
-            let block = Block {
+            let mut block = Block {
                 // SAFETY: it was just checked that the results are there, and the caller has the map.
                 results: unsafe { rows.results.as_ptr().add(first) },
                 pitch: rows.pitch,
@@ -204,7 +204,7 @@ impl<T: Real> Sink<'_, T> {
                 totals: &mut totals,
             };
             // SAFETY: the processor has the instructions of the set, and all pointers are good for the block.
-            unsafe { kernel(set, what, count == width)(block) };
+            unsafe { kernel(set, what, count == width)(&mut block) };
             if what != What::Store {
                 let sums = [&mut rows.sums.first, &mut rows.sums.second];
                 for (sums, totals) in sums.into_iter().zip(&totals) {
@@ -215,12 +215,12 @@ impl<T: Real> Sink<'_, T> {
     }
 }
 
-fn full<T>(numbers: Numbers<'_, T>) -> &[T] {
+fn full<T: Copy>(numbers: Numbers<'_, T>) -> &[T] {
     let Numbers::Full(numbers) = numbers else { unreachable!("all maps of a sink have one precision") };
     numbers
 }
 
-fn half<T>(numbers: Numbers<'_, T>) -> &[Bf16] {
+fn half<T: Copy>(numbers: Numbers<'_, T>) -> &[Bf16] {
     let Numbers::Half(numbers) = numbers else { unreachable!("all maps of a sink have one precision") };
     numbers
 }
@@ -264,7 +264,7 @@ pub struct Block<'a, T, E> {
 }
 
 /// A kernel that finishes a [`Block`].
-pub type Kernel<T, E> = unsafe fn(Block<'_, T, E>);
+pub type Kernel<T, E> = unsafe fn(&mut Block<'_, T, E>);
 
 /// Finishes a block: `THEN` is a [`What`]; `ALL` is whether all channels of the vector exist.
 ///
@@ -275,10 +275,10 @@ pub type Kernel<T, E> = unsafe fn(Block<'_, T, E>);
 ///
 /// The processor has the instructions of `L`, and the pointers are good for all pixels of the block.
 #[inline(always)]
-pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: Block<'_, L::Element, E>) {
+pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, L::Element, E>) {
     // SAFETY: pixels and channels stay within the block.
     unsafe {
-        let b = &block;
+        let b = &*block;
         let load = |from: *const E| if ALL { E::load(from) } else { load_some(from, b.count) };
         let zero = L::splat(L::Element::ZERO);
         let [scale, shift, mean] = b.channels.each_ref().map(|channels| L::load(channels.as_ptr()));

@@ -213,9 +213,9 @@ unsafe fn each<L: Lanes, C: Memory<L>>(
             C::store(if add { value.add(C::load(place)) } else { value }, place);
         }
     }
-    for at in whole..out.len() {
+    for (at, out) in out.iter_mut().enumerate().skip(whole) {
         let value = single(at);
-        out[at] = C::narrow(if add { value + out[at].widen() } else { value });
+        *out = C::narrow(if add { value + out.widen() } else { value });
     }
 }
 

@@ -128,6 +128,9 @@ fn multiply_add<T: Number + Operand<Real = T>>(
     })
 }
 
+/// Calls its second argument with the sums of the weight gradient for inputs that are read in this way.
+type WithSums<'a, T> = dyn Fn(&Source<T>, &mut dyn FnMut(&dyn ImageSums<T>)) + 'a;
+
 /// [`Computed::backward`] by the kernels of an operand; `weights` calls its argument with the sums of the weight gradient.
 fn gradients<C: Operand>(
     g: &ConvGeometry,
@@ -135,7 +138,7 @@ fn gradients<C: Operand>(
     x: &Loaded,
     dy: &Source<C::Real>,
     wanted: Wanted,
-    weights: &dyn Fn(&Source<C::Real>, &mut dyn FnMut(&dyn ImageSums<C::Real>)),
+    weights: &WithSums<'_, C::Real>,
 ) -> Option<Vec<C::Real>>
 where
     C::Real: Number,

@@ -4,7 +4,7 @@
 
 use super::super::instructions::Instructions;
 use super::super::memory::Buffer;
-use super::super::operand::{Form, Operand, Rows, STRIP};
+use super::super::operand::{Form, Operand, PhaseShape, Rows, STRIP};
 use super::super::taps::Taps;
 use super::{Bf16, StripShape, TileStrip, Tiles, strip};
 use std::ops::Range;
@@ -90,16 +90,8 @@ impl Operand for Bf16 {
         packed
     }
 
-    fn form(
-        _: Instructions,
-        layout: usize,
-        _: usize,
-        [rows, columns]: [usize; 2],
-        _: [usize; 2],
-        canvas_columns: usize,
-        pixel: usize,
-        step: usize,
-    ) -> Form<Rowwise> {
+    fn form(_: Instructions, layout: usize, phase: &PhaseShape) -> Form<Rowwise> {
+        let PhaseShape { count: [rows, columns], canvas_columns, pixel, step, .. } = *phase;
         // How many pixels are written depends on the step alone.
         let written =
             |pixels: usize| StripShape { x_step: step, kernel_rows: 1, run: pixel, outputs: layout }.written(pixels);
