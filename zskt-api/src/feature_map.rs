@@ -16,8 +16,11 @@ use crate::{Error, ImageShape, Precision, Result};
 /// sum at the end of a residual block) becomes part of it. In memory the channels lie next to each other (`[B, H, W, C]`), for
 /// that is what the convolutions are fast on, and numbers may have half the bits of an `f32` ([`Precision::Bf16`]).
 /// [`to_nchw`](Self::to_nchw), [`channels_last`](Self::channels_last), [`from_nchw`](Self::from_nchw) and
-/// [`from_channels_last`](Self::from_channels_last) convert where a plugin computes with candle tensors of its own. Gradients
-/// flow through all of them.
+/// [`from_channels_last`](Self::from_channels_last) convert, by a pass over memory each time, where a plugin computes with
+/// candle tensors of its own. Gradients flow through all of them.
+///
+/// Gradients lie with the map: one backward pass at a time may go through it. Tasks that share a map (`rayon::join`) may read
+/// it at the same time once one of them has read it before.
 #[derive(Clone)]
 pub struct FeatureMap {
     pub(crate) input: Loaded,
@@ -125,7 +128,18 @@ impl FeatureMap {
     /// # Errors
     /// When there are fewer.
     pub fn narrow(&self, start: usize, count: usize) -> Result<Self> {
-        Self::from_channels_last(&self.channels_last()?.narrow(0, start, count)?)
+        Self::from_channels_last(&self.channels_last()?.narrow(0, start, count)?)?.to_precision(self.precision())
+    }
+
+    /// The same values in another precision of the same [`dtype`](Precision::dtype), rounded to the nearest.
+    ///
+    /// # Errors
+    /// When only one of both is `f64`.
+    pub fn to_precision(&self, precision: Precision) -> Result<Self> {
+        if precision.dtype() != self.dtype() {
+            return Err(Error::new(format!("{self:?} cannot become a map of {precision:?}: weights would not fit it")));
+        }
+        if precision == self.precision() { Ok(self.clone()) } else { self.settled_in(precision) }
     }
 
     /// All images row by row, `[B, C·H·W]`, in PyTorch's order.
@@ -138,10 +152,11 @@ impl FeatureMap {
 
     /// The same values as a map of its own, with nothing left to be done where it is read.
     pub(crate) fn settled(&self) -> Result<Self> {
-        if self.input.is_plain() {
-            return Ok(self.clone());
-        }
-        let (shape, precision) = (self.input.shape(), self.precision());
+        if self.input.is_plain() { Ok(self.clone()) } else { self.settled_in(self.precision()) }
+    }
+
+    fn settled_in(&self, precision: Precision) -> Result<Self> {
+        let shape = self.input.shape();
         let map = by_precision!(precision, T => Map::from_numbers(shape, precision, &self.input.to_vec::<T>()));
         let map = Arc::new(map);
         let token = tape::map(&[&self.token], Settle { from: self.input.clone(), to: Arc::clone(&map) })?;

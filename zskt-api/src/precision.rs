@@ -18,6 +18,13 @@ impl Precision {
     /// All of them, by their names in pipelines.
     pub const NAMES: [(&'static str, Self); 3] = [("f32", Self::F32), ("f64", Self::F64), ("bf16", Self::Bf16)];
 
+    /// Their names, each between these marks, to be told as a choice.
+    pub fn choice(mark: char) -> String {
+        let names = Self::NAMES.map(|(name, _)| format!("{mark}{name}{mark}"));
+        let [first @ .., last] = &names;
+        format!("{} or {last}", first.join(", "))
+    }
+
     /// The precision of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.into_iter().find_map(|(known, precision)| (known == name).then_some(precision))

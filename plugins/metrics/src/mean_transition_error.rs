@@ -65,10 +65,11 @@ impl Metric for MeanTransitionError {
             let predicted = |network: &ClassifierNetwork| {
                 predictions(&network.forward.forward(&batch.images, Pass::evaluate())?.logits)
             };
+            let all = batch.images.channels_last()?;
             let both = predicted(&inputs.teacher)?.into_iter().zip(predicted(&inputs.student)?);
             for (index, (teacher, student)) in both.enumerate() {
                 if teacher == student && images < self.images {
-                    let image = batch.images.channels_last()?.narrow(0, index, 1)?;
+                    let image = all.narrow(0, index, 1)?;
                     let others = (0..classes).filter(|class| *class != student);
                     pairs.extend(others.map(|target| Pair { image: image.clone(), target }));
                     images += 1;

@@ -1,6 +1,6 @@
 //! The order of axes.
 
-use super::buffer;
+use super::parallel;
 use super::real::Real;
 
 /// Each of `count` matrices `[rows, columns]`, one after the other, as `[columns, rows]`.
@@ -8,7 +8,7 @@ pub fn transposed<T: Real>(matrices: &[T], count: usize, rows: usize, columns: u
     assert_eq!(matrices.len(), count * rows * columns, "the matrices have the shape they should have");
     let matrix = rows * columns;
     let mut out = vec![T::ZERO; matrices.len()];
-    buffer::update(&mut out, buffer::part(matrix), |at, out| {
+    parallel::update(&mut out, parallel::part(matrix), |at, out| {
         for (out, matrix) in out.chunks_exact_mut(matrix).zip(matrices[at..].chunks_exact(matrix)) {
             for (column, out) in out.chunks_exact_mut(rows).enumerate() {
                 for (row, out) in out.iter_mut().enumerate() {

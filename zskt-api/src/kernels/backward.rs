@@ -2,11 +2,11 @@
 
 #![expect(unsafe_code, reason = "gradients are written by tasks that have different images")]
 
-use super::buffer;
 use super::correlate::{Correlation, split};
 use super::element::NumbersMut;
 use super::operand::Operand;
 use super::outer::ImageSums;
+use super::parallel;
 use super::sink::{Sink, Sums};
 use super::source::Source;
 
@@ -32,11 +32,11 @@ pub fn run<C: Operand>(
     dy: &Source<C::Real>,
 ) -> (Sums, Vec<C::Real>) {
     let data = data.map(|Data { correlation, sink, out }| {
-        assert!(correlation.by_image(), "a gradient that is computed image by image");
+        assert_eq!(correlation.images(), Some(batch), "a gradient that is computed image by image");
         (correlation, correlation.checked(dy, &sink, out), sink)
     });
     let tasks = (batch / weights.images().max(1)).clamp(1, TASKS).min(batch);
-    let parts = buffer::map(tasks, |task| {
+    let parts = parallel::map(tasks, |task| {
         let mut running = data.as_ref().map(|(correlation, map, sink)| correlation.begin(dy, sink, *map));
         let mut summing = weights.begin(x, dy);
         for image in split(batch, tasks, task) {

@@ -56,7 +56,8 @@ impl Canvas {
         self
     }
 
-    /// Memory for the copy, and `behind` it: zeros, of which the margins will stay so.
+    /// Memory for the copy, and `behind` it: zeros, of which the margins will stay so. (Where [`of`](Self::of) makes an image
+    /// smaller, others of its pixels are left behind it: only where pixels are independent, and theirs are dropped.)
     pub fn copy<C: Plain>(&self, behind: usize) -> Buffer<C> {
         let mut copy = Buffer::new(if self.direct { 0 } else { self.size[0] * self.pitch() } + behind);
         copy.fill(C::default());

@@ -3,14 +3,14 @@
 
 #![expect(unsafe_code, reason = "outputs are written once, by blocks that interleave")]
 
-use super::buffer;
 use super::canvas::Canvas;
 use super::element::NumbersMut;
 use super::instructions::Instructions;
 use super::memory::Buffer;
 use super::operand::{Form, Operand, PhaseShape, Rows};
+use super::parallel;
 use super::real::Real;
-use super::sink::{self, Map, Sink, Sums};
+use super::sink::{self, Sink, Sums, Target};
 use super::source::Source;
 use super::taps::{Axis, Taps};
 use std::ops::Range;
@@ -153,7 +153,7 @@ impl<C: Operand> Correlation<C> {
         // Few items and many channels, as in linear layers: channels are divided too.
         let blocks = outputs.div_ceil(C::block(self.layout));
         let block_groups = (tasks / item_groups).min((TASKS / 4).div_ceil(item_groups)).clamp(1, blocks);
-        let partials = buffer::map(item_groups * block_groups, |task| {
+        let partials = parallel::map(item_groups * block_groups, |task| {
             let blocks = split(blocks, block_groups, task % block_groups);
             let mut running = self.begin(source, sink, map);
             for item in split(items, item_groups, task / block_groups) {
@@ -167,10 +167,10 @@ impl<C: Operand> Correlation<C> {
     }
 
     /// The map to write to; asserts that source, sink and map have their shapes.
-    pub fn checked(&self, source: &Source<C::Real>, sink: &Sink<C::Real>, out: NumbersMut<C::Real>) -> Map<C::Real> {
+    pub fn checked(&self, source: &Source<C::Real>, sink: &Sink<C::Real>, out: NumbersMut<C::Real>) -> Target<C::Real> {
         let pixels = self.batch * self.input[0] * self.input[1];
         assert_eq!(source.len(), pixels * self.channels[0], "the input has the shape it should have");
-        let (map, len) = Map::of(out);
+        let (map, len) = Target::of(out);
         assert!(len == self.len() && sink.fits(len), "the output has the shape it should have");
         map
     }
@@ -181,9 +181,9 @@ impl<C: Operand> Correlation<C> {
         self.flat.map_or(self.batch, |item| pixels.div_ceil(item))
     }
 
-    /// Whether the pieces are images.
-    pub fn by_image(&self) -> bool {
-        self.flat.is_none()
+    /// How many images there are, if they are the pieces.
+    pub fn images(&self) -> Option<usize> {
+        self.flat.is_none().then_some(self.batch)
     }
 
     /// Begins to run on this thread.
@@ -191,10 +191,11 @@ impl<C: Operand> Correlation<C> {
         &'a self,
         source: &'a Source<'a, C::Real>,
         sink: &'a Sink<'a, C::Real>,
-        map: Map<C::Real>,
+        map: Target<C::Real>,
     ) -> Running<'a, C> {
-        let canvas = self.canvas.or_direct(source.direct::<C>().is_some());
-        let behind = C::behind(self.stride * canvas.pixel());
+        let behind = C::behind(self.stride * self.canvas.pixel());
+        // Only a copy has anything behind it.
+        let canvas = self.canvas.or_direct(behind == 0 && source.direct::<C>().is_some());
         let [_, outputs] = self.channels;
         let pitch = C::pitch(self.layout, outputs);
         let strip = self.phases.iter().map(|phase| phase.form.sums(pitch) + phase.form.scratch).max();
@@ -204,7 +205,8 @@ impl<C: Operand> Correlation<C> {
             sink,
             map,
             canvas,
-            copy: self.canvas.copy(behind),
+            // The last of independent pixels may need a copy even where the others do not.
+            copy: if canvas.direct && self.flat.is_none() { Buffer::new(0) } else { self.canvas.copy(behind) },
             strip: Buffer::new(strip.unwrap_or_default()),
             session: C::session(),
             sums: Sums::zeros(outputs),
@@ -217,7 +219,7 @@ pub struct Running<'a, C: Operand> {
     correlation: &'a Correlation<C>,
     source: &'a Source<'a, C::Real>,
     sink: &'a Sink<'a, C::Real>,
-    map: Map<C::Real>,
+    map: Target<C::Real>,
     canvas: Canvas,
     copy: Buffer<C>,
     strip: Buffer<C::Real>,
@@ -227,7 +229,7 @@ pub struct Running<'a, C: Operand> {
 }
 
 impl<C: Operand> Running<'_, C> {
-    /// One item, all channels: an image where the correlation is [by image](Correlation::by_image).
+    /// One item, all channels: an image where the correlation's [pieces](Correlation::images) are these.
     ///
     /// # Safety
     ///

@@ -1,14 +1,23 @@
 //! The numbers that maps are made of in memory.
 
+#![expect(unsafe_code, reason = "what may be seen as bits is promised")]
+
 use super::real::Real;
 use std::fmt::Debug;
 
-/// A number in memory: plain bits, of which every pattern is a value.
-pub trait Plain: Copy + Debug + Default + PartialEq + Send + Sync + 'static {}
+/// A number in memory: plain bits.
+///
+/// # Safety
+///
+/// Every pattern of bits is a value, zeros are too, and a line of the cache is aligned for it.
+pub unsafe trait Plain: Copy + Debug + Default + PartialEq + Send + Sync + 'static {}
 
-impl Plain for f32 {}
-impl Plain for f64 {}
-impl Plain for Bf16 {}
+// SAFETY: a number of 32 bits.
+unsafe impl Plain for f32 {}
+// SAFETY: a number of 64 bits.
+unsafe impl Plain for f64 {}
+// SAFETY: a number of 16 bits.
+unsafe impl Plain for Bf16 {}
 
 /// A number in memory that is computed with as a `T`.
 pub trait Element<T>: Plain {

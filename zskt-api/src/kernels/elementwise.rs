@@ -1,8 +1,8 @@
 //! Sums over the pixels of maps.
 
-use super::buffer;
 use super::instructions::Instructions;
 use super::memory::Buffer;
+use super::parallel;
 use super::real::Real;
 use super::source::Source;
 
@@ -16,9 +16,9 @@ pub fn pixel_sums<T: Real>(source: &Source<T>, groups: usize, channels: usize, s
     let group = source.len() / groups.max(1);
     let strip = (STRIP / channels.max(1)).max(1) * channels;
     // Large groups are divided too.
-    let part = buffer::part(channels).min(group.max(1));
+    let part = parallel::part(channels).min(group.max(1));
     let parts = group.div_ceil(part).max(1);
-    let partials = buffer::map(groups * parts, |index| {
+    let partials = parallel::map(groups * parts, |index| {
         let mut sums = vec![0.0; channels];
         let (first, end) = (index % parts * part, group.min((index % parts + 1) * part));
         let mut values = Buffer::<T>::new(strip);

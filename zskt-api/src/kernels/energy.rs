@@ -1,9 +1,9 @@
 //! Attention maps: the mean over channels of the squared activation.
 
 use super::MapShape;
-use super::buffer;
 use super::element::{Element, Numbers};
 use super::instructions::{Instructions, Pass};
+use super::parallel;
 use super::real::Real;
 
 /// `[batch, height, width]`: the mean over the channels of `x²`.
@@ -12,7 +12,7 @@ pub fn forward<T: Real>(shape: &MapShape, x: Numbers<T>) -> Vec<T> {
     let set = Instructions::best();
     let channels = shape.channels;
     let mut energies = vec![T::ZERO; shape.batch * shape.height * shape.width];
-    buffer::update(&mut energies, buffer::part(channels) / channels, |at, energies| {
+    parallel::update(&mut energies, parallel::part(channels) / channels, |at, energies| {
         set.run(&Energy { x, channels }, (at, energies));
     });
     energies

@@ -3,13 +3,11 @@
 //! Every result is the same, bit for bit, however many threads compute it: work is divided by its size alone, and
 //! partial sums are added in a fixed order. It does depend on the instruction set, which is chosen once at run time.
 //!
-//! Convolutions, forward and backward, copy an image into a canvas with margins, where the inputs under one row of the
-//! kernel are contiguous, and accumulate small blocks of pixels and channels in registers from there.
+//! Convolutions, forward and backward, copy an image from a [`Source`] into a canvas with margins, where the inputs under
+//! one row of the kernel are contiguous, accumulate small blocks of pixels and channels in registers from there, and hand the
+//! sums to a [`Sink`]. Normalization, activation and upsampling are part of the source, residual sums, statistics and the
+//! derivative of the activation before it part of the sink: both work on a few rows that are in the first-level cache.
 
-pub mod amx;
-pub mod axes;
-pub mod backward;
-pub mod buffer;
 mod canvas;
 mod correlate;
 mod dispatch;
@@ -18,6 +16,7 @@ mod instructions;
 mod lanes;
 mod memory;
 mod micro;
+mod multiply_add;
 mod operand;
 mod outer;
 mod real;
@@ -26,10 +25,14 @@ mod source;
 mod taps;
 mod winograd;
 
+pub mod amx;
+pub mod axes;
+pub mod backward;
 pub mod conv2d;
 pub mod elementwise;
 pub mod energy;
 pub mod linear;
+pub mod parallel;
 pub mod pass;
 pub mod pooling;
 pub mod upsample;

@@ -2,12 +2,12 @@
 
 #![expect(unsafe_code, reason = "partial sums are written by tasks that interleave")]
 
-use super::buffer::{self, Shared};
 use super::canvas::Canvas;
 use super::correlate::split;
 use super::instructions::Instructions;
 use super::memory::Buffer;
 use super::micro::{Patch, PatchKernel};
+use super::parallel::{self, Shared};
 use super::real::Real;
 use super::source::Source;
 use super::taps::Axis;
@@ -215,7 +215,7 @@ pub fn total<T: Real>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
     let rest = partials.split_off(1);
     let mut total = partials.swap_remove(0);
     if !rest.is_empty() {
-        buffer::update(&mut total, buffer::part(1), |at, total| {
+        parallel::update(&mut total, parallel::part(1), |at, total| {
             for partial in &rest {
                 for (sum, &value) in total.iter_mut().zip(&partial[at..]) {
                     *sum += value;
@@ -287,10 +287,9 @@ impl<'a, T: Real> Plan<'a, T> {
             [origin, origin + ((count[axis] - 1) * stride + taps[axis]) as isize]
         };
         // Blocks that reach beyond the last channel of the last pixel need a copy, which has room behind it.
-        let (scalars, vectors) = (size[0].is_multiple_of(block[0]), [run, out_channels].contains(&size[1]));
         let (inputs_fit, gradients_fit) = match roles {
-            Roles::Inputs => (scalars, vectors),
-            Roles::Gradients => (vectors, true),
+            Roles::Inputs => (size[0].is_multiple_of(block[0]), size[1] == out_channels),
+            Roles::Gradients => (size[1] == run, true),
         };
         let inputs = Canvas::copied(problem.input, in_channels, in_channels, [span(0), span(1)]);
         let first = axes.map(|axis| axis.first);
@@ -337,7 +336,7 @@ impl<'a, T: Real> Plan<'a, T> {
         let splits = (tasks / chunks).clamp(1, self.blocks());
         let mut partials: Vec<Buffer<T>> = (0..chunks).map(|_| Buffer::new(self.sums_len())).collect();
         let shared: Vec<Shared<T>> = partials.iter_mut().map(|partial| Shared::new(partial)).collect();
-        buffer::each(chunks * splits, |task| {
+        parallel::each(chunks * splits, |task| {
             let (chunk, part) = (task / splits, task % splits);
             let mut scratch = self.scratch();
             for image in split(batch, chunks, chunk) {
@@ -451,7 +450,7 @@ impl<'a, T: Real> Plan<'a, T> {
             Order::InputsFirst => (input_step, [out_channels, output_step]),
         };
         let row_len = second * kernel * kernel;
-        buffer::update(weight, buffer::part(row_len), |at, weight| {
+        parallel::update(weight, parallel::part(row_len), |at, weight| {
             for (first, weight) in (at / row_len..).zip(weight.chunks_exact_mut(row_len)) {
                 for (row, rows) in self.axes[0].taps.iter().enumerate() {
                     for (column, columns) in self.axes[1].taps.iter().enumerate() {

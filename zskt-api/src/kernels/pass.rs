@@ -2,15 +2,22 @@
 
 #![expect(unsafe_code, reason = "rows are written by tasks that interleave")]
 
-use super::buffer;
 use super::element::NumbersMut;
 use super::instructions::Instructions;
 use super::memory::Buffer;
+use super::parallel;
 use super::real::Real;
-use super::sink::{Map, Rows, Sink, Sums};
+use super::sink::{Rows, Sink, Sums, Target};
+use super::source::Source;
 
 /// Elements of the results that are made at once, to stay in the first-level cache.
 const STRIP: usize = 4096;
+
+/// Lets the sink finish what a source is into `out`.
+pub fn copy<T: Real>(source: &Source<T>, channels: usize, sink: &Sink<T>, out: NumbersMut<T>) -> Sums {
+    let set = Instructions::best();
+    run(set, channels, |first, results| source.write(set, first * channels, results), sink, out)
+}
 
 /// Lets `produce` write the results of some pixels, from the one it is told on, for the sink to finish them into `out`.
 pub fn run<T: Real>(
@@ -20,13 +27,13 @@ pub fn run<T: Real>(
     sink: &Sink<T>,
     out: NumbersMut<T>,
 ) -> Sums {
-    let (map, len) = Map::of(out);
+    let (map, len) = Target::of(out);
     assert!(sink.fits(len), "all maps have the same shape");
     let mut total = Sums::zeros(channels);
     let pixels = len / channels.max(1);
     let strip = (STRIP / channels.max(1)).max(1);
-    let part = (buffer::PASS / channels.max(1)).max(1);
-    let partials = buffer::map(pixels.div_ceil(part).max(1), |index| {
+    let part = (parallel::PASS / channels.max(1)).max(1);
+    let partials = parallel::map(pixels.div_ceil(part).max(1), |index| {
         let mut sums = Sums::zeros(channels);
         let mut results = Buffer::<T>::new(strip * channels);
         for first in (index * part..pixels.min((index + 1) * part)).step_by(strip) {

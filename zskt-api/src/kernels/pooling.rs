@@ -3,7 +3,7 @@
 //! Rows and columns that do not fill a square are dropped, and get no gradient.
 
 use super::MapShape;
-use super::buffer;
+use super::parallel;
 use super::real::Real;
 
 /// The shape after pooling by squares of `kernel` pixels.
@@ -17,7 +17,7 @@ pub fn max_pool2d<T: Real>(shape: &MapShape, kernel: usize, x: &[T]) -> (Vec<T>,
     assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
     let out = pooled(shape, kernel);
     // One pass for the indices, one that picks the elements: the second is short and keeps both loops simple.
-    let indices = buffer::build(out.len(), out.image_len(), |at, writer| {
+    let indices = parallel::build(out.len(), out.image_len(), |at, writer| {
         let image = &x[at / out.image_len().max(1) * shape.image_len()..];
         squares(&out, |row, column| {
             writer.extend((0..shape.channels).map(|channel| {
@@ -36,7 +36,7 @@ pub fn max_pool2d<T: Real>(shape: &MapShape, kernel: usize, x: &[T]) -> (Vec<T>,
             }));
         });
     });
-    let largest = buffer::build(out.len(), out.image_len(), |at, writer| {
+    let largest = parallel::build(out.len(), out.image_len(), |at, writer| {
         let image = &x[at / out.image_len().max(1) * shape.image_len()..];
         for pixel in indices[at..].chunks_exact(shape.channels).take(out.height * out.width) {
             let value = |(channel, &index): (usize, &u32)| image[index as usize * shape.channels + channel];
@@ -52,7 +52,7 @@ pub fn max_pool2d_backward<T: Real>(shape: &MapShape, kernel: usize, dy: &[T], i
     assert_eq!(dy.len(), out.len(), "the gradient has the shape it should have");
     assert_eq!(indices.len(), out.len(), "one index per gradient");
     let mut dx = vec![T::ZERO; shape.len()];
-    buffer::update(&mut dx, shape.image_len().max(1), |at, dx| {
+    parallel::update(&mut dx, shape.image_len().max(1), |at, dx| {
         let from = at / shape.image_len().max(1) * out.image_len();
         for (position, (&gradient, &index)) in dy[from..].iter().zip(&indices[from..]).take(out.image_len()).enumerate()
         {
@@ -72,7 +72,7 @@ pub fn avg_pool2d<T: Real>(shape: &MapShape, kernel: usize, x: &[T]) -> Vec<T> {
 pub(super) fn square_sums<T: Real>(shape: &MapShape, kernel: usize, x: &[T], scale: T) -> Vec<T> {
     let out = pooled(shape, kernel);
     let (channels, row) = (shape.channels, shape.width * shape.channels);
-    buffer::build(out.len(), out.image_len(), |at, writer| {
+    parallel::build(out.len(), out.image_len(), |at, writer| {
         let image = &x[at / out.image_len().max(1) * shape.image_len()..];
         let mut sums = vec![T::ZERO; channels];
         squares(&out, |y, x| {
@@ -103,7 +103,7 @@ pub fn avg_pool2d_backward<T: Real>(shape: &MapShape, kernel: usize, dy: &[T]) -
     assert_eq!(dy.len(), out.len(), "the gradient has the shape it should have");
     let scale = T::ONE / T::from_f64((kernel * kernel) as f64);
     let channels = shape.channels;
-    buffer::build(shape.len(), shape.image_len(), |at, writer| {
+    parallel::build(shape.len(), shape.image_len(), |at, writer| {
         let image = &dy[at / shape.image_len().max(1) * out.image_len()..];
         for row in 0..shape.height {
             for column in 0..shape.width {

@@ -84,7 +84,7 @@ impl Sums {
 
 /// The map that results go to, shared by tasks that write disjoint parts of it.
 #[derive(Clone, Copy)]
-pub enum Map<T> {
+pub enum Target<T> {
     /// Numbers as they are computed with.
     Full(*mut T),
     /// Numbers in half the memory.
@@ -92,11 +92,11 @@ pub enum Map<T> {
 }
 
 // SAFETY: whoever writes through the pointer answers for the parts being disjoint; numbers may change threads.
-unsafe impl<T: Send> Send for Map<T> {}
+unsafe impl<T: Send> Send for Target<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Map<T> {}
+unsafe impl<T: Send> Sync for Target<T> {}
 
-impl<T> Map<T> {
+impl<T> Target<T> {
     /// The map, and how many elements it has.
     pub fn of(numbers: NumbersMut<T>) -> (Self, usize) {
         match numbers {
@@ -119,7 +119,7 @@ pub struct Rows<'a, T> {
     /// Pixels in a row.
     pub pixels: usize,
     /// The map the rows belong to.
-    pub map: Map<T>,
+    pub map: Target<T>,
     /// The first of their elements in the map.
     pub at: usize,
     /// Between neighbouring pixels of a row in the map.
@@ -142,8 +142,8 @@ impl<T: Real> Sink<'_, T> {
         // SAFETY: the caller's promise.
         unsafe {
             match rows.map {
-                Map::Full(map) => self.finish_typed(set, rows, map, full, T::finish_full),
-                Map::Half(map) => self.finish_typed(set, rows, map, half, T::finish_half),
+                Target::Full(map) => self.finish_typed(set, rows, map, full, T::finish_full),
+                Target::Half(map) => self.finish_typed(set, rows, map, half, T::finish_half),
             }
         }
     }

@@ -5,8 +5,8 @@
 //! sums of the kernel's own. So nothing is multiplied by the zeros of a stride or by the copies of an upsampling: a 3×3
 //! convolution of a map upsampled by 2 is four correlations of the small map with 2×2 taps.
 
-use super::buffer;
 use super::memory::Buffer;
+use super::parallel;
 use super::real::Real;
 use std::ops::Range;
 
@@ -135,7 +135,7 @@ impl<T: Real> Taps<'_, T> {
         }
         // Some tens of microseconds are worth a second thread.
         let part = (PART / block_len).max(1) * block_len;
-        buffer::update(&mut packed, part, |at, packed| {
+        parallel::update(&mut packed, part, |at, packed| {
             for (index, packed) in (at / block_len..).zip(packed.chunks_exact_mut(block_len)) {
                 let first = index * block;
                 let real = block.min(self.outputs - first);

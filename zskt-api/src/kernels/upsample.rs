@@ -1,7 +1,7 @@
 //! Nearest-neighbour upsampling by an integer factor.
 
 use super::MapShape;
-use super::buffer;
+use super::parallel;
 use super::pooling;
 use super::real::Real;
 
@@ -10,8 +10,8 @@ pub fn forward<T: Real>(shape: &MapShape, factor: usize, x: &[T]) -> Vec<T> {
     assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
     let row = shape.width * shape.channels;
     let group = row * factor * factor;
-    let part = buffer::part(group);
-    buffer::build(x.len() * factor * factor, part, |at, writer| {
+    let part = parallel::part(group);
+    parallel::build(x.len() * factor * factor, part, |at, writer| {
         for row in x[at / (factor * factor)..].chunks_exact(row.max(1)).take(part / group) {
             for _ in 0..factor {
                 for pixel in row.chunks_exact(shape.channels) {

@@ -11,6 +11,7 @@
 use super::lanes::Lanes;
 use super::memory::Buffer;
 use super::micro::{Strip, StripKernel};
+use super::parallel;
 use super::real::Real;
 use super::taps::Taps;
 use std::ops::Range;
@@ -55,28 +56,27 @@ impl<T> Squares<T> {
     }
 }
 
-/// `G g Gᵀ` of every pair of channels, `[point][block of outputs][input][block]`.
+/// `G g Gᵀ` of every pair of channels, `[block of outputs][point][input][block]`.
 pub fn weights<T: Real>(taps: &Taps<T>, rows: &[Range<usize>], columns: &[Range<usize>], block: usize) -> Buffer<T> {
     let half = T::from_f64(0.5);
     let transformed = |[a, b, c]: [T; 3]| [a, half * (a + b + c), half * (a + c) + -(half * b), c];
-    let blocks = taps.outputs / block;
     let mut packed = Buffer::new(POINTS * taps.outputs * taps.inputs);
-    let matrix = taps.outputs * taps.inputs;
-    for output in 0..taps.outputs {
-        for input in 0..taps.inputs {
+    let matrix = taps.inputs * block;
+    parallel::update(&mut packed, POINTS * matrix, |at, packed| {
+        let first = at / (POINTS * matrix) * block;
+        for (lane, input) in (0..block).flat_map(|lane| (0..taps.inputs).map(move |input| (lane, input))) {
+            let output = first + lane;
             let g =
                 [0, 1, 2].map(|row| [0, 1, 2].map(|column| taps.weight(output, input, &rows[row], &columns[column])));
             let of_rows = g.map(transformed);
-            let at = ((output / block) * taps.inputs + input) * block + output % block;
-            debug_assert!(output / block < blocks, "outputs fill their blocks");
             for column in 0..4 {
                 let of_column = transformed([0, 1, 2].map(|row| of_rows[row][column]));
                 for row in 0..4 {
-                    packed[(row * 4 + column) * matrix + at] = of_column[row];
+                    packed[(row * 4 + column) * matrix + input * block + lane] = of_column[row];
                 }
             }
         }
-    }
+    });
     packed
 }
 
@@ -163,8 +163,6 @@ pub struct Correlation<'a, T> {
     pub outputs: Squares<T>,
     /// The transformed weights, of all blocks.
     pub weights: &'a [T],
-    /// Output channels in all.
-    pub all_outputs: usize,
     /// What is added to the outputs.
     pub start: &'a [T],
     /// Where the first output goes.
@@ -186,7 +184,7 @@ pub fn scratch(squares: usize, inputs: usize, block: usize) -> usize {
 /// all squares.
 pub unsafe fn run<T: Real>(c: &Correlation<'_, T>, blocks: Range<usize>) {
     let (squares, inputs, block) = (c.inputs.all(), c.inputs.channels, c.outputs.channels);
-    let matrix = inputs * c.all_outputs;
+    let matrix = inputs * block;
     // SAFETY: the scratch memory has room for both sides of the products, and for a block of zeros.
     unsafe {
         let products = c.scratch.add(POINTS * squares * inputs);
@@ -202,7 +200,7 @@ pub unsafe fn run<T: Real>(c: &Correlation<'_, T>, blocks: Range<usize>) {
                     x_step: inputs,
                     kernel_rows: 1,
                     run: inputs,
-                    weights: c.weights[point * matrix + index * inputs * block..].as_ptr(),
+                    weights: c.weights[(index * POINTS + point) * matrix..].as_ptr(),
                     start: zeros,
                     y: products.add(point * squares * block),
                     y_down: 0,

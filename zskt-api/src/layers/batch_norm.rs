@@ -10,7 +10,7 @@ const MOMENTUM: f64 = 0.1;
 /// Keeps the variance from zero.
 const EPSILON: f64 = 1e-5;
 
-/// What follows a normalization, computed with it in one pass over memory.
+/// What follows a normalization, and is computed with it where the map is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// Nothing.
@@ -62,6 +62,8 @@ impl BatchNorm2d {
     /// # Errors
     /// When the channels do not fit or the device fails.
     pub fn forward(&self, x: &FeatureMap, pass: Pass) -> Result<FeatureMap> {
+        // Once for the statistics and what they normalize.
+        let x = &x.settled()?;
         let statistics = if pass.uses_batch_statistics() {
             let statistics = ops::batch_moments(x)?;
             self.record(&statistics, x.batch() * x.image().height * x.image().width)?;

@@ -158,7 +158,7 @@ where
         sums
     };
     match &correlation {
-        Some(correlation) if wanted.weight && correlation.by_image() => {
+        Some(correlation) if wanted.weight && correlation.images().is_some() => {
             x.deposit(|sink, out| both(Some(backward::Data { correlation, sink: *sink, out })));
         }
         correlation => {

@@ -11,7 +11,7 @@ pub mod values;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use candle_core::Result;
+use candle_core::{Result, bail};
 
 use crate::Precision;
 use crate::kernels::{
@@ -40,8 +40,8 @@ pub struct Map {
 pub enum Recipe {
     /// A convolution of a map, perhaps with another map added.
     Convolution(Arc<Convolution>, Loaded, Option<Arc<Map>>),
-    /// The sum of a map and another.
-    Sum(Loaded, Arc<Map>),
+    /// The sum of two maps.
+    Sum([Arc<Map>; 2]),
 }
 
 impl Map {
@@ -63,7 +63,8 @@ impl Map {
         self.values.get_or_init(|| self.cook(false).0)
     }
 
-    /// For each channel, the sums of its numbers and of their squares.
+    /// For each channel, the sums of its numbers and of their squares: taken as they are computed and not yet rounded to its
+    /// precision, where nobody has read them before.
     pub fn moments(&self) -> &Sums {
         self.moments.get_or_init(|| {
             let mut sums = None;
@@ -86,12 +87,9 @@ impl Map {
     }
 
     fn moments_of_values<T: Number>(&self) -> Sums {
-        let (set, channels) = (Instructions::best(), self.shape.channels);
-        let source = Source::Plain(T::of(self.values()));
-        let produce = |first: usize, results: &mut [T]| source.write(set, first * channels, results);
         let mut copy = Values::new(self.precision, self.shape.len());
         let sink = Sink { plus: Plus::Nothing, then: Then::Moments };
-        pass::run(set, channels, produce, &sink, T::of_mut(&mut copy))
+        pass::copy(&Source::Plain(T::of(self.values())), self.shape.channels, &sink, T::of_mut(&mut copy))
     }
 
     fn cook(&self, moments: bool) -> (Values, Sums) {
@@ -112,13 +110,9 @@ impl Recipe {
                 let plus = plus.as_ref().map_or(Plus::Nothing, |map| Plus::Map(T::of(map.values())));
                 input.read(|source| T::run(convolution, source, &Sink { plus, then }, out))
             }
-            Self::Sum(input, plus) => {
-                let set = Instructions::best();
-                let sink = Sink { plus: Plus::Map(T::of(plus.values())), then };
-                input.read(|source| {
-                    let produce = |first: usize, results: &mut [T]| source.write(set, first * shape.channels, results);
-                    pass::run(set, shape.channels, produce, &sink, out)
-                })
+            Self::Sum([a, b]) => {
+                let sink = Sink { plus: Plus::Map(T::of(b.values())), then };
+                pass::copy(&Source::Plain(T::of(a.values())), shape.channels, &sink, out)
             }
         }
     }
@@ -136,7 +130,7 @@ pub struct Normalization {
     /// What the sums of the gradient take from the map.
     pub mean: Vec<f64>,
     /// The gradient in front of the activation, gathered from all that read the normalized map, with its sums.
-    pub gradient: Mutex<Option<(Values, Sums)>>,
+    gradient: Mutex<Option<(Values, Sums)>>,
 }
 
 /// What is done to a map where it is read.
@@ -185,12 +179,9 @@ impl Loaded {
 
     /// The numbers that its readers see.
     pub fn to_vec<T: Number>(&self) -> Vec<T> {
-        let set = Instructions::best();
         let mut numbers = vec![T::ZERO; self.map.shape.len()];
-        let channels = self.map.shape.channels;
         self.read(|source: &Source<T>| {
-            let produce = |first: usize, results: &mut [T]| source.write(set, first * channels, results);
-            pass::run(set, channels, produce, &Sink::STORE, NumbersMut::Full(&mut numbers));
+            pass::copy(source, self.map.shape.channels, &Sink::STORE, NumbersMut::Full(&mut numbers));
         });
         match self.load.upsampling {
             1 => numbers,
@@ -244,9 +235,7 @@ impl Map {
     /// Numbers in memory as a map.
     pub fn from_numbers<T: Number>(shape: MapShape, precision: Precision, numbers: &[T]) -> Self {
         let mut values = Values::new(precision, shape.len());
-        let (set, source) = (Instructions::best(), Source::Plain(Numbers::Full(numbers)));
-        let produce = |first: usize, results: &mut [T]| source.write(set, first * shape.channels, results);
-        pass::run(set, shape.channels, produce, &Sink::STORE, T::of_mut(&mut values));
+        pass::copy(&Source::Plain(Numbers::Full(numbers)), shape.channels, &Sink::STORE, T::of_mut(&mut values));
         Self::of(shape, precision, values)
     }
 
@@ -256,17 +245,31 @@ impl Map {
     /// When nothing that reads the map has left one.
     pub fn take_gradient<T: Number>(&self) -> Result<Vec<T>> {
         let gradient = self.slot.take(self)?;
-        let (set, channels) = (Instructions::best(), self.shape.channels);
         let mut numbers = vec![T::ZERO; self.shape.len()];
         gradient.read(|source: &Source<T>| {
-            let produce = |first: usize, results: &mut [T]| source.write(set, first * channels, results);
-            pass::run(set, channels, produce, &Sink::STORE, NumbersMut::Full(&mut numbers));
+            pass::copy(source, self.shape.channels, &Sink::STORE, NumbersMut::Full(&mut numbers));
         });
         Ok(numbers)
     }
 }
 
 impl Normalization {
+    /// `act(scale · x + shift)`.
+    pub fn new(scale: Vec<f64>, shift: Vec<f64>, slope: f64, mean: Vec<f64>) -> Self {
+        Self { scale, shift, slope, mean, gradient: Mutex::new(None) }
+    }
+
+    /// Takes the gradient in front of the activation, and per channel its sum and that of its products with `x − mean`.
+    ///
+    /// # Errors
+    /// When nothing that reads the normalized map has left one.
+    pub fn take_gradient(&self) -> Result<(Values, Sums)> {
+        match self.gradient.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(gradient) => Ok(gradient),
+            None => bail!("a normalized map that is tracked has no gradient"),
+        }
+    }
+
     fn activation<T: Number>(&self) -> Activation<T> {
         let [scale, shift] = [&self.scale, &self.shift].map(|values| PerChannel::new(values.iter().copied()));
         Activation { scale, shift, slope: <T as Real>::from_f64(self.slope) }

@@ -1,8 +1,8 @@
 //! Activations that follow no batch norm.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use candle_core::{Tensor, bail};
+use candle_core::Tensor;
 
 use super::batch_norm::normalized;
 use crate::map::gradient::Gradient;
@@ -18,8 +18,7 @@ pub fn activate(x: &FeatureMap, slope: f64) -> Result<FeatureMap> {
     let x = x.settled()?;
     let channels = x.image().channels;
     let [zeros, ones] = [0.0, 1.0].map(|value| vec![value; channels]);
-    let gradient = Mutex::new(None);
-    let normalization = Arc::new(Normalization { scale: ones, shift: zeros.clone(), slope, mean: zeros, gradient });
+    let normalization = Arc::new(Normalization::new(ones, zeros.clone(), slope, zeros));
     let node = Activate { map: Arc::clone(&x.input.map), normalization: Arc::clone(&normalization) };
     let token = tape::map(&[&x.token], node)?;
     Ok(normalized(&x.input.map, normalization, token))
@@ -34,10 +33,7 @@ impl Node for Activate {
     const NAME: &'static str = "activation";
 
     fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
-        let Some((values, _)) = self.normalization.gradient.lock().unwrap_or_else(PoisonError::into_inner).take()
-        else {
-            bail!("an activation that is tracked has no gradient")
-        };
+        let (values, _) = self.normalization.take_gradient()?;
         self.map.slot.push(Gradient::Dense(Arc::new(values)));
         Ok(vec![tape::passed(inputs[0])?])
     }

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::map::tape::{self, Node};
-use crate::map::{Loaded, Map, Recipe};
+use crate::map::{Map, Recipe};
 use crate::{Error, FeatureMap, Result};
 
-/// The sum of two feature maps of the same shape and precision. Where the first (or else the second) is a convolution that
-/// nobody has read yet, the other is added as it is computed.
+/// The sum of two feature maps of the same shape, in the precision of the first. Where the first (or else the second) is a
+/// convolution that nobody has read yet, the other is added as it is computed.
 ///
 /// # Errors
-/// When shapes or precisions differ or the device fails.
+/// When the shapes differ, only one is in f64, or the device fails.
 pub fn add(a: &FeatureMap, b: &FeatureMap) -> Result<FeatureMap> {
-    if a.input.shape() != b.input.shape() || a.precision() != b.precision() {
+    if a.input.shape() != b.input.shape() {
         return Err(Error::new(format!("cannot add {a:?} and {b:?}")));
     }
+    let b = &b.to_precision(a.precision())?;
     let convolution = |of: &FeatureMap| of.input.is_plain().then(|| of.input.map.convolution()).flatten();
     let (recipe, inputs) = match (convolution(a), convolution(b)) {
         (Some((layer, input)), _) => {
@@ -29,7 +30,7 @@ pub fn add(a: &FeatureMap, b: &FeatureMap) -> Result<FeatureMap> {
         }
         (None, None) => {
             let (a, b) = (a.settled()?, b.settled()?);
-            (Recipe::Sum(Loaded::new(Arc::clone(&a.input.map)), Arc::clone(&b.input.map)), [a, b])
+            (Recipe::Sum([&a, &b].map(|part| Arc::clone(&part.input.map))), [a, b])
         }
     };
     let sum = Arc::new(Map::deferred(a.input.shape(), a.precision(), Some(recipe)));

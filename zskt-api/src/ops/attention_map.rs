@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::storage::Dense;
-use crate::kernels::{MapShape, Real, buffer, energy};
+use crate::kernels::{MapShape, Real, energy, parallel};
 use crate::map::Map;
 use crate::map::gradient::Gradient;
 use crate::map::tape::{self, Node};
@@ -51,10 +51,7 @@ pub fn attention_distance(x: &FeatureMap, target: &Tensor) -> Result<Tensor> {
     let target = target.contiguous()?;
     Ok(by_precision!(x.precision(), T => {
         let energies = Energies::<T>::of(&x.input.map);
-        let mut differences = energies.energies.clone();
-        let targets = Dense::of(&target);
-        let targets = targets.slice::<T>()?;
-        differences.copy_from_slice(targets);
+        let mut differences = Dense::of(&target).slice::<T>()?.to_vec();
         energies.each(&mut differences, |norm, energies, difference| {
             let scale = 1.0 / norm.max(EPSILON);
             for (difference, energy) in difference.iter_mut().zip(energies) {
@@ -89,7 +86,7 @@ impl<T: Number> Energies<T> {
     /// Calls `change` for each image, with the norm of its energies, these, and its part of `values`.
     fn each<V: Send>(&self, values: &mut [V], change: impl Fn(f64, &[T], &mut [V]) + Sync) {
         let pixels = (self.map.shape.height * self.map.shape.width).max(1);
-        buffer::update(values, buffer::part(pixels), |at, values| {
+        parallel::update(values, parallel::part(pixels), |at, values| {
             for (energies, values) in self.energies[at..].chunks_exact(pixels).zip(values.chunks_exact_mut(pixels)) {
                 let squares: f64 = energies.iter().map(|energy| wide(energy) * wide(energy)).sum();
                 change(squares.sqrt(), energies, values);

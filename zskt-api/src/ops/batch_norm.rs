@@ -1,8 +1,8 @@
 //! Batch normalization and the activation behind it: noted down, and applied where the map is read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use candle_core::{DType, Tensor, bail};
+use candle_core::{DType, Tensor};
 
 use crate::map::gradient::Gradient;
 use crate::map::tape::{self, Node};
@@ -62,7 +62,7 @@ pub fn batch_norm(
     let inv_std: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
     let scale: Vec<f64> = gammas?.iter().zip(&inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
     let shift = betas?.iter().zip(scale.iter().zip(&mean)).map(|(beta, (scale, mean))| beta - scale * mean).collect();
-    let normalization = Arc::new(Normalization { scale, shift, slope, mean, gradient: Mutex::new(None) });
+    let normalization = Arc::new(Normalization::new(scale, shift, slope, mean));
     let map = Arc::clone(&x.input.map);
     let node = BatchNorm { map, normalization: Arc::clone(&normalization), inv_std, of_batch };
     let token = tape::map(&[&x.token, gamma, beta], node)?;
@@ -86,10 +86,8 @@ impl Node for BatchNorm {
     const NAME: &'static str = "batch norm";
 
     fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
-        let Normalization { scale, mean, gradient, .. } = &*self.normalization;
-        let Some((values, sums)) = gradient.lock().unwrap_or_else(PoisonError::into_inner).take() else {
-            bail!("a batch norm that is tracked has no gradient")
-        };
+        let Normalization { scale, mean, .. } = &*self.normalization;
+        let (values, sums) = self.normalization.take_gradient()?;
         let projection: Vec<f64> = sums.second.iter().zip(&self.inv_std).map(|(sum, inv_std)| sum * inv_std).collect();
         if inputs[0].track_op() {
             let values = Arc::new(values);

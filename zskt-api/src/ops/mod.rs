@@ -1,16 +1,16 @@
 //! The differentiable operations that layers and losses are made of, each with its own forward and backward.
 //!
-//! A backward computes the gradients of tracked inputs only. On the CPU the arithmetic is in f32 or f64, and the same
-//! inputs give the same bits whatever the number of threads.
+//! A backward computes the gradients of tracked inputs only. On the CPU sums are in f32 or f64, products of bf16 maps may
+//! be in bf16, and the same inputs give the same bits whatever the number of threads.
 
 mod activation;
 mod add;
 mod attention_map;
 mod batch_norm;
 mod conv2d;
+mod framed;
 mod linear;
 mod log_softmax;
-mod map;
 mod pooling;
 mod storage;
 mod update;

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::map::{MapOp, apply};
+use super::framed::{MapOp, apply};
 use crate::kernels::{Instructions, MapShape, elementwise, pass, pooling as kernel};
 use crate::map::Loaded;
 use crate::map::tape::{self, Node};

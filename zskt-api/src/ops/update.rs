@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
 
 use super::storage::{Dense, by_dtype, slice};
-use crate::kernels::buffer;
+use crate::kernels::parallel;
 use crate::map::values::Number;
 use crate::{Error, Result};
 
@@ -88,8 +88,8 @@ impl InplaceOp3 for Update {
 
 impl Update {
     fn apply<T: Number>(self, target: &mut [T], a: &[T], b: &[T]) {
-        let part = buffer::part(1);
-        buffer::update(target, part, |at, target| self.part(target, &a[at..], &b[at..]));
+        let part = parallel::part(1);
+        parallel::update(target, part, |at, target| self.part(target, &a[at..], &b[at..]));
     }
 
     fn part<T: Number>(self, target: &mut [T], a: &[T], b: &[T]) {
@@ -129,8 +129,8 @@ pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let sum = || {
         by_dtype!(tensor.dtype(), T => {
             let numbers = data.slice::<T>()?;
-            let part = buffer::part(1);
-            let sums = buffer::map(numbers.len().div_ceil(part).max(1), |index| {
+            let part = parallel::part(1);
+            let sums = parallel::map(numbers.len().div_ceil(part).max(1), |index| {
                 let numbers = &numbers[index * part..numbers.len().min((index + 1) * part)];
                 numbers.iter().map(|x| crate::kernels::Real::to_f64(*x)).map(|x| x * x).sum::<f64>()
             });

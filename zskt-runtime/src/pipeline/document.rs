@@ -105,7 +105,7 @@ pub fn read_document(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) 
         if Precision::named(&precision).is_some() {
             Some(precision)
         } else {
-            expected(value, "\"f32\", \"f64\" or \"bf16\"", problems)
+            expected(value, &Precision::choice('"'), problems)
         }
     });
     let data_free = reader.optional("data_free", data_free);

@@ -22,5 +22,6 @@ pub fn device(name: &str) -> Result<(Device, String), String> {
 /// # Errors
 /// When there is none.
 pub fn precision(name: &str) -> Result<Precision, String> {
-    Precision::named(name).ok_or_else(|| format!("there is no precision `{name}`: expected `f32`, `f64` or `bf16`"))
+    let unknown = || format!("there is no precision `{name}`: expected {}", Precision::choice('`'));
+    Precision::named(name).ok_or_else(unknown)
 }

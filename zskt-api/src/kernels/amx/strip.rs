@@ -3,8 +3,8 @@
 
 use std::ptr::{null, null_mut};
 
-use super::super::buffer;
 use super::super::element::Element;
+use super::super::parallel;
 use super::{
     Bf16,
     tile::{Block, DEPTH, ROWS, TILE, Tiles, narrow_block},
@@ -58,7 +58,7 @@ impl StripShape {
         assert!(packed.as_ptr().addr().is_multiple_of(64), "packed weights are aligned to 64 bytes");
         let chunks = self.chunks();
         // Some tens of microseconds are worth a second thread.
-        buffer::update(packed, 16 * TILE, |at, tiles| {
+        parallel::update(packed, 16 * TILE, |at, tiles| {
             for (i, tile) in (at / TILE..).zip(tiles.chunks_exact_mut(TILE)) {
                 let (chunk, row) = (i % chunks, i / chunks % self.kernel_rows);
                 let (pixel, first) = self.place(i / chunks / self.kernel_rows);

@@ -34,6 +34,7 @@ impl ImageSums<f32> for TileSums<'_> {
     }
 
     fn begin<'a>(&'a self, x: &'a Source<'a, f32>, dy: &'a Source<'a, f32>) -> Box<dyn Summing<f32> + 'a> {
+        self.plans.iter().for_each(|plan| plan.problem.check(x, dy));
         let tiles = Tiles::enter();
         Box::new(Task {
             set: self.set,

@@ -1,6 +1,7 @@
 use super::super::backward::{self, Data};
+use super::super::element::Element;
 use super::super::elementwise::pixel_sums;
-use super::super::{ImageSums, MultiplyAdd, Numbers, NumbersMut, Real, Sink, Source, linear};
+use super::super::{Bf16, ImageSums, MultiplyAdd, Numbers, NumbersMut, Real, Sink, Source, linear};
 use super::*;
 use proptest::prelude::*;
 
@@ -75,18 +76,24 @@ impl Case {
     }
 
     fn computed<T: Real>(&self, set: Instructions) -> [Vec<T>; 4] {
-        self.computed_by::<T>(set, |problem, x, dy| Box::new(MultiplyAdd::new(set, problem, x, dy)))
+        self.computed_by::<T>(set, false, |problem, x, dy| Box::new(MultiplyAdd::new(set, problem, x, dy)))
     }
 
+    /// From maps in full or in half precision.
     fn computed_by<C: Operand>(
         &self,
         set: Instructions,
+        half: bool,
         weights: impl for<'a> Fn(&'a outer::Problem, &Source<C::Real>, &Source<C::Real>) -> Box<dyn ImageSums<C::Real> + 'a>,
     ) -> [Vec<C::Real>; 4] {
         let g = &self.geometry;
         let [x, weight, bias, dy] = [&self.x, &self.weight, &self.bias, &self.dy]
             .map(|values| values.iter().map(|&value| C::Real::from_f64(value)).collect::<Vec<_>>());
-        let [x, dy] = [&x, &dy].map(|numbers| Source::Plain(Numbers::Full(numbers)));
+        // In memory that ends where the numbers do, for what is read behind them to be noticed.
+        let halves =
+            [&x, &dy].map(|numbers| numbers.iter().map(|number| Bf16::narrow(number.to_f32())).collect::<Vec<_>>());
+        let [x, dy] = [(&x, &halves[0]), (&dy, &halves[1])]
+            .map(|(full, halves)| Source::Plain(if half { Numbers::Half(halves) } else { Numbers::Full(full) }));
         let run = |correlation: &Correlation<C>, source: &Source<C::Real>| {
             let mut out = vec![C::Real::ZERO; correlation.len()];
             correlation.run(source, &Sink::STORE, NumbersMut::Full(&mut out));
@@ -95,7 +102,7 @@ impl Case {
         let problem = outer_problem(g);
         let weights = weights(&problem, &x, &dy);
         let correlation: Correlation<C> = backward_input(set, g, &weight);
-        let (dx, dw) = if correlation.by_image() {
+        let (dx, dw) = if correlation.images().is_some() {
             let mut dx = vec![C::Real::ZERO; correlation.len()];
             let data = Data { correlation: &correlation, sink: Sink::STORE, out: NumbersMut::Full(&mut dx) };
             let (_, dw) = backward::run(Some(data), &*weights, g.batch, &x, &dy);
@@ -178,14 +185,17 @@ proptest! {
 /// are rounded once more.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn check_tiles(geometry: ConvGeometry) -> Result<(), TestCaseError> {
-    use super::super::{Bf16, amx, element::Element};
+    use super::super::amx;
     if !amx::available() {
         return Ok(());
     }
     let case = Case::rounded(geometry, |value| Bf16::narrow(value).widen());
     let set = Instructions::best();
-    let computed = case.computed_by::<Bf16>(set, |problem, _, _| Box::new(amx::TileSums::new(set, problem)));
-    case.compare(computed, "tiles", if geometry.upsampling > 1 { 8e-3 } else { 2e-5 })
+    for half in [false, true] {
+        let computed = case.computed_by::<Bf16>(set, half, |problem, _, _| Box::new(amx::TileSums::new(set, problem)));
+        case.compare(computed, "tiles", if geometry.upsampling > 1 { 8e-3 } else { 2e-5 })?;
+    }
+    Ok(())
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -211,9 +221,26 @@ fn usual_shapes_agree_with_the_definition() {
         (8, 64, 64, 3, 1),
         (4, 64, 64, 3, 1),
         (8, 128, 128, 3, 1),
+        (4, 48, 48, 1, 1),
+        (8, 64, 128, 1, 2),
     ] {
         let padding = kernel / 2;
         let (batch, height, width, upsampling) = (2, side, side, 1);
+        let geometry =
+            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
+        for set in available() {
+            Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+        }
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        check_tiles(geometry).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+    }
+}
+
+/// Padding wider than the kernel: the gradients of some outputs reach no input.
+#[test]
+fn outputs_of_padding_alone_agree_with_the_definition() {
+    for (in_channels, out_channels, stride) in [(16, 16, 1), (16, 10, 1), (3, 32, 2)] {
+        let (batch, height, width, upsampling, kernel, padding) = (2, 5, 6, 1, 1, 1);
         let geometry =
             ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
         for set in available() {

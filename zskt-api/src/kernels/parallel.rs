@@ -1,4 +1,4 @@
-//! Memory: outputs that are written once, scratch that is kept, and how work is divided.
+//! How work is divided, by its size alone, and outputs that are written once.
 
 #![expect(unsafe_code, reason = "outputs are written once, without a pass that zeroes them first")]
 
