@@ -15,13 +15,16 @@ use std::ops::Range;
 /// Elements of both sides of a product of minimal filtering, per point.
 const SQUARES: usize = 1024;
 
+/// Squares of a long row that are computed at once.
+const PIECE: usize = 8;
+
 /// How some rows are computed by fused multiply-adds.
 #[derive(Clone, Copy)]
 pub enum Direct<T> {
     /// By the definition, so many rows at once.
     Strips(StripKernel<T>, usize),
-    /// By squares of outputs.
-    Squares(winograd::Kernels<T>),
+    /// By squares of outputs, so many columns of them at once.
+    Squares(winograd::Kernels<T>, usize),
 }
 
 /// What a vector runs over.
@@ -102,7 +105,7 @@ macro_rules! multiply_add {
                 columns: &[Range<usize>],
             ) -> Buffer<$type> {
                 match (layout, form.kernel) {
-                    (Vectors::Outputs(_, block), Direct::Squares(_)) => winograd::weights(taps, rows, columns, block),
+                    (Vectors::Outputs(_, block), Direct::Squares(..)) => winograd::weights(taps, rows, columns, block),
                     (Vectors::Outputs(_, block), Direct::Strips(..)) => taps.broadcast(rows, columns, block),
                     (Vectors::Inputs(_), _) => taps.dot(rows, columns, <$type as super::dispatch::Kernels>::width(set)),
                 }
@@ -121,11 +124,20 @@ macro_rules! multiply_add {
                     // Squares for whole blocks of the product, as far as their operands leave the cache to it.
                     let per_row = count[1] / 2;
                     let rows = (SQUARES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / 2);
-                    let squares = rows * per_row;
+                    // A long row in pieces, for both sides of the product to stay in the first-level cache.
+                    let piece = if per_row.is_multiple_of(PIECE) { PIECE } else { per_row };
+                    let (rows, piece) = if rows == 1 { (1, piece) } else { (rows, per_row) };
+                    let squares = rows * piece;
                     if let Some(kernels) = <$type as super::dispatch::Kernels>::winograd(set, vectors, squares, pixel) {
                         let scratch = winograd::scratch(squares, pixel, block);
                         let (rows, row) = (2 * rows, count[1]);
-                        return Form { kernel: Direct::Squares(kernels), rows, row, pixels: rows * row, scratch };
+                        return Form {
+                            kernel: Direct::Squares(kernels, piece),
+                            rows,
+                            row,
+                            pixels: rows * row,
+                            scratch,
+                        };
                     }
                 }
                 let (kernel, tile) = kernel::<$type>(set, layout, count, step);
@@ -140,12 +152,12 @@ macro_rules! multiply_add {
                 let weights = rows.taps * rows.run * block_len;
                 let (kernel, tile) = match form.kernel {
                     Direct::Strips(kernel, tile) => (kernel, tile),
-                    Direct::Squares(kernels) => {
-                        let count = [form.rows / 2, rows.columns / 2];
+                    Direct::Squares(kernels, piece) => {
+                        let count = [form.rows / 2, piece];
                         let of = std::marker::PhantomData;
-                        let correlation = winograd::Correlation {
+                        let correlation = |column: usize| winograd::Correlation {
                             kernels,
-                            x: rows.x,
+                            x: rows.x.wrapping_add(column * rows.x_step),
                             inputs: Squares { count, channels: rows.x_step, down: rows.x_down, step: rows.x_step, of },
                             outputs: Squares {
                                 count,
@@ -156,11 +168,14 @@ macro_rules! multiply_add {
                             },
                             weights: rows.weights,
                             start: rows.start,
-                            y: rows.y,
+                            y: rows.y.wrapping_add(column * outputs),
                             scratch: rows.scratch,
                         };
-                        // SAFETY: the caller's promise; the form was chosen for whole vectors, blocks and squares.
-                        return unsafe { winograd::run(&correlation, rows.blocks.clone()) };
+                        for column in (0..rows.columns).step_by(2 * piece) {
+                            // SAFETY: the caller's promise; the form was chosen for whole vectors, blocks and squares.
+                            unsafe { winograd::run(&correlation(column), rows.blocks.clone()) };
+                        }
+                        return;
                     }
                 };
                 let tiles = form.rows.div_ceil(tile);
