@@ -242,7 +242,7 @@ unsafe fn activated<L: Lanes, E: Memory<L>, C: Memory<L>>(
         unsafe {
             let slope_of_all = L::splat(*slope);
             let value = |at| {
-                let [scale, shift] = [scale, shift].map(|values| L::load(values.as_ptr().add(at)));
+                let (scale, shift) = (L::load(scale.as_ptr().add(at)), L::load(shift.as_ptr().add(at)));
                 let value = scale.multiply(E::load(x.as_ptr().add(at))).add(shift);
                 value.select(value, slope_of_all.multiply(value))
             };
@@ -267,8 +267,9 @@ unsafe fn affine<L: Lanes, E: Memory<L>, C: Memory<L>>(
         // SAFETY: the caller's promise; all slices are as long as `out`.
         unsafe {
             let value = |at| {
-                let [a, b, c] = [a, b, c].map(|values| L::load(values.as_ptr().add(at)));
-                c.accumulate(b, E::load(x.as_ptr().add(at))).accumulate(a, E::load(g.as_ptr().add(at)))
+                let (a, b) = (L::load(a.as_ptr().add(at)), L::load(b.as_ptr().add(at)));
+                let constant = L::load(c.as_ptr().add(at));
+                constant.accumulate(b, E::load(x.as_ptr().add(at))).accumulate(a, E::load(g.as_ptr().add(at)))
             };
             each::<L, C>(out, add, value, |at| a[at] * g[at].widen() + (b[at] * x[at].widen() + c[at]));
         }

@@ -59,20 +59,30 @@ impl<T> Squares<T> {
 /// `G g Gᵀ` of every pair of channels, `[block of outputs][point][input][block]`.
 pub fn weights<T: Real>(taps: &Taps<T>, rows: &[Range<usize>], columns: &[Range<usize>], block: usize) -> Buffer<T> {
     let half = T::from_f64(0.5);
-    let transformed = |[a, b, c]: [T; 3]| [a, half * (a + b + c), half * (a + c) + -(half * b), c];
+    let transformed = |a: T, b: T, c: T| [a, half * (a + b + c), half * (a - b + c), c];
     let mut packed = Buffer::new(POINTS * taps.outputs * taps.inputs);
     let matrix = taps.inputs * block;
     parallel::update(&mut packed, POINTS * matrix, |at, packed| {
         let first = at / (POINTS * matrix) * block;
         for (lane, input) in (0..block).flat_map(|lane| (0..taps.inputs).map(move |input| (lane, input))) {
             let output = first + lane;
-            let g =
-                [0, 1, 2].map(|row| [0, 1, 2].map(|column| taps.weight(output, input, &rows[row], &columns[column])));
-            let of_rows = g.map(transformed);
-            for column in 0..4 {
-                let of_column = transformed([0, 1, 2].map(|row| of_rows[row][column]));
+            let mut g = [[T::ZERO; 3]; 4];
+            for row in 0..3 {
+                for column in 0..3 {
+                    g[row][column] = taps.weight(output, input, &rows[row], &columns[column]);
+                }
+            }
+            for column in 0..3 {
+                let transformed = transformed(g[0][column], g[1][column], g[2][column]);
                 for row in 0..4 {
-                    packed[(row * 4 + column) * matrix + input * block + lane] = of_column[row];
+                    g[row][column] = transformed[row];
+                }
+            }
+            let mut place = input * block + lane;
+            for [a, b, c] in g {
+                for value in transformed(a, b, c) {
+                    packed[place] = value;
+                    place += matrix;
                 }
             }
         }
@@ -105,9 +115,10 @@ pub unsafe fn inputs<L: Lanes>(s: &Squares<L::Element>, x: *const L::Element, to
                 let to = to.add(square * s.channels + channel);
                 for c in 0..4 {
                     let [a, b, e, f] = [d[0][c], d[1][c], d[2][c], d[3][c]];
-                    for (r, value) in [a.subtract(e), b.add(e), e.subtract(b), b.subtract(f)].into_iter().enumerate() {
-                        value.store(to.add((r * 4 + c) * point));
-                    }
+                    a.subtract(e).store(to.add(c * point));
+                    b.add(e).store(to.add((4 + c) * point));
+                    e.subtract(b).store(to.add((8 + c) * point));
+                    b.subtract(f).store(to.add((12 + c) * point));
                 }
             }
         }
@@ -137,11 +148,16 @@ pub unsafe fn outputs<L: Lanes>(
                 let start = L::load(start.add(channel));
                 let mut halves = [[start; 4]; 2];
                 for c in 0..4 {
-                    let [a, b, e, f] = [0, 1, 2, 3].map(|r| L::load(m.add((r * 4 + c) * point)));
+                    // Not by a closure, which would be compiled without the instructions.
+                    let a = L::load(m.add(c * point));
+                    let b = L::load(m.add((4 + c) * point));
+                    let e = L::load(m.add((8 + c) * point));
+                    let f = L::load(m.add((12 + c) * point));
                     halves[0][c] = a.add(b).add(e);
                     halves[1][c] = b.subtract(e).subtract(f);
                 }
-                for (r, [a, b, e, f]) in halves.into_iter().enumerate() {
+                for r in 0..2 {
+                    let [a, b, e, f] = halves[r];
                     let y = y.add(r * s.down + channel);
                     a.add(b).add(e).add(start).store(y);
                     b.subtract(e).subtract(f).add(start).store(y.add(s.step));
