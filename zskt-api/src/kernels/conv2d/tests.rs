@@ -208,6 +208,14 @@ proptest! {
     }
 }
 
+fn check_on_every_set(geometry: ConvGeometry) {
+    for set in available() {
+        Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+    }
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    check_tiles(geometry).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+}
+
 /// The shapes that networks have, which choose the blocks that random shapes rarely meet.
 #[test]
 fn usual_shapes_agree_with_the_definition() {
@@ -228,11 +236,7 @@ fn usual_shapes_agree_with_the_definition() {
         let (batch, height, width, upsampling) = (2, side, side, 1);
         let geometry =
             ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
-        for set in available() {
-            Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
-        }
-        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-        check_tiles(geometry).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+        check_on_every_set(geometry);
     }
 }
 
@@ -243,11 +247,7 @@ fn outputs_of_padding_alone_agree_with_the_definition() {
         let (batch, height, width, upsampling, kernel, padding) = (2, 5, 6, 1, 1, 1);
         let geometry =
             ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
-        for set in available() {
-            Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
-        }
-        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-        check_tiles(geometry).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+        check_on_every_set(geometry);
     }
 }
 
