@@ -18,13 +18,16 @@ const SQUARES: usize = 1024;
 /// Squares of a long row that are computed at once.
 const PIECE: usize = 8;
 
+/// Large squares have many weights, which are worth loading for so many of them.
+const LARGE: usize = 16;
+
 /// How some rows are computed by fused multiply-adds.
 #[derive(Clone, Copy)]
 pub enum Direct<T> {
     /// By the definition, so many rows at once.
     Strips(StripKernel<T>, usize),
-    /// By squares of outputs, so many columns of them at once.
-    Squares(winograd::Kernels<T>, usize),
+    /// By squares of outputs of some size, so many columns of them at once.
+    Squares(winograd::Kernels<T>, usize, usize),
 }
 
 /// What a vector runs over.
@@ -105,7 +108,9 @@ macro_rules! multiply_add {
                 columns: &[Range<usize>],
             ) -> Buffer<$type> {
                 match (layout, form.kernel) {
-                    (Vectors::Outputs(_, block), Direct::Squares(..)) => winograd::weights(taps, rows, columns, block),
+                    (Vectors::Outputs(_, block), Direct::Squares(_, size, _)) => {
+                        winograd::weights(taps, rows, columns, block, size)
+                    }
                     (Vectors::Outputs(_, block), Direct::Strips(..)) => taps.broadcast(rows, columns, block),
                     (Vectors::Inputs(_), _) => taps.dot(rows, columns, <$type as super::dispatch::Kernels>::width(set)),
                 }
@@ -122,17 +127,19 @@ macro_rules! multiply_add {
                     && count.iter().all(|count| *count > 0 && count.is_multiple_of(2))
                 {
                     // Squares for whole blocks of the product, as far as their operands leave the cache to it.
-                    let per_row = count[1] / 2;
-                    let rows = (SQUARES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / 2);
+                    let large = count.iter().all(|count| count.is_multiple_of(4)) && count[0] * count[1] >= 16 * LARGE;
+                    let size = if large { 4 } else { 2 };
+                    let per_row = count[1] / size;
+                    let rows = (SQUARES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / size);
                     // A long row in pieces, for both sides of the product to stay in the first-level cache.
                     let piece = if per_row.is_multiple_of(PIECE) { PIECE } else { per_row };
                     let (rows, piece) = if rows == 1 { (1, piece) } else { (rows, per_row) };
                     let squares = rows * piece;
                     if let Some(kernels) = <$type as super::dispatch::Kernels>::winograd(set, vectors, squares, pixel) {
-                        let scratch = winograd::scratch(squares, pixel, block);
-                        let (rows, row) = (2 * rows, count[1]);
+                        let scratch = winograd::scratch(size, squares, pixel, block);
+                        let (rows, row) = (size * rows, count[1]);
                         return Form {
-                            kernel: Direct::Squares(kernels, piece),
+                            kernel: Direct::Squares(kernels, size, piece),
                             rows,
                             row,
                             pixels: rows * row,
@@ -152,14 +159,22 @@ macro_rules! multiply_add {
                 let weights = rows.taps * rows.run * block_len;
                 let (kernel, tile) = match form.kernel {
                     Direct::Strips(kernel, tile) => (kernel, tile),
-                    Direct::Squares(kernels, piece) => {
-                        let count = [form.rows / 2, piece];
+                    Direct::Squares(kernels, size, piece) => {
+                        let count = [form.rows / size, piece];
                         let of = std::marker::PhantomData;
                         let correlation = |column: usize| winograd::Correlation {
                             kernels,
                             x: rows.x.wrapping_add(column * rows.x_step),
-                            inputs: Squares { count, channels: rows.x_step, down: rows.x_down, step: rows.x_step, of },
+                            inputs: Squares {
+                                size,
+                                count,
+                                channels: rows.x_step,
+                                down: rows.x_down,
+                                step: rows.x_step,
+                                of,
+                            },
                             outputs: Squares {
+                                size,
                                 count,
                                 channels: block_len,
                                 down: form.row * outputs,
@@ -171,7 +186,7 @@ macro_rules! multiply_add {
                             y: rows.y.wrapping_add(column * outputs),
                             scratch: rows.scratch,
                         };
-                        for column in (0..rows.columns).step_by(2 * piece) {
+                        for column in (0..rows.columns).step_by(size * piece) {
                             // SAFETY: the caller's promise; the form was chosen for whole vectors, blocks and squares.
                             unsafe { winograd::run(&correlation(column), rows.blocks.clone()) };
                         }
