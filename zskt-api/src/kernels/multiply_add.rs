@@ -15,19 +15,16 @@ use std::ops::Range;
 /// Elements of both sides of a product of minimal filtering, per point.
 const SQUARES: usize = 1024;
 
-/// Squares of a long row that are computed at once.
-const PIECE: usize = 8;
-
-/// Large squares have many weights, which are worth loading for so many of them.
-const LARGE: usize = 16;
+/// Outputs of a map in squares of 4×4, whose many weights are worth loading only for so many.
+const LARGE: usize = 256;
 
 /// How some rows are computed by fused multiply-adds.
 #[derive(Clone, Copy)]
 pub enum Direct<T> {
     /// By the definition, so many rows at once.
     Strips(StripKernel<T>, usize),
-    /// By squares of outputs of some size, so many columns of them at once.
-    Squares(winograd::Kernels<T>, usize, usize),
+    /// By squares of outputs of some size.
+    Squares(winograd::Kernels<T>, usize),
 }
 
 /// What a vector runs over.
@@ -108,7 +105,7 @@ macro_rules! multiply_add {
                 columns: &[Range<usize>],
             ) -> Buffer<$type> {
                 match (layout, form.kernel) {
-                    (Vectors::Outputs(_, block), Direct::Squares(_, size, _)) => {
+                    (Vectors::Outputs(_, block), Direct::Squares(_, size)) => {
                         winograd::weights(taps, rows, columns, block, size)
                     }
                     (Vectors::Outputs(_, block), Direct::Strips(..)) => taps.broadcast(rows, columns, block),
@@ -127,24 +124,15 @@ macro_rules! multiply_add {
                     && count.iter().all(|count| *count > 0 && count.is_multiple_of(2))
                 {
                     // Squares for whole blocks of the product, as far as their operands leave the cache to it.
-                    let large = count.iter().all(|count| count.is_multiple_of(4)) && count[0] * count[1] >= 16 * LARGE;
+                    let large = count.iter().all(|count| count.is_multiple_of(4)) && count[0] * count[1] >= LARGE;
                     let size = if large { 4 } else { 2 };
                     let per_row = count[1] / size;
                     let rows = (SQUARES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / size);
-                    // A long row in pieces, for both sides of the product to stay in the first-level cache.
-                    let piece = if per_row.is_multiple_of(PIECE) { PIECE } else { per_row };
-                    let (rows, piece) = if rows == 1 { (1, piece) } else { (rows, per_row) };
-                    let squares = rows * piece;
+                    let squares = rows * per_row;
                     if let Some(kernels) = <$type as super::dispatch::Kernels>::winograd(set, vectors, squares, pixel) {
                         let scratch = winograd::scratch(size, squares, pixel, block);
                         let (rows, row) = (size * rows, count[1]);
-                        return Form {
-                            kernel: Direct::Squares(kernels, size, piece),
-                            rows,
-                            row,
-                            pixels: rows * row,
-                            scratch,
-                        };
+                        return Form { kernel: Direct::Squares(kernels, size), rows, row, pixels: rows * row, scratch };
                     }
                 }
                 let (kernel, tile) = kernel::<$type>(set, layout, count, step);
@@ -159,12 +147,11 @@ macro_rules! multiply_add {
                 let weights = rows.taps * rows.run * block_len;
                 let (kernel, tile) = match form.kernel {
                     Direct::Strips(kernel, tile) => (kernel, tile),
-                    Direct::Squares(kernels, size, piece) => {
-                        let count = [form.rows / size, piece];
-                        let of = std::marker::PhantomData;
-                        let correlation = |column: usize| winograd::Correlation {
+                    Direct::Squares(kernels, size) => {
+                        let (count, of) = ([form.rows / size, form.row / size], std::marker::PhantomData);
+                        let correlation = winograd::Correlation {
                             kernels,
-                            x: rows.x.wrapping_add(column * rows.x_step),
+                            x: rows.x,
                             inputs: Squares {
                                 size,
                                 count,
@@ -183,13 +170,11 @@ macro_rules! multiply_add {
                             },
                             weights: rows.weights,
                             start: rows.start,
-                            y: rows.y.wrapping_add(column * outputs),
+                            y: rows.y,
                             scratch: rows.scratch,
                         };
-                        for column in (0..rows.columns).step_by(size * piece) {
-                            // SAFETY: the caller's promise; the form was chosen for whole vectors, blocks and squares.
-                            unsafe { winograd::run(&correlation(column), rows.blocks.clone()) };
-                        }
+                        // SAFETY: the caller's promise; the form was chosen for whole vectors, blocks and squares.
+                        unsafe { winograd::run(&correlation, rows.blocks.clone()) };
                         return;
                     }
                 };

@@ -4,7 +4,6 @@
 
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Below this many elements a pass over memory is not worth a second thread.
@@ -49,8 +48,7 @@ pub fn build<T: Copy + Send>(len: usize, part: usize, write: impl Fn(usize, &mut
     if len <= part {
         one(0, slots);
     } else {
-        awake();
-        slots.par_chunks_mut(part).enumerate().for_each(|(index, slots)| one(index, slots));
+        region(|| slots.par_chunks_mut(part).enumerate().for_each(|(index, slots)| one(index, slots)));
     }
     // SAFETY: every part was checked to be written to its end.
     unsafe { out.set_len(len) };
@@ -62,8 +60,7 @@ pub fn update<T: Send>(slice: &mut [T], part: usize, work: impl Fn(usize, &mut [
     if slice.len() <= part {
         work(0, slice);
     } else {
-        awake();
-        slice.par_chunks_mut(part).enumerate().for_each(|(index, slice)| work(index * part, slice));
+        region(|| slice.par_chunks_mut(part).enumerate().for_each(|(index, slice)| work(index * part, slice)));
     }
 }
 
@@ -77,8 +74,7 @@ pub fn each(count: usize, work: impl Fn(usize) + Sync + Send) {
     if count == 1 {
         work(0);
     } else {
-        awake();
-        (0..count).into_par_iter().with_max_len(1).for_each(work);
+        region(|| (0..count).into_par_iter().with_max_len(1).for_each(work));
     }
 }
 
@@ -87,35 +83,35 @@ pub fn map<R: Send>(count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Ve
     if count == 1 {
         return vec![work(0)];
     }
-    awake();
-    (0..count).into_par_iter().with_max_len(1).map(work).collect()
+    region(|| (0..count).into_par_iter().with_max_len(1).map(work).collect())
 }
 
-/// How long a thread without work stays awake for the next region. Waking it costs some 50 µs, as much as many a region
-/// takes on one more thread, and rayon lets it sleep after about 30.
+/// How long a thread without work waits for the next region. Waking it costs some 50 µs, as much as many a region takes on
+/// one more thread, and rayon lets it sleep after about 30.
 const PATIENCE: Duration = Duration::from_millis(1);
+/// Looks for work between one offer of the core to others and the next.
+const SPINS: usize = 64;
 
-/// Keeps the pool's other threads awake between one parallel region and the next.
-fn awake() {
-    static WAITING: AtomicUsize = AtomicUsize::new(0);
-    let Some(caller) = rayon::current_thread_index() else { return };
-    let others = rayon::current_num_threads() - 1;
-    if others == 0 || WAITING.compare_exchange(0, others, Ordering::Relaxed, Ordering::Relaxed).is_err() {
-        return;
-    }
+/// Runs a parallel region and keeps the pool's other threads awake for the next one.
+fn region<R>(run: impl FnOnce() -> R) -> R {
+    let result = run();
+    let Some(caller) = rayon::current_thread_index().filter(|_| rayon::current_num_threads() > 1) else {
+        return result;
+    };
+    let end = Instant::now() + PATIENCE;
     rayon::spawn_broadcast(move |worker| {
-        if worker.index() == caller {
-            return;
-        }
-        let mut since = Instant::now();
-        while since.elapsed() < PATIENCE {
-            match rayon::yield_now() {
-                Some(rayon::Yield::Executed) => since = Instant::now(),
-                _ => std::hint::spin_loop(),
+        // After a job the thread goes on by itself: this may lie on top of work that waits for something else.
+        while worker.index() != caller && Instant::now() < end {
+            for _ in 0..SPINS {
+                if matches!(rayon::yield_now(), Some(rayon::Yield::Executed)) {
+                    return;
+                }
+                std::hint::spin_loop();
             }
+            std::thread::yield_now();
         }
-        WAITING.fetch_sub(1, Ordering::Relaxed);
     });
+    result
 }
 
 /// A pointer that tasks share to write disjoint parts of one allocation.

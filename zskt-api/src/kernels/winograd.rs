@@ -18,7 +18,7 @@ use super::real::Real;
 use super::taps::Taps;
 use std::ops::Range;
 
-/// The second and third pair of points of `F(4×4, 3×3)`; all their products that matter are exact.
+/// Half the distance of the two pairs of points of `F(4×4, 3×3)`; what is computed of them for `A` and `B` is exact.
 const NEAR: f64 = 0.625;
 const FAR: f64 = 1.5;
 /// Elements between the numbers of one point and those of the next, for them to differ in their places in the cache.
@@ -115,7 +115,7 @@ pub fn weights<T: Real>(
     packed
 }
 
-/// `Bᵀ` times the numbers of a line.
+/// `Bᵀ` times the numbers of a line. (Closures, also those of `array::map`, would be compiled without the instructions.)
 #[inline(always)]
 unsafe fn input_line<L: Lanes, const SIDE: usize>(d: [L; SIDE]) -> [L; SIDE] {
     // SAFETY: the caller's promise.

@@ -210,31 +210,36 @@ proptest! {
 
 fn check_on_every_set(geometry: ConvGeometry) {
     for set in available() {
-        Case::new(geometry).check::<f32>(set, 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+        Case::new(geometry).check::<f32>(set, 5e-6).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
     }
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     check_tiles(geometry).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
 }
 
-/// The shapes that networks have, which choose the blocks that random shapes rarely meet.
+/// The shapes that networks have, and some of their size, which choose the blocks that random shapes rarely meet.
 #[test]
 fn usual_shapes_agree_with_the_definition() {
-    for (side, in_channels, out_channels, kernel, stride) in [
-        (32, 16, 16, 3, 1),
-        (32, 3, 16, 3, 1),
-        (32, 16, 3, 3, 1),
-        (32, 16, 32, 3, 2),
-        (32, 16, 32, 1, 2),
-        (16, 64, 64, 3, 1),
-        (16, 32, 64, 1, 1),
-        (8, 64, 64, 3, 1),
-        (4, 64, 64, 3, 1),
-        (8, 128, 128, 3, 1),
-        (4, 48, 48, 1, 1),
-        (8, 64, 128, 1, 2),
+    for ([height, width], in_channels, out_channels, kernel, stride) in [
+        ([32, 32], 16, 16, 3, 1),
+        ([32, 32], 3, 16, 3, 1),
+        ([32, 32], 16, 3, 3, 1),
+        ([32, 32], 16, 32, 3, 2),
+        ([32, 32], 16, 32, 1, 2),
+        ([20, 20], 32, 32, 3, 1),
+        ([12, 24], 16, 48, 3, 1),
+        ([64, 4], 32, 32, 3, 1),
+        ([8, 64], 32, 32, 3, 1),
+        ([16, 16], 64, 64, 3, 1),
+        ([16, 16], 32, 64, 1, 1),
+        ([8, 8], 64, 64, 3, 1),
+        ([4, 32], 32, 32, 3, 1),
+        ([4, 4], 64, 64, 3, 1),
+        ([8, 8], 128, 128, 3, 1),
+        ([4, 4], 48, 48, 1, 1),
+        ([8, 8], 64, 128, 1, 2),
     ] {
         let padding = kernel / 2;
-        let (batch, height, width, upsampling) = (2, side, side, 1);
+        let (batch, upsampling) = (2, 1);
         let geometry =
             ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
         check_on_every_set(geometry);
