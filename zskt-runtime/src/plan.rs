@@ -10,7 +10,7 @@ pub struct Plan {
     pub seed: u64,
     /// `cpu`, `cuda:N` or `auto`.
     pub device: String,
-    /// `f32` or `f64`.
+    /// `f32`, `f64` or `bf16`.
     pub precision: String,
     /// The nodes, each after all that it needs. Nodes that do not depend on each other keep the file's order, except
     /// that whatever reads a network comes before a stage that changes it.

@@ -5,7 +5,8 @@
 //! channels, the products between the brackets are `(m + 2)²` products of matrices, `[squares, inputs] · [inputs, outputs]`.
 //!
 //! `F(2×2, 3×3)` evaluates polynomials at 0, ±1 and ∞: its rounding errors are of the size of the definition's own.
-//! `F(4×4, 3×3)` takes 0, ±5/8, ±3/2 and ∞ (the points of oneDNN), for errors three to five times as large: about 2e-6 of the largest output.
+//! `F(4×4, 3×3)` takes 0, ±5/8, ±3/2 and ∞ (the points of oneDNN), for errors three to five times as large: about 2e-6 of
+//! the largest output.
 
 #![expect(unsafe_code, reason = "pointers into scratch images")]
 #![expect(clippy::needless_range_loop, reason = "registers are counted; iterators over them are harder to read")]
@@ -18,8 +19,9 @@ use super::real::Real;
 use super::taps::Taps;
 use std::ops::Range;
 
-/// Half the distance of the two pairs of points of `F(4×4, 3×3)`; what is computed of them for `A` and `B` is exact.
+/// The points ±5/8 of `F(4×4, 3×3)`; what is computed of either for `A` and `B` is exact.
 const NEAR: f64 = 0.625;
+/// The points ±3/2.
 const FAR: f64 = 1.5;
 /// Elements between the numbers of one point and those of the next, for them to differ in their places in the cache.
 const APART: usize = 16;

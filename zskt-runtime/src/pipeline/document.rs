@@ -16,7 +16,7 @@ pub struct Document {
     pub seed: u64,
     /// `cpu`, `cuda:N` or `auto`.
     pub device: String,
-    /// `f32` or `f64`.
+    /// `f32`, `f64` or `bf16`.
     pub precision: String,
     /// What it claims to keep free of training data.
     pub data_free: Option<DataFree>,
