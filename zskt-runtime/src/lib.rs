@@ -1,4 +1,14 @@
-//! Reads a pipeline, proves it sound and runs it. Which plugins there are is decided by the program that links this.
+//! Reads a pipeline, proves it sound and runs it, with the standard plugins, those that the program links, and those that
+//! it loads. A program with plugins of its own is short:
+//!
+//! ```ignore
+//! // Linked for its registrations alone: without a mention the linker would drop it.
+//! use my_plugins as _;
+//!
+//! fn main() -> std::process::ExitCode {
+//!     zskt_runtime::main()
+//! }
+//! ```
 
 mod check;
 mod cli;
@@ -21,7 +31,21 @@ pub use plan::{DataFreeProof, Plan, PlanEdge, PlanNode};
 
 use std::process::ExitCode;
 
-/// The program `zskt-run`, with the plugins that are linked in.
+#[cfg(feature = "dynamic")]
+use zskt_dylib as _;
+
+// Linked for their registrations alone: without a mention the linker would drop them.
+use zskt_architectures as _;
+use zskt_datasets as _;
+use zskt_generators as _;
+use zskt_losses as _;
+use zskt_metrics as _;
+use zskt_optimizers as _;
+use zskt_schedules as _;
+use zskt_stages as _;
+use zskt_teachers as _;
+
+/// The program `zskt-run`, with the standard plugins and all others that are linked in.
 pub fn main() -> ExitCode {
     commands::execute(std::env::args_os().collect())
 }
