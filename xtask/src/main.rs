@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs, io};
 
+use sha2::{Digest, Sha256};
+
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 fn main() -> ExitCode {
@@ -59,6 +61,7 @@ fn dist(folder: &Path) -> Outcome {
         copy(file, &sdk.join("crates"))?;
     }
     fs::write(sdk.join("rustc-version"), rustc(&["-vV"])?)?;
+    fs::write(sdk.join("image.sha256"), format!("{:x}", Sha256::digest(fs::read(&image)?)))?;
     println!("{}", folder.display());
     Ok(())
 }

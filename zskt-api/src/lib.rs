@@ -9,6 +9,8 @@ mod contracts;
 mod error;
 mod feature_map;
 mod gradients;
+#[doc(hidden)]
+pub mod image;
 mod kernels;
 pub mod layers;
 mod map;

@@ -3,20 +3,30 @@
 
 pub use zskt_api;
 
-/// Puts into a library what a program reads before it loads it. It is here, not in zskt-api, for a library that carries
-/// its own copy of zskt-api not to compile.
+/// Puts into a library what a program reads of it before it loads it: the image it was compiled against, with its SHA-256
+/// sum, and its plugins. It is here, not in zskt-api, so that a library with a copy of zskt-api of its own does not compile.
 #[macro_export]
 macro_rules! describe_library {
-    () => {
-        #[used]
-        #[cfg_attr(target_os = "linux", unsafe(link_section = ".zskt.plugin"))]
-        #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__zskt_plugin"))]
-        static ZSKT_PLUGIN: [u8; { $crate::zskt_api::image::DESCRIPTION.len() }] =
-            *$crate::zskt_api::image::DESCRIPTION.as_bytes().first_chunk().unwrap();
-        #[used]
-        #[cfg_attr(target_os = "linux", unsafe(link_section = ".zskt.crate"))]
-        #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__zskt_crate"))]
-        static ZSKT_CRATE: [u8; { concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n").len() }] =
-            *concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n").as_bytes().first_chunk().unwrap();
+    ($sum:expr; $($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
+        $crate::library_section!($crate::zskt_api::image::DESCRIPTION, "image: ", $sum, "\n");
+        $($($crate::library_section!(
+            "plugin: ", stringify!($kind), " ", <$plugin as $crate::zskt_api::Params>::NAME,
+            " of ", env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n"
+        );)+)+
+    };
+}
+
+/// Puts texts into the section of a library that is read before it is loaded.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! library_section {
+    ($($text:expr),+) => {
+        const _: () = {
+            const TEXTS: &[&str] = &[$($text),+];
+            #[used]
+            #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__zskt"))]
+            #[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".zskt"))]
+            static SECTION: [u8; $crate::zskt_api::image::length(TEXTS)] = $crate::zskt_api::image::joined(TEXTS);
+        };
     };
 }

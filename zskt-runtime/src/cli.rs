@@ -21,6 +21,9 @@ pub struct Cli {
     /// What to run, and how.
     #[command(flatten)]
     pub run: RunArguments,
+    /// Load the plugins of a library, which runs its code; repeatable. ZSKT_PLUGIN_PATH names more
+    #[arg(long = "plugin", value_name = "LIB", global = true)]
+    pub libraries: Vec<PathBuf>,
 }
 
 /// Running a pipeline.

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use zskt_api::{Registry, nearest};
+use zskt_api::{Problem, Registry, nearest};
 
 use crate::cli::{Cli, Command, Format, RunArguments};
 use crate::draw::{self, Picture};
-use crate::pipeline::Texts;
+use crate::pipeline::{self, Texts};
 use crate::plan::Plan;
-use crate::{check, diagnostics, inspect, run, size, wording};
+use crate::{check, diagnostics, inspect, library, run, size, wording};
 
 /// How a command ends when it does not end well.
 enum Failure {
@@ -70,29 +70,35 @@ fn print(text: &str) -> Outcome {
 }
 
 fn dispatch(cli: Cli, command_line: Vec<String>) -> Outcome {
-    let registry = Registry::get().map_err(|message| Failure::Refused(error(message)))?;
+    let refused = |message: String| Failure::Refused(error(message));
+    library::load(&library::of_environment().map_err(refused)?).map_err(|(_, message)| refused(message))?;
+    library::load(&cli.libraries).map_err(|(_, message)| refused(message))?;
     match cli.command {
-        None => run_pipeline(cli.run, registry, command_line),
+        None => run_pipeline(cli.run, command_line),
         Some(Command::Validate { pipelines, overrides, skip_files }) => {
-            validate(&pipelines, &overrides.sets, skip_files, registry)
+            validate(&pipelines, &overrides.sets, skip_files)
         }
         Some(Command::Graph { pipeline, overrides, format, skip_files }) => {
-            let picture = Picture::of(&prove(&pipeline, &overrides.sets, skip_files, registry)?);
+            let picture = Picture::of(&prove(&read(&pipeline, &overrides.sets)?, skip_files)?);
             print(&match format {
                 Format::Mermaid => draw::mermaid(&picture),
                 Format::Dot => draw::dot(&picture),
                 Format::Svg => draw::svg(&picture),
             })
         }
-        Some(Command::Plugins { json }) => print(&inspect::list(registry, json)),
-        Some(Command::Inspect { name, json }) => match inspect::describe(registry, &name, json) {
-            Ok(text) => print(&text),
-            Err(message) => Err(Failure::Refused(error(message))),
-        },
+        Some(Command::Plugins { json }) => print(&inspect::list(registry()?, json)),
+        Some(Command::Inspect { name, json }) => {
+            print(&inspect::describe(registry()?, &name, json).map_err(refused)?)
+        }
     }
 }
 
-fn run_pipeline(arguments: RunArguments, registry: &Registry, command_line: Vec<String>) -> Outcome {
+/// All plugins. Libraries must be loaded before.
+fn registry() -> Result<&'static Registry, Failure> {
+    Registry::get().map_err(|message| Failure::Refused(error(message)))
+}
+
+fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Outcome {
     let RunArguments { pipeline, overrides, out, resume, quiet, json } = arguments;
     let path = match (&pipeline, &resume) {
         (Some(pipeline), _) => pipeline.clone(),
@@ -105,7 +111,7 @@ fn run_pipeline(arguments: RunArguments, registry: &Registry, command_line: Vec<
         let text = format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
         return Err(Failure::Refused(error(text)));
     }
-    let plan = prove(&path, &overrides.sets, false, registry)?;
+    let plan = prove(&read(&path, &overrides.sets)?, false)?;
     let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
     match run::run(plan, options) {
         run::Outcome::Done => Ok(()),
@@ -115,10 +121,12 @@ fn run_pipeline(arguments: RunArguments, registry: &Registry, command_line: Vec<
     }
 }
 
-fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool, registry: &Registry) -> Outcome {
+fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool) -> Outcome {
+    // All of them first: which plugins there are is settled when the first pipeline is proven.
+    let texts: Vec<_> = pipelines.iter().map(|path| read(path, sets)).collect();
     let mut complaints = String::new();
-    for path in pipelines {
-        match prove(path, sets, skip_files, registry) {
+    for (path, texts) in pipelines.iter().zip(texts) {
+        match texts.and_then(|texts| prove(&texts, skip_files)) {
             Ok(plan) => print(&format!("ok {}: {}\n", path.display(), summary(&plan)))?,
             Err(Failure::Refused(message)) => complaints += &message,
             Err(other) => return Err(other),
@@ -149,15 +157,27 @@ fn summary(plan: &Plan) -> String {
     format!("{}: {}", plan.name, parts.join("; "))
 }
 
-/// Reads a pipeline and proves it sound.
-fn prove(path: &Path, sets: &[String], skip_files: bool, registry: &Registry) -> Result<Plan, Failure> {
+/// Reads a pipeline, and loads the libraries that it names.
+fn read(path: &Path, sets: &[String]) -> Result<Texts, Failure> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(failure) => return Err(Failure::Refused(unreadable(path, &failure))),
     };
     let texts = Texts::new(path.display().to_string(), text, sets);
-    check::prove(&texts, registry, skip_files)
-        .map_err(|problems| Failure::Refused(diagnostics::render(&problems, &texts, diagnostics::colours())))
+    let (paths, spans): (Vec<_>, Vec<_>) = pipeline::libraries(&texts).into_iter().unzip();
+    match library::load(&paths) {
+        Ok(()) => Ok(texts),
+        Err((index, message)) => Err(unsound(&[Problem::at(spans[index], message)], &texts)),
+    }
+}
+
+/// Proves a pipeline sound.
+fn prove(texts: &Texts, skip_files: bool) -> Result<Plan, Failure> {
+    check::prove(texts, registry()?, skip_files).map_err(|problems| unsound(&problems, texts))
+}
+
+fn unsound(problems: &[Problem], texts: &Texts) -> Failure {
+    Failure::Refused(diagnostics::render(problems, texts, diagnostics::colours()))
 }
 
 fn unreadable(path: &Path, failure: &io::Error) -> String {
@@ -165,7 +185,7 @@ fn unreadable(path: &Path, failure: &io::Error) -> String {
     if failure.kind() == io::ErrorKind::InvalidData {
         return error(format!("`{shown}` is no text: a pipeline is written in UTF-8"));
     }
-    let mut message = error(format!("cannot read the pipeline `{shown}`: {}", reason(failure)));
+    let mut message = error(format!("cannot read the pipeline `{shown}`: {}", wording::reason(failure)));
     if failure.kind() == io::ErrorKind::NotFound {
         message += &meant_command(&path.to_string_lossy());
     }
@@ -179,14 +199,4 @@ fn meant_command(word: &str) -> String {
     let near = nearest(word, commands.iter().copied());
     let near = near.filter(|_| !word.contains(['.', '/', '-']) && !commands.contains(&word));
     near.map(|near| format!("help: did you mean `zskt-run {near}`?\n")).unwrap_or_default()
-}
-
-/// Why a file cannot be read, without the number that the system gives it.
-fn reason(failure: &io::Error) -> String {
-    match failure.kind() {
-        io::ErrorKind::NotFound => "there is no such file".into(),
-        io::ErrorKind::PermissionDenied => "permission denied".into(),
-        io::ErrorKind::IsADirectory => "it is a folder".into(),
-        _ => failure.to_string(),
-    }
 }

@@ -1,9 +1,12 @@
 //! `plugins` and `inspect`: what plugins there are, and what each takes and gives.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use zskt_api::{Arity, Kind, ParameterInfo, PortInfo, PortType, Registration, Registry, nearest};
+
+use crate::library;
 
 /// A plugin as JSON shows it.
 #[derive(Serialize)]
@@ -13,6 +16,8 @@ struct Description {
     #[serde(rename = "crate")]
     crate_name: &'static str,
     version: &'static str,
+    /// Where it was loaded from; nothing where it is linked in.
+    library: Option<PathBuf>,
     doc: String,
     parameters: Vec<ParameterInfo>,
     inputs: Vec<PortInfo>,
@@ -27,6 +32,7 @@ impl Description {
             kind: plugin.kind,
             crate_name: plugin.crate_name,
             version: plugin.crate_version,
+            library: library::of(plugin).map(|library| library.path),
             doc: (plugin.doc)(),
             parameters: (plugin.parameters)(),
             inputs: (plugin.ports)(),
@@ -51,7 +57,8 @@ pub fn list(registry: &Registry, json: bool) -> String {
     for (kind, plugins) in kinds {
         let lines = plugins.iter().map(|plugin| {
             let doc = (plugin.doc)();
-            format!("  {:width$}  {}\n", plugin.name, beginning(&doc))
+            let origin = library::of(plugin).map(|library| format!(" [{}]", library.path.display())).unwrap_or_default();
+            format!("  {:width$}  {}{origin}\n", plugin.name, beginning(&doc))
         });
         groups.push(format!("{}\n{}", plural(kind), lines.collect::<String>()));
     }
@@ -79,6 +86,9 @@ fn to_json(value: &impl Serialize) -> String {
 
 fn page(plugin: &Description) -> String {
     let mut out = format!("{}: {} of {} {}\n\n", plugin.name, plugin.kind, plugin.crate_name, plugin.version);
+    if let Some(library) = &plugin.library {
+        out.insert_str(out.len() - 1, &format!("loaded from {}\n\n", library.display()));
+    }
     out += &indented(&plugin.doc, 2);
     if !plugin.parameters.is_empty() {
         out += "\nParameters\n";

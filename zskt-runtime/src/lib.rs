@@ -16,6 +16,7 @@ mod commands;
 mod diagnostics;
 mod draw;
 mod inspect;
+mod library;
 mod pipeline;
 mod plan;
 mod run;

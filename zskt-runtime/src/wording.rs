@@ -59,6 +59,17 @@ pub fn figure(value: f64) -> String {
     }
 }
 
+/// Why a file cannot be read, without the number that the system gives it.
+pub fn reason(failure: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match failure.kind() {
+        ErrorKind::NotFound => "there is no such file".into(),
+        ErrorKind::PermissionDenied => "permission denied".into(),
+        ErrorKind::IsADirectory => "it is a folder".into(),
+        _ => failure.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{count, duration, figure, list, short_duration};

@@ -9,6 +9,7 @@ mod signatures;
 
 use zskt_api::{Problem, Registry};
 
+use crate::library;
 use crate::pipeline::{self, Document, Resolved, Texts};
 use crate::plan::{Plan, PlanEdge, PlanNode};
 use graph::Graph;
@@ -114,6 +115,8 @@ fn resolve(document: &Document, graph: &Graph<'_>) -> String {
         seed: document.seed,
         device: &document.device,
         precision: &document.precision,
+        // Also those that the command line and the environment name, so that the run can be made again without them.
+        libraries: library::loaded().into_iter().map(|library| library.path.to_string_lossy().into_owned()).collect(),
         data_free,
         nodes: nodes.collect(),
         edges: edges.collect(),

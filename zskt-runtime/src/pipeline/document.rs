@@ -1,12 +1,17 @@
 //! A pipeline as written: its nodes, edges and settings, each with its place. What the nodes are is not known here.
 
+use std::path::PathBuf;
+
 use zskt_api::{Form, Name, Precision, Problem, Span, Value, nearest};
 
 use super::edges::{Edge, read_edge};
 use super::texts::Texts;
 
 /// The fields of a pipeline, in the order of documentation.
-pub const FIELDS: [&str; 7] = ["name", "seed", "device", "precision", "data_free", "nodes", "edges"];
+pub const FIELDS: [&str; 8] = ["name", "seed", "device", "precision", LIBRARIES, "data_free", "nodes", "edges"];
+
+/// The field that names plugin libraries.
+pub const LIBRARIES: &str = "plugins";
 
 /// A pipeline as written.
 pub struct Document {
@@ -108,6 +113,8 @@ pub fn read_document(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) 
             expected(value, &Precision::choice('"'), problems)
         }
     });
+    // They are loaded by now; what is no path was left out.
+    reader.optional(LIBRARIES, libraries);
     let data_free = reader.optional("data_free", data_free);
     let nodes = reader.required("nodes", nodes);
     let edges = reader.required("edges", |value, problems| edges(value, texts, problems));
@@ -268,6 +275,23 @@ fn edges(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) -> Option<(V
         }
     }
     Some((edges, malformed))
+}
+
+/// The plugin libraries: paths, and their places.
+fn libraries(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(PathBuf, Span)>> {
+    let items: &[Value] = match &value.form {
+        Form::List(items) => items,
+        Form::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
+        _ => return expected(value, "a list of plugin libraries: `[\"path/to/lib.so\"]`", problems),
+    };
+    Some(items.iter().filter_map(|item| Some((text(item, problems)?.into(), item.span))).collect())
+}
+
+/// The plugin libraries that a pipeline names, as far as it can be read.
+pub fn libraries_named(pipeline: &Value) -> Vec<(PathBuf, Span)> {
+    let Form::Named { fields, .. } = &pipeline.form else { return Vec::new() };
+    let field = fields.iter().find(|(name, _)| name.text == LIBRARIES);
+    field.and_then(|(_, value)| libraries(value, &mut Vec::new())).unwrap_or_default()
 }
 
 /// `Some(None)` for a plain `false`.

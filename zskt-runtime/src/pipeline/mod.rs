@@ -16,7 +16,9 @@ pub use reader::read;
 pub use resolved::{Resolved, write};
 pub use texts::Texts;
 
-use zskt_api::{Problem, Registry};
+use std::path::PathBuf;
+
+use zskt_api::{Problem, Registry, Span};
 
 /// Reads a pipeline and applies the `--set` arguments; `None` when too little can be read to say more about it.
 pub fn document(texts: &Texts, registry: &Registry, problems: &mut Vec<Problem>) -> Option<Document> {
@@ -27,4 +29,12 @@ pub fn document(texts: &Texts, registry: &Registry, problems: &mut Vec<Problem>)
     }
     overrides::apply(&mut value, texts, registry, problems);
     document::read_document(&value, texts, problems)
+}
+
+/// The plugin libraries that a pipeline names, each with its place. What is wrong with the pipeline is found later, with
+/// their plugins: here it names none.
+pub fn libraries(texts: &Texts) -> Vec<(PathBuf, Span)> {
+    let Some(mut value) = read(texts.text(0), 0, 0, &mut Vec::new()).value else { return Vec::new() };
+    overrides::apply_setting(&mut value, texts, document::LIBRARIES);
+    document::libraries_named(&value)
 }

@@ -17,6 +17,20 @@ pub fn apply(pipeline: &mut Value, texts: &Texts, registry: &Registry, problems:
     }
 }
 
+/// Applies the `--set` arguments that change one of the pipeline's own fields; whatever is wrong with them is found by
+/// [`apply`].
+pub fn apply_setting(pipeline: &mut Value, texts: &Texts, field: &str) {
+    let Form::Named { fields, .. } = &mut pipeline.form else { return };
+    for source in 1..texts.count() {
+        if let Some((path, Written { read: Ok(value), .. })) = parse(texts.text(source), source, &mut Vec::new())
+            && let [name] = &path[..]
+            && name.text == field
+        {
+            put(fields, name, value);
+        }
+    }
+}
+
 /// What stands behind the `=`: what RON makes of it, or why it makes nothing of it, and the bare text, which is what is
 /// meant where a text or a path belongs: a shell makes quotes hard to write.
 struct Written {

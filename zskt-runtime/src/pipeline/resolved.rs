@@ -17,6 +17,8 @@ pub struct Resolved<'a> {
     pub device: &'a str,
     /// Its precision.
     pub precision: &'a str,
+    /// The plugin libraries it runs with.
+    pub libraries: Vec<String>,
     /// Its claim, as RON text.
     pub data_free: Option<String>,
     /// Its nodes and their plugins, as RON text.
@@ -30,6 +32,9 @@ pub fn write(pipeline: &Resolved<'_>) -> String {
     let Resolved { name, seed, device, precision, .. } = pipeline;
     let mut out =
         format!("(\n    name: {name:?},\n    seed: {seed},\n    device: {device:?},\n    precision: {precision:?},\n");
+    if !pipeline.libraries.is_empty() {
+        out += &format!("    plugins: {:?},\n", pipeline.libraries);
+    }
     if let Some(claim) = &pipeline.data_free {
         out += &format!("    data_free: {claim},\n");
     }

@@ -13,7 +13,12 @@ use super::interrupt::Interrupted;
 
 /// The sum of a text, in hexadecimal digits.
 pub fn of_text(text: &str) -> String {
-    format!("{:x}", Sha256::digest(text))
+    of_bytes(text.as_bytes())
+}
+
+/// The sum of a file's contents, in hexadecimal digits.
+pub fn of_bytes(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 /// A file that a run reads.

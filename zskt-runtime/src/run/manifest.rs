@@ -1,9 +1,10 @@
 //! `manifest.json`: what a run was made with, so that it can be made again.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zskt_api::{Instance, Registry, Result};
 
@@ -12,6 +13,7 @@ use super::failure::{Stop, cannot_read};
 use super::fingerprint::{self, Fingerprint};
 use super::interrupt::Interrupted;
 use super::{Options, atomic_file};
+use crate::library::{self, Library};
 use crate::plan::Plan;
 
 /// The sums of every file that the plan's nodes read.
@@ -55,19 +57,44 @@ pub fn write(path: &Path, plan: &Plan, options: &Options, device: &str, files: &
             // Set by a build script that knows it.
             "rustc": option_env!("ZSKT_RUSTC"),
             "plugins": crates,
+            "libraries": library::loaded().iter().map(Used::of).collect::<Vec<_>>(),
             "files": files,
             "starts": [start(options)],
         }),
     )
 }
 
-/// Checks that the files are the ones the run began with.
+/// A library that the run's plugins come from.
+#[derive(Serialize, Deserialize)]
+struct Used {
+    path: PathBuf,
+    sha256: String,
+}
+
+impl Used {
+    fn of(library: &Library) -> Self {
+        Self { path: library.path.clone(), sha256: library.sha256.clone() }
+    }
+}
+
+/// Checks that the files, and the libraries that plugins come from, are the ones the run began with.
 ///
 /// # Errors
 /// When a file is another, or the manifest cannot be read.
 pub fn check(path: &Path, files: &[Fingerprint]) -> Result<(), Stop> {
+    let mut manifest = load(path)?;
+    let libraries: Option<Vec<Used>> =
+        serde_json::from_value(manifest["libraries"].take()).map_err(|error| cannot_read(path, error))?;
+    for library in library::loaded() {
+        if !libraries.iter().flatten().any(|used| used.sha256 == library.sha256) {
+            return Err(Stop::Refused(format!(
+                "cannot resume: the plugin library {} changed since the run began; restore it, or run without --resume",
+                library.path.display()
+            )));
+        }
+    }
     let kept: Vec<Fingerprint> =
-        serde_json::from_value(load(path)?["files"].take()).map_err(|error| cannot_read(path, error))?;
+        serde_json::from_value(manifest["files"].take()).map_err(|error| cannot_read(path, error))?;
     let sums = |files: &[Fingerprint]| -> BTreeMap<_, _> {
         files.iter().map(|file| ((file.path.clone(), file.node.clone()), file.sha256.clone())).collect()
     };

@@ -11,7 +11,7 @@ mod console;
 mod device;
 mod execution;
 mod failure;
-mod fingerprint;
+pub(crate) mod fingerprint;
 mod guard;
 mod image_grid;
 mod interrupt;

@@ -1,0 +1,22 @@
+//! zskt-api as zskt-run has it. There is no code in here: it lies in the program's own library.
+
+// Found by its path, not by a dependency.
+extern crate zskt_dylib;
+
+pub use zskt_dylib::zskt_api::*;
+
+#[doc(hidden)]
+pub use zskt_dylib as image;
+
+/// The SHA-256 sum of the program's library.
+#[doc(hidden)]
+pub const IMAGE_SUM: &str = include_str!("../image.sha256");
+
+/// Registers plugins, as zskt-api's does, and says in the library what it was compiled against and what it contains.
+#[macro_export]
+macro_rules! export {
+    ($($plugins:tt)*) => {
+        $crate::image::zskt_api::export! { $($plugins)* }
+        $crate::image::describe_library! { $crate::IMAGE_SUM; $($plugins)* }
+    };
+}

@@ -1,0 +1,36 @@
+//! What this build is: a library of plugins can only be loaded by the build that it was compiled against.
+
+/// Lines of `what: value`: the compiler, the target, the features, the profile, the flags, the sources and all
+/// dependencies.
+pub const DESCRIPTION: &str = include_str!(concat!(env!("OUT_DIR"), "/image"));
+
+/// Lies in the file of the image.
+pub static PLACE: u8 = 0;
+
+/// The length of some texts together, in bytes.
+pub const fn length(texts: &[&str]) -> usize {
+    let (mut length, mut index) = (0, 0);
+    while index < texts.len() {
+        length += texts[index].len();
+        index += 1;
+    }
+    length
+}
+
+/// Some texts as bytes, for a section of a library.
+///
+/// # Panics
+/// When they are not `N` bytes long.
+pub const fn joined<const N: usize>(texts: &[&str]) -> [u8; N] {
+    let (mut bytes, mut filled, mut index) = ([0; N], 0, 0);
+    while index < texts.len() {
+        let (text, mut at) = (texts[index].as_bytes(), 0);
+        while at < text.len() {
+            bytes[filled] = text[at];
+            (filled, at) = (filled + 1, at + 1);
+        }
+        index += 1;
+    }
+    assert!(filled == N, "the texts have their length");
+    bytes
+}
