@@ -80,7 +80,8 @@ fn build(root: &Path) -> Outcome<Built> {
             continue;
         }
         let name = message["target"]["name"].as_str().unwrap_or_default();
-        let kinds: Vec<_> = message["target"]["kind"].as_array().into_iter().flatten().filter_map(|k| k.as_str()).collect();
+        let kinds: Vec<_> =
+            message["target"]["kind"].as_array().into_iter().flatten().filter_map(|k| k.as_str()).collect();
         let files = message["filenames"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
         for file in files.map(PathBuf::from) {
             let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
@@ -90,7 +91,9 @@ fn build(root: &Path) -> Outcome<Built> {
                 _ if kinds.contains(&"custom-build") || kinds.contains(&"bin") => {}
                 // No archives of code: with them, a second copy would be linked silently.
                 _ if extension == "rmeta" => built.metadata.push(file),
-                _ if kinds.contains(&"proc-macro") && extension == env::consts::DLL_EXTENSION => built.metadata.push(file),
+                _ if kinds.contains(&"proc-macro") && extension == env::consts::DLL_EXTENSION => {
+                    built.metadata.push(file)
+                }
                 _ => {}
             }
         }

@@ -29,6 +29,7 @@ mod weights;
 pub use candle_core;
 pub use candle_nn;
 pub use inventory;
+pub use rand;
 pub use serde_json;
 
 pub use contracts::*;

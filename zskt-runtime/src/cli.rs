@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::plugin_crate::Kind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Zero-shot knowledge transfer: runs pipelines, and proves them sound before anything trains.
@@ -93,6 +94,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make, build and check libraries of plugins
+    Plugin {
+        /// What to do.
+        #[command(subcommand)]
+        command: PluginCommand,
+    },
     /// Show a plugin: its parameters, inputs, output and documentation
     Inspect {
         /// The plugin's name
@@ -100,6 +107,40 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What can be done with a third party's plugins.
+#[derive(Subcommand)]
+pub enum PluginCommand {
+    /// Make a crate with one plugin, its test and a pipeline that uses it, in a new folder
+    New {
+        /// The crate's name; `tiny-net` holds a plugin `TinyNet`
+        name: String,
+        /// What the plugin is
+        #[arg(long, value_enum)]
+        kind: Kind,
+        /// The SDK to compile against, instead of the one beside this program
+        #[arg(long, value_name = "DIR", conflicts_with = "linked")]
+        sdk: Option<PathBuf>,
+        /// Make a program that has the plugin linked in, from zskt's sources in DIR
+        #[arg(long, value_name = "DIR")]
+        linked: Option<PathBuf>,
+    },
+    /// Build a crate against the SDK of this program
+    Build {
+        /// The crate's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// The SDK to compile against, instead of the one beside this program
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Say whether a library would be loaded, what it contains, and if not, what differs; none of its code is run
+    Check {
+        /// The library
+        #[arg(value_name = "LIB")]
+        library: PathBuf,
     },
 }
 

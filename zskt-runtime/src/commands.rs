@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use zskt_api::{Problem, Registry, nearest};
 
-use crate::cli::{Cli, Command, Format, RunArguments};
+use crate::cli::{Cli, Command, Format, PluginCommand, RunArguments};
 use crate::draw::{self, Picture};
 use crate::pipeline::{self, Texts};
 use crate::plan::Plan;
-use crate::{check, diagnostics, inspect, library, run, size, wording};
+use crate::{check, diagnostics, inspect, library, plugin_crate, run, size, wording};
 
 /// How a command ends when it does not end well.
 enum Failure {
@@ -86,10 +86,19 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Outcome {
                 Format::Svg => draw::svg(&picture),
             })
         }
+        Some(Command::Plugin { command }) => print(&plugin(&command).map_err(refused)?),
         Some(Command::Plugins { json }) => print(&inspect::list(registry()?, json)),
-        Some(Command::Inspect { name, json }) => {
-            print(&inspect::describe(registry()?, &name, json).map_err(refused)?)
+        Some(Command::Inspect { name, json }) => print(&inspect::describe(registry()?, &name, json).map_err(refused)?),
+    }
+}
+
+fn plugin(command: &PluginCommand) -> Result<String, String> {
+    match command {
+        PluginCommand::New { name, kind, sdk, linked } => {
+            plugin_crate::new(name, *kind, sdk.as_deref(), linked.as_deref())
         }
+        PluginCommand::Build { folder, sdk } => plugin_crate::build(folder, sdk.as_deref()),
+        PluginCommand::Check { library } => plugin_crate::check(library),
     }
 }
 

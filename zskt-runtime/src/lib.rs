@@ -19,6 +19,7 @@ mod inspect;
 mod library;
 mod pipeline;
 mod plan;
+mod plugin_crate;
 mod run;
 mod size;
 mod wording;

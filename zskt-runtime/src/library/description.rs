@@ -60,7 +60,9 @@ impl Description {
             ));
         }
         if file.kind() != object::ObjectKind::Dynamic {
-            return Err("it is no shared library, but a program or a part of one\nhelp: `crate-type = [\"cdylib\"]`".into());
+            return Err(
+                "it is no shared library, but a program or a part of one\nhelp: `crate-type = [\"cdylib\"]`".into()
+            );
         }
         let Some(section) = SECTION.iter().find_map(|name| file.section_by_name(name)) else {
             return Err("it is a shared library, but none of zskt's plugins: it exports none (`zskt_api::export! { … }`), or was \

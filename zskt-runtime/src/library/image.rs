@@ -11,7 +11,11 @@ pub fn description() -> Result<&'static str, String> {
     let description = DESCRIPTION.get_or_init(|| {
         let path = file()?;
         let bytes = std::fs::read(&path).map_err(|error| {
-            format!("this program's own library `{}` cannot be read: {}", path.display(), crate::wording::reason(&error))
+            format!(
+                "this program's own library `{}` cannot be read: {}",
+                path.display(),
+                crate::wording::reason(&error)
+            )
         })?;
         Ok(format!("{}image: {}\n", zskt_api::image::DESCRIPTION, crate::run::fingerprint::of_bytes(&bytes)))
     });

@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zskt_api::{Registration, inventory};
 
-pub use description::{Description, Difference};
+use description::Difference;
+
+pub use description::Description;
 pub use search::of_environment;
 
 use crate::run::fingerprint;
@@ -48,28 +50,74 @@ impl Library {
     }
 }
 
-/// What a library says of itself, and what differs between the build it was compiled against and this program.
+/// What a library says of itself.
 ///
 /// # Errors
-/// When it is none, or none of zskt's, or this program cannot load any.
-pub fn check(path: &Path) -> Result<(Description, Vec<Difference>), String> {
-    let (description, differences, _) = examine(path)?;
-    Ok((description, differences))
+/// When it is none, or none of zskt's.
+pub fn describe(path: &Path) -> Result<Description, String> {
+    Description::read(&std::fs::read(path).map_err(|error| wording::reason(&error))?)
 }
 
-fn examine(path: &Path) -> Result<(Description, Vec<Difference>, String), String> {
+/// The sum of the image that libraries must have been compiled against.
+///
+/// # Errors
+/// When this program cannot load any.
+pub fn image_sum() -> Result<String, String> {
+    let description = image::description()?;
+    Ok(description.lines().find_map(|line| line.strip_prefix("image: ")).unwrap_or_default().to_owned())
+}
+
+/// What a library says of itself, if it would be loaded. None of its code is run.
+///
+/// # Errors
+/// Why it would not be, and the way out.
+pub fn check(path: &Path) -> Result<Description, String> {
+    Ok(examine(path)?.0)
+}
+
+/// A library that may be loaded: what it says of itself, and its sum.
+fn examine(path: &Path) -> Result<(Description, String), String> {
+    let ours = image::description()?;
     let bytes = std::fs::read(path).map_err(|error| wording::reason(&error))?;
     let description = Description::read(&bytes)?;
-    let mut differences = description.differences(image::description()?);
-    // It follows from all others, and says nothing that they do not say better.
+    let mut differences = description.differences(ours);
+    // The image differs whenever anything does.
     if differences.len() > 1 {
         differences.retain(|difference| difference.what != "image");
     }
-    Ok((description, differences, fingerprint::of_bytes(&bytes)))
+    if !differences.is_empty() {
+        return Err(format!(
+            "{}\nhelp: build it with the SDK of this zskt-run: `zskt-run plugin build` in the folder of its crate",
+            mismatch(&differences)
+        ));
+    }
+    let sha256 = fingerprint::of_bytes(&bytes);
+    if let Some(same) = libraries().iter().find(|library| library.sha256 == sha256) {
+        return Err(format!(
+            "it is a copy of `{}`, which is loaded already\nhelp: name one of them",
+            same.path.display()
+        ));
+    }
+    for (index, plugin) in description.plugins.iter().enumerate() {
+        if description.plugins[..index].iter().any(|other| other.name == plugin.name) {
+            return Err(format!("it has two plugins called `{}`\nhelp: rename one of them", plugin.name));
+        }
+        if let Some(other) = registrations().find(|other| other.name == plugin.name) {
+            let owner = of(other).map_or_else(
+                || format!("of {} {}, which is linked in", other.crate_name, other.crate_version),
+                |library| format!("of the library `{}`", library.path.display()),
+            );
+            return Err(format!(
+                "its plugin `{}` has the name of a plugin {owner}\nhelp: rename it, or leave one of the libraries out",
+                plugin.name
+            ));
+        }
+    }
+    Ok((description, sha256))
 }
 
 /// What to say of a library that was compiled against another build.
-pub fn mismatch(differences: &[Difference]) -> String {
+fn mismatch(differences: &[Difference]) -> String {
     let lines = differences.iter().map(|Difference { what, theirs, ours }| {
         format!("\n  {what}\n    of the library: {theirs}\n    of zskt-run:    {ours}")
     });
@@ -84,8 +132,7 @@ pub fn mismatch(differences: &[Difference]) -> String {
 pub fn load(paths: &[PathBuf]) -> Result<(), (usize, String)> {
     let mut files: Vec<PathBuf> = Vec::new();
     for (index, path) in paths.iter().enumerate() {
-        let refused =
-            |reason: &str| (index, format!("cannot load the plugin library `{}`: {reason}", path.display()));
+        let refused = |reason: &str| (index, format!("cannot load the plugin library `{}`: {reason}", path.display()));
         image::file().map_err(|reason| refused(&reason))?;
         let file = path.canonicalize().map_err(|error| refused(&wording::reason(&error)))?;
         if files.contains(&file) {
@@ -101,32 +148,8 @@ pub fn load(paths: &[PathBuf]) -> Result<(), (usize, String)> {
 }
 
 fn load_new(path: PathBuf, file: PathBuf) -> Result<Library, String> {
-    let (description, differences, sha256) = examine(&file)?;
-    if !differences.is_empty() {
-        return Err(format!(
-            "{}\nhelp: build it with the SDK of this zskt-run: `zskt-run plugin build` in the folder of its crate",
-            mismatch(&differences)
-        ));
-    }
-    if let Some(same) = libraries().iter().find(|library| library.sha256 == sha256) {
-        return Err(format!("it is a copy of `{}`, which is loaded already\nhelp: name one of them", same.path.display()));
-    }
+    let (description, sha256) = examine(&file)?;
     let before: Vec<_> = registrations().collect();
-    for (index, plugin) in description.plugins.iter().enumerate() {
-        if description.plugins[..index].iter().any(|other| other.name == plugin.name) {
-            return Err(format!("it has two plugins called `{}`", plugin.name));
-        }
-        if let Some(other) = before.iter().find(|other| other.name == plugin.name) {
-            let owner = of(other).map_or_else(
-                || format!("of {} {}, which is linked in", other.crate_name, other.crate_version),
-                |library| format!("of the library `{}`", library.path.display()),
-            );
-            return Err(format!(
-                "its plugin `{}` has the name of a plugin {owner}\nhelp: rename it, or leave one of the libraries out",
-                plugin.name
-            ));
-        }
-    }
     open(&file)?;
     let plugins: Vec<_> =
         registrations().filter(|plugin| !before.iter().any(|other| std::ptr::eq(*other, *plugin))).collect();

@@ -59,10 +59,14 @@ fn writable_by_others(metadata: &fs::Metadata) -> Option<String> {
     // SAFETY: it takes nothing and cannot fail.
     let user = unsafe { libc::geteuid() };
     if metadata.mode() & 0o022 != 0 {
-        return Some("others can write to it, and a library's code is run\nhelp: chmod go-w, or name the library with --plugin".into());
+        return Some(
+            "others can write to it, and a library's code is run\nhelp: chmod go-w, or name the library with --plugin"
+                .into(),
+        );
     }
-    (![0, user].contains(&metadata.uid()))
-        .then(|| "it is another user's, and a library's code is run\nhelp: copy it, or name the library with --plugin".into())
+    (![0, user].contains(&metadata.uid())).then(|| {
+        "it is another user's, and a library's code is run\nhelp: copy it, or name the library with --plugin".into()
+    })
 }
 
 /// Nothing is loaded.

@@ -1,0 +1,72 @@
+//! `plugin`: crates of third parties, from an empty folder to a library that this program loads.
+
+mod build;
+mod scaffold;
+mod sdk;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+pub use scaffold::Kind;
+
+use crate::library::{self, Description};
+use scaffold::Road;
+use sdk::Sdk;
+
+/// Makes a crate with one plugin, and says what to do with it.
+///
+/// # Errors
+/// When there is no SDK, or the crate cannot be written.
+pub fn new(name: &str, kind: Kind, sdk: Option<&Path>, linked: Option<&Path>) -> Result<String, String> {
+    let registry = zskt_api::Registry::get()?;
+    if let Some(sources) = linked {
+        let folder = scaffold::write(name, kind, &Road::Linked(sources), registry)?;
+        return Ok(format!("made {0}/\n\n  cd {0}\n  cargo run --release -- pipeline.ron\n", folder.display()));
+    }
+    let folder = scaffold::write(name, kind, &Road::Loaded(&Sdk::find(sdk)?), registry)?;
+    Ok(format!("made {0}/\n\n  cd {0}\n  zskt-run plugin build\n  zskt-run pipeline.ron\n", folder.display()))
+}
+
+/// Builds a crate of plugins, and says what is in its library.
+///
+/// # Errors
+/// When there is no SDK, cargo fails, or this program would not load the library.
+pub fn build(folder: &Path, sdk: Option<&Path>) -> Result<String, String> {
+    let library = build::build(folder, &Sdk::find(sdk)?)?;
+    check(&library)
+}
+
+/// Says what is in a library that this program would load.
+///
+/// # Errors
+/// When it would not load it, with everything that differs.
+pub fn check(path: &Path) -> Result<String, String> {
+    let description = library::check(path).map_err(|reason| {
+        let contents = library::describe(path).map(|description| contents(&description)).unwrap_or_default();
+        let contents = if contents.is_empty() { contents } else { format!("\nit contains\n{}", contents.trim_end()) };
+        match reason.split_once("\nhelp: ") {
+            Some((reason, help)) => {
+                format!("`{}` would not be loaded: {reason}{contents}\nhelp: {help}", path.display())
+            }
+            None => format!("`{}` would not be loaded: {reason}{contents}", path.display()),
+        }
+    })?;
+    let path = shortest(path);
+    Ok(format!("{} can be loaded:\n{}", path.display(), contents(&description)))
+}
+
+fn contents(description: &Description) -> String {
+    let width = description.plugins.iter().map(|plugin| plugin.name.chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for plugin in &description.plugins {
+        // A string takes whatever is written to it.
+        let _ = writeln!(out, "  {:width$}  {} of {}", plugin.name, plugin.kind, plugin.origin);
+    }
+    out
+}
+
+/// The path from the working directory, where it leads there.
+fn shortest(path: &Path) -> PathBuf {
+    let folder = std::env::current_dir().ok();
+    folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path).to_owned()
+}

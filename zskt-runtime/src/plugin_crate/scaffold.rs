@@ -1,0 +1,142 @@
+//! `plugin new`: a crate with one plugin, its test, and a pipeline that uses it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use zskt_api::Registry;
+
+use super::sdk::Sdk;
+use crate::wording::reason;
+
+/// The kinds of plugins that a crate can begin with.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Kind {
+    /// A network that tells classes apart
+    Architecture,
+    /// What a turn makes small, or large
+    Loss,
+    /// A network that makes images
+    Generator,
+    /// Labelled images
+    Dataset,
+    /// A measurement
+    Metric,
+    /// Training, or other work
+    Stage,
+}
+
+impl Kind {
+    /// The plugin, and a pipeline with it.
+    fn templates(self) -> (&'static str, &'static str) {
+        macro_rules! templates {
+            ($name:literal) => {
+                (include_str!(concat!("templates/", $name, ".rs")), include_str!(concat!("templates/", $name, ".ron")))
+            };
+        }
+        match self {
+            Self::Architecture => templates!("architecture"),
+            Self::Loss => templates!("loss"),
+            Self::Generator => templates!("generator"),
+            Self::Dataset => templates!("dataset"),
+            Self::Metric => templates!("metric"),
+            Self::Stage => templates!("stage"),
+        }
+    }
+}
+
+/// How the crate comes to zskt-run.
+pub enum Road<'a> {
+    /// As a library, compiled against this SDK.
+    Loaded(&'a Sdk),
+    /// Into a program of its own, with zskt's sources in this folder.
+    Linked(&'a Path),
+}
+
+/// Writes the crate `name` into a new folder of that name.
+///
+/// # Errors
+/// When the name is none that a crate can have, is taken, or the folder cannot be written.
+pub fn write(name: &str, kind: Kind, road: &Road<'_>, registry: &Registry) -> Result<PathBuf, String> {
+    let plugin = check_name(name, registry)?;
+    let folder = PathBuf::from(name);
+    if folder.exists() {
+        return Err(format!("`{name}` exists already, and nothing is ever overwritten\nhelp: choose another name"));
+    }
+    let module = name.replace('-', "_");
+    let (source, pipeline) = kind.templates();
+    let mut files = vec![("src/lib.rs", source.to_owned())];
+    let library;
+    match road {
+        Road::Loaded(sdk) => {
+            let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+            library = format!("    plugins: [\"target/release/{prefix}{module}{suffix}\"],\n");
+            files.push(("Cargo.toml", include_str!("templates/Cargo.toml.loaded").to_owned()));
+            files.push(("build.rs", include_str!("templates/build.rs").to_owned()));
+            files.push(("rust-toolchain.toml", toolchain(&sdk.rust_version)));
+            files.push((".gitignore", "/.zskt\n/runs\n/target\n".to_owned()));
+        }
+        Road::Linked(sources) => {
+            library = String::new();
+            let sources = sources_of_zskt(sources)?;
+            let manifest = include_str!("templates/Cargo.toml.linked").replace("example-sources", &sources);
+            files.push(("Cargo.toml", manifest));
+            files.push(("src/main.rs", include_str!("templates/main.rs").replace("example_name", &module)));
+            files.push((".gitignore", "/runs\n/target\n".to_owned()));
+        }
+    }
+    let mut pipeline = pipeline.replace("    plugins: [\"example-library\"],\n", &library);
+    if let Road::Linked(_) = road {
+        pipeline = pipeline.replace("zskt-run pipeline.ron", "cargo run --release -- pipeline.ron");
+    }
+    files.push(("pipeline.ron", pipeline));
+    for (path, text) in files {
+        let path = folder.join(path);
+        let text = text.replace("Example", &plugin).replace("example-name", name);
+        let made = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text));
+        made.map_err(|error| format!("cannot write {}: {}", path.display(), reason(&error)))?;
+    }
+    if let Road::Loaded(sdk) = road {
+        sdk.link(&folder)?;
+    }
+    Ok(folder)
+}
+
+/// The plugin's name for a crate's name: `tiny-net` makes `TinyNet`.
+fn check_name(name: &str, registry: &Registry) -> Result<String, String> {
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letters) {
+        return Err(format!(
+            "a crate cannot be called `{name}`\nhelp: small letters, digits and `-`, with a letter first: `tiny-net` holds a plugin \
+             `TinyNet`"
+        ));
+    }
+    let plugin: String = name
+        .split(['-', '_'])
+        .map(|word| word[..word.len().min(1)].to_uppercase() + word.get(1..).unwrap_or_default())
+        .collect();
+    if let Some(other) = registry.find(&plugin) {
+        return Err(format!(
+            "there is a plugin `{plugin}` already, of {} {}\nhelp: choose another name",
+            other.crate_name, other.crate_version
+        ));
+    }
+    Ok(plugin)
+}
+
+fn toolchain(version: &str) -> String {
+    format!(
+        "# The compiler that zskt-run was made with: a library must be made with the same.\n[toolchain]\nchannel = \"{version}\"\n"
+    )
+}
+
+/// The folder of zskt's sources as a text for a manifest.
+fn sources_of_zskt(folder: &Path) -> Result<String, String> {
+    let missing =
+        || format!("`{}` is not the folder of zskt's sources: there is no zskt-runtime in it", folder.display());
+    if !folder.join("zskt-runtime/Cargo.toml").is_file() {
+        return Err(missing());
+    }
+    let path = folder.canonicalize().map_err(|_| missing())?;
+    Ok(path.to_string_lossy().replace('\\', "/"))
+}

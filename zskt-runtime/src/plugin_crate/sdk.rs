@@ -1,0 +1,80 @@
+//! The SDK: what a library of plugins is compiled against, made with this very program.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::library;
+use crate::wording::reason;
+
+/// An SDK of this program.
+pub struct Sdk {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The compiler that it needs: `1.95.0`.
+    pub rust_version: String,
+    /// The sum of the image that libraries will be compiled against.
+    pub image: String,
+}
+
+impl Sdk {
+    /// The SDK in a folder; without one, that of the release which this program is part of.
+    ///
+    /// # Errors
+    /// When there is none, or it is another program's.
+    pub fn find(folder: Option<&Path>) -> Result<Self, String> {
+        let ours = library::image_sum()?;
+        let folder = match folder {
+            Some(folder) => folder.to_owned(),
+            None => env::current_exe().map_err(|error| reason(&error))?.with_file_name("../sdk"),
+        };
+        let shown = folder.display();
+        let image = fs::read_to_string(folder.join("image.sha256")).map_err(|error| {
+            format!(
+                "there is no SDK in `{shown}`: {}\nhelp: a release has one beside `bin/`; `cargo xtask dist` in the sources of \
+                 zskt makes one; --sdk DIR names another",
+                reason(&error)
+            )
+        })?;
+        if image != ours {
+            return Err(format!(
+                "the SDK in `{shown}` was made with another zskt-run: this one would not load what is built with it\nhelp: take \
+                 the one that came with this zskt-run, or --sdk DIR"
+            ));
+        }
+        let file = folder.join("rustc-version");
+        let rustc =
+            fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {}", file.display(), reason(&error)))?;
+        let rust_version = rustc.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let folder = folder.canonicalize().map_err(|error| format!("cannot read {shown}: {}", reason(&error)))?;
+        Ok(Self { folder, rust_version, image })
+    }
+
+    /// Has the crate in a folder use this SDK, if it does not already.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn link(&self, folder: &Path) -> Result<(), String> {
+        let place = folder.join(".zskt");
+        let link = place.join("sdk");
+        let cannot = |error: std::io::Error| format!("cannot write {}: {}", link.display(), reason(&error));
+        if fs::read_link(&link).is_ok_and(|old| old == self.folder) {
+            return Ok(());
+        }
+        fs::create_dir_all(&place).map_err(cannot)?;
+        if link.is_symlink() {
+            fs::remove_file(&link).map_err(cannot)?;
+        }
+        link_folder(&self.folder, &link).map_err(cannot)
+    }
+}
+
+#[cfg(unix)]
+fn link_folder(folder: &Path, link: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(folder, link)
+}
+
+#[cfg(not(unix))]
+fn link_folder(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}

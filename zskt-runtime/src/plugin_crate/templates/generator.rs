@@ -1,0 +1,91 @@
+//! A small generator.
+
+use zskt_api::candle_core::Tensor;
+use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, upsample_nearest};
+use zskt_api::{Builder, Fault, FeatureMap, Generator, GeneratorArchitecture, ImageShape, Pass, Result, params};
+
+params! {
+    /// A small generator: a linear layer to a map of half the image's size, batch norm and leaky ReLU, upsampling by 2, and
+    /// a 3×3 convolution to the image, normalized, as classifiers take it.
+    pub struct Example {
+        /// Length of the latent vector.
+        pub latent_dim: usize = 64 => 1..=65536,
+        /// Channels of the map.
+        pub channels: usize = 32 => 1..=4096,
+        /// Rows and columns of the image, an even number.
+        pub image_size: usize = 32 => 2..=1024,
+        /// Channels of the image.
+        pub image_channels: usize = 3 => 1..=1024,
+    }
+}
+
+impl GeneratorArchitecture for Example {
+    fn image(&self) -> std::result::Result<ImageShape, Fault> {
+        if !self.image_size.is_multiple_of(2) {
+            return Err(Fault::parameter("image_size", format!("expected an even number, found {}", self.image_size)));
+        }
+        Ok(ImageShape::new(self.image_channels, self.image_size, self.image_size))
+    }
+
+    fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
+        let (channels, first_map) = (self.channels, self.image_size / 2);
+        Ok(Box::new(Network {
+            latent_dim: self.latent_dim,
+            channels,
+            first_map,
+            fc: Linear::new(&builder.at("fc"), self.latent_dim, channels * first_map * first_map)?,
+            norm1: BatchNorm2d::new(&builder.at("bn1"), channels, Activation::LeakyRelu(0.2))?,
+            conv: Conv2d::new(&builder.at("conv"), Conv2dShape::same(channels, self.image_channels, 3))?,
+            norm2: BatchNorm2d::new(&builder.at("bn2"), self.image_channels, Activation::Identity)?,
+        }))
+    }
+}
+
+struct Network {
+    latent_dim: usize,
+    channels: usize,
+    first_map: usize,
+    fc: Linear,
+    norm1: BatchNorm2d,
+    conv: Conv2d,
+    norm2: BatchNorm2d,
+}
+
+impl Generator for Network {
+    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap> {
+        let shape = ((), self.channels, self.first_map, self.first_map);
+        let x = FeatureMap::from_nchw(&self.fc.forward(latents, pass)?.reshape(shape)?)?;
+        let x = upsample_nearest(&self.norm1.forward(&x, pass)?, 2)?;
+        self.norm2.forward(&self.conv.forward(&x, pass)?, pass)
+    }
+
+    fn latent_dim(&self) -> usize {
+        self.latent_dim
+    }
+}
+
+zskt_api::export! { generator: Example }
+
+#[cfg(test)]
+mod tests {
+    use zskt_api::candle_core::{Device, Tensor};
+    use zskt_api::{Builder, Error, GeneratorArchitecture, Gradients, Pass, Precision, Result, Streams};
+
+    use super::Example;
+
+    #[test]
+    fn images_have_the_shape_it_tells_and_every_weight_learns() -> Result<()> {
+        let streams = Streams::new(0);
+        let builder = Builder::random(&streams, "generator", Precision::F64, &Device::Cpu);
+        let plugin = Example { latent_dim: 5, channels: 4, image_size: 8, image_channels: 3 };
+        let generator = plugin.build(&builder)?;
+        let latents = generator.sample(2, &mut streams.named("latents"));
+        let images = generator.forward(&Tensor::from_vec(latents, (2, 5), &Device::Cpu)?, Pass::learn())?;
+        let told = plugin.image().map_err(|fault| Error::new(fault.message))?;
+        assert_eq!((images.batch(), images.image()), (2, told));
+        let weights = builder.weights();
+        let gradients = Gradients::of(&images.flatten()?.powf(3.0)?.sum_all()?, weights.parameters())?;
+        assert_eq!(gradients.iter().count(), weights.parameters().count());
+        Ok(())
+    }
+}
