@@ -1,12 +1,10 @@
 //! zskt-api as zskt-run has it. There is no code in here: it lies in the program's own library.
 
 // Found by its path, not by a dependency.
-extern crate zskt_dylib;
+#[doc(hidden)]
+pub extern crate zskt_dylib;
 
 pub use zskt_dylib::zskt_api::*;
-
-#[doc(hidden)]
-pub use zskt_dylib as image;
 
 /// The SHA-256 sum of the program's library.
 #[doc(hidden)]
@@ -16,7 +14,7 @@ pub const IMAGE_SUM: &str = include_str!("../image.sha256");
 #[macro_export]
 macro_rules! export {
     ($($plugins:tt)*) => {
-        $crate::image::zskt_api::export! { $($plugins)* }
-        $crate::image::describe_library! { $crate::IMAGE_SUM; $($plugins)* }
+        $crate::zskt_dylib::zskt_api::export! { $($plugins)* }
+        $crate::zskt_dylib::describe_library! { $crate::IMAGE_SUM; $($plugins)* }
     };
 }

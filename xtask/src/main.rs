@@ -1,130 +1,29 @@
 //! `cargo xtask dist [DIR]`: builds a release, and lays out `bin/`, `lib/` and `sdk/` in a folder that may be moved.
 
-use std::error::Error;
-use std::io::BufRead;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::{env, fs, io};
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
 
-use sha2::{Digest, Sha256};
-
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+use xtask::{Build, Outcome, dist};
 
 fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let result = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["dist"] => dist(Path::new("target/dist")),
-        ["dist", folder] => dist(Path::new(folder)),
-        _ => Err("usage: cargo xtask dist [DIR]".into()),
-    };
-    result.map_or_else(
-        |error| {
+    match command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
-}
-
-/// What cargo has built.
-#[derive(Default)]
-struct Built {
-    program: Option<PathBuf>,
-    image: Option<PathBuf>,
-    /// What a compiler must know of the image's crates, and the macros that run in it.
-    metadata: Vec<PathBuf>,
-}
-
-fn dist(folder: &Path) -> Outcome {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the workspace is gone")?;
-    let folder = env::current_dir()?.join(folder);
-    let built = build(root)?;
-    let (program, image) = (built.program.ok_or("no program was built")?, built.image.ok_or("no library was built")?);
-    for part in ["bin", "lib", "sdk"] {
-        remove(&folder.join(part))?;
-        fs::create_dir_all(folder.join(part))?;
-    }
-    copy(&program, &folder.join("bin"))?;
-    for library in [image.clone(), standard_library()?] {
-        copy(&library, &folder.join("lib"))?;
-    }
-    let sdk = folder.join("sdk");
-    for (from, to) in [("Cargo.toml", "Cargo.toml"), ("build.rs", "build.rs"), ("lib.rs", "src/lib.rs")] {
-        let to = sdk.join(to);
-        fs::create_dir_all(to.parent().ok_or("a file lies in a folder")?)?;
-        fs::copy(root.join("sdk").join(from), to)?;
-    }
-    fs::create_dir_all(sdk.join("lib"))?;
-    copy(&image, &sdk.join("lib"))?;
-    fs::create_dir_all(sdk.join("crates"))?;
-    for file in &built.metadata {
-        copy(file, &sdk.join("crates"))?;
-    }
-    fs::write(sdk.join("rustc-version"), rustc(&["-vV"])?)?;
-    fs::write(sdk.join("image.sha256"), format!("{:x}", Sha256::digest(fs::read(&image)?)))?;
-    println!("{}", folder.display());
-    Ok(())
-}
-
-fn build(root: &Path) -> Outcome<Built> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(cargo)
-        .args(["build", "--release", "--package", "zskt-runtime", "--message-format=json-render-diagnostics"])
-        .current_dir(root)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut built = Built::default();
-    for line in io::BufReader::new(child.stdout.take().ok_or("cargo says nothing")?).lines() {
-        let message: serde_json::Value = serde_json::from_str(&line?)?;
-        if message["reason"] != "compiler-artifact" {
-            continue;
-        }
-        let name = message["target"]["name"].as_str().unwrap_or_default();
-        let kinds: Vec<_> =
-            message["target"]["kind"].as_array().into_iter().flatten().filter_map(|k| k.as_str()).collect();
-        let files = message["filenames"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
-        for file in files.map(PathBuf::from) {
-            let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-            match name {
-                "zskt-run" => built.program = Some(file),
-                "zskt_dylib" if extension == env::consts::DLL_EXTENSION => built.image = Some(file),
-                _ if kinds.contains(&"custom-build") || kinds.contains(&"bin") => {}
-                // No archives of code: with them, a second copy would be linked silently.
-                _ if extension == "rmeta" => built.metadata.push(file),
-                _ if kinds.contains(&"proc-macro") && extension == env::consts::DLL_EXTENSION => {
-                    built.metadata.push(file)
-                }
-                _ => {}
-            }
         }
     }
-    if child.wait()?.success() { Ok(built) } else { Err("the build failed".into()) }
 }
 
-fn rustc(arguments: &[&str]) -> Outcome<String> {
-    let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).args(arguments).output()?;
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// std as the library that the image is linked against.
-fn standard_library() -> Outcome<PathBuf> {
-    let folder = PathBuf::from(rustc(&["--print", "target-libdir"])?.trim());
-    let library = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path())).find(|path| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name.starts_with("libstd-") && name.ends_with(env::consts::DLL_SUFFIX)
-    });
-    library.ok_or_else(|| format!("there is no shared std in {}", folder.display()).into())
-}
-
-fn copy(file: &Path, folder: &Path) -> Outcome {
-    let name = file.file_name().ok_or("a file has a name")?;
-    fs::copy(file, folder.join(name)).map_err(|error| format!("cannot copy {}: {error}", file.display()))?;
+fn command() -> Outcome {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let folder = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["dist"] => "target/dist",
+        ["dist", folder] if !folder.starts_with('-') => folder,
+        _ => return Err("usage: cargo xtask dist [DIR]".into()),
+    };
+    dist(Path::new(folder), Build::Program)?;
+    println!("{folder}");
     Ok(())
-}
-
-fn remove(folder: &Path) -> Outcome {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
 }
