@@ -26,21 +26,31 @@ pub enum Kind {
     Stage,
 }
 
+/// What a crate is made of: texts with a plugin `Example…` in a crate `example`.
+struct Template {
+    plugin: &'static str,
+    source: &'static str,
+    pipeline: &'static str,
+}
+
 impl Kind {
-    /// The plugin, and a pipeline with it.
-    fn templates(self) -> (&'static str, &'static str) {
-        macro_rules! templates {
-            ($name:literal) => {
-                (include_str!(concat!("templates/", $name, ".rs")), include_str!(concat!("templates/", $name, ".ron")))
+    fn template(self) -> Template {
+        macro_rules! template {
+            ($plugin:literal, $source:literal, $pipeline:literal) => {
+                Template { plugin: $plugin, source: include_str!($source), pipeline: include_str!($pipeline) }
             };
         }
         match self {
-            Self::Architecture => templates!("architecture"),
-            Self::Loss => templates!("loss"),
-            Self::Generator => templates!("generator"),
-            Self::Dataset => templates!("dataset"),
-            Self::Metric => templates!("metric"),
-            Self::Stage => templates!("stage"),
+            Self::Architecture => {
+                template!("ExampleArchitecture", "templates/architecture.rs", "templates/architecture.ron")
+            }
+            Self::Loss => {
+                template!("ExampleLoss", "../../../plugins/example/src/lib.rs", "../../../plugins/example/pipeline.ron")
+            }
+            Self::Generator => template!("ExampleGenerator", "templates/generator.rs", "templates/generator.ron"),
+            Self::Dataset => template!("ExampleDataset", "templates/dataset.rs", "templates/dataset.ron"),
+            Self::Metric => template!("ExampleMetric", "templates/metric.rs", "templates/metric.ron"),
+            Self::Stage => template!("ExampleStage", "templates/stage.rs", "templates/stage.ron"),
         }
     }
 }
@@ -63,36 +73,40 @@ pub fn write(name: &str, kind: Kind, road: &Road<'_>, registry: &Registry) -> Re
     if folder.exists() {
         return Err(format!("`{name}` exists already, and nothing is ever overwritten\nhelp: choose another name"));
     }
-    let module = name.replace('-', "_");
-    let (source, pipeline) = kind.templates();
-    let mut files = vec![("src/lib.rs", source.to_owned())];
-    let library;
-    match road {
+    let template = kind.template();
+    let (mut pipeline, module) = (template.pipeline.to_owned(), name.replace('-', "_"));
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let mut files = match road {
         Road::Loaded(sdk) => {
-            let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-            library = format!("    plugins: [\"target/release/{prefix}{module}{suffix}\"],\n");
-            files.push(("Cargo.toml", include_str!("templates/Cargo.toml.loaded").to_owned()));
-            files.push(("build.rs", include_str!("templates/build.rs").to_owned()));
-            files.push(("rust-toolchain.toml", toolchain(&sdk.rust_version)));
-            files.push((".gitignore", "/.zskt\n/runs\n/target\n".to_owned()));
+            pipeline = pipeline.replace("libexample.so", &format!("{prefix}{module}{suffix}"));
+            vec![
+                ("Cargo.toml", include_str!("../../../plugins/example/Cargo.toml").to_owned()),
+                ("build.rs", include_str!("../../../plugins/example/build.rs").to_owned()),
+                ("rust-toolchain.toml", toolchain(&sdk.rust_version)),
+                (".gitignore", "/.zskt\n/runs\n/target\n".to_owned()),
+            ]
         }
         Road::Linked(sources) => {
-            library = String::new();
-            let sources = sources_of_zskt(sources)?;
-            let manifest = include_str!("templates/Cargo.toml.linked").replace("example-sources", &sources);
-            files.push(("Cargo.toml", manifest));
-            files.push(("src/main.rs", include_str!("templates/main.rs").replace("example_name", &module)));
-            files.push((".gitignore", "/runs\n/target\n".to_owned()));
+            pipeline = pipeline
+                .replace("    plugins: [\"target/release/libexample.so\"],\n", "")
+                .replace("zskt-run pipeline.ron", "cargo run --release -- pipeline.ron");
+            vec![
+                (
+                    "Cargo.toml",
+                    include_str!("templates/linked.toml").replace("path/to/zskt", &sources_of_zskt(sources)?),
+                ),
+                (
+                    "src/main.rs",
+                    include_str!("templates/linked_main.rs").replace("use example", &format!("use {module}")),
+                ),
+                (".gitignore", "/runs\n/target\n".to_owned()),
+            ]
         }
-    }
-    let mut pipeline = pipeline.replace("    plugins: [\"example-library\"],\n", &library);
-    if let Road::Linked(_) = road {
-        pipeline = pipeline.replace("zskt-run pipeline.ron", "cargo run --release -- pipeline.ron");
-    }
-    files.push(("pipeline.ron", pipeline));
+    };
+    files.extend([("src/lib.rs", template.source.to_owned()), ("pipeline.ron", pipeline)]);
     for (path, text) in files {
         let path = folder.join(path);
-        let text = text.replace("Example", &plugin).replace("example-name", name);
+        let text = text.replace(template.plugin, &plugin).replace("\"example\"", &format!("\"{name}\""));
         let made = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text));
         made.map_err(|error| format!("cannot write {}: {}", path.display(), reason(&error)))?;
     }

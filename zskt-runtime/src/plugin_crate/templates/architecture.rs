@@ -2,15 +2,16 @@
 
 use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Init,
-    Pass, Result, params,
+    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap,
+    ImageShape, Init, Pass, Result, params,
 };
 
 params! {
-    /// A small classifier: two 3×3 convolutions, each with batch norm and ReLU, the second at half the resolution, and a
-    /// linear layer on the average over the image. Its activations, for attention transfer, are the outputs of the two.
-    pub struct Example {
-        /// Channels of the first convolution; the second has twice as many.
+    /// A small classifier: three 3×3 convolutions, each with batch norm and ReLU, the second and third at half the
+    /// resolution of the one before, and a linear layer on the average over the image. Its activations, for attention
+    /// transfer, are the outputs of the three: as large as those of `WideResNet`.
+    pub struct ExampleArchitecture {
+        /// Channels of the first convolution; each later one has twice as many.
         pub width: usize = 16 => 1..=4096,
         /// Classes it tells apart.
         pub classes: usize = 10 => 2..=1_000_000,
@@ -19,18 +20,29 @@ params! {
     }
 }
 
-impl ClassifierShape for Example {
+impl ExampleArchitecture {
+    fn widths(&self) -> [usize; 3] {
+        [1, 2, 4].map(|by| by * self.width)
+    }
+}
+
+impl ClassifierShape for ExampleArchitecture {
     fn beliefs(&self, image: ImageShape) -> std::result::Result<BeliefShape, Fault> {
         if image.channels != self.channels {
-            return Err(Fault::new(format!("expected images of {} channels, found {image}", self.channels)));
+            return Err(Fault::new(format!(
+                "expected images of {} channels, found {image}",
+                self.channels
+            )));
         }
-        let (height, width) = (image.height, image.width);
+        let mut activations = Vec::new();
+        let (mut height, mut width) = (image.height, image.width);
+        for channels in self.widths() {
+            activations.push(ImageShape::new(channels, height, width));
+            (height, width) = (height.div_ceil(2), width.div_ceil(2));
+        }
         Ok(BeliefShape {
             classes: self.classes,
-            activations: vec![
-                ImageShape::new(self.width, height, width),
-                ImageShape::new(2 * self.width, height.div_ceil(2), width.div_ceil(2)),
-            ],
+            activations,
         })
     }
 
@@ -39,66 +51,105 @@ impl ClassifierShape for Example {
     }
 }
 
-impl Architecture for Example {
+impl Architecture for ExampleArchitecture {
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>> {
-        let wide = 2 * self.width;
-        Ok(Box::new(Network {
-            conv1: convolution(&builder.at("conv1"), self.channels, self.width, 1)?,
-            norm1: BatchNorm2d::new(&builder.at("bn1"), self.width, Activation::Relu)?,
-            conv2: convolution(&builder.at("conv2"), self.width, wide, 2)?,
-            norm2: BatchNorm2d::new(&builder.at("bn2"), wide, Activation::Relu)?,
-            head: Linear::new(&builder.at("fc"), wide, self.classes)?,
-        }))
+        let mut blocks = Vec::new();
+        let mut input = self.channels;
+        for (index, output) in self.widths().into_iter().enumerate() {
+            let stride = if index == 0 { 1 } else { 2 };
+            blocks.push(Block::new(
+                &builder.at(format!("block{index}")),
+                input,
+                output,
+                stride,
+            )?);
+            input = output;
+        }
+        let head = Linear::new(&builder.at("fc"), input, self.classes)?;
+        Ok(Box::new(Network { blocks, head }))
     }
 }
 
-/// Weights from N(0, 2 / (9·output)); batch norm follows, so there is no bias.
-fn convolution(builder: &Builder, input: usize, output: usize, stride: usize) -> Result<Conv2d> {
-    let shape = Conv2dShape { stride, ..Conv2dShape::same(input, output, 3) };
-    Conv2d::without_bias(builder, shape, Init::Normal { std: (2.0 / (9 * output) as f64).sqrt() })
-}
-
 struct Network {
-    conv1: Conv2d,
-    norm1: BatchNorm2d,
-    conv2: Conv2d,
-    norm2: BatchNorm2d,
+    blocks: Vec<Block>,
     head: Linear,
 }
 
 impl Classifier for Network {
     fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
-        let first = self.norm1.forward(&self.conv1.forward(images, pass)?, pass)?;
-        let second = self.norm2.forward(&self.conv2.forward(&first, pass)?, pass)?;
-        let logits = self.head.forward(&global_average(&second)?, pass)?;
-        Ok(Beliefs { logits, activations: vec![first, second] })
+        let mut x = images.clone();
+        let mut activations = Vec::new();
+        for block in &self.blocks {
+            x = block.norm.forward(&block.conv.forward(&x, pass)?, pass)?;
+            activations.push(x.clone());
+        }
+        let logits = self.head.forward(&global_average(&x)?, pass)?;
+        Ok(Beliefs {
+            logits,
+            activations,
+        })
     }
 }
 
-zskt_api::export! { architecture: Example }
+struct Block {
+    conv: Conv2d,
+    norm: BatchNorm2d,
+}
+
+impl Block {
+    /// Weights from N(0, 2 / (9·output)); batch norm follows, so there is no bias.
+    fn new(builder: &Builder, input: usize, output: usize, stride: usize) -> Result<Self> {
+        let shape = Conv2dShape {
+            stride,
+            ..Conv2dShape::same(input, output, 3)
+        };
+        let init = Init::Normal {
+            std: (2.0 / (9 * output) as f64).sqrt(),
+        };
+        Ok(Self {
+            conv: Conv2d::without_bias(&builder.at("conv"), shape, init)?,
+            norm: BatchNorm2d::new(&builder.at("bn"), output, Activation::Relu)?,
+        })
+    }
+}
+
+zskt_api::export! { architecture: ExampleArchitecture }
 
 #[cfg(test)]
 mod tests {
     use zskt_api::candle_core::{Device, Tensor};
     use zskt_api::{
-        Architecture, Builder, ClassifierShape, Error, FeatureMap, Gradients, Pass, Precision, Result, Streams,
-        standard_normal,
+        Architecture, Builder, ClassifierShape, Error, FeatureMap, Gradients, Pass, Precision,
+        Result, Streams, standard_normal,
     };
 
-    use super::Example;
+    use super::ExampleArchitecture;
 
     #[test]
     fn beliefs_have_the_shape_it_tells_and_every_weight_learns() -> Result<()> {
         let streams = Streams::new(0);
         let builder = Builder::random(&streams, "network", Precision::F64, &Device::Cpu);
-        let plugin = Example { width: 4, classes: 10, channels: 3 };
+        let plugin = ExampleArchitecture {
+            width: 4,
+            classes: 10,
+            channels: 3,
+        };
         let network = plugin.build(&builder)?;
         let pixels = standard_normal(&mut streams.named("images"), 2 * 3 * 9 * 9);
         let images = FeatureMap::from_nchw(&Tensor::from_vec(pixels, (2, 3, 9, 9), &Device::Cpu)?)?;
         let beliefs = network.forward(&images, Pass::learn())?;
         assert_eq!(beliefs.logits.dims(), [2, 10]);
-        let told = plugin.beliefs(images.image()).map_err(|fault| Error::new(fault.message))?;
-        assert_eq!(beliefs.activations.iter().map(FeatureMap::image).collect::<Vec<_>>(), told.activations);
+        let told = plugin
+            .beliefs(images.image())
+            .map_err(|fault| Error::new(fault.message))?;
+        assert_eq!(
+            beliefs
+                .activations
+                .iter()
+                .map(FeatureMap::image)
+                .collect::<Vec<_>>(),
+            told.activations
+        );
         let weights = builder.weights();
         let gradients = Gradients::of(&beliefs.logits.sqr()?.sum_all()?, weights.parameters())?;
         assert_eq!(gradients.iter().count(), weights.parameters().count());

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use zskt_api::rand::Rng;
 use zskt_api::{
-    BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, ImageSet, ImageShape, Result, Streams, params,
+    BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, ImageSet, ImageShape, Result,
+    Streams, params,
 };
 
 params! {
     /// Gray stripes under noise; their direction is the class. No file is needed, and every image depends on `seed` and its
     /// number alone.
-    pub struct Example {
+    pub struct ExampleDataset {
         /// How many images.
         pub count: usize => 1..=1_000_000,
         /// Height and width in pixels.
@@ -24,7 +25,7 @@ params! {
     }
 }
 
-impl Example {
+impl ExampleDataset {
     fn image(&self, index: usize) -> Vec<u8> {
         let mut rng = Streams::new(self.seed as u64).at("stripes", index as u64);
         let (sin, cos) = (PI * (index % self.classes) as f64 / self.classes as f64).sin_cos();
@@ -40,16 +41,29 @@ impl Example {
     }
 }
 
-impl DatasetSource for Example {
+impl DatasetSource for ExampleDataset {
     fn describe(&self) -> std::result::Result<DatasetSignature, Fault> {
         let image = ImageShape::new(3, self.size, self.size);
-        Ok(DatasetSignature { image, classes: self.classes, images: self.count })
+        Ok(DatasetSignature {
+            image,
+            classes: self.classes,
+            images: self.count,
+        })
     }
 
     fn load(&self, _: &BuildContext) -> Result<Arc<dyn Dataset>> {
-        let pixels = (0..self.count).flat_map(|index| self.image(index)).collect();
-        let labels = (0..self.count).map(|index| (index % self.classes) as u32).collect();
-        let images = ImageSet::new(ImageShape::new(3, self.size, self.size), self.classes, pixels, labels)?;
+        let pixels = (0..self.count)
+            .flat_map(|index| self.image(index))
+            .collect();
+        let labels = (0..self.count)
+            .map(|index| (index % self.classes) as u32)
+            .collect();
+        let images = ImageSet::new(
+            ImageShape::new(3, self.size, self.size),
+            self.classes,
+            pixels,
+            labels,
+        )?;
         Ok(Arc::new(images.normalize(&[0.5; 3], &[0.25; 3])?))
     }
 
@@ -58,15 +72,20 @@ impl DatasetSource for Example {
     }
 }
 
-zskt_api::export! { dataset: Example }
+zskt_api::export! { dataset: ExampleDataset }
 
 #[cfg(test)]
 mod tests {
-    use super::Example;
+    use super::ExampleDataset;
 
     #[test]
     fn an_image_depends_on_seed_and_number_alone() {
-        let set = |count, seed| Example { count, size: 8, classes: 10, seed };
+        let set = |count, seed| ExampleDataset {
+            count,
+            size: 8,
+            classes: 10,
+            seed,
+        };
         assert_eq!(set(5, 1).image(3), set(50, 1).image(3));
         assert_ne!(set(5, 1).image(3), set(5, 2).image(3));
         assert_ne!(set(5, 1).image(3), set(5, 1).image(4));

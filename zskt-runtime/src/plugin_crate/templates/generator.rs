@@ -2,12 +2,14 @@
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, upsample_nearest};
-use zskt_api::{Builder, Fault, FeatureMap, Generator, GeneratorArchitecture, ImageShape, Pass, Result, params};
+use zskt_api::{
+    Builder, Fault, FeatureMap, Generator, GeneratorArchitecture, ImageShape, Pass, Result, params,
+};
 
 params! {
     /// A small generator: a linear layer to a map of half the image's size, batch norm and leaky ReLU, upsampling by 2, and
     /// a 3×3 convolution to the image, normalized, as classifiers take it.
-    pub struct Example {
+    pub struct ExampleGenerator {
         /// Length of the latent vector.
         pub latent_dim: usize = 64 => 1..=65536,
         /// Channels of the map.
@@ -19,12 +21,19 @@ params! {
     }
 }
 
-impl GeneratorArchitecture for Example {
+impl GeneratorArchitecture for ExampleGenerator {
     fn image(&self) -> std::result::Result<ImageShape, Fault> {
         if !self.image_size.is_multiple_of(2) {
-            return Err(Fault::parameter("image_size", format!("expected an even number, found {}", self.image_size)));
+            return Err(Fault::parameter(
+                "image_size",
+                format!("expected an even number, found {}", self.image_size),
+            ));
         }
-        Ok(ImageShape::new(self.image_channels, self.image_size, self.image_size))
+        Ok(ImageShape::new(
+            self.image_channels,
+            self.image_size,
+            self.image_size,
+        ))
     }
 
     fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
@@ -33,10 +42,21 @@ impl GeneratorArchitecture for Example {
             latent_dim: self.latent_dim,
             channels,
             first_map,
-            fc: Linear::new(&builder.at("fc"), self.latent_dim, channels * first_map * first_map)?,
+            fc: Linear::new(
+                &builder.at("fc"),
+                self.latent_dim,
+                channels * first_map * first_map,
+            )?,
             norm1: BatchNorm2d::new(&builder.at("bn1"), channels, Activation::LeakyRelu(0.2))?,
-            conv: Conv2d::new(&builder.at("conv"), Conv2dShape::same(channels, self.image_channels, 3))?,
-            norm2: BatchNorm2d::new(&builder.at("bn2"), self.image_channels, Activation::Identity)?,
+            conv: Conv2d::new(
+                &builder.at("conv"),
+                Conv2dShape::same(channels, self.image_channels, 3),
+            )?,
+            norm2: BatchNorm2d::new(
+                &builder.at("bn2"),
+                self.image_channels,
+                Activation::Identity,
+            )?,
         }))
     }
 }
@@ -64,27 +84,40 @@ impl Generator for Network {
     }
 }
 
-zskt_api::export! { generator: Example }
+zskt_api::export! { generator: ExampleGenerator }
 
 #[cfg(test)]
 mod tests {
     use zskt_api::candle_core::{Device, Tensor};
-    use zskt_api::{Builder, Error, GeneratorArchitecture, Gradients, Pass, Precision, Result, Streams};
+    use zskt_api::{
+        Builder, Error, GeneratorArchitecture, Gradients, Pass, Precision, Result, Streams,
+    };
 
-    use super::Example;
+    use super::ExampleGenerator;
 
     #[test]
     fn images_have_the_shape_it_tells_and_every_weight_learns() -> Result<()> {
         let streams = Streams::new(0);
         let builder = Builder::random(&streams, "generator", Precision::F64, &Device::Cpu);
-        let plugin = Example { latent_dim: 5, channels: 4, image_size: 8, image_channels: 3 };
+        let plugin = ExampleGenerator {
+            latent_dim: 5,
+            channels: 4,
+            image_size: 8,
+            image_channels: 3,
+        };
         let generator = plugin.build(&builder)?;
         let latents = generator.sample(2, &mut streams.named("latents"));
-        let images = generator.forward(&Tensor::from_vec(latents, (2, 5), &Device::Cpu)?, Pass::learn())?;
+        let images = generator.forward(
+            &Tensor::from_vec(latents, (2, 5), &Device::Cpu)?,
+            Pass::learn(),
+        )?;
         let told = plugin.image().map_err(|fault| Error::new(fault.message))?;
         assert_eq!((images.batch(), images.image()), (2, told));
         let weights = builder.weights();
-        let gradients = Gradients::of(&images.flatten()?.powf(3.0)?.sum_all()?, weights.parameters())?;
+        let gradients = Gradients::of(
+            &images.flatten()?.powf(3.0)?.sum_all()?,
+            weights.parameters(),
+        )?;
         assert_eq!(gradients.iter().count(), weights.parameters().count());
         Ok(())
     }

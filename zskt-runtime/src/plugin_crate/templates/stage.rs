@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
-    BuildContext, ClassifierNetwork, Error, Fault, FeatureMap, Gradients, ImageShape, Loss, Nested, Optimizer, Pass,
-    PortType, Ports, Product, Progress, Result, Signature, Signatures, Stage, StageContext, StageState, Target,
-    Trainee, params, ports, standard_normal,
+    BuildContext, ClassifierNetwork, Error, Fault, FeatureMap, Gradients, ImageShape, Loss, Nested,
+    Optimizer, Pass, PortType, Ports, Product, Progress, Result, Signature, Signatures, Stage,
+    StageContext, StageState, Target, Trainee, params, ports, standard_normal,
 };
 
 params! {
     /// The student imitates the teacher on images of plain noise, N(0, 1) in the space that classifiers take: the simplest
     /// transfer without data, to compare others with.
-    pub struct Example {
+    pub struct ExampleStage {
         /// Batches.
         pub batches: usize = 100 => 1..=1_000_000_000,
         /// Images in a batch.
@@ -31,7 +31,7 @@ params! {
 
 ports! {
     /// Who learns, from whom, and how well.
-    pub struct ExampleInputs {
+    pub struct ExampleStageInputs {
         /// The network to imitate.
         pub teacher: Arc<ClassifierNetwork>,
         /// The network that learns.
@@ -43,40 +43,64 @@ ports! {
 
 /// The images of batch number `batch`, `[B, C, H, W]`: they depend on the seed, the node and this number alone, so that a
 /// run can be resumed anywhere.
-fn noise(build: &BuildContext, batch: usize, count: usize, image: ImageShape) -> Result<FeatureMap> {
+fn noise(
+    build: &BuildContext,
+    batch: usize,
+    count: usize,
+    image: ImageShape,
+) -> Result<FeatureMap> {
     let shape = (count, image.height, image.width, image.channels);
-    let mut rng = build.streams.at(&format!("{}/noise", build.node), batch as u64);
-    let numbers = standard_normal(&mut rng, count * image.height * image.width * image.channels);
-    let noise = Tensor::from_vec(numbers, shape, &build.device)?.to_dtype(build.precision.dtype())?;
+    let mut rng = build
+        .streams
+        .at(&format!("{}/noise", build.node), batch as u64);
+    let numbers = standard_normal(
+        &mut rng,
+        count * image.height * image.width * image.channels,
+    );
+    let noise =
+        Tensor::from_vec(numbers, shape, &build.device)?.to_dtype(build.precision.dtype())?;
     FeatureMap::from_channels_last(&noise)
 }
 
-impl Example {
+impl ExampleStage {
     fn image(&self) -> ImageShape {
         ImageShape::new(self.channels, self.size, self.size)
     }
 }
 
-impl Stage for Example {
-    type Inputs = ExampleInputs;
+impl Stage for ExampleStage {
+    type Inputs = ExampleStageInputs;
 
     const OUTPUT: PortType = PortType::Classifier;
 
     fn check(&self, inputs: &Signatures) -> Vec<Fault> {
-        let mut faults = inputs.agree(&ExampleInputs::ports());
+        let mut faults = inputs.agree(&ExampleStageInputs::ports());
         for port in ["teacher", "student"] {
-            let fault = inputs.classifier(port).and_then(|network| network.shape.beliefs(self.image()).err());
-            faults.extend(fault.map(|fault| Fault { port: Some(port.into()), parameter: None, ..fault }));
+            let fault = inputs
+                .classifier(port)
+                .and_then(|network| network.shape.beliefs(self.image()).err());
+            faults.extend(fault.map(|fault| Fault {
+                port: Some(port.into()),
+                parameter: None,
+                ..fault
+            }));
         }
         faults
     }
 
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
-        inputs.classifier("student").cloned().map(Signature::Classifier)
+        inputs
+            .classifier("student")
+            .cloned()
+            .map(Signature::Classifier)
     }
 
-    fn run(&self, inputs: ExampleInputs, context: &mut StageContext<'_>) -> Result<Product> {
-        let ExampleInputs { teacher, student: Trainee(student), losses } = inputs;
+    fn run(&self, inputs: ExampleStageInputs, context: &mut StageContext<'_>) -> Result<Product> {
+        let ExampleStageInputs {
+            teacher,
+            student: Trainee(student),
+            losses,
+        } = inputs;
         let parameters: Vec<_> = student.weights.parameters().cloned().collect();
         let mut updates = self.optimizer.start(parameters.clone())?;
         let mut done = 0;
@@ -86,7 +110,10 @@ impl Stage for Example {
         }
         while done < self.batches {
             if context.observer.interrupted() {
-                context.observer.checkpoint(&StageState { batch: done, tensors: updates.state()? })?;
+                context.observer.checkpoint(&StageState {
+                    batch: done,
+                    tensors: updates.state()?,
+                })?;
                 return Err(Error::interrupted());
             }
             let start = Instant::now();
@@ -95,11 +122,17 @@ impl Stage for Example {
             let attempt = student.forward.forward(&images, Pass::learn())?;
             let mut values = Vec::with_capacity(losses.len());
             for loss in &losses {
-                let target = Target { teacher: loss.target(&belief)?, labels: None };
+                let target = Target {
+                    teacher: loss.target(&belief)?,
+                    labels: None,
+                };
                 values.push(loss.value(&attempt, &target)?);
             }
             let sum = Tensor::stack(&values, 0)?.sum_all()?;
-            updates.step(&Gradients::of(&sum, parameters.iter())?, self.optimizer.learning_rate())?;
+            updates.step(
+                &Gradients::of(&sum, parameters.iter())?,
+                self.optimizer.learning_rate(),
+            )?;
             done += 1;
             context.observer.batch(&Progress {
                 batch: done,
@@ -109,14 +142,17 @@ impl Stage for Example {
                 figures: &[("loss".into(), sum.to_dtype(DType::F64)?.to_scalar()?)],
             })?;
             if done < self.batches && done.is_multiple_of(self.checkpoint_every) {
-                context.observer.checkpoint(&StageState { batch: done, tensors: updates.state()? })?;
+                context.observer.checkpoint(&StageState {
+                    batch: done,
+                    tensors: updates.state()?,
+                })?;
             }
         }
         Ok(Product::Classifier(student))
     }
 }
 
-zskt_api::export! { stage: Example }
+zskt_api::export! { stage: ExampleStage }
 
 #[cfg(test)]
 mod tests {
@@ -134,7 +170,9 @@ mod tests {
             streams: Streams::new(0),
         };
         let batch = |number| -> Result<Vec<Vec<f32>>> {
-            Ok(noise(&build, number, 2, ImageShape::new(3, 4, 4))?.flatten()?.to_vec2()?)
+            Ok(noise(&build, number, 2, ImageShape::new(3, 4, 4))?
+                .flatten()?
+                .to_vec2()?)
         };
         assert_eq!(batch(7)?, batch(7)?);
         assert_ne!(batch(7)?, batch(8)?);

@@ -6,15 +6,18 @@ use zskt_api::{Beliefs, Error, Loss, Needs, Result, Target, params};
 params! {
     /// Mean over batch and classes of the squared difference of the student's logits from the teacher's (Ba & Caruana,
     /// NeurIPS 2014).
-    pub struct Example {
+    pub struct ExampleLoss {
         /// Factor of this loss in the sum.
         pub weight: f64 = 1.0 => 0.0..,
     }
 }
 
-impl Loss for Example {
+impl Loss for ExampleLoss {
     fn needs(&self) -> Needs {
-        Needs { teacher: true, labels: false }
+        Needs {
+            teacher: true,
+            labels: false,
+        }
     }
 
     fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
@@ -22,28 +25,38 @@ impl Loss for Example {
     }
 
     fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
-        let [logits] = &target.teacher[..] else { return Err(Error::new("the teacher's logits are missing")) };
+        let [logits] = &target.teacher[..] else {
+            return Err(Error::new("the teacher's logits are missing"));
+        };
         Ok(((&student.logits - logits)?.sqr()?.mean_all()? * self.weight)?)
     }
 }
 
-zskt_api::export! { loss: Example }
+zskt_api::export! { loss: ExampleLoss }
 
 #[cfg(test)]
 mod tests {
     use zskt_api::candle_core::{Device, Tensor};
     use zskt_api::{Beliefs, Loss, Result, Target};
 
-    use super::Example;
+    use super::ExampleLoss;
 
     #[test]
     fn it_is_the_mean_of_squares() -> Result<()> {
         let beliefs = |logits: [[f64; 2]; 2]| -> Result<Beliefs> {
-            Ok(Beliefs { logits: Tensor::new(&logits, &Device::Cpu)?, activations: Vec::new() })
+            Ok(Beliefs {
+                logits: Tensor::new(&logits, &Device::Cpu)?,
+                activations: Vec::new(),
+            })
         };
-        let loss = Example { weight: 2.0 };
-        let target = Target { teacher: loss.target(&beliefs([[1.0, 0.0], [0.0, -1.0]])?)?, labels: None };
-        let value = loss.value(&beliefs([[2.0, 0.0], [0.0, 2.0]])?, &target)?.to_scalar::<f64>()?;
+        let loss = ExampleLoss { weight: 2.0 };
+        let target = Target {
+            teacher: loss.target(&beliefs([[1.0, 0.0], [0.0, -1.0]])?)?,
+            labels: None,
+        };
+        let value = loss
+            .value(&beliefs([[2.0, 0.0], [0.0, 2.0]])?, &target)?
+            .to_scalar::<f64>()?;
         assert_eq!(value, 2.0 * (1.0 + 9.0) / 4.0);
         Ok(())
     }

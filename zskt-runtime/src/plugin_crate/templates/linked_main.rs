@@ -1,7 +1,7 @@
 //! `zskt-run`, with the plugins of this crate beside the standard ones.
 
 // Linked for its registrations alone: without a mention the linker would drop it.
-use example_name as _;
+use example as _;
 
 fn main() -> std::process::ExitCode {
     zskt_runtime::main()
