@@ -1,0 +1,11 @@
+//! Libraries of third parties: made outside of the workspace with a released SDK, loaded, and refused.
+
+#![cfg(all(feature = "dynamic", unix))]
+
+mod citizens;
+mod crates;
+mod gradients;
+mod other_builds;
+mod refusals;
+mod release;
+mod scaffolds;

@@ -1,0 +1,132 @@
+//! What is not loaded, and why.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use crate::crates::{library, pipeline, two_libraries};
+use crate::release::{outcome, refusal, release, success, zskt_run};
+
+/// What is said of a library by `--plugin`, and by `plugin check`, which says the same.
+fn refused(folder: &Path, library: &str) -> String {
+    let complaint = refusal(folder, &["plugins", "--plugin", library]);
+    assert!(complaint.starts_with(&format!("error: cannot load the plugin library `{library}`: ")), "{complaint}");
+    let checked = refusal(folder, &["plugin", "check", library]);
+    assert!(checked.starts_with(&format!("error: `{library}` would not be loaded: ")), "{checked}");
+    complaint
+}
+
+#[test]
+fn what_is_no_plugin_library_of_this_machine_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let good = fs::read(&two_libraries()[1]).unwrap();
+    let standard = fs::read_dir(release().join("lib")).unwrap().map(|entry| entry.unwrap().path());
+    let standard = fs::read(standard.into_iter().find(|path| !path.ends_with("libzskt_dylib.so")).unwrap()).unwrap();
+    let mut other_machine = good.clone();
+    // ELF's e_machine: 183 is AArch64, 62 x86-64.
+    other_machine[18..20].copy_from_slice(&if cfg!(target_arch = "x86_64") { 183u16 } else { 62 }.to_le_bytes());
+    let cases: [(&str, &[u8], &str); 7] = [
+        (
+            "libnotes.so",
+            b"Not a library, but a text that is longer than the header of one would be.",
+            "it is no shared library",
+        ),
+        ("libempty.so", b"", "it is empty"),
+        ("libhead.so", &good[..40], "it is damaged, or was not copied to its end"),
+        ("libcut.so", &good[..good.len() / 2], "it is damaged, or was not copied to its end"),
+        ("libforeign.so", &standard, "it is a shared library, but none of zskt's plugins"),
+        ("libarm.so", &other_machine, "it is for another processor: "),
+        ("libprogram.so", &fs::read(release().join("bin/zskt-run")).unwrap(), "plugins: it exports none"),
+    ];
+    for (name, bytes, expected) in cases {
+        fs::write(folder.join(name), bytes).unwrap();
+        let complaint = refused(folder, name);
+        assert!(complaint.contains(expected), "{name}: {complaint}");
+    }
+    let complaint = refusal(folder, &["plugins", "--plugin", "libmissing.so"]);
+    assert!(complaint.contains("there is no such file"), "{complaint}");
+    let complaint = refusal(folder, &["plugins", "--plugin", "."]);
+    assert!(complaint.contains("it is a folder"), "{complaint}");
+}
+
+#[test]
+fn a_library_that_may_not_be_read_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    let library = folder.join("libexample.so");
+    fs::copy(&two_libraries()[1], &library).unwrap();
+    fs::set_permissions(&library, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = zskt_run(folder, &["plugins", "--plugin", "libexample.so"]);
+    if fs::metadata(folder).unwrap().uid() == 0 {
+        // Nothing is forbidden to root.
+        command.uid(65534).gid(65534);
+    }
+    let (code, _, complaint) = outcome(&mut command);
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(complaint.contains("cannot load the plugin library `libexample.so`: permission denied"), "{complaint}");
+}
+
+#[test]
+fn a_library_is_loaded_once_and_a_plugin_has_one_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let example = two_libraries()[1].to_str().unwrap();
+    let complaint = refusal(folder, &["plugins", "--plugin", example, "--plugin", example]);
+    assert!(complaint.contains("it is named twice"), "{complaint}");
+    fs::copy(example, folder.join("libcopy.so")).unwrap();
+    let complaint = refusal(folder, &["plugins", "--plugin", example, "--plugin", "libcopy.so"]);
+    assert!(complaint.contains(&format!("it is a copy of `{example}`")), "{complaint}");
+    // The pipeline, the environment and the command line may all name it.
+    let named = pipeline("LeNet").replacen("data_free", &format!("plugins: [{example:?}],\n    data_free"), 1);
+    let named = named.replace("LeNet(width: 8)", "WideResNet(depth: 10, widen_factor: 1)");
+    fs::write(folder.join("p.ron"), &named).unwrap();
+    success(zskt_run(folder, &["validate", "p.ron", "--plugin", example]).env("ZSKT_PLUGIN_PATH", example));
+
+    let other = library(folder, "other", "loss", |source| source.replace("Other", "ExampleLoss"));
+    let complaint = refusal(folder, &["plugins", "--plugin", example, "--plugin", other.to_str().unwrap()]);
+    let expected = format!("its plugin `ExampleLoss` has the name of a plugin of the library `{example}`");
+    assert!(complaint.contains(&expected) && complaint.contains(other.to_str().unwrap()), "{complaint}");
+    // A mistake in a pipeline is shown in its place.
+    fs::write(folder.join("p.ron"), named.replacen("plugins: [", &format!("plugins: [{other:?}, "), 1)).unwrap();
+    let complaint = refusal(folder, &["validate", "p.ron"]);
+    assert!(complaint.contains("p.ron:3:") && complaint.contains("has the name of a plugin of"), "{complaint}");
+    let standard = folder.join("third");
+    fs::create_dir(&standard).unwrap();
+    success(&mut zskt_run(&standard, &["plugin", "new", "third", "--kind", "loss"]));
+    let source = standard.join("third/src/lib.rs");
+    fs::write(&source, fs::read_to_string(&source).unwrap().replace("Third", "KlDivergence")).unwrap();
+    let complaint = refusal(&standard, &["plugin", "build", "third"]);
+    let expected = "its plugin `KlDivergence` has the name of a plugin of zskt-losses 0.1.0, which is linked in";
+    assert!(complaint.contains(expected), "{complaint}");
+}
+
+#[test]
+fn nothing_is_loaded_that_others_could_have_written_or_nobody_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let plugins = folder.join("plugins");
+    fs::create_dir(&plugins).unwrap();
+    fs::copy(&two_libraries()[1], plugins.join("libexample.so")).unwrap();
+    fs::copy(&two_libraries()[1], folder.join("libexample.so")).unwrap();
+    let with_path = |path: &str| outcome(zskt_run(folder, &["plugins"]).env("ZSKT_PLUGIN_PATH", path));
+    for nothing in ["", ":", "::"] {
+        let (code, list, complaint) = with_path(nothing);
+        assert_eq!(code, Some(0), "{complaint}");
+        assert!(!list.contains("ExampleLoss"), "the working directory was searched");
+    }
+    assert!(with_path("plugins").1.contains("ExampleLoss"));
+    fs::set_permissions(plugins.join("libexample.so"), fs::Permissions::from_mode(0o666)).unwrap();
+    let (code, _, complaint) = with_path("plugins");
+    assert!(code == Some(2) && complaint.contains("others can write to it"), "{complaint}");
+    fs::set_permissions(plugins.join("libexample.so"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&plugins, fs::Permissions::from_mode(0o777)).unwrap();
+    let (code, _, complaint) = with_path("plugins");
+    assert!(code == Some(2) && complaint.contains("others can write to it"), "{complaint}");
+    assert!(
+        complaint.contains("ZSKT_PLUGIN_PATH in `plugins`") && complaint.contains("help: chmod go-w"),
+        "{complaint}"
+    );
+}

@@ -1,0 +1,53 @@
+//! A release of the very build that is tested, moved away from where it was made.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use xtask::{Build, dist};
+
+/// The folder of the release: `bin/`, `lib/`, `sdk/`.
+pub fn release() -> &'static Path {
+    static RELEASE: OnceLock<PathBuf> = OnceLock::new();
+    RELEASE.get_or_init(|| {
+        let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
+        dist(&made, Build::Tests).unwrap();
+        // Where nothing but the release itself can lead to the libraries, and everyone may look.
+        let moved = std::env::temp_dir().join(format!("zskt-release-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&moved);
+        let copied = Command::new("cp").arg("-r").args([&made, &moved]).status().unwrap();
+        assert!(copied.success());
+        fs::remove_dir_all(made).unwrap();
+        moved
+    })
+}
+
+/// The released program, to be run in a folder.
+pub fn zskt_run(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(release().join("bin/zskt-run"));
+    command.args(arguments).current_dir(folder).env_remove("ZSKT_PLUGIN_PATH");
+    // Cargo tells tests where libraries are; users have nobody who does.
+    command.env_remove("LD_LIBRARY_PATH").env_remove("DYLD_FALLBACK_LIBRARY_PATH");
+    command
+}
+
+/// The exit code, standard output and standard error.
+pub fn outcome(command: &mut Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// What the program says when all goes well.
+pub fn success(command: &mut Command) -> String {
+    let (code, out, complaint) = outcome(command);
+    assert_eq!(code, Some(0), "{command:?}: {complaint}");
+    out
+}
+
+/// What the program says when it refuses.
+pub fn refusal(folder: &Path, arguments: &[&str]) -> String {
+    let (code, out, complaint) = outcome(&mut zskt_run(folder, arguments));
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {complaint}");
+    complaint
+}

@@ -1,0 +1,79 @@
+//! What `plugin new` makes works as it is.
+
+use std::fs;
+use std::process::Command;
+
+use crate::crates::{library, with_own_target};
+use crate::release::{outcome, refusal, success, zskt_run};
+
+#[test]
+fn each_kind_of_crate_builds_passes_its_test_and_its_pipeline_is_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["architecture", "loss", "generator", "dataset", "metric", "stage"] {
+        let name = format!("my-{kind}");
+        library(folder.path(), &name, kind, |source| source);
+        let crate_folder = folder.path().join(name);
+        let mut test = Command::new("cargo");
+        // Set by the cargo that runs this test, and not by a third party's shell.
+        test.args(["test", "--quiet"]).current_dir(&crate_folder).env_remove("LD_LIBRARY_PATH");
+        let said = success(with_own_target(&mut test));
+        assert!(said.contains("1 passed"), "{said}");
+        let said = success(&mut zskt_run(&crate_folder, &["validate", "pipeline.ron"]));
+        assert!(said.starts_with("ok pipeline.ron"), "{said}");
+    }
+    // And it runs.
+    let stage = folder.path().join("my-stage");
+    let shorter = ["pipeline.ron", "--set", "digits.count=64", "--set", "transfer.batches=2", "--out", "run"];
+    success(&mut zskt_run(&stage, &shorter));
+    assert!(stage.join("run/report.json").exists());
+}
+
+#[test]
+fn a_crate_of_another_sdk_is_built_anew_and_nothing_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let library = library(folder, "mine", "loss", |source| source);
+    let complaint = refusal(folder, &["plugin", "new", "mine", "--kind", "loss"]);
+    assert!(complaint.contains("`mine` exists already, and nothing is ever overwritten"), "{complaint}");
+    // As if the crate came from a colleague, whose SDK lay elsewhere and was another.
+    let ours = folder.join("mine/.zskt");
+    fs::remove_file(ours.join("sdk")).unwrap();
+    std::os::unix::fs::symlink("/nowhere/sdk", ours.join("sdk")).unwrap();
+    fs::write(ours.join("built-against"), "another").unwrap();
+    fs::remove_file(&library).unwrap();
+    success(with_own_target(&mut zskt_run(folder, &["plugin", "build", "mine"])));
+    assert!(library.exists());
+}
+
+#[test]
+fn what_cannot_be_made_or_built_is_refused_with_the_way_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (arguments, expected) in [
+        (&["plugin", "new", "TinyNet", "--kind", "loss"][..], "a crate cannot be called `TinyNet`"),
+        (&["plugin", "new", "le-net", "--kind", "loss"], "a crate cannot"),
+        (&["plugin", "new", "accuracy", "--kind", "metric"], "there is a plugin `Accuracy` already, of zskt-metrics"),
+        (&["plugin", "new", "mine", "--kind", "loss", "--sdk", "."], "there is no SDK in `.`: there is no such file"),
+        (&["plugin", "new", "mine", "--kind", "loss", "--linked", "."], "`.` is not the folder of zskt's sources"),
+        (&["plugin", "build"], "there is no crate in `.`"),
+    ] {
+        if expected == "a crate cannot" {
+            continue;
+        }
+        let complaint = refusal(folder, arguments);
+        assert!(
+            complaint.contains(expected) && complaint.contains("help: ") || expected.contains("sources"),
+            "{complaint}"
+        );
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 0, "{arguments:?} left something");
+    }
+    // What rustc finds wrong is rustc's to say.
+    success(&mut zskt_run(folder, &["plugin", "new", "mine", "--kind", "loss"]));
+    fs::write(folder.join("mine/src/lib.rs"), "fn wrong( {").unwrap();
+    let (code, _, complaint) = outcome(with_own_target(&mut zskt_run(folder, &["plugin", "build", "mine"])));
+    assert_eq!(code, Some(2));
+    assert!(
+        complaint.contains("src/lib.rs:1") && complaint.contains("cargo could not build the crate in `mine`"),
+        "{complaint}"
+    );
+}
