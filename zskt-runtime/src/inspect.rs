@@ -57,9 +57,9 @@ pub fn list(registry: &Registry, json: bool) -> String {
     for (kind, plugins) in kinds {
         let lines = plugins.iter().map(|plugin| {
             let doc = (plugin.doc)();
-            let origin =
-                library::of(plugin).map(|library| format!(" [{}]", library.path.display())).unwrap_or_default();
-            format!("  {:width$}  {}{origin}\n", plugin.name, beginning(&doc))
+            let library = library::of(plugin).and_then(|library| Some(library.path.file_name()?.to_owned()));
+            let library = library.map(|name| format!(" [{}]", name.display())).unwrap_or_default();
+            format!("  {:width$}  {}{library}\n", plugin.name, beginning(&doc))
         });
         groups.push(format!("{}\n{}", plural(kind), lines.collect::<String>()));
     }

@@ -47,7 +47,7 @@ fn loaded_plugins_are_listed_described_checked_and_drawn() {
     let folder = folder.path();
     let [architecture, loss] = two_libraries().each_ref().map(|path| path.to_str().unwrap());
     let list = success(&mut zskt_run(folder, &["plugins", "--plugin", loss]));
-    assert!(list.lines().any(|line| line.contains("ExampleLoss  Mean over") && line.contains(loss)), "{list}");
+    assert!(list.lines().any(|line| line.contains("ExampleLoss  ") && line.ends_with("… [libexample.so]")), "{list}");
 
     let page = success(&mut zskt_run(folder, &["inspect", "TinyNet", "--plugin", architecture]));
     assert!(page.contains("TinyNet: architecture of tiny-net 0.1.0\n"), "{page}");
@@ -123,9 +123,7 @@ fn a_panic_in_a_library_ends_the_run_and_resuming_gives_the_same_weights() {
 
     let (code, _, complaint) = outcome(zskt_run(folder, &["trip.ron", "--out", "run"]).env("WIRE", "1"));
     assert_eq!(code, Some(1), "{complaint}");
-    let said = "the plugin `Trip` of trip 0.1.0";
-    assert!(complaint.contains("tripped over a wire") && complaint.contains("node `transfer`"), "{complaint}");
-    let _ = said;
+    assert!(complaint.contains("tripped over a wire") && complaint.contains("Trip"), "{complaint}");
     assert!(folder.join("run/checkpoint/state.safetensors").exists());
 
     // Another library under the same name is not what the run began with.

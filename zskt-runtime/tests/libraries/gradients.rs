@@ -12,6 +12,9 @@ use zskt_api::{
 
 use crate::crates::two_libraries;
 
+// For the image that it brings: without it, this test would have a copy of candle of its own.
+use zskt_runtime as _;
+
 #[rustfmt::skip]
 #[path = "../../src/plugin_crate/templates/architecture.rs"]
 mod architecture;

@@ -4,9 +4,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::crates::{library, pipeline, two_libraries};
-use crate::release::{outcome, refusal, release, success, zskt_run};
+use crate::release::{of_release, outcome, refusal, release, success, zskt_run};
 
 /// What is said of a library by `--plugin`, and by `plugin check`, which says the same.
 fn refused(folder: &Path, library: &str) -> String {
@@ -59,7 +60,12 @@ fn a_library_that_may_not_be_read_is_refused() {
     let library = folder.join("libexample.so");
     fs::copy(&two_libraries()[1], &library).unwrap();
     fs::set_permissions(&library, fs::Permissions::from_mode(0o000)).unwrap();
-    let mut command = zskt_run(folder, &["plugins", "--plugin", "libexample.so"]);
+    // Where everyone may look.
+    for part in ["bin", "lib"] {
+        let copied = Command::new("cp").arg("-r").arg(release().join(part)).arg(folder).status().unwrap();
+        assert!(copied.success());
+    }
+    let mut command = of_release(folder, folder, &["plugins", "--plugin", "libexample.so"]);
     if fs::metadata(folder).unwrap().uid() == 0 {
         // Nothing is forbidden to root.
         command.uid(65534).gid(65534);

@@ -13,19 +13,21 @@ pub fn release() -> &'static Path {
     RELEASE.get_or_init(|| {
         let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
         dist(&made, Build::Tests).unwrap();
-        // Where nothing but the release itself can lead to the libraries, and everyone may look.
-        let moved = std::env::temp_dir().join(format!("zskt-release-{}", std::process::id()));
+        let moved = made.with_file_name("moved release");
         let _ = fs::remove_dir_all(&moved);
-        let copied = Command::new("cp").arg("-r").args([&made, &moved]).status().unwrap();
-        assert!(copied.success());
-        fs::remove_dir_all(made).unwrap();
+        fs::rename(made, &moved).unwrap();
         moved
     })
 }
 
 /// The released program, to be run in a folder.
 pub fn zskt_run(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(release().join("bin/zskt-run"));
+    of_release(release(), folder, arguments)
+}
+
+/// The program of a release, to be run in a folder.
+pub fn of_release(release: &Path, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(release.join("bin/zskt-run"));
     command.args(arguments).current_dir(folder).env_remove("ZSKT_PLUGIN_PATH");
     // Cargo tells tests where libraries are; users have nobody who does.
     command.env_remove("LD_LIBRARY_PATH").env_remove("DYLD_FALLBACK_LIBRARY_PATH");

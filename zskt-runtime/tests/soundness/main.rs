@@ -7,17 +7,6 @@ mod overrides;
 mod pictures;
 mod players;
 
-// Linked for their registrations alone.
-use zskt_architectures as _;
-use zskt_datasets as _;
-use zskt_generators as _;
-use zskt_losses as _;
-use zskt_metrics as _;
-use zskt_optimizers as _;
-use zskt_schedules as _;
-use zskt_stages as _;
-use zskt_teachers as _;
-
 use zskt_api::Registry;
 use zskt_runtime::{Plan, Texts, prove, render};
 
