@@ -14,9 +14,9 @@ pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 /// Which build is released.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Build {
-    /// One of the program alone.
+    /// One of the program alone, in the profile of this very code.
     Program,
-    /// The one that the tests run with, in the profile of this very code; it is there, while they run.
+    /// The one that the tests run with: it is there, while they run.
     Tests,
 }
 
@@ -66,7 +66,8 @@ pub fn dist(folder: &Path, build: Build) -> Outcome {
 fn built(root: &Path, build: Build) -> Outcome<Built> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments: &[&str] = match build {
-        Build::Program => &["build", "--release", "--package", "zskt-runtime"],
+        Build::Program if cfg!(debug_assertions) => &["build", "--package", "zskt-runtime"],
+        Build::Program => &["build", "--package", "zskt-runtime", "--release"],
         Build::Tests if cfg!(debug_assertions) => &["test", "--no-run", "--workspace"],
         Build::Tests => &["test", "--no-run", "--workspace", "--release"],
     };

@@ -146,8 +146,12 @@ fn toolchain(version: &str) -> String {
 
 /// The folder of zskt's sources as a text for a manifest.
 fn sources_of_zskt(folder: &Path) -> Result<String, String> {
-    let missing =
-        || format!("`{}` is not the folder of zskt's sources: there is no zskt-runtime in it", folder.display());
+    let missing = || {
+        format!(
+            "`{}` is not the folder of zskt's sources: there is no zskt-runtime in it\nhelp: --linked takes the folder of its Cargo.toml",
+            folder.display()
+        )
+    };
     if !folder.join("zskt-runtime/Cargo.toml").is_file() {
         return Err(missing());
     }
