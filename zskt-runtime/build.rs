@@ -18,7 +18,13 @@ fn main() {
     // As released (`bin/` beside `lib/`), then as built by cargo; std's own library is the toolchain's until it is released.
     let target = env::var("TARGET").unwrap_or_default();
     let std = rustc(&["--print", "target-libdir", "--target", &target]).unwrap_or_default();
-    let origin = if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") { "@loader_path" } else { "$ORIGIN" };
+    let origin = if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
+        "@loader_path"
+    } else {
+        // Before LD_LIBRARY_PATH, which may lead to the image of another build.
+        println!("cargo:rustc-link-arg=-Wl,--disable-new-dtags");
+        "$ORIGIN"
+    };
     for folder in [&format!("{origin}/../lib"), origin, &format!("{origin}/.."), &std] {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
     }

@@ -42,8 +42,12 @@ pub fn dist(folder: &Path, build: Build) -> Outcome {
         remove(&folder.join(part))?;
         fs::create_dir_all(folder.join(part))?;
     }
+    let standard_library = standard_library()?;
     copy(&program, &folder.join("bin"))?;
-    for library in [image.clone(), standard_library()?] {
+    if let (Some(name), Some(toolchain)) = (program.file_name(), standard_library.parent()) {
+        forget(&folder.join("bin").join(name), &format!(":{}", toolchain.display()))?;
+    }
+    for library in [image.clone(), standard_library] {
         copy(&library, &folder.join("lib"))?;
     }
     let sdk = folder.join("sdk");
@@ -118,6 +122,17 @@ fn standard_library() -> Outcome<PathBuf> {
         name.starts_with("libstd-") && name.ends_with(env::consts::DLL_SUFFIX)
     });
     library.ok_or_else(|| format!("there is no shared std in {}", folder.display()).into())
+}
+
+/// Takes the toolchain out of the folders that a program looks for its libraries in: in a release they lie beside it, and the
+/// toolchain's folder may be anybody's on another machine. The list of folders is a text that ends with zero.
+fn forget(program: &Path, folder: &str) -> Outcome {
+    let mut bytes = fs::read(program)?;
+    let text = [folder.as_bytes(), b"\0"].concat();
+    let Some(place) = bytes.windows(text.len()).position(|window| window == text) else { return Ok(()) };
+    bytes[place..place + text.len()].fill(0);
+    // Writing leaves its permissions as they are.
+    Ok(fs::write(program, bytes)?)
 }
 
 fn copy(file: &Path, folder: &Path) -> Outcome {

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(
     name = "zskt-run",
     version,
-    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
     override_usage = "zskt-run [OPTIONS] PIPELINE.ron\n       zskt-run --resume DIR\n       zskt-run <COMMAND>",
     after_help = "Exit codes: 0 done; 1 failed while running; 2 a pipeline, parameter or plugin is wrong, and nothing was run; \
                   130 interrupted, after a checkpoint.\nA pipeline whose name is a command is run as ./NAME."
@@ -22,9 +22,9 @@ pub struct Cli {
     /// What to run, and how.
     #[command(flatten)]
     pub run: RunArguments,
-    /// Load the plugins of a library, which runs its code; repeatable. ZSKT_PLUGIN_PATH names more
-    #[arg(long = "plugin", value_name = "LIB", global = true)]
-    pub libraries: Vec<PathBuf>,
+    /// Plugins from elsewhere.
+    #[command(flatten)]
+    pub libraries: Libraries,
 }
 
 /// Running a pipeline.
@@ -50,12 +50,37 @@ pub struct RunArguments {
     pub json: bool,
 }
 
+impl RunArguments {
+    /// Something that was given to run a pipeline, if anything was.
+    pub fn given(&self) -> Option<&'static str> {
+        let Self { pipeline, overrides, out, resume, quiet, json } = self;
+        [
+            (pipeline.is_some(), "PIPELINE"),
+            (!overrides.sets.is_empty(), "--set"),
+            (out.is_some(), "--out"),
+            (resume.is_some(), "--resume"),
+            (*quiet, "--quiet"),
+            (*json, "--json"),
+        ]
+        .into_iter()
+        .find_map(|(given, name)| given.then_some(name))
+    }
+}
+
 /// Changes to a pipeline.
 #[derive(Args)]
 pub struct Overrides {
     /// Change a parameter, a node or a setting: node.param=VALUE, node=Plugin(…), seed=1; repeatable
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+}
+
+/// Plugins from elsewhere.
+#[derive(Args)]
+pub struct Libraries {
+    /// Load the plugins of a library, which runs its code; repeatable. ZSKT_PLUGIN_PATH names more
+    #[arg(long = "plugin", value_name = "LIB")]
+    pub paths: Vec<PathBuf>,
 }
 
 /// What to do instead of running a pipeline.
@@ -72,6 +97,9 @@ pub enum Command {
         /// Do not look at the files that parameters name
         #[arg(long)]
         skip_files: bool,
+        /// Plugins from elsewhere.
+        #[command(flatten)]
+        libraries: Libraries,
     },
     /// Draw a pipeline: shapes, parameter counts, and which edges carry gradients
     Graph {
@@ -87,12 +115,18 @@ pub enum Command {
         /// Do not look at the files that parameters name
         #[arg(long)]
         skip_files: bool,
+        /// Plugins from elsewhere.
+        #[command(flatten)]
+        libraries: Libraries,
     },
     /// List the plugins there are
     Plugins {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Plugins from elsewhere.
+        #[command(flatten)]
+        libraries: Libraries,
     },
     /// Make, build and check libraries of plugins
     Plugin {
@@ -107,6 +141,9 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+        /// Plugins from elsewhere.
+        #[command(flatten)]
+        libraries: Libraries,
     },
 }
 
@@ -142,6 +179,22 @@ pub enum PluginCommand {
         #[arg(value_name = "LIB")]
         library: PathBuf,
     },
+}
+
+impl Cli {
+    /// The libraries to load, wherever they stand.
+    pub fn libraries(&self) -> Vec<PathBuf> {
+        let of_command: &[PathBuf] = match &self.command {
+            Some(
+                Command::Validate { libraries, .. }
+                | Command::Graph { libraries, .. }
+                | Command::Plugins { libraries, .. }
+                | Command::Inspect { libraries, .. },
+            ) => &libraries.paths,
+            Some(Command::Plugin { .. }) | None => &[],
+        };
+        [&self.libraries.paths, of_command].concat()
+    }
 }
 
 /// How a pipeline is drawn.

@@ -10,6 +10,7 @@ use zskt_api::{Problem, Registry, nearest};
 
 use crate::cli::{Cli, Command, Format, PluginCommand, RunArguments};
 use crate::draw::{self, Picture};
+use crate::library::Library;
 use crate::pipeline::{self, Texts};
 use crate::plan::Plan;
 use crate::{check, diagnostics, inspect, library, plugin_crate, run, size, wording};
@@ -71,14 +72,19 @@ fn print(text: &str) -> Outcome {
 
 fn dispatch(cli: Cli, command_line: Vec<String>) -> Outcome {
     let refused = |message: String| Failure::Refused(error(message));
+    if cli.command.is_some()
+        && let Some(given) = cli.run.given()
+    {
+        return Err(refused(format!("`{given}` stands before a command\nhelp: what a command takes follows it")));
+    }
     library::load(&library::of_environment().map_err(refused)?).map_err(|(_, message)| refused(message))?;
-    library::load(&cli.libraries).map_err(|(_, message)| refused(message))?;
+    library::load(&cli.libraries()).map_err(|(_, message)| refused(message))?;
     match cli.command {
         None => run_pipeline(cli.run, command_line),
-        Some(Command::Validate { pipelines, overrides, skip_files }) => {
+        Some(Command::Validate { pipelines, overrides, skip_files, .. }) => {
             validate(&pipelines, &overrides.sets, skip_files)
         }
-        Some(Command::Graph { pipeline, overrides, format, skip_files }) => {
+        Some(Command::Graph { pipeline, overrides, format, skip_files, .. }) => {
             let picture = Picture::of(&prove(&read(&pipeline, &overrides.sets)?, skip_files)?);
             print(&match format {
                 Format::Mermaid => draw::mermaid(&picture),
@@ -87,8 +93,10 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Outcome {
             })
         }
         Some(Command::Plugin { command }) => print(&plugin(&command).map_err(refused)?),
-        Some(Command::Plugins { json }) => print(&inspect::list(registry()?, json)),
-        Some(Command::Inspect { name, json }) => print(&inspect::describe(registry()?, &name, json).map_err(refused)?),
+        Some(Command::Plugins { json, .. }) => print(&inspect::list(registry()?, json)),
+        Some(Command::Inspect { name, json, .. }) => {
+            print(&inspect::describe(registry()?, &name, json).map_err(refused)?)
+        }
     }
 }
 
@@ -131,17 +139,39 @@ fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Outcome {
 }
 
 fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool) -> Outcome {
+    let everyones = library::loaded();
     // All of them first: which plugins there are is settled when the first pipeline is proven.
     let texts: Vec<_> = pipelines.iter().map(|path| read(path, sets)).collect();
     let mut complaints = String::new();
     for (path, texts) in pipelines.iter().zip(texts) {
-        match texts.and_then(|texts| prove(&texts, skip_files)) {
+        let proven = texts.and_then(|texts| {
+            let plan = prove(&texts, skip_files)?;
+            unnamed_plugin(&plan, &texts, &everyones).map_or(Ok(plan), |message| Err(Failure::Refused(error(message))))
+        });
+        match proven {
             Ok(plan) => print(&format!("ok {}: {}\n", path.display(), summary(&plan)))?,
             Err(Failure::Refused(message)) => complaints += &message,
             Err(other) => return Err(other),
         }
     }
     if complaints.is_empty() { Ok(()) } else { Err(Failure::Refused(complaints)) }
+}
+
+/// A plugin that is there only because another pipeline names its library.
+fn unnamed_plugin(plan: &Plan, texts: &Texts, everyones: &[Library]) -> Option<String> {
+    let own: Vec<_> = pipeline::libraries(texts).into_iter().filter_map(|(path, _)| path.canonicalize().ok()).collect();
+    let others = library::loaded()
+        .into_iter()
+        .filter(|library| !own.contains(&library.file) && !everyones.iter().any(|other| other.file == library.file));
+    others.into_iter().find_map(|library| {
+        let plugin = library.plugins.iter().find(|plugin| plan.nodes.iter().any(|node| node.mentions(plugin.name)))?;
+        Some(format!(
+            "`{}` uses the plugin `{}` of the library `{}`, which it does not name\nhelp: name it in the pipeline's `plugins`, or with --plugin",
+            texts.name(0),
+            plugin.name,
+            library.path.display()
+        ))
+    })
 }
 
 /// A sound pipeline in one line.

@@ -37,6 +37,13 @@ pub struct PlanNode {
     pub signature: Option<Signature>,
 }
 
+impl PlanNode {
+    /// Whether the plugin of this name is the node's, or a parameter of it.
+    pub(crate) fn mentions(&self, plugin: &str) -> bool {
+        self.ron.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == plugin)
+    }
+}
+
 /// One edge of a plan.
 pub struct PlanEdge {
     /// The input it leads to.

@@ -24,8 +24,10 @@ pub struct Library {
     pub path: PathBuf,
     /// The SHA-256 sum of its file.
     pub sha256: String,
-    file: PathBuf,
-    plugins: Vec<&'static Registration>,
+    /// Its file, wherever links lead to it.
+    pub file: PathBuf,
+    /// Its plugins.
+    pub plugins: Vec<&'static Registration>,
 }
 
 static LOADED: Mutex<Vec<Library>> = Mutex::new(Vec::new());

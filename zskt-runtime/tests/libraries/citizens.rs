@@ -46,7 +46,7 @@ fn loaded_plugins_are_listed_described_checked_and_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let [architecture, loss] = two_libraries().each_ref().map(|path| path.to_str().unwrap());
-    let list = success(&mut zskt_run(folder, &["plugins", "--plugin", loss]));
+    let list = success(&mut zskt_run(folder, &["--plugin", loss, "plugins", "--plugin", architecture]));
     assert!(list.lines().any(|line| line.contains("ExampleLoss  ") && line.ends_with("… [libexample.so]")), "{list}");
 
     let page = success(&mut zskt_run(folder, &["inspect", "TinyNet", "--plugin", architecture]));
@@ -71,6 +71,11 @@ fn loaded_plugins_are_listed_described_checked_and_drawn() {
         |text: &str| text.replacen("data_free", &format!("plugins: [{architecture:?}, {loss:?}],\n    data_free"), 1);
     fs::write(folder.join("sound.ron"), named(&pipeline("TinyNet"))).unwrap();
     success(&mut zskt_run(folder, &["validate", "sound.ron"]));
+    // What one pipeline names is not there for the next.
+    fs::write(folder.join("unnamed.ron"), pipeline("TinyNet")).unwrap();
+    let (code, out, complaint) = outcome(&mut zskt_run(folder, &["validate", "sound.ron", "unnamed.ron"]));
+    assert!(code == Some(2) && out.starts_with("ok sound.ron"), "{out}{complaint}");
+    assert!(complaint.contains("`unnamed.ron` uses the plugin `TinyNet` of the library"), "{complaint}");
     fs::write(folder.join("wrong.ron"), named(&pipeline("TinyNet").replace("width: 8", "width: 0, channels: 1")))
         .unwrap();
     let complaint = refusal(folder, &["validate", "wrong.ron"]);

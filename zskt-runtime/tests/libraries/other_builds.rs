@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::crates::{pipeline, two_libraries, with_own_target};
-use crate::release::{outcome, refusal, success, zskt_run};
+use crate::release::{of_release, outcome, refusal, success, zskt_run};
 
 /// A copy of the workspace's sources, to be changed and built.
 fn sources(folder: &Path) -> PathBuf {
@@ -27,7 +27,8 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new("cargo");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("other builds");
     cargo.args(arguments).current_dir(folder);
-    with_own_target(&mut cargo).env("CARGO_TARGET_DIR", target);
+    // The workspace's own flags, for crates that are not in it to share what is built.
+    with_own_target(&mut cargo).env("CARGO_TARGET_DIR", target).env("RUSTFLAGS", "-Cmetadata=zskt-image");
     cargo
 }
 
@@ -55,12 +56,8 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
         let release = folder.join(name);
         let arguments = [&["run", "--package", "xtask"], profile, &["--", "dist", release.to_str().unwrap()]].concat();
         success(&mut cargo(&sources, &arguments));
-        let mut new = Command::new(release.join("bin/zskt-run"));
-        new.args(["plugin", "new", &format!("of-{name}"), "--kind", "loss"]).current_dir(folder);
-        success(&mut new);
-        let mut build = Command::new(release.join("bin/zskt-run"));
-        build.args(["plugin", "build", &format!("of-{name}")]).current_dir(folder);
-        success(with_own_target(&mut build));
+        success(&mut of_release(&release, folder, &["plugin", "new", &format!("of-{name}"), "--kind", "loss"]));
+        success(with_own_target(&mut of_release(&release, folder, &["plugin", "build", &format!("of-{name}")])));
         let library = format!("of-{name}/target/release/libof_{name}.so");
         let complaint = refusal(folder, &["plugins", "--plugin", &library]);
         assert!(complaint.contains("it was compiled against another build of zskt"), "{complaint}");
@@ -80,7 +77,7 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
     fs::write(path, before).unwrap();
 
     let kept = fs::read(sources.join("Cargo.lock")).unwrap();
-    success(&mut cargo(&sources, &["update", "--quiet", "strsim", "--precise", "0.11.0"]));
+    success(&mut cargo(&sources, &["update", "--quiet", "sha2@0.10.9", "--precise", "0.10.8"]));
     assert_eq!(differences(&refused("lock", &["--release"])), ["dependencies"]);
     fs::write(sources.join("Cargo.lock"), kept).unwrap();
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::crates::{library, with_own_target};
-use crate::release::{outcome, refusal, success, zskt_run};
+use crate::release::{outcome, refusal, release, success, zskt_run};
 
 #[test]
 fn each_kind_of_crate_builds_passes_its_test_and_its_pipeline_is_sound() {
@@ -51,6 +51,14 @@ fn the_guide_shows_what_is_made() {
         }
         assert!(made.iter().any(|source| source.contains(&expected)), "{block}");
     }
+}
+
+#[test]
+fn a_release_looks_for_its_libraries_beside_it_only() {
+    let program = fs::read(release().join("bin/zskt-run")).unwrap();
+    let text = b"$ORIGIN/../lib:$ORIGIN:$ORIGIN/..";
+    let place = program.windows(text.len()).position(|window| window == text).unwrap();
+    assert_eq!(program[place + text.len()], 0);
 }
 
 #[test]
