@@ -25,6 +25,4 @@ fn main() {
     println!("cargo::rustc-link-search=crate={sdk}/lib");
     println!("cargo::rustc-link-search=dependency={sdk}/lib");
     println!("cargo::rustc-link-search=dependency={sdk}/crates");
-    // Where the tests of a plugin find the libraries.
-    println!("cargo::metadata=rpath={sdk}/lib:{}", rustc(&["--print", "target-libdir"]).trim());
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// What went wrong.
@@ -44,11 +45,11 @@ pub fn dist(folder: &Path, build: Build) -> Outcome {
     }
     let standard_library = standard_library()?;
     copy(&program, &folder.join("bin"))?;
-    if let (Some(name), Some(toolchain)) = (program.file_name(), standard_library.parent()) {
+    if let (Some(name), Some(toolchain), "linux") = (program.file_name(), standard_library.parent(), env::consts::OS) {
         forget(&folder.join("bin").join(name), &format!(":{}", toolchain.display()))?;
     }
-    for library in [image.clone(), standard_library] {
-        copy(&library, &folder.join("lib"))?;
+    for library in [&image, &standard_library] {
+        copy(library, &folder.join("lib"))?;
     }
     let sdk = folder.join("sdk");
     for (from, to) in [("Cargo.toml", "Cargo.toml"), ("build.rs", "build.rs"), ("lib.rs", "src/lib.rs")] {
@@ -56,14 +57,19 @@ pub fn dist(folder: &Path, build: Build) -> Outcome {
         fs::create_dir_all(to.parent().ok_or("a file lies in a folder")?)?;
         fs::copy(root.join("sdk").join(from), to)?;
     }
-    fs::create_dir_all(sdk.join("lib"))?;
+    let sum = format!("{:x}", Sha256::digest(fs::read(&image)?));
+    fs::write(sdk.join("image.sha256"), &sum)?;
+    let manifest = fs::read_to_string(sdk.join("Cargo.toml"))?;
+    fs::write(sdk.join("Cargo.toml"), manifest.replacen("\"0.1.0\"", &format!("\"0.1.0+{}\"", &sum[..16]), 1))?;
+    for part in ["lib", "std", "crates"] {
+        fs::create_dir_all(sdk.join(part))?;
+    }
     copy(&image, &sdk.join("lib"))?;
-    fs::create_dir_all(sdk.join("crates"))?;
+    copy(&standard_library, &sdk.join("std"))?;
     for file in &built.metadata {
         copy(file, &sdk.join("crates"))?;
     }
     fs::write(sdk.join("rustc-version"), rustc(&["-vV"])?)?;
-    fs::write(sdk.join("image.sha256"), format!("{:x}", Sha256::digest(fs::read(&image)?)))?;
     Ok(())
 }
 
@@ -81,9 +87,10 @@ fn built(root: &Path, build: Build) -> Outcome<Built> {
         .current_dir(root)
         .stdout(Stdio::piped())
         .spawn()?;
+    let needed = packages_of_image(root)?;
     let mut built = Built::default();
     for line in io::BufReader::new(child.stdout.take().ok_or("cargo says nothing")?).lines() {
-        let message: serde_json::Value = serde_json::from_str(&line?)?;
+        let message: Value = serde_json::from_str(&line?)?;
         if message["reason"] != "compiler-artifact" || message["profile"]["test"] == true {
             continue;
         }
@@ -96,17 +103,45 @@ fn built(root: &Path, build: Build) -> Outcome<Built> {
             match name {
                 "zskt-run" => built.program = Some(file),
                 "zskt_dylib" if extension == env::consts::DLL_EXTENSION => built.image = Some(file),
-                _ if kinds.contains(&"custom-build") || kinds.contains(&"bin") => {}
+                _ if !needed.iter().any(|id| message["package_id"] == id.as_str()) => {}
+                _ if kinds.contains(&"custom-build") => {}
                 // No archives of code: with them, a second copy would be linked silently.
                 _ if extension == "rmeta" => built.metadata.push(file),
                 _ if kinds.contains(&"proc-macro") && extension == env::consts::DLL_EXTENSION => {
-                    built.metadata.push(file)
+                    built.metadata.push(file);
                 }
                 _ => {}
             }
         }
     }
     if child.wait()?.success() { Ok(built) } else { Err("the build failed".into()) }
+}
+
+/// The packages of every crate that the image may be made of, by cargo's ids.
+fn packages_of_image(root: &Path) -> Outcome<Vec<String>> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let arguments = ["metadata", "--format-version=1"];
+    let output = Command::new(cargo).args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let nodes = list(&metadata["resolve"]["nodes"]);
+    let mut found: Vec<String> = Vec::new();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut next: Vec<String> =
+        nodes.iter().map(|node| text(&node["id"])).filter(|id| id.contains("zskt-dylib")).collect();
+    while let Some(id) = next.pop() {
+        if found.contains(&id) {
+            continue;
+        }
+        for dependency in nodes.iter().filter(|node| node["id"] == id.as_str()).flat_map(|node| list(&node["deps"])) {
+            // What only tests and build scripts need has another kind.
+            if list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null()) {
+                next.push(text(&dependency["pkg"]));
+            }
+        }
+        found.push(id);
+    }
+    Ok(found)
 }
 
 fn rustc(arguments: &[&str]) -> Outcome<String> {
@@ -129,7 +164,8 @@ fn standard_library() -> Outcome<PathBuf> {
 fn forget(program: &Path, folder: &str) -> Outcome {
     let mut bytes = fs::read(program)?;
     let text = [folder.as_bytes(), b"\0"].concat();
-    let Some(place) = bytes.windows(text.len()).position(|window| window == text) else { return Ok(()) };
+    let place = bytes.windows(text.len()).position(|window| window == text);
+    let place = place.ok_or_else(|| format!("the program does not look for its libraries in `{folder}`"))?;
     bytes[place..place + text.len()].fill(0);
     // Writing leaves its permissions as they are.
     Ok(fs::write(program, bytes)?)

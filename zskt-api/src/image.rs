@@ -4,8 +4,9 @@
 /// dependencies.
 pub const DESCRIPTION: &str = include_str!(concat!(env!("OUT_DIR"), "/image"));
 
-/// Lies in the file of the image.
-pub static PLACE: u8 = 0;
+/// The same, but not as the user of this crate was compiled with: as the image has it that it runs with. It lies in the
+/// image's file.
+pub static OF_IMAGE: &str = DESCRIPTION;
 
 /// The length of some texts together, in bytes.
 pub const fn length(texts: &[&str]) -> usize {

@@ -215,9 +215,10 @@ impl Registry {
                 .label(near.map_or("unknown plugin".into(), |near| format!("did you mean `{near}`?")));
             if kinds.len() == 1 {
                 let all = candidates().collect::<Vec<_>>().join(", ");
-                problem = problem.help(format!("plugins of kind {expected}: {all}"));
+                problem = problem
+                    .help(format!("plugins of kind {expected}: {all}; those of libraries are there with --plugin"));
             } else {
-                problem = problem.help("`zskt-run plugins` lists them all");
+                problem = problem.help("`zskt-run plugins` lists them all; those of libraries are there with --plugin");
             }
             problems.push(problem);
             return None;

@@ -72,13 +72,17 @@ fn print(text: &str) -> Outcome {
 
 fn dispatch(cli: Cli, command_line: Vec<String>) -> Outcome {
     let refused = |message: String| Failure::Refused(error(message));
+    library::image_is_ours().map_err(refused)?;
     if cli.command.is_some()
         && let Some(given) = cli.run.given()
     {
         return Err(refused(format!("`{given}` stands before a command\nhelp: what a command takes follows it")));
     }
-    library::load(&library::of_environment().map_err(refused)?).map_err(|(_, message)| refused(message))?;
-    library::load(&cli.libraries()).map_err(|(_, message)| refused(message))?;
+    // A library that is refused must not be in the way of building it anew.
+    if !matches!(cli.command, Some(Command::Plugin { .. })) {
+        library::load(&library::of_environment().map_err(refused)?).map_err(|(_, message)| refused(message))?;
+        library::load(&cli.libraries()).map_err(|(_, message)| refused(message))?;
+    }
     match cli.command {
         None => run_pipeline(cli.run, command_line),
         Some(Command::Validate { pipelines, overrides, skip_files, .. }) => {
@@ -164,7 +168,7 @@ fn unnamed_plugin(plan: &Plan, texts: &Texts, everyones: &[Library]) -> Option<S
         .into_iter()
         .filter(|library| !own.contains(&library.file) && !everyones.iter().any(|other| other.file == library.file));
     others.into_iter().find_map(|library| {
-        let plugin = library.plugins.iter().find(|plugin| plan.nodes.iter().any(|node| node.mentions(plugin.name)))?;
+        let plugin = library.plugins.iter().find(|plugin| plan.nodes.iter().any(|node| library::mentions(&node.ron, plugin.name)))?;
         Some(format!(
             "`{}` uses the plugin `{}` of the library `{}`, which it does not name\nhelp: name it in the pipeline's `plugins`, or with --plugin",
             texts.name(0),
@@ -206,13 +210,25 @@ fn read(path: &Path, sets: &[String]) -> Result<Texts, Failure> {
     let (paths, spans): (Vec<_>, Vec<_>) = pipeline::libraries(&texts).into_iter().unzip();
     match library::load(&paths) {
         Ok(()) => Ok(texts),
-        Err((index, message)) => Err(unsound(&[Problem::at(spans[index], message)], &texts)),
+        Err((index, message)) => {
+            let problem = match message.split_once("\nhelp: ") {
+                Some((message, help)) => Problem::at(spans[index], message).help(help),
+                None => Problem::at(spans[index], message),
+            };
+            Err(unsound(&[problem], &texts))
+        }
     }
 }
 
 /// Proves a pipeline sound.
 fn prove(texts: &Texts, skip_files: bool) -> Result<Plan, Failure> {
-    check::prove(texts, registry()?, skip_files).map_err(|problems| unsound(&problems, texts))
+    let registry = registry()?;
+    match run::caught(|| check::prove(texts, registry, skip_files)) {
+        Ok(proven) => proven.map_err(|problems| unsound(&problems, texts)),
+        Err(panic) => {
+            Err(Failure::Refused(error(format!("a plugin panicked while `{}` was checked{panic}", texts.name(0)))))
+        }
+    }
 }
 
 fn unsound(problems: &[Problem], texts: &Texts) -> Failure {

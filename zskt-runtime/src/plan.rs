@@ -17,7 +17,8 @@ pub struct Plan {
     pub nodes: Vec<PlanNode>,
     /// What was proven of the pipeline's `data_free` claim; empty without one.
     pub data_free: Vec<DataFreeProof>,
-    /// The pipeline as resolved: overrides and defaults in their places, as RON text. Equal texts mean equal runs.
+    /// The pipeline as resolved: overrides and defaults in their places, as RON text. Equal texts, but for where libraries
+    /// lie, mean equal runs.
     pub resolved: String,
 }
 
@@ -35,13 +36,6 @@ pub struct PlanNode {
     pub inputs: Vec<PlanEdge>,
     /// What it gives, as far as it was known; nothing for a metric.
     pub signature: Option<Signature>,
-}
-
-impl PlanNode {
-    /// Whether the plugin of this name is the node's, or a parameter of it.
-    pub(crate) fn mentions(&self, plugin: &str) -> bool {
-        self.ron.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == plugin)
-    }
 }
 
 /// One edge of a plan.

@@ -106,6 +106,8 @@ fn resolve(document: &Document, graph: &Graph<'_>) -> String {
         }
     });
     let nodes = graph.nodes.iter().filter_map(|node| Some((node.name.text.as_str(), node.parsed.as_ref()?.1.as_str())));
+    let nodes: Vec<_> = nodes.collect();
+    let plugins: Vec<_> = nodes.iter().map(|(_, plugin)| *plugin).collect();
     let edges = graph.links.iter().map(|link| {
         let edge = link.edge;
         (edge.from.text.as_str(), edge.to.text.as_str(), graph.port(link).name)
@@ -116,9 +118,9 @@ fn resolve(document: &Document, graph: &Graph<'_>) -> String {
         device: &document.device,
         precision: &document.precision,
         // Also those that the command line and the environment name, so that the run can be made again without them.
-        libraries: library::loaded().into_iter().map(|library| library.path.to_string_lossy().into_owned()).collect(),
+        libraries: library::used(&plugins).into_iter().map(|library| library.file).collect(),
         data_free,
-        nodes: nodes.collect(),
+        nodes,
         edges: edges.collect(),
     })
 }

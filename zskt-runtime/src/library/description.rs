@@ -1,6 +1,6 @@
 //! What a library says of itself, read from its file: loading it would run its code before anyone could object.
 
-use object::{Object, ObjectSection};
+use object::{Architecture, Object, ObjectSection};
 
 /// The section of the file, by the names that ELF and Mach-O give it.
 const SECTION: [&str; 2] = [".zskt", "__zskt"];
@@ -53,7 +53,13 @@ impl Description {
             }
             Err(_) => return Err("it is no shared library".into()),
         };
-        let (theirs, ours) = (format!("{:?}", file.architecture()).to_lowercase(), std::env::consts::ARCH);
+        let ours = std::env::consts::ARCH;
+        let theirs = match file.architecture() {
+            Architecture::X86_64 | Architecture::X86_64_X32 => "x86_64".to_owned(),
+            Architecture::I386 => "x86".to_owned(),
+            Architecture::Aarch64 | Architecture::Aarch64_Ilp32 => "aarch64".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
+        };
         if theirs != ours {
             return Err(format!(
                 "it is for another processor: {theirs}, and this program runs on {ours}\nhelp: build it on this machine"

@@ -29,7 +29,7 @@ pub fn file() -> Result<std::path::PathBuf, String> {
     use std::ffi::{CStr, OsStr};
     use std::os::unix::ffi::OsStrExt;
     let unknown = || "the file of this program's own library is not known to the system".to_owned();
-    let place = (&raw const zskt_api::image::PLACE).cast();
+    let place = (&raw const zskt_api::image::OF_IMAGE).cast();
     let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: the address is that of a static, and there is room for the answer.
     if unsafe { libc::dladdr(place, found.as_mut_ptr()) } == 0 {

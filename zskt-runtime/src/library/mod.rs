@@ -46,10 +46,47 @@ pub fn of(plugin: &Registration) -> Option<Library> {
     libraries().iter().find(|library| library.has(plugin)).cloned()
 }
 
+/// The libraries that these nodes, as RON text, have plugins of.
+pub fn used(nodes: &[&str]) -> Vec<Library> {
+    let is_used =
+        |library: &Library| library.plugins.iter().any(|plugin| nodes.iter().any(|node| mentions(node, plugin.name)));
+    loaded().into_iter().filter(is_used).collect()
+}
+
+/// Whether a node, as RON text, is of a plugin or has it for a parameter.
+pub fn mentions(node: &str, plugin: &str) -> bool {
+    node.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == plugin)
+}
+
+/// Whether the program runs with the image that it was made with.
+///
+/// # Errors
+/// When it was started with another: what they have in common may lie elsewhere in each.
+pub fn image_is_ours() -> Result<(), String> {
+    if zskt_api::image::OF_IMAGE == zskt_api::image::DESCRIPTION {
+        return Ok(());
+    }
+    Err(format!(
+        "this zskt-run and the library it was started with, `{}`, are of different builds\nhelp: take both, `bin/` and `lib/`, from \
+         one release",
+        image::file()?.display()
+    ))
+}
+
 impl Library {
     fn has(&self, plugin: &Registration) -> bool {
         self.plugins.iter().any(|other| std::ptr::eq(*other, plugin))
     }
+}
+
+fn unreadable(error: &std::io::Error) -> String {
+    let reason = wording::reason(error);
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return reason;
+    }
+    format!(
+        "{reason}\nhelp: paths are relative to the working directory; `zskt-run plugin build` says where a library is"
+    )
 }
 
 /// What a library says of itself.
@@ -74,14 +111,14 @@ pub fn image_sum() -> Result<String, String> {
 /// # Errors
 /// Why it would not be, and the way out.
 pub fn check(path: &Path) -> Result<Description, String> {
-    Ok(examine(path)?.0)
+    image::file()?;
+    examine(&std::fs::read(path).map_err(|error| wording::reason(&error))?)
 }
 
-/// A library that may be loaded: what it says of itself, and its sum.
-fn examine(path: &Path) -> Result<(Description, String), String> {
+/// What a library that may be loaded says of itself.
+fn examine(bytes: &[u8]) -> Result<Description, String> {
     let ours = image::description()?;
-    let bytes = std::fs::read(path).map_err(|error| wording::reason(&error))?;
-    let description = Description::read(&bytes)?;
+    let description = Description::read(bytes)?;
     let mut differences = description.differences(ours);
     // The image differs whenever anything does.
     if differences.len() > 1 {
@@ -91,13 +128,6 @@ fn examine(path: &Path) -> Result<(Description, String), String> {
         return Err(format!(
             "{}\nhelp: build it with the SDK of this zskt-run: `zskt-run plugin build` in the folder of its crate",
             mismatch(&differences)
-        ));
-    }
-    let sha256 = fingerprint::of_bytes(&bytes);
-    if let Some(same) = libraries().iter().find(|library| library.sha256 == sha256) {
-        return Err(format!(
-            "it is a copy of `{}`, which is loaded already\nhelp: name one of them",
-            same.path.display()
         ));
     }
     for (index, plugin) in description.plugins.iter().enumerate() {
@@ -115,11 +145,16 @@ fn examine(path: &Path) -> Result<(Description, String), String> {
             ));
         }
     }
-    Ok((description, sha256))
+    Ok(description)
 }
 
 /// What to say of a library that was compiled against another build.
 fn mismatch(differences: &[Difference]) -> String {
+    if let [Difference { what, .. }] = differences
+        && what == "image"
+    {
+        return "it was compiled against another build of zskt, made of the same sources".into();
+    }
     let lines = differences.iter().map(|Difference { what, theirs, ours }| {
         format!("\n  {what}\n    of the library: {theirs}\n    of zskt-run:    {ours}")
     });
@@ -136,36 +171,51 @@ pub fn load(paths: &[PathBuf]) -> Result<(), (usize, String)> {
     for (index, path) in paths.iter().enumerate() {
         let refused = |reason: &str| (index, format!("cannot load the plugin library `{}`: {reason}", path.display()));
         image::file().map_err(|reason| refused(&reason))?;
-        let file = path.canonicalize().map_err(|error| refused(&wording::reason(&error)))?;
+        let file = path.canonicalize().map_err(|error| refused(&unreadable(&error)))?;
         if files.contains(&file) {
             return Err(refused("it is named twice\nhelp: name it once"));
         }
-        files.push(file.clone());
-        if !libraries().iter().any(|library| library.file == file) {
-            let library = load_new(path.clone(), file).map_err(|reason| refused(&reason))?;
-            libraries().push(library);
+        if file.to_str().is_none() {
+            return Err(refused("its path is no text, and pipelines and manifests are\nhelp: rename it"));
         }
+        let bytes = std::fs::read(&file).map_err(|error| refused(&wording::reason(&error)))?;
+        let sha256 = fingerprint::of_bytes(&bytes);
+        let same = libraries().iter().find(|library| library.file == file || library.sha256 == sha256).cloned();
+        match same {
+            Some(copy) if files.contains(&copy.file) => {
+                let copy = copy.path.display();
+                return Err(refused(&format!("it is a copy of `{copy}`, which is named too\nhelp: name one of them")));
+            }
+            // The pipeline names what the command line names, or has named in an earlier run.
+            Some(_) => {}
+            None => {
+                let description = examine(&bytes).map_err(|reason| refused(&reason))?;
+                let plugins = open(&file, &description).map_err(|reason| refused(&reason))?;
+                libraries().push(Library { path: path.clone(), file: file.clone(), sha256, plugins });
+            }
+        }
+        files.push(file);
     }
     Ok(())
 }
 
-fn load_new(path: PathBuf, file: PathBuf) -> Result<Library, String> {
-    let (description, sha256) = examine(&file)?;
+/// Opens a library, which registers its plugins.
+fn open(file: &Path, description: &Description) -> Result<Vec<&'static Registration>, String> {
     let before: Vec<_> = registrations().collect();
-    open(&file)?;
+    open_for_good(file)?;
     let plugins: Vec<_> =
         registrations().filter(|plugin| !before.iter().any(|other| std::ptr::eq(*other, *plugin))).collect();
     // A library that brings its own registry would otherwise be invisible.
-    let mut names: Vec<_> = plugins.iter().map(|plugin| plugin.name).collect();
-    names.sort_unstable();
-    if !names.iter().eq(description.plugins.iter().map(|plugin| &plugin.name)) {
+    let mut registered: Vec<_> = plugins.iter().map(|plugin| plugin.name).collect();
+    registered.sort_unstable();
+    let described: Vec<_> = description.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
+    if registered != described {
         return Err(format!(
-            "it describes {} plugins and registered {}\nhelp: `zskt_api::export!` is zskt-sdk's; name no other zskt-api beside it",
-            description.plugins.len(),
-            names.len()
+            "it describes the plugins {described:?} and registered {registered:?}\nhelp: export plugins by `zskt_api::export!` of \
+             zskt-sdk, and have no other zskt-api beside it"
         ));
     }
-    Ok(Library { path, sha256, file, plugins })
+    Ok(plugins)
 }
 
 fn registrations() -> impl Iterator<Item = &'static Registration> {
@@ -174,7 +224,7 @@ fn registrations() -> impl Iterator<Item = &'static Registration> {
 
 #[cfg(all(feature = "dynamic", unix))]
 #[expect(unsafe_code, reason = "a library is loaded, which runs its code")]
-fn open(path: &Path) -> Result<(), String> {
+fn open_for_good(path: &Path) -> Result<(), String> {
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     use std::error::Error;
     // SAFETY: the user named the library, and it was compiled against this very image.
@@ -188,6 +238,6 @@ fn open(path: &Path) -> Result<(), String> {
 }
 
 #[cfg(not(all(feature = "dynamic", unix)))]
-fn open(_: &Path) -> Result<(), String> {
+fn open_for_good(_: &Path) -> Result<(), String> {
     image::file().map(|_| ())
 }

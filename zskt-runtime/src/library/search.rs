@@ -42,7 +42,10 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
         if file.extension().is_none_or(|extension| extension != env::consts::DLL_EXTENSION) {
             continue;
         }
-        if let Some(reason) = writable_by_others(&fs::metadata(&file).map_err(unreadable)?) {
+        let metadata = fs::metadata(&file);
+        let metadata =
+            metadata.map_err(|error| refused(&format!("`{}`: {}", file.display(), wording::reason(&error))))?;
+        if let Some(reason) = writable_by_others(&metadata) {
             return Err(refused(&format!("`{}`: {reason}", file.display())));
         }
         libraries.push(file);
@@ -60,7 +63,7 @@ fn writable_by_others(metadata: &fs::Metadata) -> Option<String> {
     let user = unsafe { libc::geteuid() };
     if metadata.mode() & 0o022 != 0 {
         return Some(
-            "others can write to it, and a library's code is run\nhelp: chmod go-w, or name the library with --plugin"
+            "others, or its group, can write to it, and a library's code is run\nhelp: chmod go-w, or name the library with --plugin"
                 .into(),
         );
     }

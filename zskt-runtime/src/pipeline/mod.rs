@@ -13,7 +13,7 @@ mod texts;
 pub use document::{DataFree, Document};
 pub use edges::Edge;
 pub use reader::read;
-pub use resolved::{Resolved, write};
+pub use resolved::{Resolved, without_libraries, write};
 pub use texts::Texts;
 
 use std::path::PathBuf;

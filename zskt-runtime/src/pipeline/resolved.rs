@@ -1,5 +1,7 @@
 //! A pipeline as resolved: overrides and defaults in their places, in one form for all, as RON text.
 
+use std::path::PathBuf;
+
 use zskt_api::{Form, Value};
 
 use super::reader::read;
@@ -18,7 +20,7 @@ pub struct Resolved<'a> {
     /// Its precision.
     pub precision: &'a str,
     /// The plugin libraries it runs with.
-    pub libraries: Vec<String>,
+    pub libraries: Vec<PathBuf>,
     /// Its claim, as RON text.
     pub data_free: Option<String>,
     /// Its nodes and their plugins, as RON text.
@@ -54,6 +56,11 @@ pub fn write(pipeline: &Resolved<'_>) -> String {
     }
     out += "    ],\n)\n";
     out
+}
+
+/// A resolved pipeline without the places of its libraries: two runs with equal ones are equal, if the libraries are.
+pub fn without_libraries(resolved: &str) -> String {
+    resolved.split_inclusive('\n').filter(|line| !line.starts_with("    plugins: [")).collect()
 }
 
 /// A value on one line if it fits there, otherwise with a line for each of its parts.

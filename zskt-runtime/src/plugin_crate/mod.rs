@@ -32,8 +32,8 @@ pub fn new(name: &str, kind: Kind, sdk: Option<&Path>, linked: Option<&Path>) ->
 /// # Errors
 /// When there is no SDK, cargo fails, or this program would not load the library.
 pub fn build(folder: &Path, sdk: Option<&Path>) -> Result<String, String> {
-    let library = build::build(folder, &Sdk::find(sdk)?)?;
-    check(&library)
+    let libraries = build::build(folder, &Sdk::find(sdk)?)?;
+    libraries.iter().map(|library| check(library)).collect()
 }
 
 /// Says what is in a library that this program would load.

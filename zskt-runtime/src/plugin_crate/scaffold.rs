@@ -68,12 +68,12 @@ pub enum Road<'a> {
 /// # Errors
 /// When the name is none that a crate can have, is taken, or the folder cannot be written.
 pub fn write(name: &str, kind: Kind, road: &Road<'_>, registry: &Registry) -> Result<PathBuf, String> {
-    let plugin = check_name(name, registry)?;
+    let template = kind.template();
+    let plugin = check_name(name, &template, registry)?;
     let folder = PathBuf::from(name);
-    if folder.exists() {
+    if folder.symlink_metadata().is_ok() {
         return Err(format!("`{name}` exists already, and nothing is ever overwritten\nhelp: choose another name"));
     }
-    let template = kind.template();
     let (mut pipeline, module) = (template.pipeline.to_owned(), name.replace('-', "_"));
     let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
     let mut files = match road {
@@ -116,10 +116,78 @@ pub fn write(name: &str, kind: Kind, road: &Road<'_>, registry: &Registry) -> Re
     Ok(folder)
 }
 
+/// Names of crates that mean something else to rustc or cargo.
+const RESERVED: [&str; 59] = [
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "build",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "deps",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "examples",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "incremental",
+    "let",
+    "loop",
+    "macro",
+    "match",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "proc-macro",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "true",
+    "try",
+    "type",
+    "typeof",
+    "unsafe",
+    "unsized",
+    "use",
+    "virtual",
+    "where",
+    "while",
+];
+
+/// Types and traits that every crate knows by name.
+const PRELUDE: &str = "Option Some None Result Ok Err String Vec Box Self Clone Copy Debug Default Drop Eq Ord Fn FnMut FnOnce \
+                       From Into Iterator PartialEq PartialOrd Send Sync Sized ToOwned ToString TryFrom TryInto AsRef AsMut Extend";
+
 /// The plugin's name for a crate's name: `tiny-net` makes `TinyNet`.
-fn check_name(name: &str, registry: &Registry) -> Result<String, String> {
+fn check_name(name: &str, template: &Template, registry: &Registry) -> Result<String, String> {
     let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letters) {
+    let bad_dash = name.ends_with(['-', '_']) || ["--", "__", "-_", "_-"].iter().any(|pair| name.contains(pair));
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letters) || bad_dash {
         return Err(format!(
             "a crate cannot be called `{name}`\nhelp: small letters, digits and `-`, with a letter first: `tiny-net` holds a plugin \
              `TinyNet`"
@@ -129,6 +197,16 @@ fn check_name(name: &str, registry: &Registry) -> Result<String, String> {
         .split(['-', '_'])
         .map(|word| word[..word.len().min(1)].to_uppercase() + word.get(1..).unwrap_or_default())
         .collect();
+    let words = |text: &str, word: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|one| one == word);
+    if name.starts_with("zskt")
+        || RESERVED.contains(&name)
+        || words(template.source, &plugin)
+        || words(PRELUDE, &plugin)
+    {
+        return Err(format!(
+            "the name `{name}` means something else already, or its plugin's `{plugin}` does\nhelp: choose another name"
+        ));
+    }
     if let Some(other) = registry.find(&plugin) {
         return Err(format!(
             "there is a plugin `{plugin}` already, of {} {}\nhelp: choose another name",
@@ -156,5 +234,5 @@ fn sources_of_zskt(folder: &Path) -> Result<String, String> {
         return Err(missing());
     }
     let path = folder.canonicalize().map_err(|_| missing())?;
-    Ok(path.to_string_lossy().replace('\\', "/"))
+    Ok(path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\""))
 }

@@ -13,8 +13,6 @@ pub struct Sdk {
     pub folder: PathBuf,
     /// The compiler that it needs: `1.95.0`.
     pub rust_version: String,
-    /// The sum of the image that libraries will be compiled against.
-    pub image: String,
 }
 
 impl Sdk {
@@ -39,7 +37,7 @@ impl Sdk {
         if image != ours {
             return Err(format!(
                 "the SDK in `{shown}` was made with another zskt-run: this one would not load what is built with it\nhelp: take \
-                 the one that came with this zskt-run, or --sdk DIR"
+                 the zskt-run and the SDK of one release"
             ));
         }
         let file = folder.join("rustc-version");
@@ -47,7 +45,7 @@ impl Sdk {
             fs::read_to_string(&file).map_err(|error| format!("cannot read {}: {}", file.display(), reason(&error)))?;
         let rust_version = rustc.split_whitespace().nth(1).unwrap_or_default().to_owned();
         let folder = folder.canonicalize().map_err(|error| format!("cannot read {shown}: {}", reason(&error)))?;
-        Ok(Self { folder, rust_version, image })
+        Ok(Self { folder, rust_version })
     }
 
     /// Has the crate in a folder use this SDK, if it does not already.
@@ -64,6 +62,8 @@ impl Sdk {
         fs::create_dir_all(&place).map_err(cannot)?;
         if link.is_symlink() {
             fs::remove_file(&link).map_err(cannot)?;
+        } else if link.exists() {
+            return Err(format!("`{}` is not a link to an SDK\nhelp: remove it", link.display()));
         }
         link_folder(&self.folder, &link).map_err(cannot)
     }

@@ -10,10 +10,16 @@ use zskt_api::{Error, Result};
 
 use super::failure::cannot_read;
 use super::interrupt::Interrupted;
+use crate::pipeline::without_libraries;
 
 /// The sum of a text, in hexadecimal digits.
 pub fn of_text(text: &str) -> String {
     of_bytes(text.as_bytes())
+}
+
+/// The sum of a resolved pipeline, wherever its libraries lie.
+pub fn of_pipeline(resolved: &str) -> String {
+    of_text(&without_libraries(resolved))
 }
 
 /// The sum of a file's contents, in hexadecimal digits.

@@ -7,6 +7,7 @@ use std::sync::Once;
 
 use zskt_api::{Context, Error, Result};
 
+use super::attributed::{take_blamed, within};
 use crate::plan::PlanNode;
 
 thread_local! {
@@ -19,20 +20,29 @@ thread_local! {
 /// # Errors
 /// What the plugin returns, or that it panicked, with the node's name.
 pub fn guarded<T>(node: &PlanNode, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let result = caught(|| within(node.registration, work)).unwrap_or_else(|panic| {
+        let plugin = take_blamed().unwrap_or(node.registration);
+        let (name, origin, version) = (plugin.name, plugin.crate_name, plugin.crate_version);
+        Err(Error::new(format!("the plugin `{name}` of {origin} {version} panicked{panic}")))
+    });
+    result.context(format_args!("node `{}`", node.name))
+}
+
+/// Does some work of plugins.
+///
+/// # Errors
+/// Where it panicked, as far as that is known, and its message: ` at place: message`.
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     quiet_hook();
     // A metric that a stage has evaluated is guarded within the stage.
     let outer = GUARDED.replace(true);
     // Nothing that a panic may have left half-changed is used again: the run ends, and checkpoints are older.
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
     GUARDED.set(outer);
-    let result = outcome.unwrap_or_else(|payload| {
-        let plugin = node.registration;
+    outcome.map_err(|payload| {
         let place = PLACE.take().map(|place| format!(" at {place}")).unwrap_or_default();
-        let message = message(&*payload);
-        let (name, origin, version) = (plugin.name, plugin.crate_name, plugin.crate_version);
-        Err(Error::new(format!("the plugin `{name}` of {origin} {version} panicked{place}: {message}")))
-    });
-    result.context(format_args!("node `{}`", node.name))
+        format!("{place}: {}", message(&*payload))
+    })
 }
 
 /// Keeps Rust's own message about a guarded panic off the screen, since the error says it all, unless a backtrace is

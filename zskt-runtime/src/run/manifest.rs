@@ -13,7 +13,7 @@ use super::failure::{Stop, cannot_read};
 use super::fingerprint::{self, Fingerprint};
 use super::interrupt::Interrupted;
 use super::{Options, atomic_file};
-use crate::library::{self, Library};
+use crate::library;
 use crate::plan::Plan;
 
 /// The sums of every file that the plan's nodes read.
@@ -49,7 +49,7 @@ pub fn write(path: &Path, plan: &Plan, options: &Options, device: &str, files: &
         &json!({
             "name": plan.name,
             "pipeline": options.pipeline_path,
-            "pipeline_sha256": fingerprint::of_text(&plan.resolved),
+            "pipeline_sha256": fingerprint::of_pipeline(&plan.resolved),
             "seed": plan.seed,
             "device": device,
             "precision": plan.precision,
@@ -57,7 +57,7 @@ pub fn write(path: &Path, plan: &Plan, options: &Options, device: &str, files: &
             // Set by a build script that knows it.
             "rustc": option_env!("ZSKT_RUSTC"),
             "plugins": crates,
-            "libraries": library::loaded().iter().map(Used::of).collect::<Vec<_>>(),
+            "libraries": libraries(plan),
             "files": files,
             "starts": [start(options)],
         }),
@@ -71,22 +71,22 @@ struct Used {
     sha256: String,
 }
 
-impl Used {
-    fn of(library: &Library) -> Self {
-        Self { path: library.path.clone(), sha256: library.sha256.clone() }
-    }
+fn libraries(plan: &Plan) -> Vec<Used> {
+    let nodes: Vec<_> = plan.nodes.iter().map(|node| node.ron.as_str()).collect();
+    let libraries = library::used(&nodes);
+    libraries.into_iter().map(|library| Used { path: library.file, sha256: library.sha256 }).collect()
 }
 
 /// Checks that the files, and the libraries that plugins come from, are the ones the run began with.
 ///
 /// # Errors
 /// When a file is another, or the manifest cannot be read.
-pub fn check(path: &Path, files: &[Fingerprint]) -> Result<(), Stop> {
+pub fn check(path: &Path, plan: &Plan, files: &[Fingerprint]) -> Result<(), Stop> {
     let mut manifest = load(path)?;
     let libraries: Option<Vec<Used>> =
         serde_json::from_value(manifest["libraries"].take()).map_err(|error| cannot_read(path, error))?;
-    for library in library::loaded() {
-        if !libraries.iter().flatten().any(|used| used.sha256 == library.sha256) {
+    for library in self::libraries(plan) {
+        if !libraries.iter().flatten().any(|kept| kept.sha256 == library.sha256) {
             return Err(Stop::Refused(format!(
                 "cannot resume: the plugin library {} changed since the run began; restore it, or run without --resume",
                 library.path.display()

@@ -5,6 +5,7 @@
 
 mod append_log;
 mod atomic_file;
+mod attributed;
 mod checkpoint;
 mod clock;
 mod console;
@@ -29,6 +30,8 @@ mod tensor_file;
 mod tensorboard;
 #[cfg(test)]
 mod tests;
+
+pub use guard::caught;
 
 use std::path::{Path, PathBuf};
 

@@ -9,6 +9,7 @@ use zskt_api::{
     Weights,
 };
 
+use super::attributed::Attributed;
 use super::guard::guarded;
 use crate::plan::{Plan, PlanNode};
 
@@ -167,21 +168,22 @@ pub fn named_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
 
 fn make(node: &PlanNode, inputs: Inputs, place: &Place) -> Result<Product> {
     let name = &node.name;
+    let plugin = node.registration;
     let random = || Builder::random(&place.streams, name, place.precision, &place.device);
     Ok(match &node.instance {
         Instance::Architecture(architecture) => {
             let builder = random();
-            let forward = architecture.build(&builder)?;
+            let forward = Box::new(Attributed::new(plugin, architecture.build(&builder)?));
             Product::Classifier(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
         }
         Instance::Generator(architecture) => {
             let builder = random();
-            let forward = architecture.build(&builder)?;
+            let forward = Box::new(Attributed::new(plugin, architecture.build(&builder)?));
             Product::Generator(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
         }
         Instance::Teacher(source) => Product::Classifier(Arc::new(source.load(&place.context(name))?)),
         Instance::Dataset(source) => Product::Dataset(source.load(&place.context(name))?),
-        Instance::Loss(loss) => Product::Loss(Arc::clone(loss)),
+        Instance::Loss(loss) => Product::Loss(Arc::new(Attributed::new(plugin, Arc::clone(loss)))),
         Instance::Turn(turn) => Product::Turn(Arc::new(turn.build(name, inputs)?)),
         Instance::Stage(_) | Instance::Metric(_) | Instance::Optimizer(_) | Instance::Schedule(_) => {
             return Err(Error::new(format!("a {} cannot be built", node.registration.kind)));

@@ -9,6 +9,7 @@ use zskt_api::Result;
 use super::clock::folder_timestamp;
 use super::failure::cannot_write;
 use super::fingerprint;
+use crate::pipeline::without_libraries;
 
 /// A run's folder. No other process writes to it while this value lives.
 pub struct RunDirectory {
@@ -146,12 +147,13 @@ impl RunDirectory {
     /// # Errors
     /// The first line that differs.
     pub fn check_pipeline(&self, resolved: &str, sha256: &str) -> Result<(), String> {
-        if fingerprint::of_text(resolved) == sha256 {
+        if fingerprint::of_pipeline(resolved) == sha256 {
             return Ok(());
         }
         let path = self.path.display();
         let kept = fs::read_to_string(self.pipeline()).unwrap_or_default();
-        let difference = match first_difference(&kept, resolved) {
+        let [kept, resolved] = [without_libraries(&kept), without_libraries(resolved)];
+        let difference = match first_difference(&kept, &resolved) {
             Some((line, kept, asked)) => {
                 format!(
                     "its pipeline differs from this one, first in line {line}:\n  of the run: {kept}\n  now:        {asked}"
@@ -168,7 +170,7 @@ impl RunDirectory {
 /// `runs/<name>-<UTC time>-<short hash>`, with a number behind it where that is taken.
 fn unused(name: &str, resolved: &str) -> PathBuf {
     let time = folder_timestamp(SystemTime::now());
-    let base = format!("{}-{time}-{}", file_name(name), &fingerprint::of_text(resolved)[..8]);
+    let base = format!("{}-{time}-{}", file_name(name), &fingerprint::of_pipeline(resolved)[..8]);
     let mut path = Path::new("runs").join(&base);
     let mut number = 2;
     while path.exists() {

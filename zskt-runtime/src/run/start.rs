@@ -62,7 +62,7 @@ impl<'p> Start<'p, '_> {
             Ok((products, AppendLog::create(directory.metrics())?, EventFile::create(directory.events())?))
         });
         let (products, log, events) = prepared.inspect_err(|_| directory.abandon())?;
-        let standing = Standing { pipeline_sha256: fingerprint::of_text(&plan.resolved), ..Standing::default() };
+        let standing = Standing { pipeline_sha256: fingerprint::of_pipeline(&plan.resolved), ..Standing::default() };
         Ok(self.execution(directory, products, log, events, standing))
     }
 
@@ -85,7 +85,7 @@ impl<'p> Start<'p, '_> {
             return Ok(None);
         }
         let files = manifest::fingerprints(plan, &self.interrupted)?;
-        manifest::check(&directory.manifest(), &files)?;
+        manifest::check(&directory.manifest(), plan, &files)?;
         let products = self.build()?;
         if let Some(stage) = standing
             .finished

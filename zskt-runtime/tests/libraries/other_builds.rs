@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::crates::{pipeline, two_libraries, with_own_target};
-use crate::release::{of_release, outcome, refusal, success, zskt_run};
+use crate::release::{of_release, outcome, refusal, release, success, zskt_run};
 
 /// A copy of the workspace's sources, to be changed and built.
 fn sources(folder: &Path) -> PathBuf {
@@ -63,12 +63,23 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
         assert!(complaint.contains("it was compiled against another build of zskt"), "{complaint}");
         assert!(complaint.contains("help: build it with the SDK of this zskt-run"), "{complaint}");
         assert!(refusal(folder, &["plugin", "check", &library]).contains("it contains\n  Of"), "{complaint}");
+        // With the SDK of this program it is built anew, its tests too, though the other SDK's files are the younger ones.
+        let crate_folder = folder.join(format!("of-{name}"));
+        let test =
+            || success(with_own_target(Command::new("cargo").args(["test", "--quiet"]).current_dir(&crate_folder)));
+        success(with_own_target(&mut zskt_run(folder, &["plugin", "build", &format!("of-{name}")])));
+        success(&mut zskt_run(folder, &["plugins", "--plugin", &library]));
+        assert!(test().contains("1 passed"));
         complaint
     };
 
     let (path, before) = append("zskt-api/src/lib.rs", "\n/// One more.\npub fn one_more() {}\n");
     assert_eq!(differences(&refused("source", &["--release"])), ["zskt-api"]);
     fs::write(path, before).unwrap();
+    // A program with the image of another build.
+    fs::copy(release().join("lib/libzskt_dylib.so"), folder.join("source/lib/libzskt_dylib.so")).unwrap();
+    let (code, _, complaint) = outcome(&mut of_release(&folder.join("source"), folder, &["plugins"]));
+    assert!(code == Some(2) && complaint.contains("are of different builds"), "{complaint}");
 
     let (path, before) = append("zskt-api/Cargo.toml", "\n[features]\ndefault = [\"extra\"]\nextra = []\n");
     let complaint = refused("features", &["--release"]);

@@ -126,11 +126,11 @@ fn nothing_is_loaded_that_others_could_have_written_or_nobody_named() {
     assert!(with_path("plugins").1.contains("ExampleLoss"));
     fs::set_permissions(plugins.join("libexample.so"), fs::Permissions::from_mode(0o666)).unwrap();
     let (code, _, complaint) = with_path("plugins");
-    assert!(code == Some(2) && complaint.contains("others can write to it"), "{complaint}");
+    assert!(code == Some(2) && complaint.contains("others, or its group, can write to it"), "{complaint}");
     fs::set_permissions(plugins.join("libexample.so"), fs::Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(&plugins, fs::Permissions::from_mode(0o777)).unwrap();
     let (code, _, complaint) = with_path("plugins");
-    assert!(code == Some(2) && complaint.contains("others can write to it"), "{complaint}");
+    assert!(code == Some(2) && complaint.contains("others, or its group, can write to it"), "{complaint}");
     assert!(
         complaint.contains("ZSKT_PLUGIN_PATH in `plugins`") && complaint.contains("help: chmod go-w"),
         "{complaint}"

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::crates::{library, with_own_target};
+use crate::crates::{build, library, with_own_target};
 use crate::release::{outcome, refusal, release, success, zskt_run};
 
 #[test]
@@ -62,20 +62,52 @@ fn a_release_looks_for_its_libraries_beside_it_only() {
 }
 
 #[test]
-fn a_crate_of_another_sdk_is_built_anew_and_nothing_is_overwritten() {
+fn a_crate_from_elsewhere_is_given_this_sdk_and_nothing_is_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let library = library(folder, "mine", "loss", |source| source);
+    library(folder, "mine", "loss", |source| source);
     let complaint = refusal(folder, &["plugin", "new", "mine", "--kind", "loss"]);
     assert!(complaint.contains("`mine` exists already, and nothing is ever overwritten"), "{complaint}");
-    // As if the crate came from a colleague, whose SDK lay elsewhere and was another.
-    let ours = folder.join("mine/.zskt");
-    fs::remove_file(ours.join("sdk")).unwrap();
-    std::os::unix::fs::symlink("/nowhere/sdk", ours.join("sdk")).unwrap();
-    fs::write(ours.join("built-against"), "another").unwrap();
-    fs::remove_file(&library).unwrap();
-    success(with_own_target(&mut zskt_run(folder, &["plugin", "build", "mine"])));
-    assert!(library.exists());
+    // A colleague's link leads nowhere, and what is checked out has none.
+    let link = folder.join("mine/.zskt/sdk");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("/nowhere/sdk", &link).unwrap();
+    build(&folder.join("mine"), "mine");
+    fs::remove_dir_all(folder.join("mine/.zskt")).unwrap();
+    build(&folder.join("mine"), "mine");
+    // The environment's libraries have no part in it, were they wrong.
+    let stale = folder.join("stale.so");
+    fs::write(&stale, "stale").unwrap();
+    let mut again = zskt_run(folder, &["plugin", "build", "mine"]);
+    success(with_own_target(again.env("ZSKT_PLUGIN_PATH", &stale)));
+}
+
+#[test]
+fn the_crates_of_a_workspace_share_an_sdk() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(
+        folder.join("Cargo.toml"),
+        "[workspace]\nresolver = \"3\"\nmembers = [\"one\", \"two\"]\nexclude = [\".zskt\"]\n\n[workspace.dependencies]\n\
+         zskt-api = { package = \"zskt-sdk\", path = \".zskt/sdk\" }\n",
+    )
+    .unwrap();
+    for (name, kind) in [("one", "loss"), ("two", "metric")] {
+        success(&mut zskt_run(folder, &["plugin", "new", name, "--kind", kind]));
+        let manifest = folder.join(name).join("Cargo.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        let (before, _) = text.split_once("[workspace]").unwrap();
+        let shared =
+            before.lines().map(|line| if line.starts_with("zskt-api") { "zskt-api.workspace = true" } else { line });
+        fs::write(manifest, shared.collect::<Vec<_>>().join("\n")).unwrap();
+        fs::remove_dir_all(folder.join(name).join(".zskt")).unwrap();
+    }
+    let said = success(with_own_target(&mut zskt_run(folder, &["plugin", "build"])));
+    assert!(said.contains("libone.so can be loaded:\n  One  loss of one 0.1.0\n"), "{said}");
+    assert!(said.contains("libtwo.so can be loaded:\n  Two  metric of two 0.1.0\n"), "{said}");
+    let mut test = Command::new("cargo");
+    test.args(["test", "--quiet"]).current_dir(folder).env_remove("LD_LIBRARY_PATH");
+    success(with_own_target(&mut test));
 }
 
 #[test]
@@ -85,6 +117,9 @@ fn what_cannot_be_made_or_built_is_refused_with_the_way_out() {
     for (arguments, expected) in [
         (&["plugin", "new", "TinyNet", "--kind", "loss"][..], "a crate cannot be called `TinyNet`"),
         (&["plugin", "new", "le-net", "--kind", "loss"], "there is a plugin `LeNet` already, of zskt-architectures"),
+        (&["plugin", "new", "loss", "--kind", "loss"], "the name `loss` means something else already"),
+        (&["plugin", "new", "match", "--kind", "metric"], "the name `match` means something else already"),
+        (&["plugin", "new", "a--b", "--kind", "metric"], "a crate cannot be called `a--b`"),
         (&["plugin", "new", "accuracy", "--kind", "metric"], "there is a plugin `Accuracy` already, of zskt-metrics"),
         (&["plugin", "new", "mine", "--kind", "loss", "--sdk", "."], "there is no SDK in `.`: there is no such file"),
         (&["plugin", "new", "mine", "--kind", "loss", "--linked", "."], "`.` is not the folder of zskt's sources"),
