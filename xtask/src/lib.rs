@@ -60,7 +60,11 @@ pub fn dist(folder: &Path, build: Build) -> Outcome {
     let sum = format!("{:x}", Sha256::digest(fs::read(&image)?));
     fs::write(sdk.join("image.sha256"), &sum)?;
     let manifest = fs::read_to_string(sdk.join("Cargo.toml"))?;
-    fs::write(sdk.join("Cargo.toml"), manifest.replacen("\"0.1.0\"", &format!("\"0.1.0+{}\"", &sum[..16]), 1))?;
+    let with_sum = |line: &str| match line.strip_prefix("version = \"").and_then(|rest| rest.strip_suffix('"')) {
+        Some(version) => format!("version = \"{version}+{}\"\n", &sum[..16]),
+        None => format!("{line}\n"),
+    };
+    fs::write(sdk.join("Cargo.toml"), manifest.lines().map(with_sum).collect::<String>())?;
     for part in ["lib", "std", "crates"] {
         fs::create_dir_all(sdk.join(part))?;
     }

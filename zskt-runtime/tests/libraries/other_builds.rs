@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::crates::{pipeline, two_libraries, with_own_target};
-use crate::release::{of_release, outcome, refusal, release, success, zskt_run};
+use crate::release::{of_release, outcome, refusal, success, zskt_run};
 
 /// A copy of the workspace's sources, to be changed and built.
 fn sources(folder: &Path) -> PathBuf {
@@ -76,10 +76,6 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
     let (path, before) = append("zskt-api/src/lib.rs", "\n/// One more.\npub fn one_more() {}\n");
     assert_eq!(differences(&refused("source", &["--release"])), ["zskt-api"]);
     fs::write(path, before).unwrap();
-    // A program with the image of another build.
-    fs::copy(release().join("lib/libzskt_dylib.so"), folder.join("source/lib/libzskt_dylib.so")).unwrap();
-    let (code, _, complaint) = outcome(&mut of_release(&folder.join("source"), folder, &["plugins"]));
-    assert!(code == Some(2) && complaint.contains("are of different builds"), "{complaint}");
 
     let (path, before) = append("zskt-api/Cargo.toml", "\n[features]\ndefault = [\"extra\"]\nextra = []\n");
     let complaint = refused("features", &["--release"]);

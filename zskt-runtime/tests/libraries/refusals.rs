@@ -52,6 +52,30 @@ fn what_is_no_plugin_library_of_this_machine_is_refused() {
     assert!(complaint.contains("it is a folder"), "{complaint}");
 }
 
+fn copy_release(folder: &Path) {
+    for part in ["bin", "lib"] {
+        let copied = Command::new("cp").arg("-r").arg(release().join(part)).arg(folder).status().unwrap();
+        assert!(copied.success());
+    }
+}
+
+#[test]
+fn a_program_with_the_image_of_another_build_does_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    copy_release(folder);
+    let path = folder.join("lib/libzskt_dylib.so");
+    let mut image = fs::read(&path).unwrap();
+    let text = format!("zskt-api: {}, sources ", env!("CARGO_PKG_VERSION"));
+    let place = image.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+    let digit = place + text.len();
+    image[digit] = if image[digit] == b'0' { b'1' } else { b'0' };
+    fs::write(&path, image).unwrap();
+    let (code, out, complaint) = outcome(&mut of_release(folder, folder, &["plugins"]));
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{complaint}");
+    assert!(complaint.contains("libzskt_dylib.so`, are of different builds\nhelp: take both"), "{complaint}");
+}
+
 #[test]
 fn a_library_that_may_not_be_read_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -61,10 +85,7 @@ fn a_library_that_may_not_be_read_is_refused() {
     fs::copy(&two_libraries()[1], &library).unwrap();
     fs::set_permissions(&library, fs::Permissions::from_mode(0o000)).unwrap();
     // Where everyone may look.
-    for part in ["bin", "lib"] {
-        let copied = Command::new("cp").arg("-r").arg(release().join(part)).arg(folder).status().unwrap();
-        assert!(copied.success());
-    }
+    copy_release(folder);
     let mut command = of_release(folder, folder, &["plugins", "--plugin", "libexample.so"]);
     if fs::metadata(folder).unwrap().uid() == 0 {
         // Nothing is forbidden to root.
