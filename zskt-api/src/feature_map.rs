@@ -1,14 +1,10 @@
 //! Feature maps: the images and activations that layers pass on.
 
-use std::sync::Arc;
-
 use candle_core::{DType, Tensor};
 
-use crate::kernels::{MapShape, axes};
-use crate::map::tape::{self, Node};
-use crate::map::values::{by_precision, precision_of};
-use crate::map::{Loaded, Map};
-use crate::{Error, ImageShape, Precision, Result};
+use crate::device::DeviceMap;
+use crate::map::host::HostMap;
+use crate::{ImageShape, Precision, Result};
 
 /// A batch of images or activations, `[B, C, H, W]`.
 ///
@@ -22,10 +18,37 @@ use crate::{Error, ImageShape, Precision, Result};
 /// Gradients lie with the map: one backward pass at a time may go through it. Tasks that share a map (`rayon::join`) may read
 /// it at the same time once one of them has read it before.
 #[derive(Clone)]
-pub struct FeatureMap {
-    pub(crate) input: Loaded,
-    /// Its place on candle's tape.
-    pub(crate) token: Tensor,
+pub struct FeatureMap(pub(crate) Place);
+
+/// Where a map is, and with it how it is computed.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// On the CPU.
+    Host(HostMap),
+    /// On an accelerator.
+    Device(DeviceMap),
+}
+
+/// Runs code for a map wherever it is.
+macro_rules! wherever {
+    ($map:expr, $name:ident => $body:expr) => {
+        match &$map.0 {
+            Place::Host($name) => $body,
+            Place::Device($name) => $body,
+        }
+    };
+}
+
+impl From<HostMap> for FeatureMap {
+    fn from(map: HostMap) -> Self {
+        Self(Place::Host(map))
+    }
+}
+
+impl From<DeviceMap> for FeatureMap {
+    fn from(map: DeviceMap) -> Self {
+        Self(Place::Device(map))
+    }
 }
 
 impl std::fmt::Debug for FeatureMap {
@@ -35,25 +58,15 @@ impl std::fmt::Debug for FeatureMap {
 }
 
 impl FeatureMap {
-    pub(crate) fn new(map: Arc<Map>, token: Tensor) -> Self {
-        Self { input: Loaded::new(map), token }
-    }
-
     /// From a tensor `[B, H, W, C]` of `f32` or `f64`.
     ///
     /// # Errors
     /// When it has not four dimensions or another type.
     pub fn from_channels_last(tensor: &Tensor) -> Result<Self> {
-        let (batch, height, width, channels) = tensor
-            .dims4()
-            .map_err(|_| Error::new(format!("expected a tensor [B, H, W, C], found {:?}", tensor.dims())))?;
-        let precision = precision_of(tensor.dtype())?;
-        let shape = MapShape { batch, height, width, channels };
-        let numbers = tensor.flatten_all()?;
-        let map = by_precision!(precision, T => Map::from_numbers(shape, precision, &numbers.to_vec1::<T>()?));
-        let map = Arc::new(map);
-        let token = tape::map(&[tensor], Entry { map: Arc::clone(&map), channels_first: false })?;
-        Ok(Self::new(map, token))
+        if tensor.device().is_cpu() {
+            return Ok(HostMap::from_channels_last(tensor)?.into());
+        }
+        Ok(DeviceMap::from_channels_last(tensor)?.into())
     }
 
     /// From a tensor `[B, C, H, W]` of `f32` or `f64`.
@@ -61,19 +74,10 @@ impl FeatureMap {
     /// # Errors
     /// When it has not four dimensions or another type.
     pub fn from_nchw(tensor: &Tensor) -> Result<Self> {
-        let (batch, channels, height, width) = tensor
-            .dims4()
-            .map_err(|_| Error::new(format!("expected a tensor [B, C, H, W], found {:?}", tensor.dims())))?;
-        let precision = precision_of(tensor.dtype())?;
-        let shape = MapShape { batch, height, width, channels };
-        let numbers = tensor.flatten_all()?;
-        let map = by_precision!(precision, T => {
-            let numbers = axes::transposed(&numbers.to_vec1::<T>()?, batch, channels, height * width);
-            Map::from_numbers(shape, precision, &numbers)
-        });
-        let map = Arc::new(map);
-        let token = tape::map(&[tensor], Entry { map: Arc::clone(&map), channels_first: true })?;
-        Ok(Self::new(map, token))
+        if tensor.device().is_cpu() {
+            return Ok(HostMap::from_nchw(tensor)?.into());
+        }
+        Ok(DeviceMap::from_nchw(tensor)?.into())
     }
 
     /// As a tensor `[B, H, W, C]`, of `f32` where the map's precision is bf16.
@@ -81,11 +85,7 @@ impl FeatureMap {
     /// # Errors
     /// When the device fails.
     pub fn channels_last(&self) -> Result<Tensor> {
-        let MapShape { batch, height, width, channels } = self.input.shape();
-        let (exit, dims) = (Exit(self.input.clone()), (batch, height, width, channels));
-        Ok(by_precision!(self.precision(), T => {
-            tape::tensor(&[&self.token], self.input.to_vec::<T>(), dims, exit)?
-        }))
+        wherever!(self, map => map.channels_last())
     }
 
     /// As a tensor `[B, C, H, W]`, of `f32` where the map's precision is bf16.
@@ -93,23 +93,22 @@ impl FeatureMap {
     /// # Errors
     /// When the device fails.
     pub fn to_nchw(&self) -> Result<Tensor> {
-        Ok(self.channels_last()?.permute((0, 3, 1, 2))?.contiguous()?)
+        wherever!(self, map => map.to_nchw())
     }
 
     /// Images in the batch.
     pub fn batch(&self) -> usize {
-        self.input.map.shape.batch
+        wherever!(self, map => map.batch())
     }
 
     /// The shape of one image.
     pub fn image(&self) -> ImageShape {
-        let MapShape { height, width, channels, .. } = self.input.shape();
-        ImageShape { channels, height, width }
+        wherever!(self, map => map.image())
     }
 
     /// How exact its numbers are.
     pub fn precision(&self) -> Precision {
-        self.input.map.precision
+        wherever!(self, map => map.precision())
     }
 
     /// The type of the tensors that it becomes.
@@ -120,7 +119,7 @@ impl FeatureMap {
     /// The same values, through which no gradient flows.
     #[must_use]
     pub fn detach(&self) -> Self {
-        Self { input: self.input.clone(), token: self.token.detach() }
+        wherever!(self, map => map.detach().into())
     }
 
     /// Images `start..start + count`.
@@ -136,10 +135,7 @@ impl FeatureMap {
     /// # Errors
     /// When only one of both is `f64`.
     pub fn to_precision(&self, precision: Precision) -> Result<Self> {
-        if precision.dtype() != self.dtype() {
-            return Err(Error::new(format!("{self:?} cannot become a map of {precision:?}: weights would not fit it")));
-        }
-        if precision == self.precision() { Ok(self.clone()) } else { self.settled_in(precision) }
+        wherever!(self, map => Ok(map.to_precision(precision)?.into()))
     }
 
     /// All images row by row, `[B, C·H·W]`, in PyTorch's order.
@@ -150,17 +146,12 @@ impl FeatureMap {
         Ok(self.to_nchw()?.flatten_from(1)?)
     }
 
-    /// The same values as a map of its own, with nothing left to be done where it is read.
+    /// With nothing left to be done where it is read.
     pub(crate) fn settled(&self) -> Result<Self> {
-        if self.input.is_plain() { Ok(self.clone()) } else { self.settled_in(self.precision()) }
-    }
-
-    fn settled_in(&self, precision: Precision) -> Result<Self> {
-        let shape = self.input.shape();
-        let map = by_precision!(precision, T => Map::from_numbers(shape, precision, &self.input.to_vec::<T>()));
-        let map = Arc::new(map);
-        let token = tape::map(&[&self.token], Settle { from: self.input.clone(), to: Arc::clone(&map) })?;
-        Ok(Self::new(map, token))
+        match &self.0 {
+            Place::Host(map) => Ok(map.settled()?.into()),
+            Place::Device(_) => Ok(self.clone()),
+        }
     }
 }
 
@@ -170,57 +161,5 @@ impl std::ops::Add for &FeatureMap {
     /// The sum of two feature maps of the same shape, as at the end of a residual block.
     fn add(self, other: Self) -> Result<FeatureMap> {
         crate::ops::add(self, other)
-    }
-}
-
-/// From a tensor to a map.
-struct Entry {
-    map: Arc<Map>,
-    /// Whether the tensor is `[B, C, H, W]`.
-    channels_first: bool,
-}
-
-impl Node for Entry {
-    const NAME: &'static str = "from a tensor";
-
-    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
-        let Self { map, channels_first } = self;
-        let MapShape { batch, height, width, channels } = map.shape;
-        let of_tensor = by_precision!(map.precision, T => tape::gradient(inputs[0], || {
-            let gradient = map.take_gradient::<T>()?;
-            Ok(if *channels_first { axes::transposed(&gradient, batch, height * width, channels) } else { gradient })
-        })?);
-        Ok(vec![of_tensor])
-    }
-}
-
-/// From a map to a tensor.
-struct Exit(Loaded);
-
-impl Node for Exit {
-    const NAME: &'static str = "to a tensor";
-
-    fn backward(&self, inputs: &[&Tensor], gradient: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
-        by_precision!(self.0.map.precision, T => {
-            self.0.deposit_numbers::<T>(&gradient.flatten_all()?.to_vec1::<T>()?);
-        });
-        Ok(vec![tape::passed(inputs[0])?])
-    }
-}
-
-/// From a map that is to be normalized or upsampled to one that is.
-struct Settle {
-    from: Loaded,
-    to: Arc<Map>,
-}
-
-impl Node for Settle {
-    const NAME: &'static str = "normalization or upsampling";
-
-    fn backward(&self, inputs: &[&Tensor], _: &Tensor) -> candle_core::Result<Vec<Option<Tensor>>> {
-        by_precision!(self.to.precision, T => {
-            self.from.deposit_numbers::<T>(&self.to.take_gradient::<T>()?);
-        });
-        Ok(vec![tape::passed(inputs[0])?])
     }
 }

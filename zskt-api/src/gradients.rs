@@ -38,9 +38,7 @@ impl Gradients {
     /// # Errors
     /// When the device fails.
     pub fn norm(&self) -> Result<f64> {
-        let squares: Result<Vec<f64>> =
-            self.entries.iter().map(|(_, gradient)| ops::sum_of_squares(gradient)).collect();
-        Ok(squares?.iter().sum::<f64>().sqrt())
+        Ok(ops::sum_of_squares(self.entries.iter().map(|(_, gradient)| gradient))?.sqrt())
     }
 
     /// Scales all gradients so that their global L2 norm is at most `limit`, as PyTorch's `clip_grad_norm_` does

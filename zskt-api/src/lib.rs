@@ -6,6 +6,7 @@
 //! forward and backward.
 
 mod contracts;
+mod device;
 mod error;
 mod feature_map;
 mod gradients;

@@ -70,7 +70,7 @@ fn batch_norm_through_the_batchs_statistics() {
         check(&format!("batch norm {slope}"), &[&[3, 4, 5, 6], &[6], &[6]], |x| {
             let maps = map(&x[0]);
             let statistics = ops::batch_moments(&maps)?;
-            ops::batch_norm(&maps, &x[1], &x[2], statistics, 1e-5, slope)?.channels_last()
+            ops::batch_norm(&maps, &x[1], &x[2], &statistics, 1e-5, slope)?.channels_last()
         });
     }
 }
@@ -78,9 +78,10 @@ fn batch_norm_through_the_batchs_statistics() {
 #[test]
 fn batch_norm_by_running_statistics() {
     check("frozen batch norm", &[&[2, 3, 4, 5], &[5], &[5]], |x| {
+        let tensor = |values: Vec<f64>| Tensor::new(values, &Device::Cpu);
         let (mean, variance) = (vec![0.1, -0.2, 0.3, 0.0, 1.0], vec![0.5, 1.0, 2.0, 0.1, 1.5]);
-        let statistics = ops::BatchNormStatistics { mean, variance, of_batch: false };
-        ops::batch_norm(&map(&x[0]), &x[1], &x[2], statistics, 1e-5, 0.2)?.channels_last()
+        let statistics = ops::BatchNormStatistics { mean: tensor(mean)?, variance: tensor(variance)?, of_batch: false };
+        ops::batch_norm(&map(&x[0]), &x[1], &x[2], &statistics, 1e-5, 0.2)?.channels_last()
     });
 }
 
@@ -103,7 +104,7 @@ fn activation_and_sum() {
 #[test]
 fn operations_that_are_fused() {
     fn norm(x: &FeatureMap, gamma: &Tensor, slope: f64) -> Result<FeatureMap> {
-        ops::batch_norm(x, gamma, &(gamma * 0.3)?, ops::batch_moments(x)?, 1e-5, slope)
+        ops::batch_norm(x, gamma, &(gamma * 0.3)?, &ops::batch_moments(x)?, 1e-5, slope)
     }
     fn conv(x: &FeatureMap, weight: &Tensor, stride: usize, padding: usize) -> Result<FeatureMap> {
         ops::conv2d(x, weight, None, stride, padding, Precision::F64)

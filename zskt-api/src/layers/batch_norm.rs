@@ -69,29 +69,25 @@ impl BatchNorm2d {
             self.record(&statistics, x.batch() * x.image().height * x.image().width)?;
             statistics
         } else {
-            let (mean, variance) = (numbers(&self.running_mean)?, numbers(&self.running_variance)?);
+            let (mean, variance) = (self.running_mean.value(), self.running_variance.value());
             BatchNormStatistics { mean, variance, of_batch: false }
         };
         let (gamma, beta) = (self.gamma.tensor(pass), self.beta.tensor(pass));
-        ops::batch_norm(x, &gamma, &beta, statistics, EPSILON, self.activation.slope())
+        ops::batch_norm(x, &gamma, &beta, &statistics, EPSILON, self.activation.slope())
     }
 
     fn record(&self, statistics: &BatchNormStatistics, count: usize) -> Result<()> {
         // PyTorch normalizes by the biased variance, but its running variance is the unbiased one.
         let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
-        average(&self.running_mean, statistics.mean.iter().copied())?;
-        average(&self.running_variance, statistics.variance.iter().map(|variance| variance * unbiased))?;
-        let batches = self.batches.value().to_scalar::<i64>()? + 1;
-        Ok(self.batches.var().set(&Tensor::new(batches, self.batches.var().device())?)?)
+        average(&self.running_mean, &statistics.mean)?;
+        average(&self.running_variance, &(&statistics.variance * unbiased)?)?;
+        let batches = self.batches.value();
+        Ok(self.batches.var().set(&(&batches + batches.ones_like()?)?)?)
     }
 }
 
-fn numbers(weight: &Parameter) -> Result<Vec<f64>> {
-    Ok(weight.value().to_dtype(candle_core::DType::F64)?.to_vec1()?)
-}
-
-fn average(running: &Parameter, batch: impl Iterator<Item = f64>) -> Result<()> {
-    let moved = numbers(running)?.into_iter().zip(batch).map(|(old, new)| (1.0 - MOMENTUM) * old + MOMENTUM * new);
-    let moved = Tensor::from_vec(moved.collect::<Vec<f64>>(), running.var().shape(), running.var().device())?;
+fn average(running: &Parameter, batch: &Tensor) -> Result<()> {
+    let kept = (running.value().to_dtype(batch.dtype())? * (1.0 - MOMENTUM))?;
+    let moved = (kept + (batch * MOMENTUM)?)?;
     Ok(running.var().set(&moved.to_dtype(running.var().dtype())?)?)
 }

@@ -6,6 +6,7 @@
 
 pub mod convolution;
 pub mod gradient;
+pub mod host;
 pub mod tape;
 pub mod values;
 

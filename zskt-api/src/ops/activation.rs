@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::batch_norm::normalized;
+use crate::feature_map::Place;
 use crate::map::gradient::Gradient;
 use crate::map::tape::{self, Node};
 use crate::map::{Map, Normalization};
@@ -15,13 +16,17 @@ use crate::{FeatureMap, Result};
 /// # Errors
 /// When the device fails.
 pub fn activate(x: &FeatureMap, slope: f64) -> Result<FeatureMap> {
+    let x = match &x.0 {
+        Place::Host(x) => x,
+        Place::Device(x) => return Ok(x.activate(slope)?.into()),
+    };
     let x = x.settled()?;
     let channels = x.image().channels;
     let [zeros, ones] = [0.0, 1.0].map(|value| vec![value; channels]);
     let normalization = Arc::new(Normalization::new(ones, zeros.clone(), slope, zeros));
     let node = Activate { map: Arc::clone(&x.input.map), normalization: Arc::clone(&normalization) };
     let token = tape::map(&[&x.token], node)?;
-    Ok(normalized(&x.input.map, normalization, token))
+    Ok(normalized(&x.input.map, normalization, token).into())
 }
 
 struct Activate {

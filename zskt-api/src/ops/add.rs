@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use crate::feature_map::Place;
+use crate::map::host::HostMap;
 use crate::map::tape::{self, Node};
 use crate::map::{Map, Recipe};
 use crate::{Error, FeatureMap, Result};
@@ -14,11 +16,16 @@ use crate::{Error, FeatureMap, Result};
 /// # Errors
 /// When the shapes differ, only one is in f64, or the device fails.
 pub fn add(a: &FeatureMap, b: &FeatureMap) -> Result<FeatureMap> {
+    let (a, b) = match (&a.0, &b.0) {
+        (Place::Host(a), Place::Host(b)) => (a, b),
+        (Place::Device(a), Place::Device(b)) => return Ok(a.add(b)?.into()),
+        _ => return Err(Error::new(format!("cannot add {a:?} and {b:?}: they are on different devices"))),
+    };
     if a.input.shape() != b.input.shape() {
         return Err(Error::new(format!("cannot add {a:?} and {b:?}")));
     }
     let b = &b.to_precision(a.precision())?;
-    let convolution = |of: &FeatureMap| of.input.is_plain().then(|| of.input.map.convolution()).flatten();
+    let convolution = |of: &HostMap| of.input.is_plain().then(|| of.input.map.convolution()).flatten();
     let (recipe, inputs) = match (convolution(a), convolution(b)) {
         (Some((layer, input)), _) => {
             let b = b.settled()?;
@@ -37,7 +44,7 @@ pub fn add(a: &FeatureMap, b: &FeatureMap) -> Result<FeatureMap> {
     let parts = inputs.each_ref().map(|part| Arc::clone(&part.input.map));
     let node = Add { parts, sum: Arc::clone(&sum) };
     let token = tape::map(&[&inputs[0].token, &inputs[1].token], node)?;
-    Ok(FeatureMap::new(sum, token))
+    Ok(HostMap::new(sum, token).into())
 }
 
 struct Add {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::storage::Dense;
+use crate::feature_map::Place;
 use crate::kernels::{MapShape, Real, energy, parallel};
 use crate::map::Map;
 use crate::map::gradient::Gradient;
@@ -21,6 +22,10 @@ const EPSILON: f64 = 1e-12;
 /// # Errors
 /// When the device fails.
 pub fn attention_map(x: &FeatureMap) -> Result<Tensor> {
+    let x = match &x.0 {
+        Place::Host(x) => x,
+        Place::Device(x) => return x.attention_map(),
+    };
     let x = x.settled()?;
     Ok(by_precision!(x.precision(), T => {
         let energies = Energies::<T>::of(&x.input.map);
@@ -41,6 +46,10 @@ pub fn attention_map(x: &FeatureMap) -> Result<Tensor> {
 /// # Errors
 /// When the shapes or types differ or the device fails.
 pub fn attention_distance(x: &FeatureMap, target: &Tensor) -> Result<Tensor> {
+    let x = match &x.0 {
+        Place::Host(x) => x,
+        Place::Device(x) => return x.attention_distance(target),
+    };
     let x = x.settled()?;
     let MapShape { batch, height, width, .. } = x.input.map.shape;
     if target.dims() != [batch, height * width] || target.dtype() != x.dtype() {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
+use crate::feature_map::Place;
 use crate::map::gradient::Gradient;
+use crate::map::host::HostMap;
 use crate::map::tape::{self, Node};
 use crate::map::{Load, Loaded, Map, Normalization};
 use crate::{FeatureMap, Result};
@@ -12,20 +14,23 @@ use crate::{FeatureMap, Result};
 /// The statistics that normalize a feature map.
 #[derive(Clone, Debug)]
 pub struct BatchNormStatistics {
-    /// Mean of each channel.
-    pub mean: Vec<f64>,
-    /// Biased variance of each channel.
-    pub variance: Vec<f64>,
+    /// Mean of each channel, `[C]`.
+    pub mean: Tensor,
+    /// Biased variance of each channel, `[C]`.
+    pub variance: Tensor,
     /// Whether they come from the very map they normalize, so that the gradient flows through them too.
     pub of_batch: bool,
 }
 
-/// Mean and biased variance of each channel of `x` `[B, C, H, W]` over `B·H·W`, accumulated in f64.
+/// Mean and biased variance of each channel of `x` `[B, C, H, W]` over `B·H·W`; on the CPU in f64.
 ///
 /// # Errors
 /// When the device fails.
 pub fn batch_moments(x: &FeatureMap) -> Result<BatchNormStatistics> {
-    let x = x.settled()?;
+    let x = match &x.0 {
+        Place::Host(x) => x.settled()?,
+        Place::Device(x) => return x.batch_moments(),
+    };
     let map = &x.input.map;
     let count = (map.shape.len() / map.shape.channels.max(1)) as f64;
     let sums = map.moments();
@@ -35,7 +40,8 @@ pub fn batch_moments(x: &FeatureMap) -> Result<BatchNormStatistics> {
         // `max` would turn a NaN into 0, and hide it.
         if variance < 0.0 { 0.0 } else { variance }
     });
-    Ok(BatchNormStatistics { variance: variance.collect(), mean, of_batch: true })
+    let variance = Tensor::from_iter(variance.collect::<Vec<f64>>(), &Device::Cpu)?;
+    Ok(BatchNormStatistics { mean: Tensor::new(mean, &Device::Cpu)?, variance, of_batch: true })
 }
 
 /// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` for `x` `[B, C, H, W]`, `gamma` and `beta` `[C]`, where
@@ -47,32 +53,36 @@ pub fn batch_norm(
     x: &FeatureMap,
     gamma: &Tensor,
     beta: &Tensor,
-    statistics: BatchNormStatistics,
+    statistics: &BatchNormStatistics,
     epsilon: f64,
     slope: f64,
 ) -> Result<FeatureMap> {
     let channels = x.image().channels;
     let BatchNormStatistics { mean, variance, of_batch } = statistics;
-    let lengths = [gamma.elem_count(), beta.elem_count(), mean.len(), variance.len()];
+    let lengths = [gamma, beta, mean, variance].map(|values| values.elem_count());
     if lengths.iter().any(|length| *length != channels) {
         return Err(crate::Error::new(format!("batch norm of {} channels does not fit {channels}", lengths[0])));
     }
-    let x = x.settled()?;
-    let [gammas, betas] = [gamma, beta].map(|tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>());
+    let x = match &x.0 {
+        Place::Host(x) => x.settled()?,
+        Place::Device(x) => return Ok(x.batch_norm(gamma, beta, statistics, epsilon, slope)?.into()),
+    };
+    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let (gammas, betas, mean, variance) = (numbers(gamma), numbers(beta), numbers(mean)?, numbers(variance)?);
     let inv_std: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
     let scale: Vec<f64> = gammas?.iter().zip(&inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
     let shift = betas?.iter().zip(scale.iter().zip(&mean)).map(|(beta, (scale, mean))| beta - scale * mean).collect();
     let normalization = Arc::new(Normalization::new(scale, shift, slope, mean));
     let map = Arc::clone(&x.input.map);
-    let node = BatchNorm { map, normalization: Arc::clone(&normalization), inv_std, of_batch };
+    let node = BatchNorm { map, normalization: Arc::clone(&normalization), inv_std, of_batch: *of_batch };
     let token = tape::map(&[&x.token, gamma, beta], node)?;
-    Ok(normalized(&x.input.map, normalization, token))
+    Ok(normalized(&x.input.map, normalization, token).into())
 }
 
 /// The map, to be normalized where it is read.
-pub(super) fn normalized(map: &Arc<Map>, normalization: Arc<Normalization>, token: Tensor) -> FeatureMap {
+pub(super) fn normalized(map: &Arc<Map>, normalization: Arc<Normalization>, token: Tensor) -> HostMap {
     let load = Load { normalization: Some(normalization), upsampling: 1 };
-    FeatureMap { input: Loaded { map: Arc::clone(map), load }, token }
+    HostMap { input: Loaded { map: Arc::clone(map), load }, token }
 }
 
 struct BatchNorm {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use candle_core::{Tensor, bail};
 
 use super::storage::{Dense, by_dtype};
+use crate::feature_map::Place;
 use crate::kernels::{ConvGeometry, MapShape, Source, elementwise};
 use crate::map::convolution::{Computed, Convolution, Wanted};
+use crate::map::host::HostMap;
 use crate::map::tape::{self, Node};
 use crate::map::{Loaded, Map, Recipe};
 use crate::{FeatureMap, Precision, Result};
@@ -24,6 +26,10 @@ pub fn conv2d(
     padding: usize,
     precision: Precision,
 ) -> Result<FeatureMap> {
+    let x = match &x.0 {
+        Place::Host(x) => x,
+        Place::Device(x) => return Ok(x.conv2d(weight, bias, stride, padding, precision)?.into()),
+    };
     // A stride over an upsampled map is rare, and would need phases of both.
     let settled = if stride > 1 && x.input.load.upsampling > 1 { x.settled()? } else { x.clone() };
     let (input, token) = (&settled.input, &settled.token);
@@ -53,7 +59,7 @@ pub fn conv2d(
         None => tape::map(&[token, weight], node)?,
         Some(bias) => tape::map(&[token, weight, bias], node)?,
     };
-    Ok(FeatureMap::new(output, token))
+    Ok(HostMap::new(output, token).into())
 }
 
 fn geometry(x: &Loaded, weight: &Tensor, stride: usize, padding: usize) -> candle_core::Result<ConvGeometry> {

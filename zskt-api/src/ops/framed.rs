@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use crate::kernels::MapShape;
+use crate::map::host::HostMap;
 use crate::map::tape::{self, Node};
 use crate::map::values::{Number, by_precision};
 use crate::map::{Loaded, Map};
@@ -26,14 +27,14 @@ pub trait MapOp: Send + Sync + 'static {
 }
 
 /// Applies an operation to a feature map.
-pub fn apply<O: MapOp>(x: &FeatureMap, op: O) -> Result<FeatureMap> {
+pub fn apply<O: MapOp>(x: &HostMap, op: O) -> Result<FeatureMap> {
     let (from, shape, precision) = (x.input.clone(), x.input.shape(), x.precision());
     let to = by_precision!(precision, T => {
         Map::from_numbers(op.shape(&shape), precision, &op.forward::<T>(&shape, &from.to_vec()))
     });
     let to = Arc::new(to);
     let token = tape::map(&[&x.token], Framed { op, from, to: Arc::clone(&to) })?;
-    Ok(FeatureMap::new(to, token))
+    Ok(HostMap::new(to, token).into())
 }
 
 struct Framed<O> {

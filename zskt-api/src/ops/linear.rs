@@ -4,8 +4,8 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType, bail};
 
 use super::storage::{Dense, by_dtype, slice};
-use crate::Result;
 use crate::kernels::linear as kernel;
+use crate::{Result, device};
 
 /// `x · weightᵀ + bias` with `x` `[B, I]`, `weight` `[O, I]`, `bias` `[O]`, giving `[B, O]`.
 ///
@@ -17,6 +17,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     if expected != inputs || bias.dims() != [outputs] {
         let message = format!("a weight {:?} with bias {:?} does not fit {inputs} inputs", weight.dims(), bias.dims());
         return Err(crate::Error::new(message));
+    }
+    if !x.device().is_cpu() {
+        return device::linear(x, weight, bias);
     }
     let op = Linear { batch, inputs, outputs };
     Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)

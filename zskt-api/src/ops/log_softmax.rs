@@ -6,7 +6,7 @@ use super::storage::{Dense, by_dtype};
 use crate::kernels::Real;
 use crate::map::tape::{self, Node};
 use crate::map::values::Number;
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// The logarithm of the softmax over the classes of `logits` `[B, classes]`.
 ///
@@ -15,6 +15,9 @@ use crate::{Error, Result};
 pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     let expected = |_| Error::new(format!("expected logits [B, classes], found {:?}", logits.dims()));
     let (_, classes) = logits.dims2().map_err(expected)?;
+    if !logits.device().is_cpu() {
+        return device::log_softmax(logits);
+    }
     let logits = logits.contiguous()?;
     let log_beliefs = || {
         by_dtype!(logits.dtype(), T => {

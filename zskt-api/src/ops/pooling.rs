@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::framed::{MapOp, apply};
+use crate::feature_map::Place;
 use crate::kernels::{Instructions, MapShape, elementwise, pass, pooling as kernel};
 use crate::map::Loaded;
 use crate::map::tape::{self, Node};
@@ -14,7 +15,11 @@ use crate::{Error, FeatureMap, Result};
 /// # Errors
 /// When the map is smaller than a square, or the device fails.
 pub fn max_pool(x: &FeatureMap, size: usize) -> Result<FeatureMap> {
-    apply(x, Max(fitting(x, size)?))
+    let size = fitting(x, size)?;
+    match &x.0 {
+        Place::Host(x) => apply(x, Max(size)),
+        Place::Device(x) => Ok(x.max_pool(size)?.into()),
+    }
 }
 
 /// The mean of each `size`×`size` square: `[B, C, H/size, W/size]`, rows and columns left over are dropped.
@@ -22,7 +27,11 @@ pub fn max_pool(x: &FeatureMap, size: usize) -> Result<FeatureMap> {
 /// # Errors
 /// When the map is smaller than a square, or the device fails.
 pub fn average_pool(x: &FeatureMap, size: usize) -> Result<FeatureMap> {
-    apply(x, Average(fitting(x, size)?))
+    let size = fitting(x, size)?;
+    match &x.0 {
+        Place::Host(x) => apply(x, Average(size)),
+        Place::Device(x) => Ok(x.average_pool(size)?.into()),
+    }
 }
 
 /// The mean of each channel over the whole map: `[B, C]`.
@@ -30,6 +39,10 @@ pub fn average_pool(x: &FeatureMap, size: usize) -> Result<FeatureMap> {
 /// # Errors
 /// When the device fails.
 pub fn global_average(x: &FeatureMap) -> Result<Tensor> {
+    let x = match &x.0 {
+        Place::Host(x) => x,
+        Place::Device(x) => return x.global_average(),
+    };
     // The mean over an upsampled map is that over the map itself.
     let MapShape { batch, height, width, channels } = x.input.map.shape;
     let scale = 1.0 / (height * width) as f64;

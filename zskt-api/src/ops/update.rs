@@ -6,7 +6,7 @@ use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
 use super::storage::{Dense, by_dtype, slice};
 use crate::kernels::parallel;
 use crate::map::values::Number;
-use crate::{Error, Result};
+use crate::{Error, Result, device};
 
 /// What becomes of a target number `t`, given two sources `a` and `b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,6 +58,9 @@ pub fn update(target: &Tensor, a: &Tensor, b: &Tensor, update: Update) -> Result
     if target.dims() != a.dims() || target.dims() != b.dims() {
         let message = format!("cannot update {:?} from {:?} and {:?}", target.dims(), a.dims(), b.dims());
         return Err(Error::new(message));
+    }
+    if !target.device().is_cpu() {
+        return device::update(target, a, b, update);
     }
     Ok(target.inplace_op3(&a.contiguous()?, &b.contiguous()?, &update)?)
 }
@@ -119,23 +122,29 @@ impl Update {
     }
 }
 
-/// The sum of the squares of all numbers.
+/// The sum of the squares of all numbers of some tensors.
 ///
 /// # Errors
 /// When the device fails.
-pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+pub fn sum_of_squares<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<f64> {
+    let (on_cpu, others): (Vec<_>, Vec<_>) = tensors.partition(|tensor| tensor.device().is_cpu());
+    let mut sum = device::sum_of_squares(&others)?;
+    for tensor in on_cpu {
+        sum += sum_of_squares_of(tensor)?;
+    }
+    Ok(sum)
+}
+
+fn sum_of_squares_of(tensor: &Tensor) -> candle_core::Result<f64> {
     let tensor = tensor.contiguous()?;
     let data = Dense::of(&tensor);
-    let sum = || {
-        by_dtype!(tensor.dtype(), T => {
-            let numbers = data.slice::<T>()?;
-            let part = parallel::part(1);
-            let sums = parallel::map(numbers.len().div_ceil(part).max(1), |index| {
-                let numbers = &numbers[index * part..numbers.len().min((index + 1) * part)];
-                numbers.iter().map(|x| crate::kernels::Real::to_f64(*x)).map(|x| x * x).sum::<f64>()
-            });
-            Ok(sums.into_iter().sum())
-        })
-    };
-    Ok(sum()?)
+    by_dtype!(tensor.dtype(), T => {
+        let numbers = data.slice::<T>()?;
+        let part = parallel::part(1);
+        let sums = parallel::map(numbers.len().div_ceil(part).max(1), |index| {
+            let numbers = &numbers[index * part..numbers.len().min((index + 1) * part)];
+            numbers.iter().map(|x| crate::kernels::Real::to_f64(*x)).map(|x| x * x).sum::<f64>()
+        });
+        Ok(sums.into_iter().sum())
+    })
 }

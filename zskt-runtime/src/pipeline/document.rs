@@ -93,7 +93,7 @@ pub fn read_document(value: &Value, texts: &Texts, problems: &mut Vec<Problem>) 
     let device = reader.optional("device", |value, problems| {
         let device = text(value, problems)?;
         let cuda = device.strip_prefix("cuda:").is_some_and(|number| number.parse::<usize>().is_ok());
-        if ["auto", "cpu"].contains(&device.as_str()) {
+        if ["auto", "cpu"].contains(&device.as_str()) || (cuda && cfg!(feature = "cuda")) {
             Some(device)
         } else if cuda {
             problems.push(
