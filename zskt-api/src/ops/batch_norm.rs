@@ -59,7 +59,7 @@ pub fn batch_norm(
 ) -> Result<FeatureMap> {
     let channels = x.image().channels;
     let BatchNormStatistics { mean, variance, of_batch } = statistics;
-    let lengths = [gamma, beta, mean, variance].map(|values| values.elem_count());
+    let lengths = [gamma, beta, mean, variance].map(Tensor::elem_count);
     if lengths.iter().any(|length| *length != channels) {
         return Err(crate::Error::new(format!("batch norm of {} channels does not fit {channels}", lengths[0])));
     }

@@ -45,10 +45,11 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let sources = sources(folder);
-    let append = |file: &str, text: &str| {
+    let insert = |file: &str, place: &str, text: &str| {
         let path = sources.join(file);
         let before = fs::read_to_string(&path).unwrap();
-        fs::write(&path, format!("{before}{text}")).unwrap();
+        assert!(before.contains(place));
+        fs::write(&path, before.replacen(place, &format!("{place}{text}"), 1)).unwrap();
         (path, before)
     };
     let refused = |name: &str, profile: &[&str]| {
@@ -73,11 +74,11 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
         complaint
     };
 
-    let (path, before) = append("zskt-api/src/lib.rs", "\n/// One more.\npub fn one_more() {}\n");
+    let (path, before) = insert("zskt-api/src/lib.rs", "pub use rand;\n", "\n/// One more.\npub fn one_more() {}\n");
     assert_eq!(differences(&refused("source", &["--release"])), ["zskt-api"]);
     fs::write(path, before).unwrap();
 
-    let (path, before) = append("zskt-api/Cargo.toml", "\n[features]\ndefault = [\"extra\"]\nextra = []\n");
+    let (path, before) = insert("zskt-api/Cargo.toml", "[features]\n", "default = [\"extra\"]\nextra = []\n");
     let complaint = refused("features", &["--release"]);
     assert_eq!(differences(&complaint), ["features", "zskt-api"]);
     assert!(complaint.contains("of the library: default extra\n    of zskt-run:    none"), "{complaint}");
