@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use candle_core::backend::BackendStorage;
@@ -139,17 +140,16 @@ where
 fn with_kept<R>(device: &CudaDevice, work: impl FnOnce(&mut Kept) -> std::result::Result<R, CudnnError>) -> Result<R> {
     KEPT.with(|kept| {
         let mut kept = kept.borrow_mut();
-        let id = device.id();
-        if !kept.contains_key(&id) {
-            let cudnn = Cudnn::new(device.cuda_stream()).map_err(failed)?;
-            // SAFETY: there is nothing in it.
-            let workspace = unsafe { device.alloc::<u8>(1)? };
-            kept.insert(id, Kept { cudnn, algorithms: HashMap::new(), workspace });
-        }
-        match kept.get_mut(&id) {
-            Some(kept) => work(kept).map_err(failed),
-            None => bail!("cuDNN could not be started"),
-        }
+        let kept = match kept.entry(device.id()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let cudnn = Cudnn::new(device.cuda_stream()).map_err(failed)?;
+                // SAFETY: it is written before it is read.
+                let workspace = unsafe { device.alloc::<u8>(1)? };
+                entry.insert(Kept { cudnn, algorithms: HashMap::new(), workspace })
+            }
+        };
+        work(kept).map_err(failed)
     })
 }
 
