@@ -52,22 +52,20 @@ pub fn dist(folder: &Path, build: Build) -> Outcome {
         copy(library, &folder.join("lib"))?;
     }
     let sdk = folder.join("sdk");
-    for (from, to) in [("Cargo.toml", "Cargo.toml"), ("build.rs", "build.rs"), ("lib.rs", "src/lib.rs")] {
-        let to = sdk.join(to);
-        fs::create_dir_all(to.parent().ok_or("a file lies in a folder")?)?;
-        fs::copy(root.join("sdk").join(from), to)?;
+    for part in ["src", "lib", "std", "crates"] {
+        fs::create_dir_all(sdk.join(part))?;
+    }
+    for file in ["build.rs", "src/lib.rs"] {
+        fs::copy(root.join("sdk").join(file), sdk.join(file))?;
     }
     let sum = format!("{:x}", Sha256::digest(fs::read(&image)?));
     fs::write(sdk.join("image.sha256"), &sum)?;
-    let manifest = fs::read_to_string(sdk.join("Cargo.toml"))?;
+    let manifest = fs::read_to_string(root.join("sdk/Cargo.toml"))?;
     let with_sum = |line: &str| match line.strip_prefix("version = \"").and_then(|rest| rest.strip_suffix('"')) {
         Some(version) => format!("version = \"{version}+{}\"\n", &sum[..16]),
         None => format!("{line}\n"),
     };
     fs::write(sdk.join("Cargo.toml"), manifest.lines().map(with_sum).collect::<String>())?;
-    for part in ["lib", "std", "crates"] {
-        fs::create_dir_all(sdk.join(part))?;
-    }
     copy(&image, &sdk.join("lib"))?;
     copy(&standard_library, &sdk.join("std"))?;
     for file in &built.metadata {
@@ -80,13 +78,13 @@ pub fn dist(folder: &Path, build: Build) -> Outcome {
 fn built(root: &Path, build: Build) -> Outcome<Built> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments: &[&str] = match build {
-        Build::Program if cfg!(debug_assertions) => &["build", "--package", "zskt-runtime"],
-        Build::Program => &["build", "--package", "zskt-runtime", "--release"],
-        Build::Tests if cfg!(debug_assertions) => &["test", "--no-run", "--workspace"],
-        Build::Tests => &["test", "--no-run", "--workspace", "--release"],
+        Build::Program => &["build", "--package", "zskt-runtime"],
+        Build::Tests => &["test", "--no-run", "--workspace"],
     };
+    let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
     let mut child = Command::new(cargo)
         .args(arguments)
+        .args(profile)
         .arg("--message-format=json-render-diagnostics")
         .current_dir(root)
         .stdout(Stdio::piped())

@@ -89,7 +89,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Outcome {
             validate(&pipelines, &overrides.sets, skip_files)
         }
         Some(Command::Graph { pipeline, overrides, format, skip_files, .. }) => {
-            let picture = Picture::of(&prove(&read(&pipeline, &overrides.sets)?, skip_files)?);
+            let picture = Picture::of(&prove(&read(&pipeline, &overrides.sets)?.0, skip_files)?);
             print(&match format {
                 Format::Mermaid => draw::mermaid(&picture),
                 Format::Dot => draw::dot(&picture),
@@ -132,7 +132,7 @@ fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Outcome {
         let text = format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
         return Err(Failure::Refused(error(text)));
     }
-    let plan = prove(&read(&path, &overrides.sets)?, false)?;
+    let plan = prove(&read(&path, &overrides.sets)?.0, false)?;
     let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
     match run::run(plan, options) {
         run::Outcome::Done => Ok(()),
@@ -148,9 +148,10 @@ fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool) -> Outcome
     let texts: Vec<_> = pipelines.iter().map(|path| read(path, sets)).collect();
     let mut complaints = String::new();
     for (path, texts) in pipelines.iter().zip(texts) {
-        let proven = texts.and_then(|texts| {
+        let proven = texts.and_then(|(texts, own)| {
             let plan = prove(&texts, skip_files)?;
-            unnamed_plugin(&plan, &texts, &everyones).map_or(Ok(plan), |message| Err(Failure::Refused(error(message))))
+            let unnamed = unnamed_plugin(&plan, &[&everyones[..], &own].concat());
+            unnamed.map_or(Ok(plan), |unnamed| Err(Failure::Refused(error(format!("`{}` {unnamed}", path.display())))))
         });
         match proven {
             Ok(plan) => print(&format!("ok {}: {}\n", path.display(), summary(&plan)))?,
@@ -161,21 +162,16 @@ fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool) -> Outcome
     if complaints.is_empty() { Ok(()) } else { Err(Failure::Refused(complaints)) }
 }
 
-/// A plugin that is there only because another pipeline names its library.
-fn unnamed_plugin(plan: &Plan, texts: &Texts, everyones: &[Library]) -> Option<String> {
-    let own: Vec<_> = pipeline::libraries(texts).into_iter().filter_map(|(path, _)| path.canonicalize().ok()).collect();
-    let others = library::loaded()
-        .into_iter()
-        .filter(|library| !own.contains(&library.file) && !everyones.iter().any(|other| other.file == library.file));
-    others.into_iter().find_map(|library| {
-        let plugin = library.plugins.iter().find(|plugin| plan.nodes.iter().any(|node| library::mentions(&node.ron, plugin.name)))?;
-        Some(format!(
-            "`{}` uses the plugin `{}` of the library `{}`, which it does not name\nhelp: name it in the pipeline's `plugins`, or with --plugin",
-            texts.name(0),
-            plugin.name,
-            library.path.display()
-        ))
-    })
+/// What to say of a pipeline with a plugin that is there only because another pipeline names its library.
+fn unnamed_plugin(plan: &Plan, named: &[Library]) -> Option<String> {
+    let nodes: Vec<_> = plan.nodes.iter().map(|node| node.ron.as_str()).collect();
+    let library =
+        library::used(&nodes).into_iter().find(|library| !named.iter().any(|named| named.file == library.file))?;
+    let plugin = library.plugin_in(&nodes)?.name;
+    Some(format!(
+        "uses the plugin `{plugin}` of the library `{}`, which it does not name\nhelp: name it in the pipeline's `plugins`, or with --plugin",
+        library.path.display()
+    ))
 }
 
 /// A sound pipeline in one line.
@@ -201,7 +197,7 @@ fn summary(plan: &Plan) -> String {
 }
 
 /// Reads a pipeline, and loads the libraries that it names.
-fn read(path: &Path, sets: &[String]) -> Result<Texts, Failure> {
+fn read(path: &Path, sets: &[String]) -> Result<(Texts, Vec<Library>), Failure> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(failure) => return Err(Failure::Refused(unreadable(path, &failure))),
@@ -209,7 +205,7 @@ fn read(path: &Path, sets: &[String]) -> Result<Texts, Failure> {
     let texts = Texts::new(path.display().to_string(), text, sets);
     let (paths, spans): (Vec<_>, Vec<_>) = pipeline::libraries(&texts).into_iter().unzip();
     match library::load(&paths) {
-        Ok(()) => Ok(texts),
+        Ok(libraries) => Ok((texts, libraries)),
         Err((index, message)) => {
             let problem = match message.split_once("\nhelp: ") {
                 Some((message, help)) => Problem::at(spans[index], message).help(help),

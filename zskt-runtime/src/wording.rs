@@ -22,6 +22,11 @@ pub fn list(names: &[&str], last_word: &str) -> String {
     }
 }
 
+/// Whether a word stands in a text, not as a part of another.
+pub fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|other| other == word)
+}
+
 /// A length of time: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 05 min`.
 pub fn duration(seconds: f64) -> String {
     if seconds < 9.95 {

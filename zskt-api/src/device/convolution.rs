@@ -1,18 +1,16 @@
 //! Convolutions of tensors `[B, C, H, W]`: by cuDNN, with the gradients that are asked for and no others.
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+#[cfg(not(test))]
+use candle_core::bail;
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+
+use crate::kernels::ConvGeometry;
 
 /// A convolution `[B, I, H, W] * [O, I, K, K] → [B, O, H', W']`, or one of its gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
-    /// `[B, I, H, W]`.
-    pub x: [usize; 4],
-    /// `[O, I, K, K]`.
-    pub weight: [usize; 4],
-    /// Zeros at each side.
-    pub padding: usize,
-    /// From one result to the next.
-    pub stride: usize,
+    /// Its shape; nothing is upsampled.
+    pub geometry: ConvGeometry,
     /// What is computed.
     pub direction: Direction,
 }
@@ -28,41 +26,40 @@ pub enum Direction {
     Weight,
 }
 
-/// Convolves `x` with `weight`.
+/// Convolves `x` with `weight`, whose shapes the geometry has.
 ///
 /// # Errors
-/// When the shapes do not fit or the device fails.
-pub fn conv2d(x: &Tensor, weight: &Tensor, stride: usize, padding: usize) -> Result<Tensor> {
-    let dims = |tensor: &Tensor| tensor.dims4().map(|(a, b, c, d)| [a, b, c, d]);
-    let (x_dims, w_dims) = (dims(x)?, dims(weight)?);
-    let [_, channels, height, width] = x_dims;
-    let [_, expected, kernel, other] = w_dims;
-    if expected != channels || kernel != other || kernel == 0 || stride == 0 {
-        bail!("a kernel {w_dims:?} with stride {stride} does not fit {channels} channels");
-    }
-    if height + 2 * padding < kernel || width + 2 * padding < kernel {
-        bail!("a {kernel}×{kernel} kernel does not fit into {height}×{width} padded by {padding}");
-    }
-    let op = Convolution { x: x_dims, weight: w_dims, padding, stride, direction: Direction::Forward };
-    x.contiguous()?.apply_op2(&weight.contiguous()?, op)
+/// When the device fails.
+pub fn conv2d(x: &Tensor, weight: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
+    x.contiguous()?.apply_op2(&weight.contiguous()?, Convolution { geometry, direction: Direction::Forward })
 }
 
 #[cfg(any(test, feature = "cuda"))]
 impl Convolution {
+    /// `[B, I, H, W]`.
+    pub fn input(&self) -> [usize; 4] {
+        let ConvGeometry { batch, in_channels, height, width, .. } = self.geometry;
+        [batch, in_channels, height, width]
+    }
+
+    /// `[O, I, K, K]`.
+    pub fn weight(&self) -> [usize; 4] {
+        let ConvGeometry { out_channels, in_channels, kernel, .. } = self.geometry;
+        [out_channels, in_channels, kernel, kernel]
+    }
+
     /// `[B, O, H', W']`.
     pub fn output(&self) -> [usize; 4] {
-        let [batch, _, height, width] = self.x;
-        let [channels, _, kernel, _] = self.weight;
-        let out = |size: usize| (size + 2 * self.padding - kernel) / self.stride + 1;
-        [batch, channels, out(height), out(width)]
+        let geometry = &self.geometry;
+        [geometry.batch, geometry.out_channels, geometry.out_height(), geometry.out_width()]
     }
 
     /// The shape of what is computed.
     pub fn result(&self) -> [usize; 4] {
         match self.direction {
             Direction::Forward => self.output(),
-            Direction::Input => self.x,
-            Direction::Weight => self.weight,
+            Direction::Input => self.input(),
+            Direction::Weight => self.weight(),
         }
     }
 }

@@ -80,7 +80,8 @@ where
     let mut out: CudaSlice<T> = unsafe { device.alloc::<T>(op.result().iter().product())? };
     with_kept(&device, |kept| {
         let cudnn = &kept.cudnn;
-        let mut conv = cudnn.create_conv2d::<C>([op.padding as i32; 2], [op.stride as i32; 2], [1, 1], MODE)?;
+        let mut conv =
+            cudnn.create_conv2d::<C>([op.geometry.padding as i32; 2], [op.geometry.stride as i32; 2], [1, 1], MODE)?;
         let math = if dtype == DType::BF16 {
             cudnnMathType_t::CUDNN_TENSOR_OP_MATH
         } else {
@@ -89,8 +90,8 @@ where
         };
         conv.set_math_type(math)?;
         let dims = |dims: [usize; 4]| dims.map(|dim| dim as i32);
-        let x = cudnn.create_4d_tensor::<T>(FORMAT, dims(op.x))?;
-        let w = cudnn.create_4d_filter::<T>(FORMAT, dims(op.weight))?;
+        let x = cudnn.create_4d_tensor::<T>(FORMAT, dims(op.input()))?;
+        let w = cudnn.create_4d_filter::<T>(FORMAT, dims(op.weight()))?;
         let y = cudnn.create_4d_tensor::<T>(FORMAT, dims(op.output()))?;
         let forward = ConvForward { conv: &conv, x: &x, w: &w, y: &y };
         let input = ConvBackwardData { conv: &conv, dx: &x, w: &w, dy: &y };

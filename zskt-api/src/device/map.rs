@@ -3,12 +3,10 @@
 use candle_core::{D, DType, Tensor};
 
 use super::convolution::conv2d;
+use crate::kernels::{ConvGeometry, MapShape};
 use crate::map::values::precision_of;
-use crate::ops::BatchNormStatistics;
+use crate::ops::{ATTENTION_EPSILON, BatchNormStatistics};
 use crate::{Error, ImageShape, Precision, Result};
-
-/// Keeps the norm of a map without energy from zero, as PyTorch's `normalize` does.
-const EPSILON: f64 = 1e-12;
 
 /// A feature map on an accelerator.
 #[derive(Clone)]
@@ -57,15 +55,21 @@ impl DeviceMap {
         Ok(self.tensor.to_dtype(self.precision.dtype())?)
     }
 
+    /// Its shape.
+    pub fn shape(&self) -> MapShape {
+        let dims = self.tensor.dims();
+        MapShape { batch: dims[0], channels: dims[1], height: dims[2], width: dims[3] }
+    }
+
     /// Images in the batch.
     pub fn batch(&self) -> usize {
-        self.tensor.dims()[0]
+        self.shape().batch
     }
 
     /// The shape of one image.
     pub fn image(&self) -> ImageShape {
-        let dims = self.tensor.dims();
-        ImageShape { channels: dims[1], height: dims[2], width: dims[3] }
+        let MapShape { height, width, channels, .. } = self.shape();
+        ImageShape { channels, height, width }
     }
 
     /// How exact its numbers are.
@@ -161,7 +165,7 @@ impl DeviceMap {
         let energies = self.to_nchw()?.sqr()?.mean(1)?.flatten_from(1)?;
         let norms = energies.sqr()?.sum_keepdim(1)?.sqrt()?;
         // Below epsilon the divisor is a constant.
-        let norms = norms.maximum(&(norms.ones_like()? * EPSILON)?)?;
+        let norms = norms.maximum(&(norms.ones_like()? * ATTENTION_EPSILON)?)?;
         Ok(energies.broadcast_div(&norms)?)
     }
 
@@ -176,18 +180,17 @@ impl DeviceMap {
     /// A convolution with `weight` `[O, I, K, K]` plus `bias` `[O]`, into a map of the given precision.
     ///
     /// # Errors
-    /// When the shapes or types do not fit or the device fails.
+    /// When the device fails.
     pub fn conv2d(
         &self,
+        geometry: ConvGeometry,
         weight: &Tensor,
         bias: Option<&Tensor>,
-        stride: usize,
-        padding: usize,
         precision: Precision,
     ) -> Result<Self> {
         let x = self.to_precision(precision)?.tensor;
         let weight = weight.to_dtype(stored(precision))?;
-        let y = conv2d(&x, &weight, stride, padding)?;
+        let y = conv2d(&x, &weight, geometry)?;
         let y = match bias {
             Some(bias) => y.broadcast_add(&per_channel(&bias.to_dtype(y.dtype())?)?)?,
             None => y,

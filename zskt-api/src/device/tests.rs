@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, Device, Layout, Shape, Tensor, Var};
 
 use super::DeviceMap;
 use super::convolution::{Convolution, Direction};
+use crate::kernels::ConvGeometry;
 use crate::{FeatureMap, Precision, Result, Streams, ops, standard_normal};
 
 /// From random variables of these shapes: a function's value and gradients, by both.
@@ -44,7 +45,9 @@ fn compare(
 fn each_operation_agrees_with_the_kernels() {
     let maps: &[&[usize]] = &[&[2, 3, 5, 4]];
     compare("to a tensor", maps, |map, x| map(&x[0]).channels_last());
-    compare("narrow", maps, |map, x| (&map(&x[0]).detach() + &map(&x[0]).to_precision(Precision::F64)?)?.to_nchw());
+    compare("detached, and in its own precision", maps, |map, x| {
+        (&map(&x[0]).detach() + &map(&x[0]).to_precision(Precision::F64)?)?.to_nchw()
+    });
     compare("activate", maps, |map, x| ops::activate(&map(&x[0]), 0.2)?.to_nchw());
     compare("upsample", maps, |map, x| ops::upsample_nearest(&map(&x[0]), 3)?.to_nchw());
     compare("max pool", maps, |map, x| ops::max_pool(&map(&x[0]), 2)?.to_nchw());
@@ -123,8 +126,7 @@ pub fn convolve(
     let at = |dims: [usize; 4], index: [usize; 4]| {
         ((index[0] * dims[1] + index[1]) * dims[2] + index[2]) * dims[3] + index[3]
     };
-    let [batch, channels, height, width] = op.x;
-    let [outputs, _, kernel, _] = op.weight;
+    let ConvGeometry { batch, in_channels, out_channels, height, width, kernel, stride, padding, .. } = op.geometry;
     let [_, _, rows, columns] = op.output();
     let all = |counts: [usize; 7]| {
         (0..counts.iter().product()).map(move |mut index: usize| {
@@ -135,14 +137,14 @@ pub fn convolve(
             })
         })
     };
-    for [n, o, i, y, x, ky, kx] in all([batch, outputs, channels, rows, columns, kernel, kernel]) {
-        let (from_y, from_x) = (y * op.stride + ky, x * op.stride + kx);
-        let inside = |at: usize, size: usize| at >= op.padding && at < size + op.padding;
+    for [n, o, i, y, x, ky, kx] in all([batch, out_channels, in_channels, rows, columns, kernel, kernel]) {
+        let (from_y, from_x) = (y * stride + ky, x * stride + kx);
+        let inside = |at: usize, size: usize| at >= padding && at < size + padding;
         if !inside(from_y, height) || !inside(from_x, width) {
             continue;
         }
-        let of_x = at(op.x, [n, i, from_y - op.padding, from_x - op.padding]);
-        let (of_w, of_y) = (at(op.weight, [o, i, ky, kx]), at(op.output(), [n, o, y, x]));
+        let of_x = at(op.input(), [n, i, from_y - padding, from_x - padding]);
+        let (of_w, of_y) = (at(op.weight(), [o, i, ky, kx]), at(op.output(), [n, o, y, x]));
         match op.direction {
             Direction::Forward => out[of_y] += a[of_x] * b[of_w],
             Direction::Input => out[of_x] += a[of_y] * b[of_w],

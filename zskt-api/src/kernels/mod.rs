@@ -48,7 +48,7 @@ pub use sink::{Plus, Sink, Sums, Then};
 pub use source::{Activation, Affine, PerChannel, Source};
 
 /// The shape of a square convolution: stride and padding are the same for both axes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvGeometry {
     /// Images.
     pub batch: usize,

@@ -14,7 +14,7 @@ use crate::map::values::{Number, by_precision};
 use crate::{Error, FeatureMap, Result};
 
 /// Keeps the norm of a map without energy from zero, as PyTorch's `normalize` does.
-const EPSILON: f64 = 1e-12;
+pub(crate) const EPSILON: f64 = 1e-12;
 
 /// Where a classifier looks: the mean over the channels of the squared activation, divided by its L2 norm over the map,
 /// `[B, H·W]`.

@@ -26,14 +26,15 @@ pub fn conv2d(
     padding: usize,
     precision: Precision,
 ) -> Result<FeatureMap> {
-    let x = match &x.0 {
-        Place::Host(x) => x,
-        Place::Device(x) => return Ok(x.conv2d(weight, bias, stride, padding, precision)?.into()),
+    let (shape, upsampling) = match &x.0 {
+        // A stride over an upsampled map is rare, and would need phases of both.
+        Place::Host(x) if stride > 1 && x.input.load.upsampling > 1 => {
+            return conv2d(&x.settled()?.into(), weight, bias, stride, padding, precision);
+        }
+        Place::Host(x) => (x.input.map.shape, x.input.load.upsampling),
+        Place::Device(x) => (x.shape(), 1),
     };
-    // A stride over an upsampled map is rare, and would need phases of both.
-    let settled = if stride > 1 && x.input.load.upsampling > 1 { x.settled()? } else { x.clone() };
-    let (input, token) = (&settled.input, &settled.token);
-    let geometry = geometry(input, weight, stride, padding)?;
+    let geometry = geometry(shape, upsampling, weight, stride, padding)?;
     if let Some(bias) = bias
         && bias.dims() != [geometry.out_channels]
     {
@@ -45,6 +46,20 @@ pub fn conv2d(
             format!("a weight of {:?} does not fit maps of {:?} and {precision:?}", weight.dtype(), x.dtype());
         return Err(crate::Error::new(message));
     }
+    match &x.0 {
+        Place::Host(x) => on_host(x, geometry, weight, bias, precision),
+        Place::Device(x) => Ok(x.conv2d(geometry, weight, bias, precision)?.into()),
+    }
+}
+
+fn on_host(
+    x: &HostMap,
+    geometry: ConvGeometry,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    precision: Precision,
+) -> Result<FeatureMap> {
+    let (input, token) = (&x.input, &x.token);
     let convolution = packed(&geometry, weight, bias, precision)?;
     let shape = MapShape {
         batch: geometry.batch,
@@ -62,14 +77,19 @@ pub fn conv2d(
     Ok(HostMap::new(output, token).into())
 }
 
-fn geometry(x: &Loaded, weight: &Tensor, stride: usize, padding: usize) -> candle_core::Result<ConvGeometry> {
-    let MapShape { batch, height, width, channels: in_channels } = x.map.shape;
-    let upsampling = x.load.upsampling;
+fn geometry(
+    x: MapShape,
+    upsampling: usize,
+    weight: &Tensor,
+    stride: usize,
+    padding: usize,
+) -> candle_core::Result<ConvGeometry> {
+    let MapShape { batch, height, width, channels: in_channels } = x;
     let (out_channels, expected, kernel, other) = weight.dims4()?;
     if expected != in_channels || kernel != other || kernel == 0 || stride == 0 {
         bail!("a kernel {:?} with stride {stride} does not fit {in_channels} channels", weight.dims());
     }
-    let MapShape { height: rows, width: columns, .. } = x.shape();
+    let [rows, columns] = [height, width].map(|size| size * upsampling);
     if rows + 2 * padding < kernel || columns + 2 * padding < kernel {
         bail!("a {kernel}×{kernel} kernel does not fit into {rows}×{columns} padded by {padding}");
     }

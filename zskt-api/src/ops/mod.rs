@@ -18,6 +18,7 @@ mod upsample;
 
 pub use activation::activate;
 pub use add::add;
+pub(crate) use attention_map::EPSILON as ATTENTION_EPSILON;
 pub use attention_map::{attention_distance, attention_map};
 pub use batch_norm::{BatchNormStatistics, batch_moments, batch_norm};
 pub use conv2d::conv2d;

@@ -1,31 +1,40 @@
 //! The shared image that this program runs with: its file, and what it says of itself.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
+
+use crate::run::fingerprint;
+use crate::wording;
 
 /// What a library must have been compiled against, in lines of `what: value`.
 ///
 /// # Errors
 /// When the file of the image cannot be read, or there is none: the program is one static file.
-pub fn description() -> Result<&'static str, String> {
-    static DESCRIPTION: OnceLock<Result<String, String>> = OnceLock::new();
-    let description = DESCRIPTION.get_or_init(|| {
+pub fn description() -> Result<String, String> {
+    Ok(format!("{}image: {}\n", zskt_api::image::DESCRIPTION, sum()?))
+}
+
+/// The SHA-256 sum of the image's file.
+///
+/// # Errors
+/// When the file cannot be read, or there is none.
+pub fn sum() -> Result<&'static str, String> {
+    static SUM: OnceLock<Result<String, String>> = OnceLock::new();
+    let sum = SUM.get_or_init(|| {
         let path = file()?;
         let bytes = std::fs::read(&path).map_err(|error| {
-            format!(
-                "this program's own library `{}` cannot be read: {}",
-                path.display(),
-                crate::wording::reason(&error)
-            )
+            let (path, reason) = (path.display(), wording::reason(&error));
+            format!("this program's own library `{path}` cannot be read: {reason}")
         })?;
-        Ok(format!("{}image: {}\n", zskt_api::image::DESCRIPTION, crate::run::fingerprint::of_bytes(&bytes)))
+        Ok(fingerprint::of_bytes(&bytes))
     });
-    description.as_deref().map_err(Clone::clone)
+    sum.as_deref().map_err(Clone::clone)
 }
 
 /// The file of the image.
 #[cfg(all(feature = "dynamic", unix))]
 #[expect(unsafe_code, reason = "only the loader knows where the image lies")]
-pub fn file() -> Result<std::path::PathBuf, String> {
+pub fn file() -> Result<PathBuf, String> {
     use std::ffi::{CStr, OsStr};
     use std::os::unix::ffi::OsStrExt;
     let unknown = || "the file of this program's own library is not known to the system".to_owned();
@@ -47,7 +56,7 @@ pub fn file() -> Result<std::path::PathBuf, String> {
 
 /// There is none.
 #[cfg(not(all(feature = "dynamic", unix)))]
-pub fn file() -> Result<std::path::PathBuf, String> {
+pub fn file() -> Result<PathBuf, String> {
     Err("this zskt-run is one static file and cannot load any\nhelp: use the zskt-run of a release, which has `lib/` beside \
          it, or link the plugin's crate into a program of its own (docs/plugins.md)"
         .into())

@@ -12,6 +12,7 @@ use zskt_api::{Registration, inventory};
 use description::Difference;
 
 pub use description::Description;
+pub use image::sum as image_sum;
 pub use search::of_environment;
 
 use crate::run::fingerprint;
@@ -48,14 +49,7 @@ pub fn of(plugin: &Registration) -> Option<Library> {
 
 /// The libraries that these nodes, as RON text, have plugins of.
 pub fn used(nodes: &[&str]) -> Vec<Library> {
-    let is_used =
-        |library: &Library| library.plugins.iter().any(|plugin| nodes.iter().any(|node| mentions(node, plugin.name)));
-    loaded().into_iter().filter(is_used).collect()
-}
-
-/// Whether a node, as RON text, is of a plugin or has it for a parameter.
-pub fn mentions(node: &str, plugin: &str) -> bool {
-    node.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == plugin)
+    loaded().into_iter().filter(|library| library.plugin_in(nodes).is_some()).collect()
 }
 
 /// Whether the program runs with the image that it was made with.
@@ -74,6 +68,12 @@ pub fn image_is_ours() -> Result<(), String> {
 }
 
 impl Library {
+    /// One of its plugins that a node, as RON text, is of or has for a parameter.
+    pub fn plugin_in(&self, nodes: &[&str]) -> Option<&'static Registration> {
+        let is_used = |plugin: &&'static Registration| nodes.iter().any(|node| wording::has_word(node, plugin.name));
+        self.plugins.iter().copied().find(is_used)
+    }
+
     fn has(&self, plugin: &Registration) -> bool {
         self.plugins.iter().any(|other| std::ptr::eq(*other, plugin))
     }
@@ -97,29 +97,12 @@ pub fn describe(path: &Path) -> Result<Description, String> {
     Description::read(&std::fs::read(path).map_err(|error| wording::reason(&error))?)
 }
 
-/// The sum of the image that libraries must have been compiled against.
+/// Checks that a library, which says this of itself, may be loaded.
 ///
 /// # Errors
-/// When this program cannot load any.
-pub fn image_sum() -> Result<String, String> {
-    let description = image::description()?;
-    Ok(description.lines().find_map(|line| line.strip_prefix("image: ")).unwrap_or_default().to_owned())
-}
-
-/// What a library says of itself, if it would be loaded. None of its code is run.
-///
-/// # Errors
-/// Why it would not be, and the way out.
-pub fn check(path: &Path) -> Result<Description, String> {
-    image::file()?;
-    examine(&std::fs::read(path).map_err(|error| wording::reason(&error))?)
-}
-
-/// What a library that may be loaded says of itself.
-fn examine(bytes: &[u8]) -> Result<Description, String> {
-    let ours = image::description()?;
-    let description = Description::read(bytes)?;
-    let mut differences = description.differences(ours);
+/// Why not, and the way out.
+pub fn check(description: &Description) -> Result<(), String> {
+    let mut differences = description.differences(&image::description()?);
     // The image differs whenever anything does.
     if differences.len() > 1 {
         differences.retain(|difference| difference.what != "image");
@@ -145,7 +128,7 @@ fn examine(bytes: &[u8]) -> Result<Description, String> {
             ));
         }
     }
-    Ok(description)
+    Ok(())
 }
 
 /// What to say of a library that was compiled against another build.
@@ -162,41 +145,44 @@ fn mismatch(differences: &[Difference]) -> String {
 }
 
 /// Loads the libraries that are not loaded yet, for good: plugins, their tables of functions and what threads leave behind
-/// point into them.
+/// point into them. Gives all of them.
 ///
 /// # Errors
 /// Which of them cannot be loaded, as an index, and why. Those before it are.
-pub fn load(paths: &[PathBuf]) -> Result<(), (usize, String)> {
-    let mut files: Vec<PathBuf> = Vec::new();
+pub fn load(paths: &[PathBuf]) -> Result<Vec<Library>, (usize, String)> {
+    let mut named: Vec<Library> = Vec::new();
     for (index, path) in paths.iter().enumerate() {
         let refused = |reason: &str| (index, format!("cannot load the plugin library `{}`: {reason}", path.display()));
         image::file().map_err(|reason| refused(&reason))?;
         let file = path.canonicalize().map_err(|error| refused(&unreadable(&error)))?;
-        if files.contains(&file) {
-            return Err(refused("it is named twice\nhelp: name it once"));
-        }
         if file.to_str().is_none() {
             return Err(refused("its path is no text, and pipelines and manifests are\nhelp: rename it"));
         }
         let bytes = std::fs::read(&file).map_err(|error| refused(&wording::reason(&error)))?;
         let sha256 = fingerprint::of_bytes(&bytes);
         let same = libraries().iter().find(|library| library.file == file || library.sha256 == sha256).cloned();
-        match same {
-            Some(copy) if files.contains(&copy.file) => {
-                let copy = copy.path.display();
-                return Err(refused(&format!("it is a copy of `{copy}`, which is named too\nhelp: name one of them")));
-            }
-            // The pipeline names what the command line names, or has named in an earlier run.
-            Some(_) => {}
+        let library = match same {
+            // The pipeline may name what the command line names, or had named in an earlier run.
+            Some(library) => library,
             None => {
-                let description = examine(&bytes).map_err(|reason| refused(&reason))?;
-                let plugins = open(&file, &description).map_err(|reason| refused(&reason))?;
-                libraries().push(Library { path: path.clone(), file: file.clone(), sha256, plugins });
+                let open = || {
+                    let description = Description::read(&bytes)?;
+                    check(&description)?;
+                    open(&file, &description)
+                };
+                let plugins = open().map_err(|reason| refused(&reason))?;
+                let library = Library { path: path.clone(), file, sha256, plugins };
+                libraries().push(library.clone());
+                library
             }
+        };
+        if let Some(other) = named.iter().find(|other| other.sha256 == library.sha256) {
+            let other = other.path.display();
+            return Err(refused(&format!("it is named twice, the first time as `{other}`\nhelp: name it once")));
         }
-        files.push(file);
+        named.push(library);
     }
-    Ok(())
+    Ok(named)
 }
 
 /// Opens a library, which registers its plugins.

@@ -41,18 +41,14 @@ pub fn build(folder: &Path, sdk: Option<&Path>) -> Result<String, String> {
 /// # Errors
 /// When it would not load it, with everything that differs.
 pub fn check(path: &Path) -> Result<String, String> {
-    let description = library::check(path).map_err(|reason| {
-        let contents = library::describe(path).map(|description| contents(&description)).unwrap_or_default();
-        let contents = if contents.is_empty() { contents } else { format!("\nit contains\n{}", contents.trim_end()) };
-        match reason.split_once("\nhelp: ") {
-            Some((reason, help)) => {
-                format!("`{}` would not be loaded: {reason}{contents}\nhelp: {help}", path.display())
-            }
-            None => format!("`{}` would not be loaded: {reason}{contents}", path.display()),
-        }
+    let refused = |reason: String| format!("`{}` would not be loaded: {reason}", path.display());
+    let description = library::describe(path).map_err(refused)?;
+    let contents = contents(&description);
+    library::check(&description).map_err(|reason| {
+        let contents = format!("\nit contains\n{contents}help: ");
+        refused(reason.replacen("\nhelp: ", &contents, 1))
     })?;
-    let path = shortest(path);
-    Ok(format!("{} can be loaded:\n{}", path.display(), contents(&description)))
+    Ok(format!("{} can be loaded:\n{contents}", shortest(path).display()))
 }
 
 fn contents(description: &Description) -> String {

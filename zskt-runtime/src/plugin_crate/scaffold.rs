@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use zskt_api::Registry;
 
 use super::sdk::Sdk;
-use crate::wording::reason;
+use crate::wording::{has_word, reason};
 
 /// The kinds of plugins that a crate can begin with.
 #[derive(Clone, Copy, ValueEnum)]
@@ -117,67 +117,10 @@ pub fn write(name: &str, kind: Kind, road: &Road<'_>, registry: &Registry) -> Re
 }
 
 /// Names of crates that mean something else to rustc or cargo.
-const RESERVED: [&str; 59] = [
-    "abstract",
-    "alloc",
-    "as",
-    "async",
-    "await",
-    "become",
-    "box",
-    "break",
-    "build",
-    "const",
-    "continue",
-    "core",
-    "crate",
-    "deps",
-    "do",
-    "dyn",
-    "else",
-    "enum",
-    "examples",
-    "extern",
-    "false",
-    "final",
-    "fn",
-    "for",
-    "gen",
-    "if",
-    "impl",
-    "in",
-    "incremental",
-    "let",
-    "loop",
-    "macro",
-    "match",
-    "mod",
-    "move",
-    "mut",
-    "override",
-    "priv",
-    "proc-macro",
-    "pub",
-    "ref",
-    "return",
-    "self",
-    "static",
-    "std",
-    "struct",
-    "super",
-    "test",
-    "trait",
-    "true",
-    "try",
-    "type",
-    "typeof",
-    "unsafe",
-    "unsized",
-    "use",
-    "virtual",
-    "where",
-    "while",
-];
+const RESERVED: &str = "abstract alloc as async await become box break build const continue core crate deps do dyn else enum \
+                        examples extern false final fn for gen if impl in incremental let loop macro match mod move mut \
+                        override priv proc-macro pub ref return self static std struct super test trait true try type typeof \
+                        unsafe unsized use virtual where while";
 
 /// Types and traits that every crate knows by name.
 const PRELUDE: &str = "Option Some None Result Ok Err String Vec Box Self Clone Copy Debug Default Drop Eq Ord Fn FnMut FnOnce \
@@ -197,11 +140,10 @@ fn check_name(name: &str, template: &Template, registry: &Registry) -> Result<St
         .split(['-', '_'])
         .map(|word| word[..word.len().min(1)].to_uppercase() + word.get(1..).unwrap_or_default())
         .collect();
-    let words = |text: &str, word: &str| text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|one| one == word);
     if name.starts_with("zskt")
-        || RESERVED.contains(&name)
-        || words(template.source, &plugin)
-        || words(PRELUDE, &plugin)
+        || RESERVED.split_whitespace().any(|word| word == name)
+        || has_word(template.source, &plugin)
+        || has_word(PRELUDE, &plugin)
     {
         return Err(format!(
             "the name `{name}` means something else already, or its plugin's `{plugin}` does\nhelp: choose another name"

@@ -181,7 +181,11 @@ fn make(node: &PlanNode, inputs: Inputs, place: &Place) -> Result<Product> {
             let forward = Box::new(Attributed::new(plugin, architecture.build(&builder)?));
             Product::Generator(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
         }
-        Instance::Teacher(source) => Product::Classifier(Arc::new(source.load(&place.context(name))?)),
+        Instance::Teacher(source) => {
+            let Network { name, weights, forward } = source.load(&place.context(name))?;
+            let forward = Box::new(Attributed::new(plugin, forward));
+            Product::Classifier(Arc::new(Network { name, weights, forward }))
+        }
         Instance::Dataset(source) => Product::Dataset(source.load(&place.context(name))?),
         Instance::Loss(loss) => Product::Loss(Arc::new(Attributed::new(plugin, Arc::clone(loss)))),
         Instance::Turn(turn) => Product::Turn(Arc::new(turn.build(name, inputs)?)),

@@ -247,7 +247,12 @@ fn a_run_leaves_what_it_promises() {
 
     assert_eq!(fs::read_to_string(out.join("pipeline.ron")).unwrap(), plan.resolved);
     let manifest = json(&out.join("manifest.json"));
-    assert_eq!(manifest["plugins"]["zskt-test"], "1.2.3");
+    let standard = ["architectures", "datasets", "generators", "losses", "metrics"];
+    let standard = standard.into_iter().chain(["optimizers", "schedules", "stages", "teachers"]);
+    let mut plugins: serde_json::Map<_, _> =
+        standard.map(|family| (format!("zskt-{family}"), env!("CARGO_PKG_VERSION").into())).collect();
+    plugins.insert("zskt-test".into(), "1.2.3".into());
+    assert_eq!(manifest["plugins"], Value::Object(plugins));
     let mut names: Vec<_> =
         fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

@@ -1,6 +1,6 @@
 //! Libraries of third parties: made outside of the workspace with a released SDK, loaded, and refused.
 
-#![cfg(all(feature = "dynamic", unix))]
+#![cfg(all(feature = "dynamic", target_os = "linux"))]
 
 mod citizens;
 mod crates;

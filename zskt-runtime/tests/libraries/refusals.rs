@@ -105,7 +105,7 @@ fn a_library_is_loaded_once_and_a_plugin_has_one_name() {
     assert!(complaint.contains("it is named twice"), "{complaint}");
     fs::copy(example, folder.join("libcopy.so")).unwrap();
     let complaint = refusal(folder, &["plugins", "--plugin", example, "--plugin", "libcopy.so"]);
-    assert!(complaint.contains(&format!("it is a copy of `{example}`")), "{complaint}");
+    assert!(complaint.contains(&format!("it is named twice, the first time as `{example}`")), "{complaint}");
     // The pipeline, the environment and the command line may all name it.
     let named = pipeline("LeNet").replacen("data_free", &format!("plugins: [{example:?}],\n    data_free"), 1);
     let named = named.replace("LeNet(width: 8)", "WideResNet(depth: 10, widen_factor: 1)");
@@ -116,6 +116,10 @@ fn a_library_is_loaded_once_and_a_plugin_has_one_name() {
     let complaint = refusal(folder, &["plugins", "--plugin", example, "--plugin", other.to_str().unwrap()]);
     let expected = format!("its plugin `ExampleLoss` has the name of a plugin of the library `{example}`");
     assert!(complaint.contains(&expected) && complaint.contains(other.to_str().unwrap()), "{complaint}");
+    // Two pipelines may name two copies.
+    fs::write(folder.join("copy.ron"), named.replace(example, "libcopy.so")).unwrap();
+    let said = success(&mut zskt_run(folder, &["validate", "p.ron", "copy.ron"]));
+    assert!(said.contains("ok p.ron") && said.contains("ok copy.ron"), "{said}");
     // A mistake in a pipeline is shown in its place.
     fs::write(folder.join("p.ron"), named.replacen("plugins: [", &format!("plugins: [{other:?}, "), 1)).unwrap();
     let complaint = refusal(folder, &["validate", "p.ron"]);
