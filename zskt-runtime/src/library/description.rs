@@ -71,7 +71,7 @@ impl Description {
             );
         }
         let Some(section) = SECTION.iter().find_map(|name| file.section_by_name(name)) else {
-            return Err("it is a shared library, but none of zskt's plugins: it exports none (`zskt_api::export! { … }`), or was \
+            return Err("it has no plugins of zskt in it: it exports none (`zskt_api::export! { … }`), or was \
                         not compiled against an SDK\nhelp: `zskt-run plugin new` makes a crate that is"
                 .into());
         };

@@ -24,7 +24,11 @@ impl Sdk {
         let ours = library::image_sum()?;
         let folder = match folder {
             Some(folder) => folder.to_owned(),
-            None => env::current_exe().map_err(|error| reason(&error))?.with_file_name("../sdk"),
+            None => {
+                let program = env::current_exe().map_err(|error| reason(&error))?;
+                // `bin/zskt-run`, beside `sdk/`.
+                program.ancestors().nth(2).unwrap_or(&program).join("sdk")
+            }
         };
         let shown = folder.display();
         let image = fs::read_to_string(folder.join("image.sha256")).map_err(|error| {

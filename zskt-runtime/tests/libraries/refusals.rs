@@ -37,9 +37,13 @@ fn what_is_no_plugin_library_of_this_machine_is_refused() {
         ("libempty.so", b"", "it is empty"),
         ("libhead.so", &good[..40], "it is damaged, or was not copied to its end"),
         ("libcut.so", &good[..good.len() / 2], "it is damaged, or was not copied to its end"),
-        ("libforeign.so", &standard, "it is a shared library, but none of zskt's plugins"),
+        ("libforeign.so", &standard, "it has no plugins of zskt in it: it exports none"),
         ("libarm.so", &other_machine, "it is for another processor: "),
-        ("libprogram.so", &fs::read(release().join("bin/zskt-run")).unwrap(), "plugins: it exports none"),
+        (
+            "libprogram.so",
+            &fs::read(release().join("bin/zskt-run")).unwrap(),
+            "it has no plugins of zskt in it: it exports none",
+        ),
     ];
     for (name, bytes, expected) in cases {
         fs::write(folder.join(name), bytes).unwrap();
