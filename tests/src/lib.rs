@@ -5,7 +5,8 @@
 //! tensor is its L2 norm and its projection on the uniform numbers of its name, which any wrong element changes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use zskt_api::Weights;
@@ -25,6 +26,21 @@ pub fn uniform(name: &str, count: usize) -> Vec<f64> {
         (x >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
     };
     (0..count as u64).map(number).collect()
+}
+
+/// Where the tests compute: on the CPU, or where `ZSKT_TEST_DEVICE` says (`cuda:0`).
+///
+/// All of a program compute on one device, as one stream's work is in order.
+pub fn device() -> Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    DEVICE.get_or_init(named_device).clone()
+}
+
+fn named_device() -> Device {
+    match std::env::var("ZSKT_TEST_DEVICE").ok().as_deref().map(|name| name.strip_prefix("cuda:").unwrap_or("none")) {
+        None => Device::Cpu,
+        Some(number) => Device::new_cuda_with_stream(number.parse().expect("cuda:N")).expect("a GPU"),
+    }
 }
 
 /// A tensor of the uniform numbers of a name.
@@ -61,7 +77,9 @@ pub fn fill(weights: &Weights, network: &str) {
 
 /// The fixture of this name.
 pub fn fixture(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name);
+    // Elsewhere where the tests are carried to another machine.
+    let folder = std::env::var_os("ZSKT_TEST_FIXTURES").map(PathBuf::from);
+    let path = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")).join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("a fixture is JSON")
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
     Architecture, Beliefs, BuildContext, Builder, ClassifierNetwork, FeatureMap, Generator, GeneratorArchitecture,
     GeneratorNetwork, ImageSource, Loss, Needs, Network, Objective, Observer, Optimizer, Pass, Player, Precision,
@@ -15,7 +15,7 @@ use zskt_losses::{AttentionTransfer, KlDivergence};
 use zskt_optimizers::Adam;
 use zskt_schedules::Cosine;
 use zskt_stages::{Transfer, TransferInputs};
-use zskt_tests::{assert_weights, fill, fixture, numbers, relative_error, tensor, uniform};
+use zskt_tests::{assert_weights, device, fill, fixture, numbers, relative_error, tensor, uniform};
 
 fn wide_resnet(size: &Value) -> WideResNet {
     let [depth, widen_factor] = numbers(size)[..] else { panic!("depth and width") };
@@ -23,7 +23,7 @@ fn wide_resnet(size: &Value) -> WideResNet {
 }
 
 fn classifier(architecture: &dyn Architecture, name: &str, precision: Precision) -> Arc<ClassifierNetwork> {
-    let builder = Builder::zeros(precision, &Device::Cpu);
+    let builder = Builder::zeros(precision, &device());
     let forward = architecture.build(&builder).unwrap();
     fill(&builder.weights(), name);
     Arc::new(Network { name: name.into(), weights: builder.weights(), forward })
@@ -99,7 +99,7 @@ struct Played {
 }
 
 fn generator(run: &Value, precision: Precision) -> Arc<GeneratorNetwork> {
-    let builder = Builder::zeros(precision, &Device::Cpu);
+    let builder = Builder::zeros(precision, &device());
     let paper = ConvGenerator { latent_dim: 100, channels: 128, first_map: 8, image_size: 32, image_channels: 3 };
     let generator = paper.build(&builder).unwrap();
     fill(&builder.weights(), "generator");
@@ -165,7 +165,7 @@ fn play(fixture: &Value, precision: Precision) -> Played {
         checkpoint_every: 500,
         preview_every: Some(1000),
     };
-    let build = BuildContext { node: "transfer".into(), device: Device::Cpu, precision, streams: Streams::new(0) };
+    let build = BuildContext { node: "transfer".into(), device: device(), precision, streams: Streams::new(0) };
     let product = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut Silent }).unwrap();
     assert!(matches!(product, Product::Classifier(trained) if Arc::ptr_eq(&trained, &student)));
     let taken = |values: &Arc<Mutex<Vec<f64>>>| values.lock().unwrap().clone();
@@ -201,6 +201,12 @@ fn the_first_pseudo_batch_in_f32_is_pytorchs() {
     check_first_pseudo_batch(Precision::F32, [1e-5, 1e-5, 1e-3]);
 }
 
+/// TF32 has ten bits of precision, on a GPU; on the CPU it is f32.
+#[test]
+fn the_first_pseudo_batch_in_tf32_is_close_to_pytorchs_in_f32() {
+    check_first_pseudo_batch(Precision::Tf32, [1e-3, 1e-2, 1e-2]);
+}
+
 /// bf16 has eight bits of precision; rounding errors average out over maps, and are carried on by Adam's first steps.
 #[test]
 fn the_first_pseudo_batch_in_bf16_is_close_to_pytorchs_in_f32() {
@@ -232,7 +238,7 @@ fn initial_loss(fixture: &Value, precision: Precision) -> f64 {
     let student = classifier(&wide_resnet(&fixture["student"]), "student", precision);
     let batch = run["batch_size"].as_u64().unwrap() as usize;
     let latents = generator.forward.sample(batch, &mut Streams::new(0).named("unused"));
-    let latents = Tensor::from_vec(latents, (batch, 100), &Device::Cpu).unwrap().to_dtype(precision.dtype()).unwrap();
+    let latents = Tensor::from_vec(latents, (batch, 100), &device()).unwrap().to_dtype(precision.dtype()).unwrap();
     let images = generator.forward.forward(&latents, Pass::probe()).unwrap();
     let teacher = teacher.forward.forward(&images, Pass::evaluate()).unwrap();
     let student = student.forward.forward(&images, Pass::probe()).unwrap();
@@ -247,7 +253,7 @@ fn initial_loss(fixture: &Value, precision: Precision) -> f64 {
 #[test]
 fn lenet_is_pytorchs() {
     let network = classifier(&LeNet { classes: 10, channels: 3, size: 32 }, "lenet", Precision::F64);
-    let images = FeatureMap::from_nchw(&tensor("lenet.images", &[2, 3, 32, 32], 1.0)).unwrap();
+    let images = FeatureMap::from_nchw(&tensor("lenet.images", &[2, 3, 32, 32], 1.0).to_device(&device()).unwrap()).unwrap();
     let beliefs = network.forward.forward(&images, Pass::evaluate()).unwrap();
     let expected = fixture("lenet.json");
     let logits = beliefs.logits.flatten_all().unwrap().to_vec1::<f64>().unwrap();

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::{Error, Parameter, Result, ops};
+use crate::{Error, Parameter, Result, device, ops};
 
 /// The gradients of some parameters.
 pub struct Gradients {
@@ -15,13 +15,17 @@ impl Gradients {
     /// # Errors
     /// When the loss reaches none of them, or the device fails.
     pub fn of<'a>(loss: &Tensor, parameters: impl Iterator<Item = &'a Parameter>) -> Result<Self> {
-        let mut store = loss.backward()?;
-        let entries: Vec<_> = parameters
-            .filter_map(|parameter| {
-                let gradient = store.remove(parameter.var().as_tensor())?;
-                Some((parameter.clone(), gradient))
-            })
-            .collect();
+        let (mut store, mut of_maps) = device::collect(loss)?;
+        let mut entries = Vec::new();
+        for parameter in parameters {
+            let var = parameter.var().as_tensor();
+            let gradient = match (store.remove(var), of_maps.remove(&var.id())) {
+                (Some(a), Some(b)) => (a + b)?,
+                (Some(gradient), None) | (None, Some(gradient)) => gradient,
+                (None, None) => continue,
+            };
+            entries.push((parameter.clone(), gradient));
+        }
         if entries.is_empty() {
             return Err(Error::new("the loss does not depend on any parameter of its player"));
         }
@@ -33,30 +37,32 @@ impl Gradients {
         self.entries.iter().map(|(parameter, gradient)| (parameter, gradient))
     }
 
-    /// The global L2 norm.
+    /// The global L2 norm, an `f64` scalar on the gradients' device: on an accelerator, reading it waits for all that was
+    /// asked of the device before.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn norm(&self) -> Result<f64> {
-        Ok(ops::sum_of_squares(self.entries.iter().map(|(_, gradient)| gradient))?.sqrt())
+    pub fn norm(&self) -> Result<Tensor> {
+        ops::norm(&self.dense()?)
     }
 
     /// Scales all gradients so that their global L2 norm is at most `limit`, as PyTorch's `clip_grad_norm_` does
-    /// (factor `limit / (norm + 1e-6)`). Returns the norm before.
+    /// (factor `limit / (norm + 1e-6)`). Returns the norm before, like [`norm`](Self::norm); one that is not finite makes the
+    /// gradients NaN or leaves them so, which is for the caller to find in it.
     ///
     /// # Errors
-    /// When the norm is not a finite number, or the device fails.
-    pub fn clip(&mut self, limit: f64) -> Result<f64> {
-        let norm = self.norm()?;
-        if !norm.is_finite() {
-            return Err(Error::new(format!("the gradient's norm is {norm}: training has diverged")));
-        }
-        let factor = limit / (norm + 1e-6);
-        if factor < 1.0 {
-            for (_, gradient) in &mut self.entries {
-                *gradient = gradient.affine(factor, 0.0)?;
-            }
+    /// When the device fails.
+    pub fn clip(&mut self, limit: f64) -> Result<Tensor> {
+        let dense = self.dense()?;
+        let norm = ops::norm(&dense)?;
+        let clipped = ops::clipped(&dense, &norm, limit)?;
+        for ((_, gradient), clipped) in self.entries.iter_mut().zip(clipped) {
+            *gradient = clipped;
         }
         Ok(norm)
+    }
+
+    fn dense(&self) -> Result<Vec<Tensor>> {
+        self.entries.iter().map(|(_, gradient)| Ok(gradient.contiguous()?)).collect()
     }
 }

@@ -3,10 +3,13 @@
 use candle_core::DType;
 
 /// How exact weights, and the maps between layers, are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// Single precision throughout.
     F32,
+    /// Single precision, but convolutions on a GPU multiply numbers rounded to ten bits (TF32), which its tensor cores are
+    /// made for. On the CPU the same as [`F32`](Self::F32).
+    Tf32,
     /// Double precision throughout, for comparisons.
     F64,
     /// Maps and their gradients in bf16, half the memory; weights, sums, statistics and everything that is not a feature
@@ -16,7 +19,8 @@ pub enum Precision {
 
 impl Precision {
     /// All of them, by their names in pipelines.
-    pub const NAMES: [(&'static str, Self); 3] = [("f32", Self::F32), ("f64", Self::F64), ("bf16", Self::Bf16)];
+    pub const NAMES: [(&'static str, Self); 4] =
+        [("f32", Self::F32), ("tf32", Self::Tf32), ("bf16", Self::Bf16), ("f64", Self::F64)];
 
     /// Their names, each between these marks, to be told as a choice.
     pub fn choice(mark: char) -> String {
@@ -33,7 +37,7 @@ impl Precision {
     /// The type of weights, and of tensors that are not feature maps.
     pub fn dtype(self) -> DType {
         match self {
-            Self::F32 | Self::Bf16 => DType::F32,
+            Self::F32 | Self::Tf32 | Self::Bf16 => DType::F32,
             Self::F64 => DType::F64,
         }
     }

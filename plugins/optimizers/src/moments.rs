@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use zskt_api::candle_core::{DType, Device, Tensor};
-use zskt_api::ops::{Update, update};
+use zskt_api::ops::{Update, Updated, update_all};
 use zskt_api::{Context, Error, Gradients, Parameter, Result, Updates};
 
 /// How weights decay.
@@ -56,17 +56,20 @@ impl Updates for Moments {
         };
         let rate = learning_rate / (1.0 - beta1.powi(self.steps as i32));
         let root_bias = (1.0 - beta2.powi(self.steps as i32)).sqrt();
+        let mut moved = Vec::new();
         for (parameter, gradient) in gradients.iter() {
             let [first, second] = self
                 .averages
                 .get(parameter.name())
                 .ok_or_else(|| Error::new(format!("`{}` is not this optimizer's", parameter.name())))?;
-            let weight = parameter.value();
-            update(first, gradient, &weight, Update::Average { decay: beta1, share: 1.0 - beta1, weight_decay })?;
-            update(second, gradient, &weight, Update::AverageOfSquares { decay: beta2, weight_decay })?;
-            update(&weight, first, second, Update::Adam { keep, rate, root_bias, epsilon })?;
+            moved.push((parameter.value(), gradient, first, second));
         }
-        Ok(())
+        let updated = moved.iter().map(|(b, a, target, _)| Updated { target, a, b }).collect::<Vec<_>>();
+        update_all(&updated, Update::Average { decay: beta1, share: 1.0 - beta1, weight_decay })?;
+        let updated = moved.iter().map(|(b, a, _, target)| Updated { target, a, b }).collect::<Vec<_>>();
+        update_all(&updated, Update::AverageOfSquares { decay: beta2, weight_decay })?;
+        let updated = moved.iter().map(|(target, _, a, b)| Updated { target, a, b }).collect::<Vec<_>>();
+        update_all(&updated, Update::Adam { keep, rate, root_bias, epsilon })
     }
 
     fn state(&self) -> Result<BTreeMap<String, Tensor>> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::ops::{Update, update};
+use zskt_api::ops::{Update, Updated, update_all};
 use zskt_api::{Error, Gradients, Optimizer, Parameter, Result, Updates, params};
 
 use crate::moments::restored;
@@ -49,25 +49,27 @@ impl Updates for Descent {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         let Sgd { momentum, nesterov, weight_decay, .. } = self.sgd;
         let keep = 1.0 - learning_rate * weight_decay;
-        for (parameter, gradient) in gradients.iter() {
-            let weight = parameter.value();
-            if momentum == 0.0 {
-                update(&weight, gradient, gradient, Update::Step { keep, x: -learning_rate, y: 0.0 })?;
-                continue;
-            }
-            let velocity = self
-                .velocities
-                .get(parameter.name())
-                .ok_or_else(|| Error::new(format!("`{}` is not this optimizer's", parameter.name())))?;
-            update(velocity, gradient, &weight, Update::Average { decay: momentum, share: 1.0, weight_decay })?;
-            let step = if nesterov {
-                Update::Step { keep, x: -learning_rate, y: -learning_rate * momentum }
-            } else {
-                Update::Step { keep: 1.0, x: 0.0, y: -learning_rate }
-            };
-            update(&weight, gradient, velocity, step)?;
+        let weights: Vec<_> = gradients.iter().map(|(parameter, gradient)| (parameter.value(), gradient)).collect();
+        let weights_and = weights.iter().map(|(weight, gradient)| (weight, *gradient));
+        if momentum == 0.0 {
+            let moved: Vec<_> = weights_and.map(|(target, a)| Updated { target, a, b: a }).collect();
+            return update_all(&moved, Update::Step { keep, x: -learning_rate, y: 0.0 });
         }
-        Ok(())
+        let velocity = |(parameter, _): (&Parameter, _)| {
+            let missing = || Error::new(format!("`{}` is not this optimizer's", parameter.name()));
+            self.velocities.get(parameter.name()).ok_or_else(missing)
+        };
+        let velocities = gradients.iter().map(velocity).collect::<Result<Vec<_>>>()?;
+        let with_velocities = weights_and.zip(velocities);
+        let averaged = with_velocities.clone().map(|((b, a), target)| Updated { target, a, b });
+        update_all(&averaged.collect::<Vec<_>>(), Update::Average { decay: momentum, share: 1.0, weight_decay })?;
+        let moved: Vec<_> = with_velocities.map(|((target, a), b)| Updated { target, a, b }).collect();
+        let step = if nesterov {
+            Update::Step { keep, x: -learning_rate, y: -learning_rate * momentum }
+        } else {
+            Update::Step { keep: 1.0, x: 0.0, y: -learning_rate }
+        };
+        update_all(&moved, step)
     }
 
     fn state(&self) -> Result<BTreeMap<String, Tensor>> {

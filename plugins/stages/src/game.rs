@@ -11,7 +11,7 @@ use zskt_api::{
 
 use crate::images::{Material, Supply};
 use crate::timetable::Timetable;
-use crate::turn::{ActiveTurn, Table};
+use crate::turn::{ActiveTurn, Record, Table};
 
 /// Images in a preview.
 const PREVIEW: usize = 64;
@@ -45,31 +45,39 @@ impl Game {
         let build = context.build.clone();
         let mut supply = Supply::new(&self.images, batch_size, &build);
         let table = self.table();
+        let mut unread = Unread::new(batches);
         while done < batches {
             if context.observer.interrupted() {
+                unread.read(context)?;
                 context.observer.checkpoint(&state(&turns, done)?)?;
                 return Err(Error::interrupted());
             }
-            let start = Instant::now();
             let material = supply.batch(done)?;
-            let mut figures = Vec::new();
-            let mut images = 0;
+            let mut played = Played::default();
             for turn in &mut turns {
                 let record = turn.play(table, &material, done, batches)?;
-                images += material.count() * turn.turn().steps;
-                let name = &turn.turn().name;
-                figures.push((format!("{name}.loss"), mean(&record.losses)));
-                figures.push((format!("{name}.learning_rate"), record.learning_rate));
-                if !record.norms.is_empty() {
-                    figures.push((format!("{name}.gradient_norm"), mean(&record.norms)));
-                }
+                played.images += material.count() * turn.turn().steps;
+                played.records.push((turn.turn().name.clone(), record));
             }
             done += 1;
-            let seconds = start.elapsed().as_secs_f64();
-            context.observer.batch(&Progress { batch: done, batches, images, seconds, figures: &figures })?;
-            self.attend(&material, &turns, done, context)?;
+            unread.batches.push((done, played));
+            if build.device.is_cpu() || unread.batches.len() == UNREAD || done == batches || self.something_is_due(done) {
+                unread.read(context)?;
+            }
+            if unread.batches.is_empty() {
+                self.attend(&material, &turns, done, context)?;
+                // What is not playing is not a batch's time.
+                unread.since = Instant::now();
+            }
         }
         Ok(())
+    }
+
+    /// Whether something is due beside playing after batch `done`.
+    fn something_is_due(&self, done: usize) -> bool {
+        let Timetable { evaluate_every, checkpoint_every, preview_every, .. } = self.timetable;
+        let due = |every: usize| every > 0 && done.is_multiple_of(every);
+        done == 1 || due(preview_every) || evaluate_every.is_some_and(due) || due(checkpoint_every)
     }
 
     /// What is due beside playing after batch `done`.
@@ -140,8 +148,51 @@ fn state(turns: &[ActiveTurn], batch: usize) -> Result<StageState> {
     Ok(StageState { batch, tensors })
 }
 
-fn mean(numbers: &[f64]) -> f64 {
-    numbers.iter().sum::<f64>() / numbers.len().max(1) as f64
+/// Batches that an accelerator computes before their figures are read: to read them is to wait for it.
+const UNREAD: usize = 16;
+
+/// What happened in one batch.
+#[derive(Default)]
+struct Played {
+    images: usize,
+    /// Of each turn, by its name.
+    records: Vec<(String, Record)>,
+}
+
+/// Batches whose figures nobody has read.
+struct Unread {
+    /// By the number of batches done.
+    batches: Vec<(usize, Played)>,
+    /// Batches in all.
+    of: usize,
+    since: Instant,
+}
+
+impl Unread {
+    fn new(of: usize) -> Self {
+        Self { batches: Vec::new(), of, since: Instant::now() }
+    }
+
+    /// Reads the figures and reports them.
+    fn read(&mut self, context: &mut StageContext<'_>) -> Result<()> {
+        let mut read = Vec::with_capacity(self.batches.len());
+        for (done, Played { images, records }) in self.batches.drain(..) {
+            let mut figures = Vec::new();
+            for (name, record) in records {
+                let (loss, norm) = record.read().context(format!("turn `{name}`, batch {done}"))?;
+                figures.push((format!("{name}.loss"), loss));
+                figures.push((format!("{name}.learning_rate"), record.learning_rate));
+                figures.extend(norm.map(|norm| (format!("{name}.gradient_norm"), norm)));
+            }
+            read.push((done, images, figures));
+        }
+        let seconds = self.since.elapsed().as_secs_f64() / read.len().max(1) as f64;
+        for (batch, images, figures) in read {
+            context.observer.batch(&Progress { batch, batches: self.of, images, seconds, figures: &figures })?;
+        }
+        self.since = Instant::now();
+        Ok(())
+    }
 }
 
 /// What is wrong with a game before it is built. `teacher` is whether the stage has that port at all.

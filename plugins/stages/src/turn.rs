@@ -18,16 +18,34 @@ pub struct ActiveTurn {
     updates: Box<dyn Updates>,
 }
 
-/// What happened in one turn.
+/// What happened in one turn, still where it was computed: an accelerator does not stop for it.
 #[derive(Debug, Default)]
 pub struct Record {
     /// What the player makes small at each step, before the step's update: the sum of the losses, negated for one that
     /// maximizes it.
-    pub losses: Vec<f64>,
+    losses: Vec<Tensor>,
     /// The gradient's norm before clipping, at each step; empty without clipping.
-    pub norms: Vec<f64>,
+    norms: Vec<Tensor>,
     /// The learning rate.
     pub learning_rate: f64,
+}
+
+impl Record {
+    /// The mean loss and, with clipping, the mean norm of the gradient, once all steps are computed.
+    pub fn read(&self) -> Result<(f64, Option<f64>)> {
+        let loss = mean(&self.losses, "loss")?;
+        Ok((loss, (!self.norms.is_empty()).then(|| mean(&self.norms, "gradient's norm")).transpose()?))
+    }
+}
+
+fn mean(scalars: &[Tensor], what: &str) -> Result<f64> {
+    let numbers = Tensor::stack(scalars, 0)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    if let Some(value) = numbers.iter().find(|value| !value.is_finite()) {
+        return Err(Error::new(format!(
+            "the {what} is {value}: training has diverged; a lower learning rate may help"
+        )));
+    }
+    Ok(numbers.iter().sum::<f64>() / numbers.len() as f64)
 }
 
 /// Who sits at the table while a turn is played.
@@ -139,13 +157,7 @@ impl ActiveTurn {
         if self.turn.objective == Objective::Maximize {
             sum = sum.neg()?;
         }
-        let value = sum.to_dtype(DType::F64)?.to_scalar::<f64>()?;
-        if !value.is_finite() {
-            return Err(Error::new(format!(
-                "the loss is {value}: training has diverged; a lower learning rate may help"
-            )));
-        }
-        record.losses.push(value);
+        record.losses.push(sum.detach());
         let mut gradients = Gradients::of(&sum, self.parameters.iter())?;
         if let Some(limit) = self.turn.clip_norm {
             record.norms.push(gradients.clip(limit)?);

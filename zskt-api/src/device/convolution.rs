@@ -1,18 +1,28 @@
-//! Convolutions of tensors `[B, C, H, W]`: by cuDNN, with the gradients that are asked for and no others.
+//! Convolutions of maps `[B, H, W, C]`: by cuDNN, with the gradients that are asked for and no others.
 
-#[cfg(not(test))]
-use candle_core::bail;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use std::sync::Arc;
 
+use candle_core::{Result, Tensor};
+
+use super::kernel::Argument::{Count, Tensor as Of};
+use super::kernel::{
+    Variant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch,
+};
+use super::map::stored;
+use super::pointwise::plus;
+use super::tape::{Map, Node, Weight, record};
+use crate::Precision;
 use crate::kernels::ConvGeometry;
 
-/// A convolution `[B, I, H, W] * [O, I, K, K] → [B, O, H', W']`, or one of its gradients.
+/// A convolution `[B, H, W, I] * [O, K, K, I] → [B, H', W', O]`, or one of its gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
     /// Its shape; nothing is upsampled.
     pub geometry: ConvGeometry,
     /// What is computed.
     pub direction: Direction,
+    /// How exactly.
+    pub precision: Precision,
 }
 
 /// What is computed of a convolution, from which two tensors.
@@ -26,32 +36,24 @@ pub enum Direction {
     Weight,
 }
 
-/// Convolves `x` with `weight`, whose shapes the geometry has.
-///
-/// # Errors
-/// When the device fails.
-pub fn conv2d(x: &Tensor, weight: &Tensor, geometry: ConvGeometry) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(&weight.contiguous()?, Convolution { geometry, direction: Direction::Forward })
-}
-
 #[cfg(any(test, feature = "cuda"))]
 impl Convolution {
-    /// `[B, I, H, W]`.
+    /// `[B, H, W, I]`.
     pub fn input(&self) -> [usize; 4] {
         let ConvGeometry { batch, in_channels, height, width, .. } = self.geometry;
-        [batch, in_channels, height, width]
+        [batch, height, width, in_channels]
     }
 
-    /// `[O, I, K, K]`.
+    /// `[O, K, K, I]`.
     pub fn weight(&self) -> [usize; 4] {
         let ConvGeometry { out_channels, in_channels, kernel, .. } = self.geometry;
-        [out_channels, in_channels, kernel, kernel]
+        [out_channels, kernel, kernel, in_channels]
     }
 
-    /// `[B, O, H', W']`.
+    /// `[B, H', W', O]`.
     pub fn output(&self) -> [usize; 4] {
         let geometry = &self.geometry;
-        [geometry.batch, geometry.out_channels, geometry.out_height(), geometry.out_width()]
+        [geometry.batch, geometry.out_height(), geometry.out_width(), geometry.out_channels]
     }
 
     /// The shape of what is computed.
@@ -64,44 +66,96 @@ impl Convolution {
     }
 }
 
-impl CustomOp2 for Convolution {
-    fn name(&self) -> &'static str {
-        "convolution on the device"
+/// Computes a convolution, or one of its gradients, of dense tensors.
+fn convolve(convolution: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    match a.device() {
+        #[cfg(feature = "cuda")]
+        candle_core::Device::Cuda(_) => super::cudnn::convolve(convolution, a, b),
+        #[cfg(test)]
+        candle_core::Device::Cpu => super::tests::convolve(convolution, a, b),
+        other => candle_core::bail!("there is no {convolution:?} of {:?} and {:?} for {other:?}", a.dims(), b.dims()),
     }
+}
 
-    #[cfg(not(test))]
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        bail!("maps on the CPU have kernels of their own")
+/// Convolves `x` with `weight` `[O, I, K, K]`, whose shapes the geometry has, and adds `bias` `[O]`.
+///
+/// # Errors
+/// When the device fails.
+pub fn conv2d(x: &Arc<Map>, geometry: ConvGeometry, weight: &Tensor, bias: Option<&Tensor>) -> Result<Arc<Map>> {
+    let (device, precision) = (x.values.device(), x.precision);
+    let mut weights = vec![Weight::of(weight)?];
+    let ConvGeometry { out_channels, in_channels, kernel, .. } = geometry;
+    let packed = empty((out_channels, kernel, kernel, in_channels), stored(precision), device)?;
+    let dense = weight.detach().contiguous()?;
+    launch_layout("pack_weight", &geometry, precision, &dense, &packed)?;
+    let convolution = Convolution { geometry, direction: Direction::Forward, precision };
+    let values = convolve(&convolution, &x.values, &packed)?;
+    if let Some(bias) = bias {
+        weights.push(Weight::of(bias)?);
+        let (variant, pixels) = (Variant::of(precision, out_channels), values.elem_count() / out_channels);
+        let bias = bias.detach().contiguous()?;
+        let arguments = [Of(&values), Of(&bias), Count(pixels), Count(out_channels)];
+        launch(device, variant, "add_bias", blocks_of_pixels(variant, pixels, out_channels), &arguments)?;
     }
+    let node = Conv2d { x: Arc::clone(x), packed, convolution, weights: weights.clone() };
+    record(values, precision, &[x], &weights, || node)
+}
 
-    #[cfg(test)]
-    fn cpu_fwd(&self, a: &CpuStorage, al: &Layout, b: &CpuStorage, bl: &Layout) -> Result<(CpuStorage, Shape)> {
-        super::tests::convolve(self, a, al, b, bl)
+/// From weights to packed weights or back.
+fn launch_layout(
+    kernel: &'static str,
+    geometry: &ConvGeometry,
+    precision: Precision,
+    from: &Tensor,
+    to: &Tensor,
+) -> Result<()> {
+    let ConvGeometry { out_channels, in_channels, kernel: side, .. } = *geometry;
+    let counts = [Count(out_channels), Count(in_channels), Count(side * side)];
+    let arguments = [&[Of(from), Of(to)][..], &counts].concat();
+    launch(from.device(), Variant::of(precision, 1), kernel, blocks_of_packs(from.elem_count()), &arguments)
+}
+
+struct Conv2d {
+    x: Arc<Map>,
+    packed: Tensor,
+    convolution: Convolution,
+    /// The weight and, if there is one, the bias.
+    weights: Vec<Weight>,
+}
+
+impl Node for Conv2d {
+    fn backward(&self, gradient: &Tensor) -> Result<()> {
+        let Self { x, packed, convolution, weights } = self;
+        let towards = |direction| Convolution { direction, ..*convolution };
+        x.deposit(|earlier| plus(convolve(&towards(Direction::Input), gradient, packed)?, earlier, x.precision))?;
+        weights[0].deposit(|| {
+            let geometry = &convolution.geometry;
+            let of_packed = convolve(&towards(Direction::Weight), &x.values, gradient)?;
+            let ConvGeometry { out_channels, in_channels, kernel, .. } = *geometry;
+            let shape = (out_channels, in_channels, kernel, kernel);
+            let of_weight = empty(shape, x.precision.dtype(), gradient.device())?;
+            launch_layout("unpack_weight", geometry, x.precision, &of_packed, &of_weight)?;
+            Ok(of_weight)
+        })?;
+        match weights.get(1) {
+            Some(bias) => bias.deposit(|| self.of_bias(gradient)),
+            None => Ok(()),
+        }
     }
+}
 
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(
-        &self,
-        a: &candle_core::CudaStorage,
-        al: &Layout,
-        b: &candle_core::CudaStorage,
-        bl: &Layout,
-    ) -> Result<(candle_core::CudaStorage, Shape)> {
-        super::cudnn::convolve(self, a, al, b, bl)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _: &Tensor,
-        gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let gradient = gradient.contiguous()?;
-        let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-        let towards = |direction| Self { direction, ..*self };
-        let of_x = || gradient.apply_op2_no_bwd(&weight, &towards(Direction::Input));
-        let of_weight = || x.apply_op2_no_bwd(&gradient, &towards(Direction::Weight));
-        Ok((x.track_op().then(of_x).transpose()?, weight.track_op().then(of_weight).transpose()?))
+impl Conv2d {
+    fn of_bias(&self, gradient: &Tensor) -> Result<Tensor> {
+        let (precision, channels) = (self.x.precision, self.convolution.geometry.out_channels);
+        let (device, variant) = (gradient.device(), Variant::of(precision, channels));
+        let pixels = gradient.elem_count() / channels;
+        let blocks = blocks_of_sums(variant, pixels, channels);
+        let partial = empty((blocks, 2, channels), precision.dtype(), device)?;
+        let arguments = [Of(gradient), Of(&partial), Count(pixels), Count(channels)];
+        launch(device, variant, "bias_sums", blocks, &arguments)?;
+        let of_bias = empty(channels, precision.dtype(), device)?;
+        let arguments = [Of(&partial), Of(&of_bias), Count(blocks), Count(channels)];
+        launch(device, variant, "finish_bias", blocks_of_finish(channels), &arguments)?;
+        Ok(of_bias)
     }
 }

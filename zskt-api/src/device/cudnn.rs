@@ -1,41 +1,61 @@
-//! Convolutions by cuDNN.
+//! Convolutions by cuDNN: descriptors, algorithms and one workspace are kept.
 
 #![expect(unsafe_code, reason = "cuDNN is told what memory holds")]
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
+use std::ffi::{c_int, c_void};
 
-use candle_core::backend::BackendStorage;
-use candle_core::cuda_backend::cudarc::cudnn::sys::{
-    cudnnConvolutionBwdDataAlgo_t, cudnnConvolutionBwdFilterAlgo_t, cudnnConvolutionFwdAlgo_t, cudnnConvolutionMode_t,
-    cudnnMathType_t, cudnnTensorFormat_t,
-};
-use candle_core::cuda_backend::cudarc::cudnn::{
-    ConvBackwardData, ConvBackwardFilter, ConvForward, Cudnn, CudnnDataType, CudnnError,
-};
-use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DeviceRepr};
-use candle_core::cuda_backend::{CudaDType, DeviceId};
-use candle_core::{CudaDevice, CudaStorage, DType, Layout, Result, Shape, bail};
+use candle_core::cuda_backend::DeviceId;
+use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
+use candle_core::{CudaDevice, Device, Error, Result, Tensor, bail};
 
 use super::convolution::{Convolution, Direction};
+use super::kernel::{address, empty};
+use super::map::stored;
+use crate::Precision;
 
-const FORMAT: cudnnTensorFormat_t = cudnnTensorFormat_t::CUDNN_TENSOR_NCHW;
-const MODE: cudnnConvolutionMode_t = cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+/// An algorithm that wants more memory than this is taken only where there is no other.
+const LARGE_WORKSPACE: usize = 1 << 30;
 
-/// What cuDNN chose for a convolution: asking takes longer than many a convolution.
-#[derive(Clone, Copy)]
-enum Algorithm {
-    Forward(cudnnConvolutionFwdAlgo_t),
-    Input(cudnnConvolutionBwdDataAlgo_t),
-    Weight(cudnnConvolutionBwdFilterAlgo_t),
+type Outcome<T> = std::result::Result<T, CudnnError>;
+
+/// How the numbers of tensors lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Order {
+    /// Channels next to each other, as in maps: what tensor cores are fed with.
+    ChannelsLast,
+    /// Channels one after the other: what cuDNN has all its algorithms for, and copies of the tensors.
+    ChannelsFirst,
 }
 
-/// What is kept of a device.
+/// A convolution that cuDNN knows how to compute: asking takes longer than computing.
+#[derive(Clone, Copy)]
+struct Plan {
+    x: sys::cudnnTensorDescriptor_t,
+    w: sys::cudnnFilterDescriptor_t,
+    y: sys::cudnnTensorDescriptor_t,
+    convolution: sys::cudnnConvolutionDescriptor_t,
+    algorithm: Algorithm,
+    /// Bytes that it works in.
+    workspace: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Algorithm {
+    Forward(sys::cudnnConvolutionFwdAlgo_t),
+    Input(sys::cudnnConvolutionBwdDataAlgo_t),
+    Weight(sys::cudnnConvolutionBwdFilterAlgo_t),
+}
+
+/// What is kept of a device, as long as its thread lives.
 struct Kept {
-    cudnn: Arc<Cudnn>,
-    algorithms: HashMap<(Convolution, DType), (Algorithm, usize)>,
+    handle: sys::cudnnHandle_t,
+    plans: HashMap<(Convolution, Order), Plan>,
+    /// The order in which each convolution works.
+    orders: HashMap<Convolution, Order>,
     /// Memory that all convolutions work in, one after the other.
     workspace: CudaSlice<u8>,
 }
@@ -44,137 +64,220 @@ thread_local! {
     static KEPT: RefCell<HashMap<DeviceId, Kept>> = RefCell::new(HashMap::new());
 }
 
-/// Computes a convolution or one of its gradients.
+/// Computes a convolution or one of its gradients of dense tensors.
 ///
 /// # Errors
-/// When a tensor is not dense, has a type that maps have not, or the device fails.
-pub fn convolve(
-    op: &Convolution,
-    a: &CudaStorage,
-    al: &Layout,
-    b: &CudaStorage,
-    bl: &Layout,
-) -> Result<(CudaStorage, Shape)> {
-    let storage = match a.dtype() {
-        DType::F32 => run::<f32, f32>(op, a, al, b, bl)?,
-        DType::F64 => run::<f64, f64>(op, a, al, b, bl)?,
-        DType::BF16 => run::<half::bf16, f32>(op, a, al, b, bl)?,
-        other => bail!("a convolution of {other:?}"),
-    };
-    Ok((storage, Shape::from(&op.result()[..])))
-}
-
-/// Of numbers `T`, computed in `C`.
-fn run<T, C>(op: &Convolution, a: &CudaStorage, al: &Layout, b: &CudaStorage, bl: &Layout) -> Result<CudaStorage>
-where
-    T: CudnnDataType + CudaDType + DeviceRepr + Scale,
-    C: CudnnDataType,
-{
-    let (Some((a_start, a_end)), Some((b_start, b_end))) = (al.contiguous_offsets(), bl.contiguous_offsets()) else {
-        bail!("a convolution of tensors that are not dense");
-    };
-    let (device, dtype) = (a.device().clone(), a.dtype());
-    let a = a.as_cuda_slice::<T>()?.slice(a_start..a_end);
-    let b = b.as_cuda_slice::<T>()?.slice(b_start..b_end);
-    // SAFETY: cuDNN overwrites all of it, for `beta` is zero.
-    let mut out: CudaSlice<T> = unsafe { device.alloc::<T>(op.result().iter().product())? };
-    with_kept(&device, |kept| {
-        let cudnn = &kept.cudnn;
-        let mut conv =
-            cudnn.create_conv2d::<C>([op.geometry.padding as i32; 2], [op.geometry.stride as i32; 2], [1, 1], MODE)?;
-        let math = if dtype == DType::BF16 {
-            cudnnMathType_t::CUDNN_TENSOR_OP_MATH
-        } else {
-            // Single precision in full: no TF32.
-            cudnnMathType_t::CUDNN_FMA_MATH
-        };
-        conv.set_math_type(math)?;
-        let dims = |dims: [usize; 4]| dims.map(|dim| dim as i32);
-        let x = cudnn.create_4d_tensor::<T>(FORMAT, dims(op.input()))?;
-        let w = cudnn.create_4d_filter::<T>(FORMAT, dims(op.weight()))?;
-        let y = cudnn.create_4d_tensor::<T>(FORMAT, dims(op.output()))?;
-        let forward = ConvForward { conv: &conv, x: &x, w: &w, y: &y };
-        let input = ConvBackwardData { conv: &conv, dx: &x, w: &w, dy: &y };
-        let weight = ConvBackwardFilter { conv: &conv, x: &x, dw: &w, dy: &y };
-        let key = (*op, dtype);
-        let (algorithm, bytes) = match kept.algorithms.get(&key) {
-            Some(chosen) => *chosen,
-            None => {
-                let chosen = match op.direction {
-                    Direction::Forward => {
-                        let algorithm = forward.pick_algorithm()?;
-                        (Algorithm::Forward(algorithm), forward.get_workspace_size(algorithm)?)
-                    }
-                    Direction::Input => {
-                        let algorithm = input.pick_algorithm()?;
-                        (Algorithm::Input(algorithm), input.get_workspace_size(algorithm)?)
-                    }
-                    Direction::Weight => {
-                        let algorithm = weight.pick_algorithm()?;
-                        (Algorithm::Weight(algorithm), weight.get_workspace_size(algorithm)?)
-                    }
-                };
-                kept.algorithms.insert(key, chosen);
-                chosen
-            }
-        };
-        if kept.workspace.len() < bytes {
-            // SAFETY: it is written before it is read.
-            kept.workspace = unsafe { device.alloc::<u8>(bytes) }.map_err(|_| {
-                CudnnError(candle_core::cuda_backend::cudarc::cudnn::sys::cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED)
-            })?;
-        }
-        let workspace = Some(&mut kept.workspace);
-        let factors = (T::ONE, T::ZERO);
-        // SAFETY: the descriptors are those of the slices, whose lengths follow from the same shapes.
-        unsafe {
-            match algorithm {
-                Algorithm::Forward(algorithm) => forward.launch(algorithm, workspace, factors, &a, &b, &mut out),
-                Algorithm::Input(algorithm) => input.launch(algorithm, workspace, factors, &mut out, &b, &a),
-                Algorithm::Weight(algorithm) => weight.launch(algorithm, workspace, factors, &a, &mut out, &b),
-            }
-        }
-    })?;
-    Ok(CudaStorage::wrap_cuda_slice(out, device))
-}
-
-fn with_kept<R>(device: &CudaDevice, work: impl FnOnce(&mut Kept) -> std::result::Result<R, CudnnError>) -> Result<R> {
-    KEPT.with(|kept| {
-        let mut kept = kept.borrow_mut();
+/// When cuDNN or the device fails.
+pub fn convolve(op: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let Device::Cuda(device) = a.device() else { bail!("cuDNN computes on GPUs only") };
+    KEPT.with_borrow_mut(|kept| {
         let kept = match kept.entry(device.id()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let cudnn = Cudnn::new(device.cuda_stream()).map_err(failed)?;
-                // SAFETY: it is written before it is read.
-                let workspace = unsafe { device.alloc::<u8>(1)? };
-                entry.insert(Kept { cudnn, algorithms: HashMap::new(), workspace })
-            }
+            Entry::Vacant(entry) => entry.insert(Kept::new(device)?),
         };
-        work(kept).map_err(failed)
+        if let Some(order) = kept.orders.get(op).copied() {
+            return kept.compute(device, op, order, a, b).map_err(Failure::into_error);
+        }
+        // In full precision there are no tensor cores to feed, and few algorithms for channels that lie next to each other.
+        let exact = matches!(op.precision, Precision::F32 | Precision::F64);
+        if !exact {
+            match kept.compute(device, op, Order::ChannelsLast, a, b) {
+                Ok(computed) => {
+                    kept.orders.insert(*op, Order::ChannelsLast);
+                    return Ok(computed);
+                }
+                Err(Failure::Unsupported(_)) => {}
+                Err(failure) => return Err(failure.into_error()),
+            }
+        }
+        let computed = kept.compute(device, op, Order::ChannelsFirst, a, b).map_err(Failure::into_error)?;
+        kept.orders.insert(*op, Order::ChannelsFirst);
+        Ok(computed)
     })
 }
 
-fn failed(error: CudnnError) -> candle_core::Error {
-    candle_core::Error::Msg(format!("cuDNN: {error}"))
+/// Why a convolution was not computed.
+enum Failure {
+    /// cuDNN has no algorithm for it in this order.
+    Unsupported(CudnnError),
+    Other(Error),
 }
 
-/// The factors of cuDNN's `alpha · result + beta · what is there`.
-trait Scale {
-    const ONE: Self;
-    const ZERO: Self;
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Unsupported(error) => Error::Msg(format!("cuDNN has no algorithm for a convolution: {error}")),
+            Self::Other(error) => error,
+        }
+    }
 }
 
-impl Scale for f32 {
-    const ONE: Self = 1.0;
-    const ZERO: Self = 0.0;
+impl From<CudnnError> for Failure {
+    fn from(error: CudnnError) -> Self {
+        // By cuDNN's classes of status: bad parameters, and what is not supported.
+        match error.0 as u32 / 1000 {
+            2 | 3 => Self::Unsupported(error),
+            _ => Self::Other(Error::Msg(format!("cuDNN: {error}"))),
+        }
+    }
 }
 
-impl Scale for f64 {
-    const ONE: Self = 1.0;
-    const ZERO: Self = 0.0;
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
 }
 
-impl Scale for half::bf16 {
-    const ONE: Self = Self::ONE;
-    const ZERO: Self = Self::ZERO;
+impl Kept {
+    fn new(device: &CudaDevice) -> Result<Self> {
+        let failed = |error: CudnnError| Error::Msg(format!("cuDNN cannot be used: {error}"));
+        let handle = result::create_handle().map_err(failed)?;
+        // SAFETY: both live, and the stream is the only one of its device.
+        unsafe { result::set_stream(handle, device.cuda_stream().cu_stream().cast()) }.map_err(failed)?;
+        // SAFETY: it is written before it is read.
+        let workspace = unsafe { device.alloc::<u8>(1)? };
+        Ok(Self { handle, plans: HashMap::new(), orders: HashMap::new(), workspace })
+    }
+
+    fn compute(
+        &mut self,
+        device: &CudaDevice,
+        op: &Convolution,
+        order: Order,
+        a: &Tensor,
+        b: &Tensor,
+    ) -> std::result::Result<Tensor, Failure> {
+        let ordered = |tensor: &Tensor| match order {
+            Order::ChannelsLast => Ok(tensor.clone()),
+            Order::ChannelsFirst => tensor.permute((0, 3, 1, 2))?.contiguous(),
+        };
+        let (a, b) = (ordered(a)?, ordered(b)?);
+        let [n, h, w, c] = op.result();
+        let shape = match order {
+            Order::ChannelsLast => [n, h, w, c],
+            Order::ChannelsFirst => [n, c, h, w],
+        };
+        let out = empty(&shape[..], stored(op.precision), a.device())?;
+        let plan = match self.plans.get(&(*op, order)) {
+            Some(plan) => *plan,
+            None => {
+                let plan = plan(self.handle, op, order)?;
+                self.plans.insert((*op, order), plan);
+                plan
+            }
+        };
+        if self.workspace.len() < plan.workspace {
+            // SAFETY: it is written before it is read.
+            self.workspace = unsafe { device.alloc::<u8>(plan.workspace)? };
+        }
+        let workspace = self.workspace.device_ptr(self.workspace.stream()).0;
+        let [a, b, to] = [address(&a)?, address(&b)?, address(&out)?].map(|address| address as *mut c_void);
+        // SAFETY: the descriptors are those of the tensors, which are dense; the workspace is as large as was asked.
+        unsafe { self.launch(&plan, op.precision, [a, b, to], workspace as *mut c_void)? };
+        match order {
+            Order::ChannelsLast => Ok(out),
+            Order::ChannelsFirst => Ok(out.permute((0, 2, 3, 1))?.contiguous()?),
+        }
+    }
+
+    /// # Safety
+    /// The memory must be what the plan says.
+    unsafe fn launch(
+        &self,
+        plan: &Plan,
+        precision: Precision,
+        [a, b, out]: [*mut c_void; 3],
+        workspace: *mut c_void,
+    ) -> Outcome<()> {
+        let (single, double) = ([1.0_f32, 0.0], [1.0_f64, 0.0]);
+        // The result counts once, and what is there not at all.
+        let [alpha, beta] = [0, 1].map(|which| match precision {
+            Precision::F64 => (&raw const double[which]).cast::<c_void>(),
+            _ => (&raw const single[which]).cast::<c_void>(),
+        });
+        let Plan { x, w, y, convolution, algorithm, workspace: bytes } = *plan;
+        // SAFETY: the caller's.
+        unsafe {
+            match algorithm {
+                Algorithm::Forward(algorithm) => result::convolution_forward(
+                    self.handle, alpha, x, a, w, b, convolution, algorithm, workspace, bytes, beta, y, out,
+                ),
+                Algorithm::Input(algorithm) => result::convolution_backward_data(
+                    self.handle, alpha, w, b, y, a, convolution, algorithm, workspace, bytes, beta, x, out,
+                ),
+                Algorithm::Weight(algorithm) => result::convolution_backward_filter(
+                    self.handle, alpha, x, a, y, b, convolution, algorithm, workspace, bytes, beta, w, out,
+                ),
+            }
+        }
+    }
+}
+
+/// Asks cuDNN for the fastest algorithm that gives the same bits each time; for any other only where there is none.
+macro_rules! pick {
+    ($handle:expr, $ask:path, $perf:ty, [$($descriptor:expr),*]) => {{
+        const MOST: usize = 8;
+        let mut count: c_int = 0;
+        // SAFETY: zeros are a value of it.
+        let mut found = [unsafe { std::mem::zeroed::<$perf>() }; MOST];
+        // SAFETY: the descriptors live, and there is room for so many.
+        unsafe { $ask($handle, $($descriptor,)* MOST as c_int, &raw mut count, found.as_mut_ptr())? };
+        let works = |perf: &&$perf| perf.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS;
+        let same = |perf: &&$perf| perf.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC;
+        let found = &found[..usize::try_from(count).unwrap_or_default()];
+        let works = || found.iter().filter(works);
+        let small = works().filter(same).find(|perf| perf.memory <= LARGE_WORKSPACE);
+        match small.or_else(|| works().find(same)).or_else(|| works().next()) {
+            Some(perf) => (perf.algo, perf.memory),
+            None => return Err(CudnnError(sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED)),
+        }
+    }};
+}
+
+/// Makes the descriptors of a convolution and chooses its algorithm.
+fn plan(handle: sys::cudnnHandle_t, op: &Convolution, order: Order) -> Outcome<Plan> {
+    use sys::{cudnnDataType_t as Type, cudnnMathType_t as Math, cudnnTensorFormat_t as Format};
+    let format = match order {
+        Order::ChannelsLast => Format::CUDNN_TENSOR_NHWC,
+        Order::ChannelsFirst => Format::CUDNN_TENSOR_NCHW,
+    };
+    let (number, sum, math) = match op.precision {
+        Precision::F32 => (Type::CUDNN_DATA_FLOAT, Type::CUDNN_DATA_FLOAT, Math::CUDNN_FMA_MATH),
+        // For numbers in f32 the default is TF32.
+        Precision::Tf32 => (Type::CUDNN_DATA_FLOAT, Type::CUDNN_DATA_FLOAT, Math::CUDNN_DEFAULT_MATH),
+        Precision::Bf16 => (Type::CUDNN_DATA_BFLOAT16, Type::CUDNN_DATA_FLOAT, Math::CUDNN_TENSOR_OP_MATH),
+        Precision::F64 => (Type::CUDNN_DATA_DOUBLE, Type::CUDNN_DATA_DOUBLE, Math::CUDNN_FMA_MATH),
+    };
+    let dims = |[n, h, w, c]: [usize; 4]| [n, c, h, w].map(|dim| dim as c_int);
+    let (x, y) = (result::create_tensor_descriptor()?, result::create_tensor_descriptor()?);
+    let (w, convolution) = (result::create_filter_descriptor()?, result::create_convolution_descriptor()?);
+    let (padding, stride) = (op.geometry.padding as c_int, op.geometry.stride as c_int);
+    // SAFETY: the descriptors have just been made.
+    unsafe {
+        result::set_tensor4d_descriptor(x, format, number, dims(op.input()))?;
+        result::set_tensor4d_descriptor(y, format, number, dims(op.output()))?;
+        result::set_filter4d_descriptor(w, number, format, dims(op.weight()))?;
+        let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+        result::set_convolution2d_descriptor(convolution, padding, padding, stride, stride, 1, 1, mode, sum)?;
+        result::set_convolution_math_type(convolution, math)?;
+    }
+    let (algorithm, workspace) = match op.direction {
+        Direction::Forward => {
+            let ask = result::get_convolution_forward_algorithm;
+            let (algorithm, bytes) = pick!(handle, ask, sys::cudnnConvolutionFwdAlgoPerf_t, [x, w, convolution, y]);
+            (Algorithm::Forward(algorithm), bytes)
+        }
+        Direction::Input => {
+            let ask = result::get_convolution_backward_data_algorithm;
+            let (algorithm, bytes) = pick!(handle, ask, sys::cudnnConvolutionBwdDataAlgoPerf_t, [w, y, convolution, x]);
+            (Algorithm::Input(algorithm), bytes)
+        }
+        Direction::Weight => {
+            let ask = result::get_convolution_backward_filter_algorithm;
+            let (algorithm, bytes) =
+                pick!(handle, ask, sys::cudnnConvolutionBwdFilterAlgoPerf_t, [x, y, convolution, w]);
+            (Algorithm::Weight(algorithm), bytes)
+        }
+    };
+    Ok(Plan { x, w, y, convolution, algorithm, workspace })
 }

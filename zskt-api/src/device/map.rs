@@ -1,20 +1,20 @@
-//! A feature map as a tensor, and the operations on it.
+//! A feature map on an accelerator, and how tensors become one.
 
-use candle_core::{D, DType, Tensor};
+use std::sync::Arc;
 
-use super::convolution::conv2d;
+use candle_core::{DType, Tensor};
+
+use super::convolution;
+use super::tape::{self, Map, Node};
+use super::{attention, batch_norm, pointwise, resampling};
 use crate::kernels::{ConvGeometry, MapShape};
 use crate::map::values::precision_of;
-use crate::ops::{ATTENTION_EPSILON, BatchNormStatistics};
+use crate::ops::BatchNormStatistics;
 use crate::{Error, ImageShape, Precision, Result};
 
 /// A feature map on an accelerator.
 #[derive(Clone)]
-pub struct DeviceMap {
-    /// `[B, C, H, W]`, dense.
-    tensor: Tensor,
-    precision: Precision,
-}
+pub struct DeviceMap(pub Arc<Map>);
 
 impl DeviceMap {
     /// From a tensor `[B, H, W, C]` of `f32` or `f64`.
@@ -23,7 +23,8 @@ impl DeviceMap {
     /// When it has not four dimensions or another type.
     pub fn from_channels_last(tensor: &Tensor) -> Result<Self> {
         tensor.dims4().map_err(|_| Error::new(format!("expected a tensor [B, H, W, C], found {:?}", tensor.dims())))?;
-        Self::from_nchw(&tensor.permute((0, 3, 1, 2))?)
+        let (values, precision) = (tensor.detach().contiguous()?, precision_of(tensor.dtype())?);
+        Ok(Self(tape::entry(tensor, values, precision, |gradient| Ok(gradient.clone()))?))
     }
 
     /// From a tensor `[B, C, H, W]` of `f32` or `f64`.
@@ -32,11 +33,9 @@ impl DeviceMap {
     /// When it has not four dimensions or another type.
     pub fn from_nchw(tensor: &Tensor) -> Result<Self> {
         tensor.dims4().map_err(|_| Error::new(format!("expected a tensor [B, C, H, W], found {:?}", tensor.dims())))?;
-        Ok(Self { tensor: tensor.contiguous()?, precision: precision_of(tensor.dtype())? })
-    }
-
-    fn of(&self, tensor: Tensor) -> Self {
-        Self { tensor, precision: self.precision }
+        let values = tensor.detach().permute((0, 2, 3, 1))?.contiguous()?;
+        let back = |gradient: &Tensor| gradient.permute((0, 3, 1, 2))?.contiguous();
+        Ok(Self(tape::entry(tensor, values, precision_of(tensor.dtype())?, back)?))
     }
 
     /// As a tensor `[B, H, W, C]`, of `f32` where the map's precision is bf16.
@@ -44,7 +43,12 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn channels_last(&self) -> Result<Tensor> {
-        Ok(self.to_nchw()?.permute((0, 2, 3, 1))?.contiguous()?)
+        let map = Arc::clone(&self.0);
+        let values = map.values.to_dtype(map.precision.dtype())?;
+        Ok(tape::exit(&self.0, values, move |gradient| {
+            let gradient = gradient.to_dtype(map.values.dtype())?;
+            map.deposit(|plus| pointwise::plus(gradient, plus, map.precision))
+        })?)
     }
 
     /// As a tensor `[B, C, H, W]`, of `f32` where the map's precision is bf16.
@@ -52,13 +56,12 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn to_nchw(&self) -> Result<Tensor> {
-        Ok(self.tensor.to_dtype(self.precision.dtype())?)
+        Ok(self.channels_last()?.permute((0, 3, 1, 2))?.contiguous()?)
     }
 
     /// Its shape.
     pub fn shape(&self) -> MapShape {
-        let dims = self.tensor.dims();
-        MapShape { batch: dims[0], channels: dims[1], height: dims[2], width: dims[3] }
+        self.0.shape()
     }
 
     /// Images in the batch.
@@ -74,12 +77,12 @@ impl DeviceMap {
 
     /// How exact its numbers are.
     pub fn precision(&self) -> Precision {
-        self.precision
+        self.0.precision
     }
 
     /// The same values, through which no gradient flows.
     pub fn detach(&self) -> Self {
-        self.of(self.tensor.detach())
+        Self(Map::constant(self.0.values.clone(), self.0.precision))
     }
 
     /// The same values in another precision of the same `dtype`.
@@ -87,10 +90,15 @@ impl DeviceMap {
     /// # Errors
     /// When only one of both is `f64`.
     pub fn to_precision(&self, precision: Precision) -> Result<Self> {
-        if precision.dtype() != self.precision.dtype() {
-            return Err(Error::new(format!("a map of {:?} cannot become one of {precision:?}", self.precision)));
+        if precision == self.precision() {
+            return Ok(self.clone());
         }
-        Ok(Self { tensor: self.tensor.to_dtype(stored(precision))?, precision })
+        if precision.dtype() != self.precision().dtype() {
+            return Err(Error::new(format!("a map of {:?} cannot become one of {precision:?}", self.precision())));
+        }
+        let from = Arc::clone(&self.0);
+        let values = from.values.to_dtype(stored(precision))?;
+        Ok(Self(tape::record(values, precision, &[&self.0], &[], || Cast(from))?))
     }
 
     /// `x` above zero and `slope`·`x` below.
@@ -98,7 +106,7 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn activate(&self, slope: f64) -> Result<Self> {
-        Ok(self.of(activated(&self.tensor, slope)?))
+        Ok(Self(pointwise::activate(&self.0, slope)?))
     }
 
     /// The sum of two maps of one shape, in the precision of the first.
@@ -106,10 +114,10 @@ impl DeviceMap {
     /// # Errors
     /// When the shapes differ or the device fails.
     pub fn add(&self, other: &Self) -> Result<Self> {
-        if self.tensor.dims() != other.tensor.dims() {
-            return Err(Error::new(format!("cannot add {:?} and {:?}", self.tensor.dims(), other.tensor.dims())));
+        if self.0.values.dims() != other.0.values.dims() {
+            return Err(Error::new(format!("cannot add {:?} and {:?}", self.0.values.dims(), other.0.values.dims())));
         }
-        Ok(self.of((&self.tensor + &other.to_precision(self.precision)?.tensor)?))
+        Ok(Self(pointwise::add(&self.0, &other.to_precision(self.precision())?.0)?))
     }
 
     /// Each pixel as a `factor`×`factor` square.
@@ -117,11 +125,7 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn upsample(&self, factor: usize) -> Result<Self> {
-        let (batch, channels, height, width) = self.tensor.dims4()?;
-        // candle's own upsampling overwrites gradients that come from elsewhere.
-        let pixels = self.tensor.reshape((batch, channels, height, 1, width, 1))?;
-        let squares = pixels.broadcast_as((batch, channels, height, factor, width, factor))?;
-        Ok(self.of(squares.contiguous()?.reshape((batch, channels, height * factor, width * factor))?))
+        Ok(Self(resampling::upsample(&self.0, factor)?))
     }
 
     /// The largest of each `size`×`size` square.
@@ -129,7 +133,7 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn max_pool(&self, size: usize) -> Result<Self> {
-        Ok(self.of(self.squares(size)?.max(D::Minus1)?))
+        Ok(Self(resampling::max_pool(&self.0, size)?))
     }
 
     /// The mean of each `size`×`size` square.
@@ -137,16 +141,7 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn average_pool(&self, size: usize) -> Result<Self> {
-        Ok(self.of(self.squares(size)?.mean(D::Minus1)?))
-    }
-
-    /// `[B, C, H/size, W/size, size²]`; rows and columns left over are dropped.
-    fn squares(&self, size: usize) -> Result<Tensor> {
-        let (batch, channels, height, width) = self.tensor.dims4()?;
-        let (rows, columns) = (height / size, width / size);
-        let whole = self.tensor.narrow(2, 0, rows * size)?.narrow(3, 0, columns * size)?.contiguous()?;
-        let squares = whole.reshape((batch, channels, rows, size, columns, size))?.permute((0, 1, 2, 4, 3, 5))?;
-        Ok(squares.contiguous()?.reshape((batch, channels, rows, columns, size * size))?)
+        Ok(Self(resampling::average_pool(&self.0, size)?))
     }
 
     /// The mean of each channel over the whole map: `[B, C]`.
@@ -154,7 +149,7 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn global_average(&self) -> Result<Tensor> {
-        Ok(self.to_nchw()?.mean((2, 3))?)
+        Ok(resampling::global_average(&self.0)?)
     }
 
     /// Where a classifier looks, `[B, H·W]`.
@@ -162,11 +157,7 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn attention_map(&self) -> Result<Tensor> {
-        let energies = self.to_nchw()?.sqr()?.mean(1)?.flatten_from(1)?;
-        let norms = energies.sqr()?.sum_keepdim(1)?.sqrt()?;
-        // Below epsilon the divisor is a constant.
-        let norms = norms.maximum(&(norms.ones_like()? * ATTENTION_EPSILON)?)?;
-        Ok(energies.broadcast_div(&norms)?)
+        Ok(attention::attention_map(&self.0)?)
     }
 
     /// The mean squared difference between the attention map and another's.
@@ -174,7 +165,7 @@ impl DeviceMap {
     /// # Errors
     /// When the shapes or types differ or the device fails.
     pub fn attention_distance(&self, target: &Tensor) -> Result<Tensor> {
-        Ok((self.attention_map()? - target)?.sqr()?.mean_all()?)
+        Ok(attention::attention_distance(&self.0, target)?)
     }
 
     /// A convolution with `weight` `[O, I, K, K]` plus `bias` `[O]`, into a map of the given precision.
@@ -188,14 +179,7 @@ impl DeviceMap {
         bias: Option<&Tensor>,
         precision: Precision,
     ) -> Result<Self> {
-        let x = self.to_precision(precision)?.tensor;
-        let weight = weight.to_dtype(stored(precision))?;
-        let y = conv2d(&x, &weight, geometry)?;
-        let y = match bias {
-            Some(bias) => y.broadcast_add(&per_channel(&bias.to_dtype(y.dtype())?)?)?,
-            None => y,
-        };
-        Ok(Self { tensor: y, precision })
+        Ok(Self(convolution::conv2d(&self.to_precision(precision)?.0, geometry, weight, bias)?))
     }
 
     /// Mean and biased variance of each channel, `[C]`.
@@ -203,9 +187,7 @@ impl DeviceMap {
     /// # Errors
     /// When the device fails.
     pub fn batch_moments(&self) -> Result<BatchNormStatistics> {
-        let (mean, variance) = moments(&self.to_nchw()?.detach())?;
-        let [mean, variance] = [mean, variance].map(|values| values.flatten_all());
-        Ok(BatchNormStatistics { mean: mean?, variance: variance?, of_batch: true })
+        Ok(batch_norm::moments(&self.0)?)
     }
 
     /// `act(gamma · (x − mean) / √(variance + epsilon) + beta)`.
@@ -220,45 +202,25 @@ impl DeviceMap {
         epsilon: f64,
         slope: f64,
     ) -> Result<Self> {
-        let x = self.to_nchw()?;
-        let (mean, variance) = if statistics.of_batch {
-            // Once more, for the gradient to flow through them.
-            moments(&x)?
-        } else {
-            (per_channel(&statistics.mean)?, per_channel(&statistics.variance)?)
-        };
-        let scale = per_channel(gamma)?.broadcast_div(&(variance + epsilon)?.sqrt()?)?;
-        let normalized = x.broadcast_sub(&mean)?.broadcast_mul(&scale)?.broadcast_add(&per_channel(beta)?)?;
-        Ok(self.of(activated(&normalized, slope)?.to_dtype(stored(self.precision))?))
+        Ok(Self(batch_norm::normalize(&self.0, gamma, beta, statistics, epsilon, slope)?))
     }
 }
 
 /// The type of a map's numbers in memory.
-fn stored(precision: Precision) -> DType {
+pub fn stored(precision: Precision) -> DType {
     match precision {
-        Precision::F32 => DType::F32,
+        Precision::F32 | Precision::Tf32 => DType::F32,
         Precision::F64 => DType::F64,
         Precision::Bf16 => DType::BF16,
     }
 }
 
-/// `[C]` as `[1, C, 1, 1]`.
-fn per_channel(values: &Tensor) -> Result<Tensor> {
-    Ok(values.reshape((1, values.elem_count(), 1, 1))?)
-}
+/// From one precision to another.
+struct Cast(Arc<Map>);
 
-/// Mean and biased variance of each channel, `[1, C, 1, 1]`.
-fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
-    let mean = x.mean_keepdim((0, 2, 3))?;
-    let variance = x.broadcast_sub(&mean)?.sqr()?.mean_keepdim((0, 2, 3))?;
-    Ok((mean, variance))
-}
-
-fn activated(x: &Tensor, slope: f64) -> Result<Tensor> {
-    if slope == 1.0 {
-        return Ok(x.clone());
+impl Node for Cast {
+    fn backward(&self, gradient: &Tensor) -> candle_core::Result<()> {
+        let gradient = gradient.to_dtype(self.0.values.dtype())?;
+        self.0.deposit(|plus| pointwise::plus(gradient, plus, self.0.precision))
     }
-    // One above zero and `slope` below: a constant to the gradient.
-    let above = x.detach().gt(0.0)?.to_dtype(x.dtype())?;
-    Ok((x * above.affine(1.0 - slope, slope)?)?)
 }

@@ -1,14 +1,29 @@
-//! Feature maps on an accelerator: candle tensors `[B, C, H, W]`, with candle's own tape.
+//! Feature maps on an accelerator: tensors `[B, H, W, C]`, with a tape of their own and kernels of their own
+//! (`kernels/*.cu`); convolutions are cuDNN's.
 //!
-//! What is here computes on any of candle's devices; the tests compare it with the kernels of the CPU.
+//! The tests run the same code, kernels included, on the CPU, and compare it with the CPU's own kernels.
 
+mod attention;
+mod batch_norm;
+mod belief;
 mod convolution;
 #[cfg(feature = "cuda")]
 mod cudnn;
+#[cfg(test)]
+mod emulated;
+mod kernel;
 mod map;
-mod tensor;
+#[cfg(feature = "cuda")]
+mod nvrtc;
+mod pointwise;
+mod resampling;
+mod tape;
 #[cfg(test)]
 mod tests;
+mod update;
 
+pub use batch_norm::track;
+pub use belief::{linear, log_softmax};
 pub use map::DeviceMap;
-pub use tensor::{linear, log_softmax, sum_of_squares, update};
+pub use tape::collect;
+pub use update::{clipped, norm, update};

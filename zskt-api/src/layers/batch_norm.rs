@@ -1,8 +1,6 @@
 //! Batch normalization with PyTorch's running statistics.
 
-use candle_core::Tensor;
-
-use crate::ops::{self, BatchNormStatistics};
+use crate::ops::{self, BatchNormStatistics, RunningStatistics};
 use crate::{Builder, FeatureMap, Init, Parameter, Pass, Result};
 
 /// How far one batch moves the running statistics.
@@ -66,7 +64,12 @@ impl BatchNorm2d {
         let x = &x.settled()?;
         let statistics = if pass.uses_batch_statistics() {
             let statistics = ops::batch_moments(x)?;
-            self.record(&statistics, x.batch() * x.image().height * x.image().width)?;
+            let running = RunningStatistics {
+                mean: self.running_mean.var(),
+                variance: self.running_variance.var(),
+                batches: self.batches.var(),
+            };
+            ops::track(running, &statistics, MOMENTUM, x.batch() * x.image().height * x.image().width)?;
             statistics
         } else {
             let (mean, variance) = (self.running_mean.value(), self.running_variance.value());
@@ -75,19 +78,4 @@ impl BatchNorm2d {
         let (gamma, beta) = (self.gamma.tensor(pass), self.beta.tensor(pass));
         ops::batch_norm(x, &gamma, &beta, &statistics, EPSILON, self.activation.slope())
     }
-
-    fn record(&self, statistics: &BatchNormStatistics, count: usize) -> Result<()> {
-        // PyTorch normalizes by the biased variance, but its running variance is the unbiased one.
-        let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
-        average(&self.running_mean, &statistics.mean)?;
-        average(&self.running_variance, &(&statistics.variance * unbiased)?)?;
-        let batches = self.batches.value();
-        Ok(self.batches.var().set(&(&batches + batches.ones_like()?)?)?)
-    }
-}
-
-fn average(running: &Parameter, batch: &Tensor) -> Result<()> {
-    let kept = (running.value().to_dtype(batch.dtype())? * (1.0 - MOMENTUM))?;
-    let moved = (kept + (batch * MOMENTUM)?)?;
-    Ok(running.var().set(&moved.to_dtype(running.var().dtype())?)?)
 }

@@ -20,7 +20,7 @@ impl Values {
     /// `len` numbers with anything in them.
     pub fn new(precision: Precision, len: usize) -> Self {
         match precision {
-            Precision::F32 => Self::F32(Buffer::new(len)),
+            Precision::F32 | Precision::Tf32 => Self::F32(Buffer::new(len)),
             Precision::F64 => Self::F64(Buffer::new(len)),
             Precision::Bf16 => Self::Bf16(Buffer::new(len)),
         }
@@ -81,7 +81,7 @@ pub fn precision_of(dtype: DType) -> Result<Precision> {
 macro_rules! by_precision {
     ($precision:expr, $number:ident => $body:expr) => {
         match $precision {
-            $crate::Precision::F32 | $crate::Precision::Bf16 => {
+            $crate::Precision::F32 | $crate::Precision::Tf32 | $crate::Precision::Bf16 => {
                 type $number = f32;
                 $body
             }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, Var};
 
 use crate::feature_map::Place;
 use crate::map::gradient::Gradient;
 use crate::map::host::HostMap;
 use crate::map::tape::{self, Node};
 use crate::map::{Load, Loaded, Map, Normalization};
-use crate::{FeatureMap, Result};
+use crate::{FeatureMap, Result, device};
 
 /// The statistics that normalize a feature map.
 #[derive(Clone, Debug)]
@@ -20,6 +20,44 @@ pub struct BatchNormStatistics {
     pub variance: Tensor,
     /// Whether they come from the very map they normalize, so that the gradient flows through them too.
     pub of_batch: bool,
+}
+
+/// The running statistics of a batch norm.
+#[derive(Clone, Copy)]
+pub struct RunningStatistics<'a> {
+    /// Running mean of each channel, `[C]`.
+    pub mean: &'a Var,
+    /// Running unbiased variance of each channel, `[C]`.
+    pub variance: &'a Var,
+    /// Batches seen so far, a scalar of `i64`.
+    pub batches: &'a Var,
+}
+
+/// Moves running statistics towards those of a batch of `count` numbers per channel, in place, as PyTorch does:
+/// `running ← (1 − momentum) · running + momentum · batch`.
+///
+/// # Errors
+/// When the device fails.
+pub fn track(
+    running: RunningStatistics<'_>,
+    batch: &BatchNormStatistics,
+    momentum: f64,
+    count: usize,
+) -> Result<()> {
+    // PyTorch normalizes by the biased variance, but its running variance is the unbiased one.
+    let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
+    if !batch.mean.device().is_cpu() {
+        return Ok(device::track(running, batch, momentum, unbiased)?);
+    }
+    let average = |running: &Var, batch: &Tensor| {
+        let kept = (running.detach().to_dtype(batch.dtype())? * (1.0 - momentum))?;
+        let moved = (kept + (batch * momentum)?)?;
+        running.set(&moved.to_dtype(running.dtype())?)
+    };
+    average(running.mean, &batch.mean)?;
+    average(running.variance, &(&batch.variance * unbiased)?)?;
+    let batches = running.batches.detach();
+    Ok(running.batches.set(&(&batches + batches.ones_like()?)?)?)
 }
 
 /// Mean and biased variance of each channel of `x` `[B, C, H, W]` over `B·H·W`; on the CPU in f64.

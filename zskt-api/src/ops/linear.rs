@@ -19,7 +19,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         return Err(crate::Error::new(message));
     }
     if !x.device().is_cpu() {
-        return device::linear(x, weight, bias);
+        return Ok(device::linear(x, weight, bias)?);
     }
     let op = Linear { batch, inputs, outputs };
     Ok(x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)?)

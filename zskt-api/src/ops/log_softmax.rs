@@ -16,7 +16,7 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     let expected = |_| Error::new(format!("expected logits [B, classes], found {:?}", logits.dims()));
     let (_, classes) = logits.dims2().map_err(expected)?;
     if !logits.device().is_cpu() {
-        return device::log_softmax(logits);
+        return Ok(device::log_softmax(logits)?);
     }
     let logits = logits.contiguous()?;
     let log_beliefs = || {

@@ -1,7 +1,7 @@
 //! In-place updates: what optimizers do to weights and to their own state, one pass over memory each.
 
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Tensor, bail};
 
 use super::storage::{Dense, by_dtype, slice};
 use crate::kernels::parallel;
@@ -50,19 +50,43 @@ pub enum Update {
     },
 }
 
+/// A tensor to be updated in place, and the two of its shape that it is updated from.
+#[derive(Clone, Copy)]
+pub struct Updated<'a> {
+    /// What is updated.
+    pub target: &'a Tensor,
+    /// The first source.
+    pub a: &'a Tensor,
+    /// The second source.
+    pub b: &'a Tensor,
+}
+
 /// Updates `target` in place from two tensors of its shape.
 ///
 /// # Errors
 /// When the shapes differ or the device fails.
 pub fn update(target: &Tensor, a: &Tensor, b: &Tensor, update: Update) -> Result<()> {
-    if target.dims() != a.dims() || target.dims() != b.dims() {
-        let message = format!("cannot update {:?} from {:?} and {:?}", target.dims(), a.dims(), b.dims());
-        return Err(Error::new(message));
+    update_all(&[Updated { target, a, b }], update)
+}
+
+/// Updates tensors of one type and device in place: on an accelerator many of them at once.
+///
+/// # Errors
+/// When shapes differ or the device fails.
+pub fn update_all(tensors: &[Updated<'_>], update: Update) -> Result<()> {
+    for Updated { target, a, b } in tensors {
+        if target.dims() != a.dims() || target.dims() != b.dims() {
+            let message = format!("cannot update {:?} from {:?} and {:?}", target.dims(), a.dims(), b.dims());
+            return Err(Error::new(message));
+        }
     }
-    if !target.device().is_cpu() {
-        return device::update(target, a, b, update);
+    if tensors.first().is_some_and(|first| !first.target.device().is_cpu()) {
+        return Ok(device::update(tensors, update)?);
     }
-    Ok(target.inplace_op3(&a.contiguous()?, &b.contiguous()?, &update)?)
+    for Updated { target, a, b } in tensors {
+        target.inplace_op3(&a.contiguous()?, &b.contiguous()?, &update)?;
+    }
+    Ok(())
 }
 
 impl InplaceOp3 for Update {
@@ -122,20 +146,37 @@ impl Update {
     }
 }
 
-/// The sum of the squares of all numbers of some tensors.
+/// The L2 norm of all numbers of some tensors of one device, an `f64` scalar there: on an accelerator nothing waits for it.
+///
+/// # Errors
+/// When there is no tensor, or the device fails.
+pub fn norm(tensors: &[Tensor]) -> Result<Tensor> {
+    if tensors.first().is_some_and(|first| !first.device().is_cpu()) {
+        return Ok(device::norm(tensors)?);
+    }
+    let mut sum = 0.0;
+    for tensor in tensors {
+        sum += sum_of_squares(tensor)?;
+    }
+    Ok(Tensor::new(sum.sqrt(), &Device::Cpu)?)
+}
+
+/// Tensors times `limit / (norm + 1e-6)` where that is below one, as PyTorch's `clip_grad_norm_` has it.
 ///
 /// # Errors
 /// When the device fails.
-pub fn sum_of_squares<'a>(tensors: impl Iterator<Item = &'a Tensor>) -> Result<f64> {
-    let (on_cpu, others): (Vec<_>, Vec<_>) = tensors.partition(|tensor| tensor.device().is_cpu());
-    let mut sum = device::sum_of_squares(&others)?;
-    for tensor in on_cpu {
-        sum += sum_of_squares_of(tensor)?;
+pub fn clipped(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tensor>> {
+    if !norm.device().is_cpu() {
+        return Ok(device::clipped(tensors, norm, limit)?);
     }
-    Ok(sum)
+    let factor = limit / (norm.to_scalar::<f64>()? + 1e-6);
+    if factor >= 1.0 {
+        return Ok(tensors.to_vec());
+    }
+    tensors.iter().map(|tensor| Ok(tensor.affine(factor, 0.0)?)).collect()
 }
 
-fn sum_of_squares_of(tensor: &Tensor) -> candle_core::Result<f64> {
+fn sum_of_squares(tensor: &Tensor) -> candle_core::Result<f64> {
     let tensor = tensor.contiguous()?;
     let data = Dense::of(&tensor);
     by_dtype!(tensor.dtype(), T => {

@@ -1,0 +1,33 @@
+//! Beliefs, and the fully connected layer in front of them, on accelerators.
+
+use candle_core::{Result, Tensor};
+
+use super::kernel::Argument::{Count, Tensor as Of};
+use super::kernel::{Variant, empty, launch};
+use super::tape::function;
+
+/// `x · weightᵀ + bias`.
+///
+/// # Errors
+/// When the device fails.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.matmul(&weight.t()?)?.broadcast_add(bias)
+}
+
+/// The logarithm of the softmax over the classes of `[B, classes]`.
+///
+/// # Errors
+/// When the device fails.
+pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let dense = logits.detach().contiguous()?;
+    let (batch, classes) = dense.dims2()?;
+    let log_beliefs = empty((batch, classes), dense.dtype(), dense.device())?;
+    let variant = Variant::of_tensors(dense.dtype())?;
+    launch(dense.device(), variant, "log_softmax", batch, &[Of(&dense), Of(&log_beliefs), Count(classes)])?;
+    function(logits, log_beliefs.clone(), move |gradient| {
+        let of_logits = empty((batch, classes), log_beliefs.dtype(), log_beliefs.device())?;
+        let arguments = [Of(&log_beliefs), Of(gradient), Of(&of_logits), Count(classes)];
+        launch(log_beliefs.device(), variant, "log_softmax_gradient", batch, &arguments)?;
+        Ok(of_logits)
+    })
+}

@@ -1,0 +1,193 @@
+// Batch normalization with the activation behind it (Ioffe & Szegedy 2015).
+
+// Sums of x − p and of its square over the pixels, p being the first pixel: no digits are lost where the mean is large.
+typedef struct {
+    const Number *x;
+    Real *partial;
+    unsigned pixels, channels;
+} Moments;
+
+KERNEL(moments, Moments) {
+    const Place place = place_over(a.channels);
+    EACH_COLUMN(place, column, busy) {
+        Sums sums = no_sums();
+        if (busy) {
+            const Pack pivot = pack_at(a.x, column);
+            EACH_PIXEL(place, pixel, a.pixels) {
+                const Pack x = pack_at(a.x, pixel * place.columns + column);
+                for (unsigned k = 0; k < PACK; k++) {
+                    const Real from = load(x.at[k]) - load(pivot.at[k]);
+                    sums.at[0][k] += from;
+                    sums.at[1][k] += from * from;
+                }
+            }
+        }
+        put_sums(place, column, busy, sums, a.partial + blockIdx.x * 2 * a.channels, a.channels);
+    }
+}
+
+typedef struct {
+    const Number *x;
+    const Real *partial;
+    Real *mean, *variance;
+    unsigned blocks, pixels, channels;
+} FinishMoments;
+
+KERNEL(finish_moments, FinishMoments) {
+    const Totals totals = summed_blocks(a.partial, a.blocks, a.channels);
+    const unsigned channel = blockIdx.x * FINISHED + threadIdx.x;
+    if (threadIdx.x < FINISHED && channel < a.channels) {
+        const double from = totals.first / a.pixels;
+        const double variance = totals.second / a.pixels - from * from;
+        a.mean[channel] = (Real)(load(a.x[channel]) + from);
+        // A NaN stays one.
+        a.variance[channel] = (Real)(variance < 0 ? 0 : variance);
+    }
+}
+
+// Moves the running statistics, of which the variance is the unbiased one.
+typedef struct {
+    const Real *mean, *variance;
+    Real *running_mean, *running_variance;
+    long long *batches;
+    unsigned channels;
+    Real momentum, unbiased;
+} Track;
+
+KERNEL(track, Track) {
+    EACH_PACK(channel, a.channels) {
+        const Real kept = 1 - a.momentum;
+        a.running_mean[channel] = kept * a.running_mean[channel] + a.momentum * a.mean[channel];
+        a.running_variance[channel] = kept * a.running_variance[channel] + a.momentum * (a.unbiased * a.variance[channel]);
+        if (channel == 0) a.batches[0] += 1;
+    }
+}
+
+typedef struct { Real scale[PACK], shift[PACK], mean[PACK], inv_std[PACK]; } Normal;
+
+INLINE Normal normal_of(unsigned column, const Real *gamma, const Real *beta, const Real *mean, const Real *variance, Real epsilon) {
+    Normal normal;
+    for (unsigned k = 0; k < PACK; k++) {
+        const unsigned channel = column * PACK + k;
+        normal.mean[k] = mean[channel];
+        normal.inv_std[k] = 1 / ROOT(variance[channel] + epsilon);
+        normal.scale[k] = gamma[channel] * normal.inv_std[k];
+        normal.shift[k] = beta[channel] - normal.scale[k] * mean[channel];
+    }
+    return normal;
+}
+
+// y = act(gamma · (x − mean) / √(variance + epsilon) + beta).
+typedef struct {
+    const Number *x;
+    const Real *gamma, *beta, *mean, *variance;
+    Number *y;
+    unsigned pixels, channels;
+    Real epsilon, slope;
+} Normalize;
+
+KERNEL(normalize, Normalize) {
+    const Place place = place_over(a.channels);
+    EACH_COLUMN(place, column, busy) {
+        if (!busy) continue;
+        const Normal normal = normal_of(column, a.gamma, a.beta, a.mean, a.variance, a.epsilon);
+        EACH_PIXEL(place, pixel, a.pixels) {
+            Pack x = pack_at(a.x, pixel * place.columns + column);
+            for (unsigned k = 0; k < PACK; k++) {
+                x.at[k] = rounded(activated(normal.scale[k] * load(x.at[k]) + normal.shift[k], a.slope));
+            }
+            put_pack(a.y, pixel * place.columns + column, x);
+        }
+    }
+}
+
+// Sums over the pixels of the gradient g' in front of the activation, and of g' · (x − mean).
+typedef struct {
+    const Number *x, *gradient;
+    const Real *gamma, *beta, *mean, *variance;
+    Real *partial;
+    unsigned pixels, channels;
+    Real epsilon, slope;
+} NormalizeSums;
+
+KERNEL(normalize_sums, NormalizeSums) {
+    const Place place = place_over(a.channels);
+    EACH_COLUMN(place, column, busy) {
+        Sums sums = no_sums();
+        if (busy) {
+            const Normal normal = normal_of(column, a.gamma, a.beta, a.mean, a.variance, a.epsilon);
+            EACH_PIXEL(place, pixel, a.pixels) {
+                const Pack x = pack_at(a.x, pixel * place.columns + column);
+                const Pack gradient = pack_at(a.gradient, pixel * place.columns + column);
+                for (unsigned k = 0; k < PACK; k++) {
+                    const Real above = normal.scale[k] * load(x.at[k]) + normal.shift[k];
+                    const Real g = above > 0 ? load(gradient.at[k]) : a.slope * load(gradient.at[k]);
+                    sums.at[0][k] += g;
+                    sums.at[1][k] += g * (load(x.at[k]) - normal.mean[k]);
+                }
+            }
+        }
+        put_sums(place, column, busy, sums, a.partial + blockIdx.x * 2 * a.channels, a.channels);
+    }
+}
+
+// From those sums the gradients of gamma and beta and, per channel, what makes the gradient of x out of g' and x where the
+// statistics are those of x: by_gradient · g' + by_value · x + constant.
+typedef struct {
+    const Real *partial, *gamma, *mean, *variance;
+    Real *of_gamma, *of_beta, *by_value, *constant;
+    unsigned blocks, pixels, channels;
+    Real epsilon;
+} FinishNormalize;
+
+KERNEL(finish_normalize, FinishNormalize) {
+    const Totals totals = summed_blocks(a.partial, a.blocks, a.channels);
+    const unsigned channel = blockIdx.x * FINISHED + threadIdx.x;
+    if (threadIdx.x < FINISHED && channel < a.channels) {
+        const double inv_std = 1 / sqrt((double)a.variance[channel] + a.epsilon);
+        const double scale = a.gamma[channel] * inv_std;
+        const double projection = totals.second * inv_std;
+        const double by_value = -scale * inv_std * projection / a.pixels;
+        a.of_gamma[channel] = (Real)projection;
+        a.of_beta[channel] = (Real)totals.first;
+        a.by_value[channel] = (Real)by_value;
+        a.constant[channel] = (Real)(-scale * totals.first / a.pixels - by_value * a.mean[channel]);
+    }
+}
+
+// The gradient of x, plus what comes from elsewhere if anything does. Without by_value and constant the statistics are not
+// those of x.
+typedef struct {
+    const Number *x, *gradient, *plus;
+    const Real *gamma, *beta, *mean, *variance, *by_value, *constant;
+    Number *of_x;
+    unsigned pixels, channels;
+    Real epsilon, slope;
+} NormalizeGradient;
+
+KERNEL(normalize_gradient, NormalizeGradient) {
+    const Place place = place_over(a.channels);
+    EACH_COLUMN(place, column, busy) {
+        if (!busy) continue;
+        const Normal normal = normal_of(column, a.gamma, a.beta, a.mean, a.variance, a.epsilon);
+        Real by_value[PACK], constant[PACK];
+        for (unsigned k = 0; k < PACK; k++) {
+            by_value[k] = a.by_value ? a.by_value[column * PACK + k] : 0;
+            constant[k] = a.constant ? a.constant[column * PACK + k] : 0;
+        }
+        EACH_PIXEL(place, pixel, a.pixels) {
+            const unsigned index = pixel * place.columns + column;
+            const Pack x = pack_at(a.x, index);
+            Pack out = pack_at(a.gradient, index);
+            for (unsigned k = 0; k < PACK; k++) {
+                const Real value = load(x.at[k]);
+                const Real above = normal.scale[k] * value + normal.shift[k];
+                const Real g = above > 0 ? load(out.at[k]) : a.slope * load(out.at[k]);
+                Real of_x = normal.scale[k] * g + by_value[k] * value + constant[k];
+                if (a.plus) of_x += load(a.plus[index * PACK + k]);
+                out.at[k] = rounded(of_x);
+            }
+            put_pack(a.of_x, index, out);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+// What all kernels share: the types of numbers, how threads are laid over a map, and sums within a block.
+//
+// Maps are [B, H, W, C] in memory. Number is the type of a map's numbers (NUMBER_F32, NUMBER_F64 or NUMBER_BF16), Real the
+// type of everything else and of all arithmetic. A thread reads and writes PACK channels at once. What is here is the part of
+// CUDA C++ that is also C, for the tests compile it for the CPU (emulated.c).
+
+#define BLOCK 256
+
+#ifdef EMULATED
+#define KERNEL(name, arguments)                                                                                      \
+    static void name##_thread(const arguments a);                                                                    \
+    void zskt_##name(const void *a) { name##_thread(*(const arguments *)a); }                                        \
+    static void name##_thread(const arguments a)
+#else
+#define KERNEL(name, arguments) extern "C" __global__ void __launch_bounds__(BLOCK) zskt_##name(const arguments a)
+#define INLINE static __device__ __forceinline__
+#define PACKED(bytes) __align__(bytes)
+#endif
+
+#if defined(NUMBER_F64)
+typedef double Number;
+typedef double Real;
+#define ROOT(x) sqrt(x)
+#define EXP(x) exp(x)
+#define LOG(x) log(x)
+#define NUMBER_BYTES 8
+INLINE Real load(Number number) { return number; }
+INLINE Number rounded(Real real) { return real; }
+#else
+typedef float Real;
+#define ROOT(x) sqrtf(x)
+#define EXP(x) expf(x)
+#define LOG(x) logf(x)
+#if defined(NUMBER_F32)
+typedef float Number;
+#define NUMBER_BYTES 4
+INLINE Real load(Number number) { return number; }
+INLINE Number rounded(Real real) { return real; }
+#else
+typedef struct { unsigned short bits; } Number;
+#define NUMBER_BYTES 2
+typedef union { float real; unsigned bits; } Bits;
+INLINE Real load(Number number) {
+    Bits wide;
+    wide.bits = (unsigned)number.bits << 16;
+    return wide.real;
+}
+// To the nearest, ties to even.
+INLINE Number rounded(Real real) {
+    Number number;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(number.bits) : "f"(real));
+#else
+    Bits wide;
+    wide.real = real;
+    if ((wide.bits & 0x7fffffffu) > 0x7f800000u) {
+        number.bits = (unsigned short)((wide.bits >> 16) | 0x40u);
+    } else {
+        number.bits = (unsigned short)((wide.bits + 0x7fffu + ((wide.bits >> 16) & 1u)) >> 16);
+    }
+#endif
+    return number;
+}
+#endif
+#endif
+
+typedef struct PACKED(NUMBER_BYTES * PACK) { Number at[PACK]; } Pack;
+
+INLINE Pack pack_at(const Number *map, unsigned index) { return ((const Pack *)map)[index]; }
+INLINE void put_pack(Number *map, unsigned index, Pack pack) { ((Pack *)map)[index] = pack; }
+
+// All packs of a map, one after the other.
+#define EACH_PACK(index, packs)                                                                                      \
+    for (unsigned index = blockIdx.x * BLOCK + threadIdx.x; index < (packs); index += gridDim.x * BLOCK)
+
+// Threads over a map whose channels matter: a thread keeps to its column of PACK channels and goes from pixel to pixel.
+typedef struct {
+    unsigned columns; // of a pixel
+    unsigned across;  // threads side by side
+    unsigned column, row, rows;
+} Place;
+
+INLINE Place place_over(unsigned channels) {
+    Place place;
+    place.columns = channels / PACK;
+    place.across = place.columns < BLOCK ? place.columns : BLOCK;
+    place.rows = BLOCK / place.across;
+    place.column = threadIdx.x % place.across;
+    place.row = threadIdx.x / place.across;
+    return place;
+}
+
+// All threads of a block go through this together; `column` is valid where `busy`.
+#define EACH_COLUMN(place, column, busy)                                                                             \
+    for (unsigned column = (place).column, busy = (place).row < (place).rows && column < (place).columns, base = 0;  \
+         base < (place).columns;                                                                                     \
+         base += BLOCK, column += BLOCK, busy = (place).row < (place).rows && column < (place).columns)
+
+#define EACH_PIXEL(place, pixel, pixels)                                                                             \
+    for (unsigned pixel = blockIdx.x * (place).rows + (place).row; pixel < (pixels); pixel += gridDim.x * (place).rows)
+
+// Two sums per channel.
+typedef struct { Real at[2][PACK]; } Sums;
+
+INLINE Sums no_sums(void) {
+    Sums sums;
+    for (unsigned k = 0; k < PACK; k++) sums.at[0][k] = sums.at[1][k] = 0;
+    return sums;
+}
+
+// Adds up the sums of all rows of a block; the first row has the result. For all threads of the block.
+INLINE Sums summed_rows(Place place, Sums sums) {
+    __shared__ Real shared[2 * PACK][BLOCK];
+    __syncthreads();
+    for (unsigned k = 0; k < 2 * PACK; k++) shared[k][threadIdx.x] = sums.at[k / PACK][k % PACK];
+    __syncthreads();
+    for (unsigned count = place.rows; count > 1;) {
+        const unsigned half = (count + 1) / 2;
+        if (place.row < count - half) {
+            for (unsigned k = 0; k < 2 * PACK; k++) {
+                shared[k][threadIdx.x] += shared[k][threadIdx.x + half * place.across];
+            }
+        }
+        __syncthreads();
+        count = half;
+    }
+    for (unsigned k = 0; k < 2 * PACK; k++) sums.at[k / PACK][k % PACK] = shared[k][threadIdx.x];
+    return sums;
+}
+
+// Of a block: [2][channels].
+INLINE void put_sums(Place place, unsigned column, unsigned busy, Sums sums, Real *partial, unsigned channels) {
+    sums = summed_rows(place, sums);
+    if (busy && place.row == 0) {
+        for (unsigned k = 0; k < PACK; k++) {
+            const unsigned channel = column * PACK + k;
+            partial[channel] = sums.at[0][k];
+            partial[channels + channel] = sums.at[1][k];
+        }
+    }
+}
+
+// The sum of one number of each thread, for all threads of a block.
+INLINE double summed_block(double number) {
+    __shared__ double shared[BLOCK];
+    __syncthreads();
+    shared[threadIdx.x] = number;
+    __syncthreads();
+    for (unsigned half = BLOCK / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
+        __syncthreads();
+    }
+    return shared[0];
+}
+
+// Channels whose partial sums a block adds up.
+#define FINISHED 16
+
+typedef struct { double first, second; } Totals;
+
+// Adds up the [blocks][2][channels] sums of all blocks, for the channel of each thread (blockIdx.x · FINISHED + threadIdx.x %
+// FINISHED); threads below FINISHED have the result.
+INLINE Totals summed_blocks(const Real *partial, unsigned blocks, unsigned channels) {
+    __shared__ double shared[2][BLOCK];
+    const unsigned channel = blockIdx.x * FINISHED + threadIdx.x % FINISHED;
+    Totals totals;
+    totals.first = totals.second = 0;
+    if (channel < channels) {
+        for (unsigned block = threadIdx.x / FINISHED; block < blocks; block += BLOCK / FINISHED) {
+            totals.first += partial[block * 2 * channels + channel];
+            totals.second += partial[(block * 2 + 1) * channels + channel];
+        }
+    }
+    shared[0][threadIdx.x] = totals.first;
+    shared[1][threadIdx.x] = totals.second;
+    __syncthreads();
+    for (unsigned half = BLOCK / 2; half >= FINISHED; half /= 2) {
+        if (threadIdx.x < half) {
+            shared[0][threadIdx.x] += shared[0][threadIdx.x + half];
+            shared[1][threadIdx.x] += shared[1][threadIdx.x + half];
+        }
+        __syncthreads();
+    }
+    totals.first = shared[0][threadIdx.x];
+    totals.second = shared[1][threadIdx.x];
+    return totals;
+}
+
+// `x` above zero and slope · `x` below.
+INLINE Real activated(Real x, Real slope) { return x > 0 ? x : slope * x; }
