@@ -6,7 +6,15 @@ use std::fmt;
 #[derive(Debug)]
 pub struct Error {
     message: String,
-    interrupted: bool,
+    cause: Cause,
+}
+
+/// What a failure is to those who can do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Other,
+    Interrupted,
+    OutOfMemory,
 }
 
 /// The result of everything that runs.
@@ -15,23 +23,33 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// A failure that says the place, the reason and the way out.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), interrupted: false }
+        Self { message: message.into(), cause: Cause::Other }
     }
 
     /// The user asked to stop; everything worth keeping is already in a checkpoint.
     pub fn interrupted() -> Self {
-        Self { message: "interrupted".into(), interrupted: true }
+        Self { message: "interrupted".into(), cause: Cause::Interrupted }
     }
 
     /// Whether the user asked to stop.
     pub fn is_interrupted(&self) -> bool {
-        self.interrupted
+        self.cause == Cause::Interrupted
+    }
+
+    /// The device has no room for what was to be computed.
+    pub fn out_of_memory(message: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: Cause::OutOfMemory }
+    }
+
+    /// Whether the device has no room for what was to be computed: a smaller batch may fit.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.cause == Cause::OutOfMemory
     }
 
     /// Says what was being done when it failed.
     #[must_use]
     pub fn context(mut self, doing: impl fmt::Display) -> Self {
-        if !self.interrupted {
+        if !self.is_interrupted() {
             self.message = format!("{doing}: {}", self.message);
         }
         self
@@ -53,7 +71,13 @@ impl From<candle_core::Error> for Error {
         while let candle_core::Error::WithBacktrace { inner, .. } = error {
             error = *inner;
         }
-        Self::new(error.to_string())
+        let message = error.to_string();
+        // CUDA's words and cuDNN's; candle keeps no more of them.
+        let out_of_memory = ["CUDA_ERROR_OUT_OF_MEMORY", "CUDNN_STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED"];
+        if out_of_memory.iter().any(|words| message.contains(words)) {
+            return Self::out_of_memory(message);
+        }
+        Self::new(message)
     }
 }
 

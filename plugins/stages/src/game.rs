@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use zskt_api::{
-    ClassifierNetwork, ClassifierSignature, Context, Error, Fault, ImageSource, Pass, Player, PortInfo, Progress,
+    BuildContext, ClassifierNetwork, ClassifierSignature, Context, Error, Fault, ImageSource, Pass, Player, PortInfo, Progress,
     Result, Signature, Signatures, StageContext, StageState, Turn,
 };
 
@@ -52,16 +52,20 @@ impl Game {
                 context.observer.checkpoint(&state(&turns, done)?)?;
                 return Err(Error::interrupted());
             }
-            let material = supply.batch(done)?;
-            let mut played = Played::default();
-            for turn in &mut turns {
-                let record = turn.play(table, &material, done, batches)?;
-                played.images += material.count() * turn.turn().steps;
-                played.records.push((turn.turn().name.clone(), record));
-            }
+            let played = supply.batch(done).and_then(|material| {
+                let played = Played::of(&mut turns, table, &material, done, batches)?;
+                Ok((material, played))
+            });
+            let (material, played) = match played {
+                Err(error) if error.is_out_of_memory() => {
+                    unread.read(context)?;
+                    return Err(self.too_large(&error, &mut turns, done, &build));
+                }
+                played => played?,
+            };
             done += 1;
             unread.batches.push((done, played));
-            if build.device.is_cpu() || unread.batches.len() == UNREAD || done == batches || self.something_is_due(done) {
+            if build.device.is_cpu() || unread.batches.len() == UNREAD || done == batches || self.is_due(done) {
                 unread.read(context)?;
             }
             if unread.batches.is_empty() {
@@ -74,10 +78,32 @@ impl Game {
     }
 
     /// Whether something is due beside playing after batch `done`.
-    fn something_is_due(&self, done: usize) -> bool {
+    fn is_due(&self, done: usize) -> bool {
         let Timetable { evaluate_every, checkpoint_every, preview_every, .. } = self.timetable;
         let due = |every: usize| every > 0 && done.is_multiple_of(every);
         done == 1 || due(preview_every) || evaluate_every.is_some_and(due) || due(checkpoint_every)
+    }
+
+    /// What to say when a batch does not fit into the device's memory: how large one may be, found by playing smaller ones.
+    /// That spoils the weights, but the run has failed, and what it kept on disk stays as it is.
+    fn too_large(&self, error: &Error, turns: &mut [ActiveTurn], done: usize, build: &BuildContext) -> Error {
+        let Timetable { batches, batch_size, .. } = self.timetable;
+        let mut fits = |size: usize| {
+            let material = Supply::new(&self.images, size, build).batch(done)?;
+            let played = Played::of(turns, self.table(), &material, done, batches)?;
+            played.read(done)
+        };
+        let halves = std::iter::successors(Some(batch_size / 2), |size| Some(size / 2)).take_while(|size| *size > 0);
+        let mut smaller = halves.map(|size| (size, fits(size))).skip_while(|(_, played)| {
+            matches!(played, Err(error) if error.is_out_of_memory())
+        });
+        let way_out = match smaller.next() {
+            Some((size, Ok(_))) => {
+                format!("{size} fit: `--set {}.batch_size={size}`", build.node)
+            }
+            _ => "not even one fits beside the networks and their optimizers".to_owned(),
+        };
+        Error::out_of_memory(format!("the device has no room for a batch of {batch_size} images, and {way_out} ({error})"))
     }
 
     /// What is due beside playing after batch `done`.
@@ -159,6 +185,40 @@ struct Played {
     records: Vec<(String, Record)>,
 }
 
+/// The figures of a batch by their names, and the images that were learnt from.
+type Figures = (usize, Vec<(String, f64)>);
+
+impl Played {
+    /// Plays all turns of a batch.
+    fn of(
+        turns: &mut [ActiveTurn],
+        table: Table<'_>,
+        material: &Material,
+        done: usize,
+        batches: usize,
+    ) -> Result<Self> {
+        let mut played = Self::default();
+        for turn in turns {
+            let record = turn.play(table, material, done, batches)?;
+            played.images += material.count() * turn.turn().steps;
+            played.records.push((turn.turn().name.clone(), record));
+        }
+        Ok(played)
+    }
+
+    /// Waits for its figures; `done` is its number, from 1.
+    fn read(self, done: usize) -> Result<Figures> {
+        let mut figures = Vec::new();
+        for (name, record) in self.records {
+            let (loss, norm) = record.read().context(format!("turn `{name}`, batch {done}"))?;
+            figures.push((format!("{name}.loss"), loss));
+            figures.push((format!("{name}.learning_rate"), record.learning_rate));
+            figures.extend(norm.map(|norm| (format!("{name}.gradient_norm"), norm)));
+        }
+        Ok((self.images, figures))
+    }
+}
+
 /// Batches whose figures nobody has read.
 struct Unread {
     /// By the number of batches done.
@@ -175,19 +235,10 @@ impl Unread {
 
     /// Reads the figures and reports them.
     fn read(&mut self, context: &mut StageContext<'_>) -> Result<()> {
-        let mut read = Vec::with_capacity(self.batches.len());
-        for (done, Played { images, records }) in self.batches.drain(..) {
-            let mut figures = Vec::new();
-            for (name, record) in records {
-                let (loss, norm) = record.read().context(format!("turn `{name}`, batch {done}"))?;
-                figures.push((format!("{name}.loss"), loss));
-                figures.push((format!("{name}.learning_rate"), record.learning_rate));
-                figures.extend(norm.map(|norm| (format!("{name}.gradient_norm"), norm)));
-            }
-            read.push((done, images, figures));
-        }
+        let read = self.batches.drain(..).map(|(done, played)| Ok((done, played.read(done)?)));
+        let read = read.collect::<Result<Vec<_>>>()?;
         let seconds = self.since.elapsed().as_secs_f64() / read.len().max(1) as f64;
-        for (batch, images, figures) in read {
+        for (batch, (images, figures)) in read {
             context.observer.batch(&Progress { batch, batches: self.of, images, seconds, figures: &figures })?;
         }
         self.since = Instant::now();

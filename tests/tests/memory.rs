@@ -1,0 +1,130 @@
+//! A batch that is too large for the device.
+
+use std::sync::Arc;
+
+use zskt_api::candle_core::{Device, Tensor};
+use zskt_api::{
+    Beliefs, BuildContext, Builder, Classifier, ClassifierNetwork, Error, FeatureMap, Generator, ImageSource, Init,
+    Network, Objective, Observer, Parameter, Pass, Player, Precision, Progress, Result, Stage, StageContext, StageState,
+    Streams, Trainee, Turn,
+};
+use zskt_losses::KlDivergence;
+use zskt_optimizers::Sgd;
+use zskt_stages::{Transfer, TransferInputs};
+
+/// A network on a device that has room for a few images.
+struct Cramped {
+    weight: Parameter,
+    room: usize,
+}
+
+impl Classifier for Cramped {
+    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
+        if images.batch() > self.room {
+            return Err(Error::out_of_memory("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
+        }
+        let means = zskt_api::ops::global_average(images)?;
+        Ok(Beliefs { logits: means.broadcast_mul(&self.weight.tensor(pass))?, activations: Vec::new() })
+    }
+}
+
+/// Its latents are its images.
+struct Plain;
+
+impl Generator for Plain {
+    fn forward(&self, latents: &Tensor, _: Pass) -> Result<FeatureMap> {
+        FeatureMap::from_nchw(&latents.unsqueeze(2)?.unsqueeze(3)?)
+    }
+    fn latent_dim(&self) -> usize {
+        3
+    }
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Counts {
+    batches: usize,
+    checkpoints: usize,
+}
+
+impl Observer for Counts {
+    fn batch(&mut self, _: &Progress<'_>) -> Result<()> {
+        self.batches += 1;
+        Ok(())
+    }
+    fn interrupted(&self) -> bool {
+        false
+    }
+    fn checkpoint(&mut self, _: &StageState) -> Result<()> {
+        self.checkpoints += 1;
+        Ok(())
+    }
+    fn images(&mut self, _: usize, _: &FeatureMap) -> Result<()> {
+        Ok(())
+    }
+    fn evaluate(&mut self, _: usize) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn network(room: usize) -> Arc<ClassifierNetwork> {
+    let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+    let weight = builder.parameter("weight", &[3], Init::Constant(1.0)).unwrap();
+    let forward = Box::new(Cramped { weight, room }) as Box<dyn Classifier>;
+    Arc::new(Network { name: "student".into(), weights: builder.weights(), forward })
+}
+
+/// What a run with batches of 100 says where there is room for so many images.
+fn failure(room: usize) -> (Error, Counts) {
+    let student = network(room);
+    let weights = Builder::zeros(Precision::F32, &Device::Cpu).weights();
+    let forward = Box::new(Plain) as Box<dyn Generator>;
+    let turn = Turn {
+        name: "imitate".into(),
+        player: Player::Classifier(Arc::clone(&student)),
+        objective: Objective::Minimize,
+        steps: 1,
+        losses: vec![Arc::new(KlDivergence { temperature: 1.0, weight: 1.0 })],
+        optimizer: Arc::new(Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0 }),
+        schedule: None,
+        clip_norm: None,
+    };
+    let inputs = TransferInputs {
+        teacher: network(usize::MAX),
+        student: Trainee(student),
+        images: ImageSource::Generator(Arc::new(Network { name: "generator".into(), weights, forward })),
+        turns: vec![Arc::new(turn)],
+    };
+    let transfer = Transfer {
+        batches: Some(3),
+        epochs: None,
+        batch_size: 100,
+        evaluate_every: None,
+        checkpoint_every: 500,
+        preview_every: None,
+    };
+    let build = BuildContext {
+        node: "transfer".into(),
+        device: Device::Cpu,
+        precision: Precision::F32,
+        streams: Streams::new(0),
+    };
+    let mut observer = Counts::default();
+    let error = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut observer });
+    (error.err().expect("there is no room"), observer)
+}
+
+#[test]
+fn what_would_fit_is_said_when_memory_runs_out() {
+    let (error, observer) = failure(30);
+    assert!(error.is_out_of_memory());
+    assert_eq!(
+        error.to_string(),
+        "the device has no room for a batch of 100 images, and 25 fit: `--set transfer.batch_size=25` (turn `imitate`, \
+         batch 1: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\"))"
+    );
+    // No batch that was tried counts, and no checkpoint holds what it did to the weights.
+    assert_eq!((observer.batches, observer.checkpoints), (0, 0));
+    let (error, _) = failure(0);
+    assert!(error.to_string().contains("not even one fits"), "{error}");
+}
