@@ -5,8 +5,8 @@ use std::sync::Arc;
 use zskt_api::candle_core::{Device, Tensor};
 use zskt_api::{
     Beliefs, BuildContext, Builder, Classifier, ClassifierNetwork, Error, FeatureMap, Generator, ImageSource, Init,
-    Network, Objective, Observer, Parameter, Pass, Player, Precision, Progress, Result, Stage, StageContext, StageState,
-    Streams, Trainee, Turn,
+    Network, Objective, Observer, Parameter, Pass, Player, Precision, Progress, Result, Stage, StageContext,
+    StageState, Streams, Trainee, Turn,
 };
 use zskt_losses::KlDivergence;
 use zskt_optimizers::Sgd;
@@ -102,6 +102,7 @@ fn failure(room: usize) -> (Error, Counts) {
         evaluate_every: None,
         checkpoint_every: 500,
         preview_every: None,
+        replay: true,
     };
     let build = BuildContext {
         node: "transfer".into(),

@@ -164,6 +164,7 @@ fn play(fixture: &Value, precision: Precision) -> Played {
         evaluate_every: None,
         checkpoint_every: 500,
         preview_every: Some(1000),
+        replay: true,
     };
     let build = BuildContext { node: "transfer".into(), device: device(), precision, streams: Streams::new(0) };
     let product = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut Silent }).unwrap();
@@ -253,7 +254,8 @@ fn initial_loss(fixture: &Value, precision: Precision) -> f64 {
 #[test]
 fn lenet_is_pytorchs() {
     let network = classifier(&LeNet { classes: 10, channels: 3, size: 32 }, "lenet", Precision::F64);
-    let images = FeatureMap::from_nchw(&tensor("lenet.images", &[2, 3, 32, 32], 1.0).to_device(&device()).unwrap()).unwrap();
+    let images =
+        FeatureMap::from_nchw(&tensor("lenet.images", &[2, 3, 32, 32], 1.0).to_device(&device()).unwrap()).unwrap();
     let beliefs = network.forward.forward(&images, Pass::evaluate()).unwrap();
     let expected = fixture("lenet.json");
     let logits = beliefs.logits.flatten_all().unwrap().to_vec1::<f64>().unwrap();

@@ -22,6 +22,7 @@ mod ports;
 mod precision;
 mod problem;
 mod random;
+mod recording;
 mod registry;
 mod shape;
 pub mod value;
@@ -43,6 +44,7 @@ pub use ports::{Arity, ImageSource, Inputs, NoInputs, Player, Port, PortInfo, Po
 pub use precision::Precision;
 pub use problem::{Fault, Problem, Span, nearest};
 pub use random::{StreamRng, Streams, standard_normal};
+pub use recording::{Recording, rehearsed};
 pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry};
 pub use shape::{
     BeliefShape, ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, ImageShape, Signature,

@@ -72,6 +72,10 @@ impl Updates for Moments {
         update_all(&updated, Update::Adam { keep, rate, root_bias, epsilon })
     }
 
+    fn replays(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> Result<BTreeMap<String, Tensor>> {
         let mut state = BTreeMap::new();
         for (name, [first, second]) in &self.averages {

@@ -72,6 +72,10 @@ impl Updates for Descent {
         update_all(&moved, step)
     }
 
+    fn replays(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> Result<BTreeMap<String, Tensor>> {
         self.velocities.iter().map(|(name, velocity)| Ok((format!("velocity.{name}"), velocity.copy()?))).collect()
     }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use zskt_api::{
-    BuildContext, ClassifierNetwork, ClassifierSignature, Context, Error, Fault, ImageSource, Pass, Player, PortInfo, Progress,
-    Result, Signature, Signatures, StageContext, StageState, Turn,
+    BuildContext, ClassifierNetwork, ClassifierSignature, Context, Error, Fault, ImageSource, Pass, Player, PortInfo,
+    Progress, Result, Signature, Signatures, StageContext, StageState, Turn,
 };
 
 use crate::images::{Material, Supply};
+use crate::replays::Replays;
 use crate::timetable::Timetable;
 use crate::turn::{ActiveTurn, Record, Table};
 
@@ -46,6 +47,7 @@ impl Game {
         let mut supply = Supply::new(&self.images, batch_size, &build);
         let table = self.table();
         let mut unread = Unread::new(batches);
+        let mut replays = Replays::new(&turns, &build.device, self.timetable.replay);
         while done < batches {
             if context.observer.interrupted() {
                 unread.read(context)?;
@@ -53,7 +55,7 @@ impl Game {
                 return Err(Error::interrupted());
             }
             let played = supply.batch(done).and_then(|material| {
-                let played = Played::of(&mut turns, table, &material, done, batches)?;
+                let played = replays.play(&mut turns, table, &material, done, batches)?;
                 Ok((material, played))
             });
             let (material, played) = match played {
@@ -94,16 +96,18 @@ impl Game {
             played.read(done)
         };
         let halves = std::iter::successors(Some(batch_size / 2), |size| Some(size / 2)).take_while(|size| *size > 0);
-        let mut smaller = halves.map(|size| (size, fits(size))).skip_while(|(_, played)| {
-            matches!(played, Err(error) if error.is_out_of_memory())
-        });
+        let mut smaller = halves
+            .map(|size| (size, fits(size)))
+            .skip_while(|(_, played)| matches!(played, Err(error) if error.is_out_of_memory()));
         let way_out = match smaller.next() {
             Some((size, Ok(_))) => {
                 format!("{size} fit: `--set {}.batch_size={size}`", build.node)
             }
             _ => "not even one fits beside the networks and their optimizers".to_owned(),
         };
-        Error::out_of_memory(format!("the device has no room for a batch of {batch_size} images, and {way_out} ({error})"))
+        Error::out_of_memory(format!(
+            "the device has no room for a batch of {batch_size} images, and {way_out} ({error})"
+        ))
     }
 
     /// What is due beside playing after batch `done`.
@@ -178,8 +182,7 @@ fn state(turns: &[ActiveTurn], batch: usize) -> Result<StageState> {
 const UNREAD: usize = 16;
 
 /// What happened in one batch.
-#[derive(Default)]
-struct Played {
+pub struct Played {
     images: usize,
     /// Of each turn, by its name.
     records: Vec<(String, Record)>,
@@ -189,21 +192,39 @@ struct Played {
 type Figures = (usize, Vec<(String, f64)>);
 
 impl Played {
+    /// What happened in the turns of a batch of so many images.
+    pub fn new(turns: &[ActiveTurn], records: Vec<Record>, count: usize) -> Self {
+        let images = turns.iter().map(|turn| count * turn.turn().steps).sum();
+        let names = turns.iter().map(|turn| turn.turn().name.clone());
+        Self { images, records: names.zip(records).collect() }
+    }
+
     /// Plays all turns of a batch.
-    fn of(
+    pub fn of(
         turns: &mut [ActiveTurn],
         table: Table<'_>,
         material: &Material,
         done: usize,
         batches: usize,
     ) -> Result<Self> {
-        let mut played = Self::default();
-        for turn in turns {
-            let record = turn.play(table, material, done, batches)?;
-            played.images += material.count() * turn.turn().steps;
-            played.records.push((turn.turn().name.clone(), record));
-        }
-        Ok(played)
+        let records = turns.iter_mut().map(|turn| turn.play(table, material, done, batches));
+        let records = records.collect::<Result<_>>()?;
+        Ok(Self::new(turns, records, material.count()))
+    }
+
+    /// Whether all figures are those of another batch, up to a relative difference.
+    pub fn agrees(&self, other: &Self, tolerance: f64) -> Result<bool> {
+        let figures = |played: &Self| {
+            played
+                .records
+                .iter()
+                .map(|(_, record)| record.figures())
+                .collect::<Result<Vec<_>>>()
+                .map(|all| all.concat())
+        };
+        let (own, others) = (figures(self)?, figures(other)?);
+        let agree = |(own, other): (&f64, &f64)| (own - other).abs() <= tolerance * other.abs().max(1e-6);
+        Ok(own.len() == others.len() && own.iter().zip(&others).all(agree))
     }
 
     /// Waits for its figures; `done` is its number, from 1.

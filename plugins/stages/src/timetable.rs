@@ -14,6 +14,8 @@ pub struct Timetable {
     pub checkpoint_every: usize,
     /// Batches between previews of the images.
     pub preview_every: usize,
+    /// Whether a GPU may replay batches.
+    pub replay: bool,
 }
 
 /// How long the user asked for.

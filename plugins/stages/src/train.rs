@@ -62,6 +62,7 @@ impl Stage for Train {
             evaluate_every: self.evaluate_every,
             checkpoint_every: self.checkpoint_every,
             preview_every: 0,
+            replay: false,
         };
         let game = Game { teacher: None, student, images, turns, timetable };
         game.players_are_seated()?;

@@ -27,6 +27,9 @@ params! {
         pub checkpoint_every: usize = 500 => 1..=1_000_000_000,
         /// Batches between previews of the images; `None` shows the first, the last and eight in between.
         pub preview_every: Option<usize> = None => 1..=1_000_000_000,
+        /// Whether a GPU may record a batch as a CUDA graph and replay it, where the images come from a generator and the
+        /// optimizers allow it; a batch that cannot be recorded, or whose replay gives other figures, is played as ever.
+        pub replay: bool = true,
     }
 }
 
@@ -69,6 +72,7 @@ impl Stage for Transfer {
             evaluate_every: self.evaluate_every,
             checkpoint_every: self.checkpoint_every,
             preview_every: self.preview_every.unwrap_or(batches.div_ceil(9)),
+            replay: self.replay,
         };
         let game = Game { teacher: Some(teacher), student, images, turns, timetable };
         game.players_are_seated()?;

@@ -16,21 +16,36 @@ pub struct ActiveTurn {
     turn: Arc<Turn>,
     parameters: Vec<Parameter>,
     updates: Box<dyn Updates>,
+    /// Whether records hold the gradients of each step.
+    pub keeps_gradients: bool,
 }
 
 /// What happened in one turn, still where it was computed: an accelerator does not stop for it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Record {
     /// What the player makes small at each step, before the step's update: the sum of the losses, negated for one that
     /// maximizes it.
     losses: Vec<Tensor>,
     /// The gradient's norm before clipping, at each step; empty without clipping.
     norms: Vec<Tensor>,
+    /// The gradients of each step, where they are recorded for replays.
+    gradients: Vec<Gradients>,
     /// The learning rate.
     pub learning_rate: f64,
 }
 
 impl Record {
+    /// A copy of the figures, at another learning rate.
+    pub fn copied(&self, learning_rate: f64) -> Result<Self> {
+        let copy = |scalars: &[Tensor]| scalars.iter().map(Tensor::copy).collect::<Result<Vec<_>, _>>();
+        Ok(Self { losses: copy(&self.losses)?, norms: copy(&self.norms)?, gradients: Vec::new(), learning_rate })
+    }
+
+    /// All figures.
+    pub fn figures(&self) -> Result<Vec<f64>> {
+        Ok([numbers(&self.losses)?, numbers(&self.norms)?].concat())
+    }
+
     /// The mean loss and, with clipping, the mean norm of the gradient, once all steps are computed.
     pub fn read(&self) -> Result<(f64, Option<f64>)> {
         let loss = mean(&self.losses, "loss")?;
@@ -38,8 +53,15 @@ impl Record {
     }
 }
 
+fn numbers(scalars: &[Tensor]) -> Result<Vec<f64>> {
+    if scalars.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(Tensor::stack(scalars, 0)?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
+}
+
 fn mean(scalars: &[Tensor], what: &str) -> Result<f64> {
-    let numbers = Tensor::stack(scalars, 0)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let numbers = numbers(scalars)?;
     if let Some(value) = numbers.iter().find(|value| !value.is_finite()) {
         return Err(Error::new(format!(
             "the {what} is {value}: training has diverged; a lower learning rate may help"
@@ -68,7 +90,7 @@ impl ActiveTurn {
         };
         let parameters: Vec<_> = weights.parameters().cloned().collect();
         let updates = turn.optimizer.start(parameters.clone()).context(format!("turn `{}`", turn.name))?;
-        Ok(Self { turn, parameters, updates })
+        Ok(Self { turn, parameters, updates, keeps_gradients: false })
     }
 
     /// The turn.
@@ -76,11 +98,28 @@ impl ActiveTurn {
         &self.turn
     }
 
+    /// Whether a GPU may replay its updates.
+    pub fn replays(&self) -> bool {
+        self.updates.replays()
+    }
+
+    fn learning_rate(&self, batch: usize, batches: usize) -> f64 {
+        let factor = self.turn.schedule.as_ref().map_or(1.0, |schedule| schedule.factor(batch, batches));
+        self.turn.optimizer.learning_rate() * factor
+    }
+
+    /// Asks for the updates of a recorded turn once more, for another batch; and the learning rate.
+    pub fn update_again(&mut self, recorded: &Record, batch: usize, batches: usize) -> Result<f64> {
+        let learning_rate = self.learning_rate(batch, batches);
+        for gradients in &recorded.gradients {
+            self.updates.step(gradients, learning_rate)?;
+        }
+        Ok(learning_rate)
+    }
+
     /// Plays the turn for batch number `batch` of `batches`.
     pub fn play(&mut self, table: Table<'_>, material: &Material, batch: usize, batches: usize) -> Result<Record> {
-        let factor = self.turn.schedule.as_ref().map_or(1.0, |schedule| schedule.factor(batch, batches));
-        let learning_rate = self.turn.optimizer.learning_rate() * factor;
-        let mut record = Record { learning_rate, ..Record::default() };
+        let mut record = Record { learning_rate: self.learning_rate(batch, batches), ..Record::default() };
         let turn = Arc::clone(&self.turn);
         let played = match &turn.player {
             Player::Generator(generator) => self.seek(generator, table, material, &mut record),
@@ -162,7 +201,11 @@ impl ActiveTurn {
         if let Some(limit) = self.turn.clip_norm {
             record.norms.push(gradients.clip(limit)?);
         }
-        self.updates.step(&gradients, record.learning_rate)
+        self.updates.step(&gradients, record.learning_rate)?;
+        if self.keeps_gradients {
+            record.gradients.push(gradients);
+        }
+        Ok(())
     }
 
     /// The optimizer's state under names that begin with the turn's.

@@ -26,6 +26,13 @@ pub trait Updates: Send {
     /// When the device fails.
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()>;
 
+    /// Whether [`step`](Self::step) touches tensors by [`update_all`](crate::ops::update_all) only, always in the same order,
+    /// and [`restore`](Self::restore) is called before the first of them or never: then a GPU may replay steps that it has
+    /// recorded, with the constants that `step` asks for each time.
+    fn replays(&self) -> bool {
+        false
+    }
+
     /// Everything that a later step depends on, by name.
     ///
     /// # Errors

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::kernel::Argument::{Count, Tensor as Of};
-use super::kernel::{
-    Variant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch,
-};
+use super::kernel::{Variant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
 use super::map::stored;
 use super::pointwise::plus;
 use super::tape::{Map, Node, Weight, record};

@@ -47,7 +47,8 @@ pub fn address(storage: &CpuStorage) -> u64 {
 }
 
 fn compile(variant: Variant) -> Library {
-    let folder = std::env::temp_dir().join(format!("zskt-kernels-{}-{}", std::process::id(), variant.options().concat()));
+    let folder =
+        std::env::temp_dir().join(format!("zskt-kernels-{}-{}", std::process::id(), variant.options().concat()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = |name: &str| folder.join(name);
     std::fs::write(path("kernels.h"), SOURCE).unwrap();

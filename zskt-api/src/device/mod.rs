@@ -6,11 +6,13 @@
 mod attention;
 mod batch_norm;
 mod belief;
+mod board;
 mod convolution;
 #[cfg(feature = "cuda")]
 mod cudnn;
 #[cfg(test)]
 mod emulated;
+mod graph;
 mod kernel;
 mod map;
 #[cfg(feature = "cuda")]
@@ -24,6 +26,8 @@ mod update;
 
 pub use batch_norm::track;
 pub use belief::{linear, log_softmax};
+pub use board::{empty_board, listed, on_board, write};
+pub use graph::{Graph, can_record, record, rehearsed};
 pub use map::DeviceMap;
 pub use tape::collect;
 pub use update::{clipped, norm, update};

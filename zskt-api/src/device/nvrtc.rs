@@ -76,7 +76,8 @@ fn compile(device: &CudaDevice, variant: Variant) -> Result<Arc<CudaModule>> {
     let mut options = vec![format!("--gpu-architecture=compute_{major}{minor}")];
     options.extend(variant.options());
     let compiled = compile_ptx_with_opts(SOURCE, CompileOptions { options, ..CompileOptions::default() });
-    let ptx = compiled.map_err(|error| Error::Msg(format!("the kernels of {variant:?} cannot be compiled: {error:?}")))?;
+    let ptx =
+        compiled.map_err(|error| Error::Msg(format!("the kernels of {variant:?} cannot be compiled: {error:?}")))?;
     context.load_module(ptx).map_err(failed("its module"))
 }
 

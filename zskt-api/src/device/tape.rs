@@ -173,7 +173,9 @@ impl Weight {
     pub fn deposit(&self, gradient: impl FnOnce() -> Result<Tensor>) -> Result<()> {
         match &self.place {
             WeightPlace::Constant => Ok(()),
-            WeightPlace::Derived(received) => add(&mut received.lock().unwrap_or_else(PoisonError::into_inner), gradient()?),
+            WeightPlace::Derived(received) => {
+                add(&mut received.lock().unwrap_or_else(PoisonError::into_inner), gradient()?)
+            }
             WeightPlace::Variable(id) => {
                 let gradient = gradient()?;
                 BACKWARD.with_borrow_mut(|backward| match &mut backward.variables {
@@ -313,11 +315,7 @@ macro_rules! forward {
         }
 
         #[cfg(feature = "cuda")]
-        fn cuda_fwd(
-            &self,
-            of: &candle_core::CudaStorage,
-            _: &Layout,
-        ) -> Result<(candle_core::CudaStorage, Shape)> {
+        fn cuda_fwd(&self, of: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
             let device = candle_core::backend::BackendStorage::device(of).clone();
             let output = self.output(&Device::Cuda(device))?;
             let (storage, layout) = output.storage_and_layout();
@@ -411,13 +409,7 @@ impl CustomOp2 for Join {
         "maps of two origins"
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        layout: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu_fwd(&self, a: &CpuStorage, layout: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         Ok((candle_core::backend::BackendStorage::try_clone(a, layout)?, layout.shape().clone()))
     }
 

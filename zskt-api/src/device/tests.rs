@@ -139,8 +139,10 @@ fn a_large_mean_costs_a_variance_no_digits() -> Result<()> {
     let numbers = standard_normal(&mut Streams::new(3).named("mean"), 2 * 8 * 16 * 16);
     let x = (Tensor::from_vec(numbers, (2, 16, 16, 8), &Device::Cpu)? + 3000.0)?;
     let reference = ops::batch_moments(&FeatureMap::from_channels_last(&x)?)?.variance;
-    let found = DeviceMap::from_channels_last(&x.to_device(&device())?.to_dtype(DType::F32)?)?.batch_moments()?.variance;
-    let error = (found.to_device(&Device::Cpu)?.to_dtype(DType::F64)? - reference)?.abs()?.max_all()?.to_scalar::<f64>()?;
+    let found =
+        DeviceMap::from_channels_last(&x.to_device(&device())?.to_dtype(DType::F32)?)?.batch_moments()?.variance;
+    let error =
+        (found.to_device(&Device::Cpu)?.to_dtype(DType::F64)? - reference)?.abs()?.max_all()?.to_scalar::<f64>()?;
     assert!(error < 1e-3, "{error}");
     Ok(())
 }
@@ -215,6 +217,43 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
 }
 
 #[test]
+fn recorded_updates_read_their_constants_from_a_board() -> Result<()> {
+    let tensors = |count: usize| -> Result<Vec<Tensor>> {
+        (0..count).map(|index| Ok((Tensor::ones(5, DType::F64, &device())? * index as f64)?)).collect()
+    };
+    let step = |target: &[Tensor], a: &[Tensor], rate: f64| {
+        let updated: Vec<_> = target.iter().zip(a).map(|(target, a)| ops::Updated { target, a, b: a }).collect();
+        super::update(&updated, ops::Update::Step { keep: 0.5, x: rate, y: 0.0 })
+    };
+    // More than one launch for each update.
+    let (plain, recorded, a) = (tensors(70)?, tensors(70)?, tensors(70)?);
+    let board = super::empty_board(&device())?;
+    let asked = |rate: f64| -> Result<()> {
+        step(&recorded, &a, rate)?;
+        Ok(step(&recorded, &a, 2.0 * rate)?)
+    };
+    // A recording computes nothing on a GPU; here it reads an empty board, for nothing is on it yet.
+    let (_, constants) = super::on_board(&board, || asked(7.0))?;
+    assert_eq!(constants.len(), 4 * 4);
+    let values = |tensors: &[Tensor]| Tensor::stack(tensors, 0)?.flatten_all()?.to_vec1::<f64>();
+    assert!(values(&recorded)?.iter().all(|value| *value == 0.0));
+    // What is listed is not made.
+    let (_, constants) = super::listed(|| asked(3.0))?;
+    assert!(values(&recorded)?.iter().all(|value| *value == 0.0));
+    super::write(&board, constants)?;
+    for (target, plain) in recorded.iter().zip(&plain) {
+        target.slice_set(plain, 0, 0)?;
+    }
+    // What is on the board counts, and not what is asked for.
+    super::on_board(&board, || asked(100.0))?;
+    step(&plain, &a, 3.0)?;
+    step(&plain, &a, 6.0)?;
+    assert_eq!(values(&recorded)?, values(&plain)?);
+    assert!(values(&plain)?[5..].iter().all(|value| *value != 0.0));
+    Ok(())
+}
+
+#[test]
 fn running_statistics_agree() -> Result<()> {
     let found = |emulated: bool| -> Result<Vec<f64>> {
         let device = if emulated { device() } else { Device::Cpu };
@@ -226,7 +265,11 @@ fn running_statistics_agree() -> Result<()> {
         let (mean, variance) = (Var::new(&[0.3, 0.4], &device)?, Var::new(&[1.0, 2.0], &device)?);
         let batches = Var::new(6_i64, &device)?;
         let running = ops::RunningStatistics { mean: &mean, variance: &variance, batches: &batches };
-        if emulated { super::track(running, &batch, 0.1, 10.0 / 9.0)? } else { ops::track(running, &batch, 0.1, 10)? }
+        if emulated {
+            super::track(running, &batch, 0.1, 10.0 / 9.0)?
+        } else {
+            ops::track(running, &batch, 0.1, 10)?
+        }
         assert_eq!(batches.to_scalar::<i64>()?, 7);
         Ok(Tensor::cat(&[mean.as_tensor(), variance.as_tensor()], 0)?.to_vec1()?)
     };

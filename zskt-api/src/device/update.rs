@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use super::board::{self, Constants};
 use super::kernel::Argument::{self, Count, Double, Nothing, Real, Tensor as Of};
 use super::kernel::{BLOCK, Variant, empty, launch};
 use crate::ops::{Update, Updated};
@@ -51,7 +52,16 @@ pub fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
         let counts: Vec<usize> = tensors.iter().map(|tensor| tensor.target.elem_count()).collect();
         let blocks = blocks(&counts);
         let mut arguments = arrays(&[targets, a, b], &counts);
-        arguments.extend([Count(formula), Count(blocks)]);
+        let on_board;
+        let (board, slot) = match board::place(constants)? {
+            Constants::Listed => continue,
+            Constants::Direct => (Nothing, 0),
+            Constants::OnBoard(board, slot) => {
+                on_board = board;
+                (Of(&on_board), slot)
+            }
+        };
+        arguments.extend([Count(formula), Count(blocks), board, Count(slot)]);
         arguments.extend(constants.map(Real));
         let device = tensors[0].target.device();
         launch(device, Variant::of_tensors(dtype)?, "update", tensors.len() * blocks, &arguments)?;
@@ -66,10 +76,8 @@ pub fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
 pub fn norm(tensors: &[Tensor]) -> Result<Tensor> {
     let Some(first) = tensors.first() else { bail!("a norm of nothing") };
     let (device, variant) = (first.device(), Variant::of_tensors(first.dtype())?);
-    let chunks: Vec<(&[Tensor], Vec<usize>)> = tensors
-        .chunks(TENSORS)
-        .map(|tensors| (tensors, tensors.iter().map(Tensor::elem_count).collect()))
-        .collect();
+    let chunks: Vec<(&[Tensor], Vec<usize>)> =
+        tensors.chunks(TENSORS).map(|tensors| (tensors, tensors.iter().map(Tensor::elem_count).collect())).collect();
     let total = chunks.iter().map(|(tensors, counts)| tensors.len() * blocks(counts)).sum::<usize>();
     let partial = empty(total, DType::F64, device)?;
     let mut start = 0;

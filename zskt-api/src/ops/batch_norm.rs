@@ -38,12 +38,7 @@ pub struct RunningStatistics<'a> {
 ///
 /// # Errors
 /// When the device fails.
-pub fn track(
-    running: RunningStatistics<'_>,
-    batch: &BatchNormStatistics,
-    momentum: f64,
-    count: usize,
-) -> Result<()> {
+pub fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, momentum: f64, count: usize) -> Result<()> {
     // PyTorch normalizes by the biased variance, but its running variance is the unbiased one.
     let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
     if !batch.mean.device().is_cpu() {

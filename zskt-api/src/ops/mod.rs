@@ -25,6 +25,6 @@ pub use conv2d::conv2d;
 pub use linear::linear;
 pub use log_softmax::log_softmax;
 pub use pooling::{average_pool, global_average, max_pool};
-pub(crate) use update::{clipped, norm};
 pub use update::{Update, Updated, update, update_all};
+pub(crate) use update::{clipped, norm};
 pub use upsample::upsample_nearest;

@@ -8,6 +8,9 @@ typedef struct {
     const Real *x[TENSORS], *y[TENSORS];
     unsigned count[TENSORS];
     unsigned formula, blocks; // blocks of a tensor
+    // Where a recording finds its constants, four for each update; without it they are here.
+    const double *board;
+    unsigned slot;
     Real c0, c1, c2, c3;
 } Update;
 
@@ -16,21 +19,24 @@ KERNEL(update, Update) {
     Real *target = a.target[tensor];
     const Real *x = a.x[tensor], *y = a.y[tensor];
     const unsigned count = a.count[tensor];
+    const double *board = a.board ? a.board + 4 * a.slot : 0;
+    const Real c0 = board ? (Real)board[0] : a.c0, c1 = board ? (Real)board[1] : a.c1;
+    const Real c2 = board ? (Real)board[2] : a.c2, c3 = board ? (Real)board[3] : a.c3;
     for (unsigned index = blockIdx.x % a.blocks * BLOCK + threadIdx.x; index < count; index += a.blocks * BLOCK) {
         Real t = target[index];
         if (a.formula == 0) {
             // c0·t + c1·(x + c2·y)
-            t = a.c0 * t + a.c1 * (x[index] + a.c2 * y[index]);
+            t = c0 * t + c1 * (x[index] + c2 * y[index]);
         } else if (a.formula == 1) {
             // c0·t + c1·(x + c2·y)²
-            const Real sum = x[index] + a.c2 * y[index];
-            t = a.c0 * t + a.c1 * sum * sum;
+            const Real sum = x[index] + c2 * y[index];
+            t = c0 * t + c1 * sum * sum;
         } else if (a.formula == 2) {
             // c0·t − c1·x / (√y · c2 + c3)
-            t = a.c0 * t - a.c1 * x[index] / (ROOT(y[index]) * a.c2 + a.c3);
+            t = c0 * t - c1 * x[index] / (ROOT(y[index]) * c2 + c3);
         } else {
             // c0·t + c1·x + c2·y
-            t = a.c0 * t + a.c1 * x[index] + a.c2 * y[index];
+            t = c0 * t + c1 * x[index] + c2 * y[index];
         }
         target[index] = t;
     }

@@ -1,0 +1,155 @@
+//! Batches that a GPU replays: once two have been played, the next is recorded, and if its replay gives what playing it gave,
+//! all others are replays. Only what differs between batches is told the device anew: the latents, and the constants of the
+//! optimizers' updates.
+
+use std::collections::BTreeMap;
+
+use zskt_api::candle_core::{Device, Tensor};
+use zskt_api::{Recording, Result, Weights, rehearsed};
+
+use crate::game::Played;
+use crate::images::Material;
+use crate::turn::{ActiveTurn, Record, Table};
+
+/// Batches that are played before one is recorded, for libraries to be loaded and algorithms chosen.
+const WARM_UP: usize = 2;
+
+/// How far the figures of a replay may be from those of playing: kernels give the same bits each time, but some of cuDNN's.
+const TOLERANCE: f64 = 1e-3;
+
+/// How the batches of a game are computed.
+pub struct Replays {
+    state: State,
+    device: Device,
+}
+
+enum State {
+    /// Each is played.
+    Playing,
+    /// So many are played before one is recorded.
+    WarmingUp(usize),
+    /// Each is a replay.
+    Replaying(Box<Replay>),
+}
+
+struct Replay {
+    recording: Recording<Vec<Record>>,
+    /// What the recording reads.
+    latents: Tensor,
+}
+
+impl Replays {
+    /// Of turns that may be replayed, if it is wanted and all may.
+    pub fn new(turns: &[ActiveTurn], device: &Device, wanted: bool) -> Self {
+        let possible = wanted && !device.is_cpu() && turns.iter().all(ActiveTurn::replays);
+        let state = if possible { State::WarmingUp(WARM_UP) } else { State::Playing };
+        Self { state, device: device.clone() }
+    }
+
+    /// Plays all turns of batch number `batch` of `batches`, or replays them.
+    pub fn play(
+        &mut self,
+        turns: &mut [ActiveTurn],
+        table: Table<'_>,
+        material: &Material,
+        batch: usize,
+        batches: usize,
+    ) -> Result<Played> {
+        match (&mut self.state, material) {
+            (State::Replaying(replay), Material::Latents(latents)) => {
+                let records = replay.run(turns, latents, batch, batches)?;
+                Ok(Played::new(turns, records, material.count()))
+            }
+            (State::WarmingUp(0), Material::Latents(latents)) => {
+                self.state = State::Playing;
+                let before = Memory::of(turns, table)?;
+                let played = rehearsed(&self.device, || Played::of(turns, table, material, batch, batches))?;
+                let after = Memory::of(turns, table)?;
+                before.recall(turns)?;
+                let replay = Replay::record(&self.device, turns, table, latents, batch, batches);
+                match replay {
+                    Ok(Some((replay, replayed))) if replayed.agrees(&played, TOLERANCE)? => {
+                        self.state = State::Replaying(Box::new(replay));
+                    }
+                    // What cannot be replayed is played.
+                    _ => after.recall(turns)?,
+                }
+                Ok(played)
+            }
+            (State::WarmingUp(left), _) => {
+                *left = left.saturating_sub(1);
+                Played::of(turns, table, material, batch, batches)
+            }
+            _ => Played::of(turns, table, material, batch, batches),
+        }
+    }
+}
+
+impl Replay {
+    /// Records a batch, and replays it.
+    fn record(
+        device: &Device,
+        turns: &mut [ActiveTurn],
+        table: Table<'_>,
+        latents: &Tensor,
+        batch: usize,
+        batches: usize,
+    ) -> Result<Option<(Self, Played)>> {
+        let latents = latents.copy()?;
+        let material = Material::Latents(latents.clone());
+        let recording = Recording::of(device, || {
+            let played = turns.iter_mut().map(|turn| {
+                turn.keeps_gradients = true;
+                let record = turn.play(table, &material, batch, batches);
+                turn.keeps_gradients = false;
+                record
+            });
+            played.collect::<Result<Vec<_>>>()
+        })?;
+        let Some(recording) = recording else { return Ok(None) };
+        // The optimizers have counted this batch while it was recorded.
+        recording.launch()?;
+        let records = recording.recorded().iter().map(|record| record.copied(record.learning_rate));
+        let played = Played::new(turns, records.collect::<Result<_>>()?, material.count());
+        Ok(Some((Self { recording, latents }, played)))
+    }
+
+    fn run(&self, turns: &mut [ActiveTurn], latents: &Tensor, batch: usize, batches: usize) -> Result<Vec<Record>> {
+        self.latents.slice_set(latents, 0, 0)?;
+        let recorded = self.recording.recorded();
+        let rates = self.recording.replay(|| {
+            let steps = turns.iter_mut().zip(recorded);
+            steps.map(|(turn, record)| turn.update_again(record, batch, batches)).collect::<Result<Vec<_>>>()
+        })?;
+        // The next replay writes where this one has written.
+        recorded.iter().zip(rates).map(|(record, rate)| record.copied(rate)).collect()
+    }
+}
+
+/// All that playing a batch changes.
+struct Memory {
+    networks: Vec<(Weights, BTreeMap<String, Tensor>)>,
+    turns: Vec<BTreeMap<String, Tensor>>,
+}
+
+impl Memory {
+    fn of(turns: &[ActiveTurn], table: Table<'_>) -> Result<Self> {
+        let all = [Some(&table.student.weights), table.generator.map(|generator| &generator.weights)];
+        let networks = all.into_iter().flatten().map(|weights| {
+            let copies = weights.iter().map(|weight| Ok((weight.name().to_owned(), weight.value().copy()?)));
+            Ok((weights.clone(), copies.collect::<Result<_>>()?))
+        });
+        let turns = turns.iter().map(ActiveTurn::state).collect::<Result<_>>()?;
+        Ok(Self { networks: networks.collect::<Result<_>>()?, turns })
+    }
+
+    fn recall(&self, turns: &mut [ActiveTurn]) -> Result<()> {
+        for (weights, copies) in &self.networks {
+            weights.load(copies)?;
+        }
+        for (turn, state) in turns.iter_mut().zip(&self.turns) {
+            turn.restore(state)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,120 @@
+//! CUDA graphs: what a stream was asked for, recorded.
+
+use candle_core::Device;
+
+use crate::Result;
+
+#[cfg(feature = "cuda")]
+pub use cuda::{Graph, can_record, record, rehearsed};
+#[cfg(not(feature = "cuda"))]
+pub use none::{Graph, can_record, record, rehearsed};
+
+#[cfg(not(feature = "cuda"))]
+mod none {
+    use super::{Device, Result};
+
+    /// There is none.
+    pub enum Graph {}
+
+    impl Graph {
+        /// Computes what was recorded.
+        ///
+        /// # Errors
+        /// Never.
+        pub fn launch(&self) -> Result<()> {
+            match *self {}
+        }
+    }
+
+    /// Whether the device records.
+    pub fn can_record(_: &Device) -> bool {
+        false
+    }
+
+    /// Records work.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn record<T>(_: &Device, _: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
+        Ok(None)
+    }
+
+    /// Does work as it will be recorded.
+    ///
+    /// # Errors
+    /// When the work fails.
+    pub fn rehearsed<T>(_: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        work()
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use candle_core::cuda_backend::cudarc::driver::CudaGraph;
+    use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+
+    use super::{Device, Result};
+    use crate::Error;
+
+    /// A recorded graph.
+    pub struct Graph(CudaGraph);
+
+    impl Graph {
+        /// Computes what was recorded.
+        ///
+        /// # Errors
+        /// When the device fails.
+        pub fn launch(&self) -> Result<()> {
+            self.0.launch().map_err(|error| Error::new(format!("CUDA, a recording: {error}")))
+        }
+    }
+
+    /// Whether the device records.
+    pub fn can_record(device: &Device) -> bool {
+        device.is_cuda()
+    }
+
+    /// Records work.
+    ///
+    /// # Errors
+    /// When the work fails or cannot be recorded.
+    pub fn record<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
+        let Device::Cuda(device) = device else { return Ok(None) };
+        let stream = device.cuda_stream();
+        let failed = |error| Error::new(format!("CUDA, recording: {error}"));
+        // candle refuses copies between host and device meanwhile, but for those that it has made before.
+        let _tables = device.enable_cuda_graph_htod_cache();
+        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
+        let recorded = work();
+        // What the recording leaves in memory is freed by its next launch.
+        let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
+        match (recorded, graph) {
+            (Ok(recorded), Ok(Some(graph))) => Ok(Some((Graph(graph), recorded))),
+            (recorded, graph) => {
+                let reason = match (recorded, graph) {
+                    (Err(error), _) => error,
+                    // Its memory never came to be, so there is nothing to be freed.
+                    (Ok(recorded), graph) => {
+                        std::mem::forget(recorded);
+                        graph.err().map_or_else(|| Error::new("CUDA recorded nothing"), failed)
+                    }
+                };
+                // What was dropped while recording may have failed to be freed, which is not for the next call to report.
+                let _ = stream.context().check_err();
+                Err(reason)
+            }
+        }
+    }
+
+    /// Does work with candle's tables kept.
+    ///
+    /// # Errors
+    /// When the work fails.
+    pub fn rehearsed<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _tables = match device {
+            Device::Cuda(device) => Some(device.enable_cuda_graph_htod_cache()),
+            _ => None,
+        };
+        work()
+    }
+}
