@@ -1,7 +1,7 @@
 //! Kullback–Leibler divergence between beliefs.
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::ops::log_softmax;
+use zskt_api::ops::{kl_divergence, log_softmax};
 use zskt_api::{Beliefs, Loss, Needs, Result, Target, above, params};
 
 params! {
@@ -36,7 +36,7 @@ impl Loss for KlDivergence {
         let [belief, log_belief] = &target.teacher[..] else {
             return Err(zskt_api::Error::new("the teacher's belief is missing"));
         };
-        let divergence = (belief * (log_belief - self.belief(&student.logits)?)?)?;
-        Ok((divergence.mean_all()? * self.weight)?)
+        let divergence = kl_divergence(&student.logits, belief, log_belief, self.temperature)?;
+        if self.weight == 1.0 { Ok(divergence) } else { Ok((divergence * self.weight)?) }
     }
 }

@@ -6,6 +6,9 @@ use zskt_api::{Batch, Dataset, Error, MetricContext, Result};
 /// Images looked at together.
 const BATCH: usize = 128;
 
+/// Images looked at together on an accelerator, which is idle between one batch and the next.
+const ACCELERATOR_BATCH: usize = 512;
+
 /// Calls `look` with each batch of a dataset, in order and not augmented, until it says that it has seen enough.
 pub fn each_batch(
     dataset: &dyn Dataset,
@@ -13,11 +16,12 @@ pub fn each_batch(
     mut look: impl FnMut(Batch) -> Result<bool>,
 ) -> Result<()> {
     let count = dataset.signature().images;
-    for start in (0..count).step_by(BATCH) {
+    let batch = if context.build.device.is_cpu() { BATCH } else { ACCELERATOR_BATCH };
+    for start in (0..count).step_by(batch) {
         if (context.interrupted)() {
             return Err(Error::interrupted());
         }
-        let indices: Vec<usize> = (start..(start + BATCH).min(count)).collect();
+        let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
         if !look(dataset.batch(&indices, None, context.build.precision.dtype(), &context.build.device)?)? {
             break;
         }

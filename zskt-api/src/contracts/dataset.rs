@@ -1,8 +1,9 @@
 //! Datasets: real images with labels.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, DeviceLocation, Tensor};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
@@ -77,7 +78,12 @@ pub struct ImageSet {
     scale: Vec<f64>,
     shift: Vec<f64>,
     augmentation: Augmentation,
+    /// What an accelerator has been given and keeps: a set that is measured on again and again is there once.
+    resident: Mutex<HashMap<Resident, [Tensor; 2]>>,
 }
+
+/// Images one after the other that lie on an accelerator: the first, how many, and how.
+type Resident = (usize, usize, DType, DeviceLocation);
 
 impl ImageSet {
     /// Images from `pixels` `[N, C, H, W]` and one label each.
@@ -97,7 +103,16 @@ impl ImageSet {
             return Err(Error::new(format!("image {index} has label {label}, but there are {classes} classes")));
         }
         let (scale, shift) = (vec![1.0 / 255.0; shape.channels], vec![0.0; shape.channels]);
-        Ok(Self { shape, classes, pixels, labels, scale, shift, augmentation: Augmentation::default() })
+        Ok(Self {
+            shape,
+            classes,
+            pixels,
+            labels,
+            scale,
+            shift,
+            augmentation: Augmentation::default(),
+            resident: Mutex::default(),
+        })
     }
 
     /// Normalizes channel c as (x − mean) / std, with x from 0 to 1.
@@ -144,6 +159,17 @@ impl ImageSet {
         Ok(self)
     }
 
+    /// Consecutive images and their labels on an accelerator, where they stay.
+    fn resident(&self, indices: &[usize], dtype: DType, device: &Device) -> Result<[Tensor; 2]> {
+        let key = (indices.first().copied().unwrap_or_default(), indices.len(), dtype, device.location());
+        if let Some(kept) = self.resident.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(kept.clone());
+        }
+        let prepared = self.prepared(indices, None, dtype, device)?;
+        self.resident.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
     fn image_bytes(&self) -> usize {
         self.shape.channels * self.shape.height * self.shape.width
     }
@@ -161,8 +187,27 @@ impl Dataset for ImageSet {
         dtype: DType,
         device: &Device,
     ) -> Result<Batch> {
+        let augment = augment.filter(|_| self.augmentation != Augmentation::default());
+        let consecutive = indices.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let [images, labels] = if augment.is_none() && consecutive && !device.is_cpu() {
+            self.resident(indices, dtype, device)?
+        } else {
+            self.prepared(indices, augment, dtype, device)?
+        };
+        Ok(Batch { images: FeatureMap::from_channels_last(&images)?, labels })
+    }
+}
+
+impl ImageSet {
+    /// Images `[B, H, W, C]`, normalized, and their labels.
+    fn prepared(
+        &self,
+        indices: &[usize],
+        mut augment: Option<&mut StreamRng>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<[Tensor; 2]> {
         let ImageShape { channels, height, width } = self.shape;
-        let mut augment = augment.filter(|_| self.augmentation != Augmentation::default());
         let (plane, size) = (height * width, self.image_bytes());
         let mut values = vec![0f32; indices.len() * size];
         let mut labels = Vec::with_capacity(indices.len());
@@ -192,7 +237,7 @@ impl Dataset for ImageSet {
         }
         let count = indices.len();
         let images = Tensor::from_vec(values, (count, height, width, channels), device)?.to_dtype(dtype)?;
-        Ok(Batch { images: FeatureMap::from_channels_last(&images)?, labels: Tensor::from_vec(labels, count, device)? })
+        Ok([images, Tensor::from_vec(labels, count, device)?])
     }
 }
 
@@ -215,6 +260,15 @@ mod tests {
         let expected = [2.0, 2.0, 0.0, 0.0, -2.0, 2.0, 0.2, 0.4];
         assert!(images.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{images:?}");
         assert_eq!(batch.labels.to_vec1::<u32>().unwrap(), [1, 0]);
+    }
+
+    #[test]
+    fn what_an_accelerator_keeps_is_given_once() {
+        let (set, cpu) = (set(), Device::Cpu);
+        let [first, second] = [0, 0].map(|_| set.resident(&[0, 1], DType::F32, &cpu).unwrap());
+        assert_eq!(first[0].id(), second[0].id());
+        let other = set.resident(&[1], DType::F32, &cpu).unwrap();
+        assert_eq!(other[1].to_vec1::<u32>().unwrap(), [1]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod tests;
 mod update;
 
 pub use batch_norm::track;
-pub use belief::{linear, log_softmax};
+pub use belief::{kl_divergence, linear, log_softmax};
 pub use board::{empty_board, listed, on_board, write};
 pub use graph::{Graph, can_record, record, rehearsed};
 pub use map::DeviceMap;

@@ -203,6 +203,16 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
             assert!(difference(found, expected)? < 1e-14);
         }
     }
+    for temperature in [1.0, 0.5] {
+        let (logits, target) = (tensor(&[7, 300])?, ops::log_softmax(&tensor(&[7, 300])?)?);
+        let (copy, logits) = (Var::from_tensor(&there(&logits)?)?, Var::from_tensor(&logits)?);
+        let there = there(&target)?;
+        let found = super::kl_divergence(&copy, &there.exp()?, &there, temperature)?;
+        let expected = ops::kl_divergence(&logits, &target.exp()?, &target, temperature)?;
+        assert!(difference(&found, &expected)? < 1e-15);
+        let gradient = |of: &Tensor, by: &Var| of.affine(3.0, 0.0)?.backward()?.remove(by.as_tensor()).unwrap().copy();
+        assert!(difference(&gradient(&found, &copy)?, &gradient(&expected, &logits)?)? < 1e-15);
+    }
     let (x, weight, bias) = (tensor(&[3, 4])?, tensor(&[5, 4])?, tensor(&[5])?);
     let found = super::linear(&there(&x)?, &there(&weight)?, &there(&bias)?)?;
     assert!(difference(&found, &ops::linear(&x, &weight, &bias)?)? < 1e-13);

@@ -50,3 +50,53 @@ KERNEL(log_softmax_gradient, LogSoftmaxGradient) {
         a.of_logits[first + class_] = a.gradient[first + class_] - EXP(a.log_belief[first + class_]) * total;
     }
 }
+
+// The sum over the classes of t · (log t − log s) for each image, where s is the softmax of logits / temperature; log s is kept.
+typedef struct {
+    const Real *logits, *belief, *log_belief;
+    Real *log_softmax, *divergence;
+    unsigned classes;
+    Real temperature;
+} Divergence;
+
+KERNEL(divergence, Divergence) {
+    const unsigned first = blockIdx.x * a.classes;
+    Real largest = a.logits[first] / a.temperature;
+    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
+        const Real logit = a.logits[first + class_] / a.temperature;
+        if (logit > largest) largest = logit;
+    }
+    largest = largest_of_block(largest);
+    double sum = 0;
+    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
+        sum += EXP(a.logits[first + class_] / a.temperature - largest);
+    }
+    const Real log_sum = (Real)log(summed_block(sum)) + largest;
+    double divergence = 0;
+    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
+        const Real log_softmax = a.logits[first + class_] / a.temperature - log_sum;
+        a.log_softmax[first + class_] = log_softmax;
+        divergence += (double)a.belief[first + class_] * (a.log_belief[first + class_] - log_softmax);
+    }
+    divergence = summed_block(divergence);
+    if (threadIdx.x == 0) a.divergence[blockIdx.x] = (Real)divergence;
+}
+
+// The gradient of the logits: scale · gradient · (s · Σ t − t).
+typedef struct {
+    const Real *belief, *log_softmax, *gradient;
+    Real *of_logits;
+    unsigned classes;
+    Real scale;
+} DivergenceGradient;
+
+KERNEL(divergence_gradient, DivergenceGradient) {
+    const unsigned first = blockIdx.x * a.classes;
+    double sum = 0;
+    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) sum += a.belief[first + class_];
+    const Real total = (Real)summed_block(sum), factor = a.scale * a.gradient[0];
+    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
+        const unsigned index = first + class_;
+        a.of_logits[index] = factor * (EXP(a.log_softmax[index]) * total - a.belief[index]);
+    }
+}
