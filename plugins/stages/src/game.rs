@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use zskt_api::{
     BuildContext, ClassifierNetwork, ClassifierSignature, Context, Error, Fault, ImageSource, Pass, Player, PortInfo,
-    Progress, Result, Signature, Signatures, StageContext, StageState, Turn,
+    Result, Signature, Signatures, StageContext, StageState, Turn,
 };
 
 use crate::images::{Material, Supply};
+use crate::played::{Played, Unread};
 use crate::replays::Replays;
 use crate::timetable::Timetable;
-use crate::turn::{ActiveTurn, Record, Table};
+use crate::turn::{ActiveTurn, Table};
 
 /// Images in a preview.
 const PREVIEW: usize = 64;
@@ -66,14 +66,10 @@ impl Game {
                 played => played?,
             };
             done += 1;
-            unread.batches.push((done, played));
-            if build.device.is_cpu() || unread.batches.len() == UNREAD || done == batches || self.is_due(done) {
+            if unread.push(done, played) || build.device.is_cpu() || done == batches || self.is_due(done) {
                 unread.read(context)?;
-            }
-            if unread.batches.is_empty() {
                 self.attend(&material, &turns, done, context)?;
-                // What is not playing is not a batch's time.
-                unread.since = Instant::now();
+                unread.restart_clock();
             }
         }
         Ok(())
@@ -103,7 +99,8 @@ impl Game {
             Some((size, Ok(_))) => {
                 format!("{size} fit: `--set {}.batch_size={size}`", build.node)
             }
-            _ => "not even one fits beside the networks and their optimizers".to_owned(),
+            Some((size, Err(error))) => format!("whether {size} fit could not be tried: {error}"),
+            None => "not even one fits beside the networks and their optimizers".to_owned(),
         };
         Error::out_of_memory(format!(
             "the device has no room for a batch of {batch_size} images, and {way_out} ({error})"
@@ -176,95 +173,6 @@ fn state(turns: &[ActiveTurn], batch: usize) -> Result<StageState> {
         tensors.extend(turn.state()?);
     }
     Ok(StageState { batch, tensors })
-}
-
-/// Batches that an accelerator computes before their figures are read: to read them is to wait for it.
-const UNREAD: usize = 16;
-
-/// What happened in one batch.
-pub struct Played {
-    images: usize,
-    /// Of each turn, by its name.
-    records: Vec<(String, Record)>,
-}
-
-/// The figures of a batch by their names, and the images that were learnt from.
-type Figures = (usize, Vec<(String, f64)>);
-
-impl Played {
-    /// What happened in the turns of a batch of so many images.
-    pub fn new(turns: &[ActiveTurn], records: Vec<Record>, count: usize) -> Self {
-        let images = turns.iter().map(|turn| count * turn.turn().steps).sum();
-        let names = turns.iter().map(|turn| turn.turn().name.clone());
-        Self { images, records: names.zip(records).collect() }
-    }
-
-    /// Plays all turns of a batch.
-    pub fn of(
-        turns: &mut [ActiveTurn],
-        table: Table<'_>,
-        material: &Material,
-        done: usize,
-        batches: usize,
-    ) -> Result<Self> {
-        let records = turns.iter_mut().map(|turn| turn.play(table, material, done, batches));
-        let records = records.collect::<Result<_>>()?;
-        Ok(Self::new(turns, records, material.count()))
-    }
-
-    /// Whether all figures are those of another batch, up to a relative difference.
-    pub fn agrees(&self, other: &Self, tolerance: f64) -> Result<bool> {
-        let figures = |played: &Self| {
-            played
-                .records
-                .iter()
-                .map(|(_, record)| record.figures())
-                .collect::<Result<Vec<_>>>()
-                .map(|all| all.concat())
-        };
-        let (own, others) = (figures(self)?, figures(other)?);
-        let agree = |(own, other): (&f64, &f64)| (own - other).abs() <= tolerance * other.abs().max(1e-6);
-        Ok(own.len() == others.len() && own.iter().zip(&others).all(agree))
-    }
-
-    /// Waits for its figures; `done` is its number, from 1.
-    fn read(self, done: usize) -> Result<Figures> {
-        let mut figures = Vec::new();
-        for (name, record) in self.records {
-            let (loss, norm) = record.read().context(format!("turn `{name}`, batch {done}"))?;
-            figures.push((format!("{name}.loss"), loss));
-            figures.push((format!("{name}.learning_rate"), record.learning_rate));
-            figures.extend(norm.map(|norm| (format!("{name}.gradient_norm"), norm)));
-        }
-        Ok((self.images, figures))
-    }
-}
-
-/// Batches whose figures nobody has read.
-struct Unread {
-    /// By the number of batches done.
-    batches: Vec<(usize, Played)>,
-    /// Batches in all.
-    of: usize,
-    since: Instant,
-}
-
-impl Unread {
-    fn new(of: usize) -> Self {
-        Self { batches: Vec::new(), of, since: Instant::now() }
-    }
-
-    /// Reads the figures and reports them.
-    fn read(&mut self, context: &mut StageContext<'_>) -> Result<()> {
-        let read = self.batches.drain(..).map(|(done, played)| Ok((done, played.read(done)?)));
-        let read = read.collect::<Result<Vec<_>>>()?;
-        let seconds = self.since.elapsed().as_secs_f64() / read.len().max(1) as f64;
-        for (batch, (images, figures)) in read {
-            context.observer.batch(&Progress { batch, batches: self.of, images, seconds, figures: &figures })?;
-        }
-        self.since = Instant::now();
-        Ok(())
-    }
 }
 
 /// What is wrong with a game before it is built. `teacher` is whether the stage has that port at all.

@@ -5,6 +5,7 @@
 
 mod game;
 mod images;
+mod played;
 mod replays;
 mod timetable;
 mod train;

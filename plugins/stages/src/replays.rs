@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use zskt_api::candle_core::{Device, Tensor};
 use zskt_api::{Recording, Result, Weights, rehearsed};
 
-use crate::game::Played;
 use crate::images::Material;
+use crate::played::Played;
 use crate::turn::{ActiveTurn, Record, Table};
 
 /// Batches that are played before one is recorded, for libraries to be loaded and algorithms chosen.
