@@ -1,4 +1,4 @@
-//! A batch that is too large for the device.
+//! What a game says when it cannot go on.
 
 use std::sync::Arc;
 
@@ -67,16 +67,16 @@ impl Observer for Counts {
     }
 }
 
-fn network(room: usize) -> Arc<ClassifierNetwork> {
+fn network(room: usize, weight: f64) -> Arc<ClassifierNetwork> {
     let builder = Builder::zeros(Precision::F32, &Device::Cpu);
-    let weight = builder.parameter("weight", &[3], Init::Constant(1.0)).unwrap();
+    let weight = builder.parameter("weight", &[3], Init::Constant(weight)).unwrap();
     let forward = Box::new(Cramped { weight, room }) as Box<dyn Classifier>;
     Arc::new(Network { name: "student".into(), weights: builder.weights(), forward })
 }
 
-/// What a run with batches of 100 says where there is room for so many images.
-fn failure(room: usize) -> (Error, Counts) {
-    let student = network(room);
+/// What a run with batches of 100 says where there is room for so many images, at this learning rate.
+fn failure(room: usize, lr: f64) -> (Error, Counts) {
+    let student = network(room, 1.0);
     let weights = Builder::zeros(Precision::F32, &Device::Cpu).weights();
     let forward = Box::new(Plain) as Box<dyn Generator>;
     let turn = Turn {
@@ -85,18 +85,18 @@ fn failure(room: usize) -> (Error, Counts) {
         objective: Objective::Minimize,
         steps: 1,
         losses: vec![Arc::new(KlDivergence { temperature: 1.0, weight: 1.0 })],
-        optimizer: Arc::new(Sgd { lr: 0.1, momentum: 0.0, nesterov: false, weight_decay: 0.0 }),
+        optimizer: Arc::new(Sgd { lr, momentum: 0.0, nesterov: false, weight_decay: 0.0 }),
         schedule: None,
         clip_norm: None,
     };
     let inputs = TransferInputs {
-        teacher: network(usize::MAX),
+        teacher: network(usize::MAX, 2.0),
         student: Trainee(student),
         images: ImageSource::Generator(Arc::new(Network { name: "generator".into(), weights, forward })),
         turns: vec![Arc::new(turn)],
     };
     let transfer = Transfer {
-        batches: Some(3),
+        batches: Some(5),
         epochs: None,
         batch_size: 100,
         evaluate_every: None,
@@ -112,12 +112,12 @@ fn failure(room: usize) -> (Error, Counts) {
     };
     let mut observer = Counts::default();
     let error = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut observer });
-    (error.err().expect("there is no room"), observer)
+    (error.err().expect("it fails"), observer)
 }
 
 #[test]
 fn what_would_fit_is_said_when_memory_runs_out() {
-    let (error, observer) = failure(30);
+    let (error, observer) = failure(30, 0.1);
     assert!(error.is_out_of_memory());
     assert_eq!(
         error.to_string(),
@@ -126,6 +126,14 @@ fn what_would_fit_is_said_when_memory_runs_out() {
     );
     // No batch that was tried counts, and no checkpoint holds what it did to the weights.
     assert_eq!((observer.batches, observer.checkpoints), (0, 0));
-    let (error, _) = failure(0);
+    let (error, _) = failure(0, 0.1);
     assert!(error.to_string().contains("not even one fits"), "{error}");
+}
+
+#[test]
+fn a_game_that_diverges_says_where_and_reports_what_came_before() {
+    let (error, observer) = failure(100, f64::MAX);
+    let found = error.to_string();
+    assert!(found.starts_with("turn `imitate`, batch 2: the loss is NaN: training has diverged"), "{found}");
+    assert_eq!(observer.batches, 1);
 }
