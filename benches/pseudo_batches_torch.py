@@ -1,4 +1,4 @@
-"""PyTorch's side of `pseudo_batches.py`: the same game, timed pseudo-batch by pseudo-batch, as JSON on standard output.
+"""PyTorch's side of `pseudo_batches.py`: the same game, timed, as JSON on standard output.
 
 Two loops play it, with the same updates: `reference` does the work that the authors' code does (github.com/polo5/
 ZeroShotKnowledgeTransfer, solver.py), `tuned` only what the result needs.
@@ -112,23 +112,34 @@ def distance(maps, targets):
 class Game:
     """Teacher, student and generator, playing one pseudo-batch at a time."""
 
-    def __init__(self, teacher, student, generator, batches, tuned, bf16):
+    def __init__(self, teacher, student, generator, options):
         self.teacher, self.student, self.generator = teacher.eval(), student.train(), generator.train()
-        self.bf16 = bf16
+        self.device, self.bf16, self.graph = torch.device(options.device), options.bf16, options.graph
+        self.replays_modules = replays_modules(options)
+        tuned = options.loop == "tuned"
         self.play = self.play_tuned if tuned else self.play_reference
-        self.seek = torch.optim.Adam(generator.parameters(), GENERATOR_LR, fused=tuned)
-        self.imitate = torch.optim.Adam(student.parameters(), STUDENT_LR, fused=tuned)
-        self.schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(o, batches) for o in (self.seek, self.imitate)]
+        adam = {"fused": tuned, "capturable": self.graph or self.replays_modules}
+        self.seek = torch.optim.Adam(generator.parameters(), self.rate(GENERATOR_LR), **adam)
+        self.imitate = torch.optim.Adam(student.parameters(), self.rate(STUDENT_LR), **adam)
+        optimizers = (self.seek, self.imitate)
+        self.schedules = [torch.optim.lr_scheduler.CosineAnnealingLR(o, options.batches) for o in optimizers]
         teacher.requires_grad_(not tuned)
 
-    def autocast(self):
-        return torch.autocast("cpu", torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+    def rate(self, value):
+        """A learning rate, where a recording can read it anew."""
+        return torch.tensor(value, device=self.device) if self.graph else value
 
-    def update(self, optimizer, loss, only_its_own=False):
-        """One step; `only_its_own` spares the gradients of weights that the optimizer does not hold."""
+    def autocast(self):
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+    def kept(self, tensor):
+        """Of a network's output, what outlives its next call: a replay writes where the last one has written."""
+        return tensor.clone() if self.replays_modules else tensor
+
+    def update(self, optimizer, loss):
         parameters = optimizer.param_groups[0]["params"]
         optimizer.zero_grad()
-        loss.backward(inputs=parameters if only_its_own else None)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
 
@@ -150,14 +161,17 @@ class Game:
 
     def play_tuned(self, latents):
         """Computes what is constant while the student learns once, and no gradient that nobody uses."""
+        self.student.requires_grad_(False)
         with self.autocast():
             images = self.generator(latents)
             logits, beliefs = self.student(images)[0], self.teacher(images)[0]
         seek_loss = -divergence(logits, beliefs)
-        self.update(self.seek, seek_loss, only_its_own=True)
+        self.update(self.seek, seek_loss)
+        self.student.requires_grad_(True)
         with torch.no_grad(), self.autocast():
-            images = self.generator(latents)
+            images = self.kept(self.generator(latents))
             beliefs, seen = self.teacher(images)
+            beliefs = self.kept(beliefs)
             targets = [attention(activation) for activation in seen]
             del seen
         for _ in range(STUDENT_STEPS):
@@ -167,11 +181,32 @@ class Game:
             self.update(self.imitate, imitate_loss)
         return seek_loss, imitate_loss
 
+    def record(self, size):
+        """Makes the whole pseudo-batch one CUDA graph, which every further one replays."""
+        latents = torch.randn(size, LATENT, device=self.device)
+        play, stream, graph = self.play, torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        # As PyTorch's documentation has it: what is recorded must have run before, on a stream of its own.
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                play(latents)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(graph):
+            losses = [loss.detach() for loss in play(latents)]
+
+        def replay(others):
+            latents.copy_(others)
+            graph.replay()
+            return [loss.clone() for loss in losses]
+
+        self.play = replay
+
     def pseudo_batch(self, size):
-        losses = self.play(torch.randn(size, LATENT))
+        """Plays one; its losses, which nobody has read yet."""
+        losses = self.play(torch.randn(size, LATENT, device=self.device))
         for schedule in self.schedules:
             schedule.step()
-        return [loss.item() for loss in losses]
+        return [loss.detach() for loss in losses]
 
 
 def write_teacher(name, path):
@@ -190,24 +225,53 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def replays_modules(options):
+    """Whether each network's passes are CUDA graphs of `torch.compile`; not where the whole pseudo-batch is one."""
+    return options.compile and not options.graph and options.device.startswith("cuda")
+
+
+def set_precision(options):
+    """Full single precision unless TF32 is asked for: PyTorch by itself allows it in convolutions only."""
+    torch.backends.cudnn.allow_tf32 = options.tf32
+    torch.backends.cuda.matmul.allow_tf32 = options.tf32
+    torch.backends.cudnn.benchmark = options.loop == "tuned"
+
+
 def play(options):
     imported = peak_memory()
     torch.set_num_threads(options.threads)
+    cuda = options.device.startswith("cuda")
+    if cuda:
+        set_precision(options)
+        torch.cuda.set_device(options.device)
     teacher, student, generator = WideResNet.named(options.teacher), WideResNet.named(options.student), Generator()
     teacher.load_state_dict(load_file(options.weights))
-    networks = [teacher, student, generator]
+    networks = [network.to(options.device) for network in (teacher, student, generator)]
     if options.channels_last:
         networks = [network.to(memory_format=torch.channels_last) for network in networks]
     if options.compile:
         for network in networks:
-            network.compile()
-    game = Game(*networks, options.batches, options.loop == "tuned", options.bf16)
-    seconds, losses = [], []
-    for _ in range(options.batches):
-        start = time.perf_counter()
-        losses.append(game.pseudo_batch(options.batch_size))
-        seconds.append(time.perf_counter() - start)
-    print(json.dumps({"seconds": seconds, "losses": losses, "memory_of_import_bytes": imported}))
+            network.compile(mode="reduce-overhead" if replays_modules(options) else "default")
+    game = Game(*networks, options)
+    if options.graph:
+        game.record(options.batch_size)
+    seconds, losses, unread = [], [], []
+    start = time.perf_counter()
+    for done in range(1, options.batches + 1):
+        unread.append(game.pseudo_batch(options.batch_size))
+        # The first is read by itself, as zskt does it.
+        if done % options.window == 1 % options.window or done == options.batches:
+            losses += [[loss.item() for loss in of_batch] for of_batch in unread]
+            if cuda:
+                torch.cuda.synchronize()
+            now = time.perf_counter()
+            seconds += [(now - start) / len(unread)] * len(unread)
+            start = now
+            unread.clear()
+    found = {"seconds": seconds, "losses": losses, "memory_of_import_bytes": imported}
+    if cuda:
+        found["allocated_bytes"] = torch.cuda.max_memory_allocated()
+    print(json.dumps(found))
 
 
 def main():
@@ -219,11 +283,18 @@ def main():
     parser.add_argument("--loop", choices=["reference", "tuned"], default="tuned")
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--bf16", action="store_true", help="autocast to bfloat16 (the tuned loop)")
-    parser.add_argument("--compile", action="store_true", help="torch.compile (needs a C++ compiler)")
+    parser.add_argument("--tf32", action="store_true", help="allow TF32 in convolutions and products (on a GPU)")
+    compiled = "torch.compile (needs a C++ compiler); on a GPU with CUDA graphs of each network"
+    parser.add_argument("--compile", action="store_true", help=compiled)
+    parser.add_argument("--graph", action="store_true", help="the whole pseudo-batch as a CUDA graph (the tuned loop)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda:N")
+    parser.add_argument("--window", type=int, default=1, help="pseudo-batches between two readings of clock and losses")
     parser.add_argument("--batches", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
+    if options.graph and (options.loop != "tuned" or not options.device.startswith("cuda")):
+        parser.error("--graph needs a GPU and the tuned loop")
     torch.manual_seed(0)
     if options.job == "teacher":
         write_teacher(options.teacher, options.weights)

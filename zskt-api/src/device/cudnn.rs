@@ -114,9 +114,10 @@ impl Failure {
 
 impl From<CudnnError> for Failure {
     fn from(error: CudnnError) -> Self {
-        // By cuDNN's classes of status: bad parameters, and what is not supported.
-        match error.0 as u32 / 1000 {
-            2 | 3 => Self::Unsupported(error),
+        // By cuDNN's classes of status: bad parameters, what is not supported, and algorithms that do not keep what they promise;
+        // but not that there is no memory.
+        match error.0 as u32 {
+            2000..=3999 | 4000..=4002 | 4005..=4999 => Self::Unsupported(error),
             _ => Self::Other(Error::Msg(format!("cuDNN: {error}"))),
         }
     }
@@ -264,7 +265,7 @@ macro_rules! pick {
         let works = || found.iter().filter(works);
         let small = works().filter(same).find(|perf| perf.memory <= LARGE_WORKSPACE);
         match small.or_else(|| works().find(same)).or_else(|| works().next()) {
-            Some(perf) => (perf.algo, perf.memory),
+            Some(perf) => (perf.algo, perf.memory, perf.mathType),
             None => return Err(CudnnError(sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED)),
         }
     }};
@@ -297,23 +298,28 @@ fn plan(handle: sys::cudnnHandle_t, op: &Convolution, order: Order) -> Outcome<P
         result::set_convolution2d_descriptor(convolution, padding, padding, stride, stride, 1, 1, mode, sum)?;
         result::set_convolution_math_type(convolution, math)?;
     }
-    let (algorithm, workspace) = match op.direction {
+    let (algorithm, workspace, chosen) = match op.direction {
         Direction::Forward => {
             let ask = result::get_convolution_forward_algorithm;
-            let (algorithm, bytes) = pick!(handle, ask, sys::cudnnConvolutionFwdAlgoPerf_t, [x, w, convolution, y]);
-            (Algorithm::Forward(algorithm), bytes)
+            let (algorithm, bytes, math) = pick!(handle, ask, sys::cudnnConvolutionFwdAlgoPerf_t, [x, w, convolution, y]);
+            (Algorithm::Forward(algorithm), bytes, math)
         }
         Direction::Input => {
             let ask = result::get_convolution_backward_data_algorithm;
-            let (algorithm, bytes) = pick!(handle, ask, sys::cudnnConvolutionBwdDataAlgoPerf_t, [w, y, convolution, x]);
-            (Algorithm::Input(algorithm), bytes)
+            let (algorithm, bytes, math) = pick!(handle, ask, sys::cudnnConvolutionBwdDataAlgoPerf_t, [w, y, convolution, x]);
+            (Algorithm::Input(algorithm), bytes, math)
         }
         Direction::Weight => {
             let ask = result::get_convolution_backward_filter_algorithm;
-            let (algorithm, bytes) =
+            let (algorithm, bytes, math) =
                 pick!(handle, ask, sys::cudnnConvolutionBwdFilterAlgoPerf_t, [x, y, convolution, w]);
-            (Algorithm::Weight(algorithm), bytes)
+            (Algorithm::Weight(algorithm), bytes, math)
         }
     };
+    if math != Math::CUDNN_FMA_MATH {
+        // The algorithm was chosen for this arithmetic. Where all digits are asked for, there is no choice.
+        // SAFETY: the descriptor is the one above.
+        unsafe { result::set_convolution_math_type(convolution, chosen)? };
+    }
     Ok(Plan { x, w, y, convolution, algorithm, workspace })
 }
