@@ -47,7 +47,7 @@ impl Game {
         let mut supply = Supply::new(&self.images, batch_size, &build);
         let table = self.table();
         let mut unread = Unread::new(batches);
-        let mut replays = Replays::new(&turns, &build.device, self.timetable.replay);
+        let mut replays = Replays::new(&turns, table, &build.device, self.timetable.replay);
         while done < batches {
             if context.observer.interrupted() {
                 unread.read(context)?;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use zskt_api::candle_core::{Device, Tensor};
+use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{Recording, Result, Weights, rehearsed};
 
 use crate::images::Material;
@@ -39,9 +39,9 @@ struct Replay {
 }
 
 impl Replays {
-    /// Of turns that may be replayed, if it is wanted and all may.
-    pub fn new(turns: &[ActiveTurn], device: &Device, wanted: bool) -> Self {
-        let possible = wanted && !device.is_cpu() && turns.iter().all(ActiveTurn::replays);
+    /// Of turns and networks that may be replayed, if it is wanted and all may.
+    pub fn new(turns: &[ActiveTurn], table: Table<'_>, device: &Device, wanted: bool) -> Self {
+        let possible = wanted && !device.is_cpu() && table.replays() && turns.iter().all(ActiveTurn::replays);
         let state = if possible { State::WarmingUp(WARM_UP) } else { State::Playing };
         Self { state, device: device.clone() }
     }
@@ -68,7 +68,9 @@ impl Replays {
                 before.recall(turns)?;
                 let replay = Replay::record(&self.device, turns, table, latents, batch, batches);
                 match replay {
-                    Ok(Some((replay, replayed))) if replayed.agrees(&played, TOLERANCE)? => {
+                    Ok(Some((replay, replayed)))
+                        if replayed.agrees(&played, TOLERANCE)? && Memory::of(turns, table)?.agrees(&after)? =>
+                    {
                         self.state = State::Replaying(Box::new(replay));
                     }
                     // What cannot be replayed is played.
@@ -141,6 +143,23 @@ impl Memory {
         });
         let turns = turns.iter().map(ActiveTurn::state).collect::<Result<_>>()?;
         Ok(Self { networks: networks.collect::<Result<_>>()?, turns })
+    }
+
+    /// Whether all weights, statistics and averages are those of another, up to a relative difference.
+    fn agrees(&self, other: &Self) -> Result<bool> {
+        let tensors = |memory: &Self| -> Vec<Tensor> {
+            let networks = memory.networks.iter().flat_map(|(_, copies)| copies.values());
+            networks.chain(memory.turns.iter().flat_map(BTreeMap::values)).cloned().collect()
+        };
+        for (own, other) in tensors(self).iter().zip(&tensors(other)) {
+            let (own, other) = (own.to_dtype(DType::F64)?.flatten_all()?, other.to_dtype(DType::F64)?.flatten_all()?);
+            let difference = (own - &other)?.abs()?.max(0)?.to_scalar::<f64>()?;
+            let near = difference <= TOLERANCE * other.abs()?.max(0)?.to_scalar::<f64>()?;
+            if !near {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn recall(&self, turns: &mut [ActiveTurn]) -> Result<()> {

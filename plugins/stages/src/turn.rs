@@ -81,6 +81,15 @@ pub struct Table<'a> {
     pub generator: Option<&'a GeneratorNetwork>,
 }
 
+impl Table<'_> {
+    /// Whether a GPU may replay all networks.
+    pub fn replays(&self) -> bool {
+        self.student.forward.replays()
+            && self.teacher.is_none_or(|teacher| teacher.forward.replays())
+            && self.generator.is_none_or(|generator| generator.forward.replays())
+    }
+}
+
 impl ActiveTurn {
     /// Begins with a fresh optimizer.
     pub fn new(turn: Arc<Turn>) -> Result<Self> {
@@ -98,9 +107,9 @@ impl ActiveTurn {
         &self.turn
     }
 
-    /// Whether a GPU may replay its updates.
+    /// Whether a GPU may replay its updates and losses.
     pub fn replays(&self) -> bool {
-        self.updates.replays()
+        self.updates.replays() && self.turn.losses.iter().all(|loss| loss.replays())
     }
 
     fn learning_rate(&self, batch: usize, batches: usize) -> f64 {

@@ -29,6 +29,12 @@ pub trait Classifier: Send + Sync {
     /// # Errors
     /// When the device fails.
     fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs>;
+
+    /// Whether a GPU may replay what it has recorded of [`forward`](Self::forward): not if that computes with numbers of the host
+    /// that change from batch to batch.
+    fn replays(&self) -> bool {
+        true
+    }
 }
 
 /// A classifier and its weights.

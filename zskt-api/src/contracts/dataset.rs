@@ -187,9 +187,10 @@ impl Dataset for ImageSet {
         dtype: DType,
         device: &Device,
     ) -> Result<Batch> {
+        // Who learns brings randomness; who measures comes again.
+        let measured = augment.is_none() && indices.windows(2).all(|pair| pair[0] + 1 == pair[1]);
         let augment = augment.filter(|_| self.augmentation != Augmentation::default());
-        let consecutive = indices.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-        let [images, labels] = if augment.is_none() && consecutive && !device.is_cpu() {
+        let [images, labels] = if measured && !device.is_cpu() {
             self.resident(indices, dtype, device)?
         } else {
             self.prepared(indices, augment, dtype, device)?

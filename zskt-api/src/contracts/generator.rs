@@ -13,6 +13,12 @@ pub trait Generator: Send + Sync {
     /// When the device fails.
     fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap>;
 
+    /// Whether a GPU may replay what it has recorded of [`forward`](Self::forward): not if that computes with numbers of the host
+    /// that change from batch to batch.
+    fn replays(&self) -> bool {
+        true
+    }
+
     /// Length of one latent vector.
     fn latent_dim(&self) -> usize;
 

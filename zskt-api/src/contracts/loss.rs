@@ -55,6 +55,12 @@ pub trait Loss: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Whether a GPU may replay what it has recorded of this loss: not if [`value`](Self::value) or [`target`](Self::target)
+    /// compute with numbers of the host that change from batch to batch.
+    fn replays(&self) -> bool {
+        true
+    }
+
     /// The loss, a scalar.
     ///
     /// # Errors

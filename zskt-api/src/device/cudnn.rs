@@ -58,6 +58,8 @@ struct Kept {
     orders: HashMap<Convolution, Order>,
     /// Memory that all convolutions work in, one after the other.
     workspace: CudaSlice<u8>,
+    /// Workspaces that were too small for a later convolution: a recording may write to them as long as it is replayed.
+    retired: Vec<CudaSlice<u8>>,
 }
 
 thread_local! {
@@ -80,17 +82,19 @@ pub fn convolve(op: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         }
         // In full precision there are no tensor cores to feed, and few algorithms for channels that lie next to each other.
         let exact = matches!(op.precision, Precision::F32 | Precision::F64);
+        let mut refused = String::new();
         if !exact {
             match kept.compute(device, op, Order::ChannelsLast, a, b) {
                 Ok(computed) => {
                     kept.orders.insert(*op, Order::ChannelsLast);
                     return Ok(computed);
                 }
-                Err(Failure::Unsupported(_)) => {}
+                Err(Failure::Unsupported(error)) => refused = format!(" (channels last: {error})"),
                 Err(failure) => return Err(failure.into_error()),
             }
         }
-        let computed = kept.compute(device, op, Order::ChannelsFirst, a, b).map_err(Failure::into_error)?;
+        let computed = kept.compute(device, op, Order::ChannelsFirst, a, b);
+        let computed = computed.map_err(|failure| Error::Msg(format!("{}{refused}", failure.into_error())))?;
         kept.orders.insert(*op, Order::ChannelsFirst);
         Ok(computed)
     })
@@ -98,7 +102,7 @@ pub fn convolve(op: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 /// Why a convolution was not computed.
 enum Failure {
-    /// cuDNN has no algorithm for it in this order.
+    /// cuDNN does not compute it in this order.
     Unsupported(CudnnError),
     Other(Error),
 }
@@ -106,7 +110,7 @@ enum Failure {
 impl Failure {
     fn into_error(self) -> Error {
         match self {
-            Self::Unsupported(error) => Error::Msg(format!("cuDNN has no algorithm for a convolution: {error}")),
+            Self::Unsupported(error) => Error::Msg(format!("cuDNN does not compute a convolution: {error}")),
             Self::Other(error) => error,
         }
     }
@@ -114,10 +118,10 @@ impl Failure {
 
 impl From<CudnnError> for Failure {
     fn from(error: CudnnError) -> Self {
-        // By cuDNN's classes of status: bad parameters, what is not supported, and algorithms that do not keep what they promise;
+        // By cuDNN's classes of status: bad parameters, what is not supported, and algorithms that do not do what they promise;
         // but not that there is no memory.
         match error.0 as u32 {
-            2000..=3999 | 4000..=4002 | 4005..=4999 => Self::Unsupported(error),
+            2000..=4002 | 4005.. => Self::Unsupported(error),
             _ => Self::Other(Error::Msg(format!("cuDNN: {error}"))),
         }
     }
@@ -137,7 +141,7 @@ impl Kept {
         unsafe { result::set_stream(handle, device.cuda_stream().cu_stream().cast()) }.map_err(failed)?;
         // SAFETY: it is written before it is read.
         let workspace = unsafe { device.alloc::<u8>(1)? };
-        Ok(Self { handle, plans: HashMap::new(), orders: HashMap::new(), workspace })
+        Ok(Self { handle, plans: HashMap::new(), orders: HashMap::new(), workspace, retired: Vec::new() })
     }
 
     fn compute(
@@ -169,7 +173,8 @@ impl Kept {
         };
         if self.workspace.len() < plan.workspace {
             // SAFETY: it is written before it is read.
-            self.workspace = unsafe { device.alloc::<u8>(plan.workspace)? };
+            let larger = unsafe { device.alloc::<u8>(plan.workspace.next_power_of_two())? };
+            self.retired.push(std::mem::replace(&mut self.workspace, larger));
         }
         let workspace = self.workspace.device_ptr(self.workspace.stream()).0;
         let [a, b, to] = [address(&a)?, address(&b)?, address(&out)?].map(|address| address as *mut c_void);
@@ -301,12 +306,14 @@ fn plan(handle: sys::cudnnHandle_t, op: &Convolution, order: Order) -> Outcome<P
     let (algorithm, workspace, chosen) = match op.direction {
         Direction::Forward => {
             let ask = result::get_convolution_forward_algorithm;
-            let (algorithm, bytes, math) = pick!(handle, ask, sys::cudnnConvolutionFwdAlgoPerf_t, [x, w, convolution, y]);
+            let (algorithm, bytes, math) =
+                pick!(handle, ask, sys::cudnnConvolutionFwdAlgoPerf_t, [x, w, convolution, y]);
             (Algorithm::Forward(algorithm), bytes, math)
         }
         Direction::Input => {
             let ask = result::get_convolution_backward_data_algorithm;
-            let (algorithm, bytes, math) = pick!(handle, ask, sys::cudnnConvolutionBwdDataAlgoPerf_t, [w, y, convolution, x]);
+            let (algorithm, bytes, math) =
+                pick!(handle, ask, sys::cudnnConvolutionBwdDataAlgoPerf_t, [w, y, convolution, x]);
             (Algorithm::Input(algorithm), bytes, math)
         }
         Direction::Weight => {

@@ -50,14 +50,22 @@ mod none {
 
 #[cfg(feature = "cuda")]
 mod cuda {
-    use candle_core::cuda_backend::cudarc::driver::CudaGraph;
-    use candle_core::cuda_backend::cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+    #![expect(unsafe_code, reason = "memory is given back")]
+
+    use candle_core::CudaDevice;
+    use candle_core::cuda_backend::cudarc::driver::sys::{
+        CUgraphInstantiate_flags, CUstreamCaptureMode, cuDeviceGraphMemTrim,
+    };
+    use candle_core::cuda_backend::cudarc::driver::{CudaGraph, DriverError, result};
 
     use super::{Device, Result};
     use crate::Error;
 
     /// A recorded graph.
-    pub struct Graph(CudaGraph);
+    pub struct Graph {
+        graph: Option<CudaGraph>,
+        device: CudaDevice,
+    }
 
     impl Graph {
         /// Computes what was recorded.
@@ -65,7 +73,28 @@ mod cuda {
         /// # Errors
         /// When the device fails.
         pub fn launch(&self) -> Result<()> {
-            self.0.launch().map_err(|error| Error::new(format!("CUDA, a recording: {error}")))
+            let launched = self.graph.as_ref().map_or(Ok(()), CudaGraph::launch);
+            Ok(launched.map_err(|error| candle_core::Error::Msg(format!("CUDA, a recording: {error}")))?)
+        }
+    }
+
+    impl Drop for Graph {
+        fn drop(&mut self) {
+            drop(self.graph.take());
+            // Its memory is kept for other graphs, of which there may be none.
+            // SAFETY: the device is there, and memory that a graph uses is not given back.
+            unsafe { cuDeviceGraphMemTrim(self.device.cuda_stream().context().cu_device()) };
+        }
+    }
+
+    /// Gives back the memory that nobody uses: a recording takes its own from another pool.
+    fn trim(device: &CudaDevice) -> Result<(), DriverError> {
+        let stream = device.cuda_stream();
+        stream.synchronize()?;
+        // SAFETY: the pool is the device's own.
+        unsafe {
+            let pool = result::device::get_default_mem_pool(stream.context().cu_device())?;
+            result::mem_pool::trim_to(pool, 0)
         }
     }
 
@@ -81,15 +110,21 @@ mod cuda {
     pub fn record<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
         let Device::Cuda(device) = device else { return Ok(None) };
         let stream = device.cuda_stream();
-        let failed = |error| Error::new(format!("CUDA, recording: {error}"));
+        let failed = |error: DriverError| Error::new(format!("CUDA, recording: {error}"));
+        trim(device).map_err(failed)?;
         // candle refuses copies between host and device meanwhile, but for those that it has made before.
         let _tables = device.enable_cuda_graph_htod_cache();
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
         let recorded = work();
+        // Where recording was made impossible, what was dropped since could not be freed: an old error, that ending would only
+        // repeat, and not end.
+        let _ = stream.context().check_err();
         // What the recording leaves in memory is freed by its next launch.
         let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
         match (recorded, graph) {
-            (Ok(recorded), Ok(Some(graph))) => Ok(Some((Graph(graph), recorded))),
+            (Ok(recorded), Ok(Some(graph))) => {
+                Ok(Some((Graph { graph: Some(graph), device: device.clone() }, recorded)))
+            }
             (recorded, graph) => {
                 let reason = match (recorded, graph) {
                     (Err(error), _) => error,

@@ -185,11 +185,27 @@ pub fn address(tensor: &Tensor) -> Result<u64> {
     }
 }
 
+/// The numbers of a tensor without anything between or before them, as kernels read packs of them.
+///
+/// # Errors
+/// When the device has no room.
+pub fn dense(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
+        Ok(tensor.clone())
+    } else {
+        tensor.force_contiguous()
+    }
+}
+
 /// A tensor with anything in it.
 ///
 /// # Errors
 /// When the device has no room.
 pub fn empty(shape: impl Into<candle_core::Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+    let shape = shape.into();
+    if shape.elem_count() >= 1 << 32 {
+        bail!("{shape:?} has more numbers than kernels count; a smaller batch would do");
+    }
     #[expect(unsafe_code, reason = "the kernel that it is made for writes all of it")]
     // SAFETY: numbers of any bits are numbers.
     unsafe {

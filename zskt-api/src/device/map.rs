@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Tensor};
 
 use super::convolution;
+use super::kernel::dense;
 use super::tape::{self, Map, Node};
 use super::{attention, batch_norm, pointwise, resampling};
 use crate::kernels::{ConvGeometry, MapShape};
@@ -23,7 +24,7 @@ impl DeviceMap {
     /// When it has not four dimensions or another type.
     pub fn from_channels_last(tensor: &Tensor) -> Result<Self> {
         tensor.dims4().map_err(|_| Error::new(format!("expected a tensor [B, H, W, C], found {:?}", tensor.dims())))?;
-        let (values, precision) = (tensor.detach().contiguous()?, precision_of(tensor.dtype())?);
+        let (values, precision) = (dense(&tensor.detach())?, precision_of(tensor.dtype())?);
         Ok(Self(tape::entry(tensor, values, precision, |gradient| Ok(gradient.clone()))?))
     }
 

@@ -17,6 +17,7 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail,
 };
 
+use super::kernel::dense;
 use crate::Precision;
 use crate::kernels::MapShape;
 
@@ -385,7 +386,8 @@ struct Function<F> {
 
 impl<F> Function<F> {
     fn output(&self, _: &Device) -> Result<Tensor> {
-        Ok(self.values.clone())
+        // What is copied is all of it, not the part that a tensor shows.
+        dense(&self.values)
     }
 }
 
@@ -397,7 +399,7 @@ impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> CustomOp1 for Function<F> {
     forward!();
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        (self.back)(&gradient.contiguous()?).map(Some)
+        (self.back)(&dense(gradient)?).map(Some)
     }
 }
 

@@ -74,6 +74,13 @@ fn each_operation_agrees_with_the_kernels() {
         let [batch, _, height, width] = maps[0] else { unreachable!() };
         compare("to a tensor", maps, |map, x| map(&x[0]).channels_last());
         compare("detached, and in its own precision", maps, |map, x| (&map(&x[0]).detach() + &map(&x[0]))?.to_nchw());
+        if *batch > 1 {
+            compare("a part of a batch", maps, |map, x| {
+                let part = map(&x[0]).narrow(1, 1)?;
+                (&part + &ops::activate(&map(&x[0]), 0.5)?.narrow(0, 1)?)?.to_nchw()
+            });
+            compare("no more than a part", maps, |map, x| map(&x[0]).narrow(1, 1)?.to_nchw());
+        }
         compare("activate", maps, |map, x| ops::activate(&map(&x[0]), 0.2)?.to_nchw());
         compare("upsample", maps, |map, x| ops::upsample_nearest(&map(&x[0]), 3)?.to_nchw());
         compare("max pool", maps, |map, x| ops::max_pool(&map(&x[0]), 2)?.to_nchw());
