@@ -61,6 +61,10 @@ impl<L: Loss> Loss for Recorded<L> {
     fn needs(&self) -> Needs {
         self.loss.needs()
     }
+    fn replays(&self) -> bool {
+        // Each value is read on the host.
+        false
+    }
     fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
         self.loss.target(teacher)
     }
