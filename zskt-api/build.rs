@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
+#[cfg(feature = "cuda")]
+#[path = "build/driver.rs"]
+mod driver;
+
 fn main() -> io::Result<()> {
+    #[cfg(feature = "cuda")]
+    driver::compile()?;
     println!("cargo:rerun-if-changed=build.rs");
     let variable = |name: &str| env::var(name).unwrap_or_default();
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -13,7 +19,7 @@ fn main() -> io::Result<()> {
     let mut features: Vec<_> =
         env::vars().filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase())).collect();
     features.sort();
-    let sources = hash_of(&["src", "build.rs", "Cargo.toml"])?;
+    let sources = hash_of(&["src", "build", "build.rs", "Cargo.toml"])?;
     // Versions and features of all dependencies.
     let dependencies = hash_of(&["../Cargo.lock", "../Cargo.toml"])?;
     let lines = [

@@ -35,6 +35,8 @@ pub use rand;
 pub use serde_json;
 
 pub use contracts::*;
+#[cfg(feature = "cuda")]
+pub use device::open as open_gpu;
 pub use error::{Context, Error, Result};
 pub use feature_map::FeatureMap;
 pub use gradients::Gradients;

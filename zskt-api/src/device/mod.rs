@@ -10,6 +10,8 @@ mod board;
 mod convolution;
 #[cfg(feature = "cuda")]
 mod cudnn;
+#[cfg(feature = "cuda")]
+mod driver;
 #[cfg(test)]
 mod emulated;
 mod graph;
@@ -27,6 +29,8 @@ mod update;
 pub use batch_norm::track;
 pub use belief::{kl_divergence, linear, log_softmax};
 pub use board::{empty_board, listed, on_board, write};
+#[cfg(feature = "cuda")]
+pub use driver::open;
 pub use graph::{Graph, can_record, record, rehearsed};
 pub use map::DeviceMap;
 pub use tape::collect;

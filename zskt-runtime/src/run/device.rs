@@ -40,9 +40,7 @@ mod cuda {
 
     use std::ffi::c_int;
 
-    use candle_core::cuda_backend::cudarc::driver::result;
-    use candle_core::cuda_backend::cudarc::driver::sys::CUmemPool_attribute;
-    use candle_core::{CudaDevice, Device};
+    use candle_core::Device;
     use libloading::Library;
 
     type Function<T> = unsafe extern "C" fn(T) -> c_int;
@@ -76,29 +74,9 @@ mod cuda {
     /// When it cannot be used.
     pub fn open(number: usize) -> Result<(Device, String), String> {
         let name = format!("cuda:{number}");
-        let device = CudaDevice::new_with_stream(number).and_then(|device| {
-            prepare(&device)?;
-            Ok(device)
-        });
-        match device {
-            Ok(device) => Ok((Device::Cuda(device), name)),
+        match zskt_api::open_gpu(number) {
+            Ok(device) => Ok((device, name)),
             Err(error) => Err(format!("device `{name}` cannot be used: {error}")),
-        }
-    }
-
-    /// For training, where the same memory is asked for again and again.
-    fn prepare(device: &CudaDevice) -> candle_core::Result<()> {
-        let stream = device.cuda_stream();
-        let failed = |error| candle_core::Error::Msg(format!("its memory: {error}"));
-        // SAFETY: everything of a run is computed on this stream, in order; the device and its pool live as long as the
-        // process, and the attribute is a number of 64 bits.
-        unsafe {
-            device.disable_event_tracking();
-            let pool = result::device::get_default_mem_pool(stream.context().cu_device()).map_err(failed)?;
-            // What is freed is kept for the next to ask, also when somebody has waited for the stream.
-            let mut all = u64::MAX;
-            let attribute = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-            result::mem_pool::set_attribute(pool, attribute, (&raw mut all).cast()).map_err(failed)
         }
     }
 }
