@@ -25,7 +25,7 @@ pub fn compile() -> io::Result<()> {
     let library = object::File::parse(&*bytes).map_err(io::Error::other)?;
     let names: Vec<String> = library
         .dynamic_symbols()
-        .filter(|symbol| symbol.is_definition())
+        .filter(ObjectSymbol::is_definition)
         .filter_map(|symbol| Some(symbol.name().ok()?.to_owned()))
         .filter(|name| name.starts_with("cu") && name[2..].starts_with(|first: char| first.is_ascii_uppercase()))
         .collect();
