@@ -283,9 +283,9 @@ fn running_statistics_agree() -> Result<()> {
         let batches = Var::new(6_i64, &device)?;
         let running = ops::RunningStatistics { mean: &mean, variance: &variance, batches: &batches };
         if emulated {
-            super::track(running, &batch, 0.1, 10.0 / 9.0)?
+            super::track(running, &batch, 0.1, 10.0 / 9.0)?;
         } else {
-            ops::track(running, &batch, 0.1, 10)?
+            ops::track(running, &batch, 0.1, 10)?;
         }
         assert_eq!(batches.to_scalar::<i64>()?, 7);
         Ok(Tensor::cat(&[mean.as_tensor(), variance.as_tensor()], 0)?.to_vec1()?)
