@@ -11,7 +11,7 @@ use zskt_api::{
 use crate::images::{Material, Supply};
 use crate::played::{Played, Unread};
 use crate::replays::Replays;
-use crate::timetable::Timetable;
+use crate::timetable::{Due, Timetable};
 use crate::turn::{ActiveTurn, Table};
 
 /// Images in a preview.
@@ -66,20 +66,14 @@ impl Game {
                 played => played?,
             };
             done += 1;
-            if unread.push(done, played) || build.device.is_cpu() || done == batches || self.is_due(done) {
+            let due = self.timetable.due(done);
+            if unread.push(done, played) || build.device.is_cpu() || done == batches || due.any() {
                 unread.read(context)?;
-                self.attend(&material, &turns, done, context)?;
+                self.attend(due, &material, &turns, done, context)?;
                 unread.restart_clock();
             }
         }
         Ok(())
-    }
-
-    /// Whether something is due beside playing after batch `done`.
-    fn is_due(&self, done: usize) -> bool {
-        let Timetable { evaluate_every, checkpoint_every, preview_every, .. } = self.timetable;
-        let due = |every: usize| every > 0 && done.is_multiple_of(every);
-        done == 1 || due(preview_every) || evaluate_every.is_some_and(due) || due(checkpoint_every)
     }
 
     /// What to say when a batch does not fit into the device's memory: how large one may be, found by playing smaller ones.
@@ -107,24 +101,22 @@ impl Game {
         ))
     }
 
-    /// What is due beside playing after batch `done`.
+    /// Does what is due beside playing.
     fn attend(
         &self,
+        due: Due,
         material: &Material,
         turns: &[ActiveTurn],
         done: usize,
         context: &mut StageContext<'_>,
     ) -> Result<()> {
-        let Timetable { batches, evaluate_every, checkpoint_every, preview_every, .. } = self.timetable;
-        let due = |every: usize| every > 0 && done.is_multiple_of(every);
-        if due(preview_every) || done == 1 || done == batches {
+        if due.preview {
             self.preview(material, done, context)?;
         }
-        // After the last batch the metrics run anyway, as nodes of the graph.
-        if done < batches && evaluate_every.is_some_and(due) {
+        if due.evaluation {
             context.observer.evaluate(done)?;
         }
-        if done < batches && due(checkpoint_every) {
+        if due.checkpoint {
             context.observer.checkpoint(&state(turns, done)?)?;
         }
         Ok(())

@@ -18,6 +18,37 @@ pub struct Timetable {
     pub replay: bool,
 }
 
+/// What is due beside playing after a batch.
+#[derive(Clone, Copy)]
+pub struct Due {
+    /// A preview of the images.
+    pub preview: bool,
+    /// An evaluation; after the last batch the metrics run anyway, as nodes of the graph.
+    pub evaluation: bool,
+    /// A checkpoint.
+    pub checkpoint: bool,
+}
+
+impl Due {
+    /// Whether anything is.
+    pub fn any(self) -> bool {
+        self.preview || self.evaluation || self.checkpoint
+    }
+}
+
+impl Timetable {
+    /// What is due after batch `done`.
+    pub fn due(&self, done: usize) -> Due {
+        let due = |every: usize| every > 0 && done.is_multiple_of(every);
+        let last = done == self.batches;
+        Due {
+            preview: due(self.preview_every) || done == 1 || last,
+            evaluation: !last && self.evaluate_every.is_some_and(due),
+            checkpoint: !last && due(self.checkpoint_every),
+        }
+    }
+}
+
 /// How long the user asked for.
 #[derive(Clone, Copy)]
 pub struct Length {

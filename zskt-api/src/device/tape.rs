@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail,
+    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, TensorId, Var, bail,
 };
 
 use super::kernel::dense;
@@ -226,7 +227,7 @@ pub fn record<N: Node + 'static>(
     }
     if reach.is_none() && weights.iter().any(Weight::tracked) {
         let root = Var::zeros((), DType::F32, values.device())?;
-        reach = Some(root.apply_op1(Root)?);
+        reach = Some(entered(&root, &Arc::default(), 0)?);
     }
     let origin = reach.map(|reach| Origin { sequence: next(), node: Box::new(node()), reach });
     Ok(Arc::new(Map { values, precision, gradient: Mutex::new(None), origin }))
@@ -292,8 +293,15 @@ pub fn function(
     of.apply_op1(Function { values, back })
 }
 
+/// The reach of maps made of a tensor, which runs what was made since `sequence` once all exits are done, and gives the tensor
+/// the gradient that was received.
 fn entered(tensor: &Tensor, received: &Arc<Mutex<Option<Tensor>>>, sequence: u64) -> Result<Tensor> {
-    tensor.apply_op1(Entered { received: Arc::clone(received), sequence })
+    let (received, shape, dtype) = (Arc::clone(received), tensor.shape().clone(), tensor.dtype());
+    function(tensor, reach(tensor.device())?, move |gradient| {
+        run(sequence)?;
+        let received = received.lock().unwrap_or_else(PoisonError::into_inner).take();
+        received.map_or_else(|| Tensor::zeros(&shape, dtype, gradient.device()), Ok)
+    })
 }
 
 /// A reach of its own.
@@ -301,102 +309,36 @@ fn reach(device: &Device) -> Result<Tensor> {
     Tensor::zeros((), DType::F32, device)
 }
 
-/// Implements candle's forward pass by a method `output` of the same type, which gets the device.
-macro_rules! forward {
-    () => {
-        fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-            let output = self.output(&Device::Cpu)?;
-            let (storage, layout) = output.storage_and_layout();
-            match &*storage {
-                candle_core::Storage::Cpu(storage) => {
-                    Ok((candle_core::backend::BackendStorage::try_clone(storage, layout)?, output.shape().clone()))
-                }
-                _ => bail!("{} changed its device", self.name()),
-            }
-        }
-
-        #[cfg(feature = "cuda")]
-        fn cuda_fwd(&self, of: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-            let device = candle_core::backend::BackendStorage::device(of).clone();
-            let output = self.output(&Device::Cuda(device))?;
-            let (storage, layout) = output.storage_and_layout();
-            match &*storage {
-                candle_core::Storage::Cuda(storage) => {
-                    Ok((candle_core::backend::BackendStorage::try_clone(storage, layout)?, output.shape().clone()))
-                }
-                _ => bail!("{} changed its device", self.name()),
-            }
-        }
-    };
-}
-
-/// Where the reaches of maps of variables begin.
-struct Root;
-
-impl Root {
-    #[expect(clippy::unused_self, reason = "as its siblings have it")]
-    fn output(&self, device: &Device) -> Result<Tensor> {
-        reach(device)
-    }
-}
-
-impl CustomOp1 for Root {
-    fn name(&self) -> &'static str {
-        "weights of maps"
-    }
-
-    forward!();
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        run(0)?;
-        Ok(None)
-    }
-}
-
-struct Entered {
-    received: Arc<Mutex<Option<Tensor>>>,
-    sequence: u64,
-}
-
-impl Entered {
-    #[expect(clippy::unused_self, reason = "as its siblings have it")]
-    fn output(&self, device: &Device) -> Result<Tensor> {
-        reach(device)
-    }
-}
-
-impl CustomOp1 for Entered {
-    fn name(&self) -> &'static str {
-        "a tensor that maps are made of"
-    }
-
-    forward!();
-
-    fn bwd(&self, of: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
-        run(self.sequence)?;
-        let gradient = self.received.lock().unwrap_or_else(PoisonError::into_inner).take();
-        gradient.map_or_else(|| of.zeros_like(), Ok).map(Some)
-    }
-}
-
+/// A result that is there already, and what makes a gradient out of its own.
 struct Function<F> {
     values: Tensor,
     back: F,
 }
 
-impl<F> Function<F> {
-    fn output(&self, _: &Device) -> Result<Tensor> {
-        // What is copied is all of it, not the part that a tensor shows.
-        dense(&self.values)
-    }
-}
-
 impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> CustomOp1 for Function<F> {
     fn name(&self) -> &'static str {
-        "a kernel's result"
+        "maps and tensors"
     }
 
-    forward!();
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        // What is copied is all of it, not the part that a tensor shows.
+        let values = dense(&self.values)?;
+        let (storage, layout) = values.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, values.shape().clone())),
+            _ => bail!("{} on two devices", self.name()),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        let values = dense(&self.values)?;
+        let (storage, layout) = values.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, values.shape().clone())),
+            _ => bail!("{} on two devices", self.name()),
+        }
+    }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         (self.back)(&dense(gradient)?).map(Some)
@@ -412,7 +354,7 @@ impl CustomOp2 for Join {
     }
 
     fn cpu_fwd(&self, a: &CpuStorage, layout: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok((candle_core::backend::BackendStorage::try_clone(a, layout)?, layout.shape().clone()))
+        Ok((a.try_clone(layout)?, layout.shape().clone()))
     }
 
     #[cfg(feature = "cuda")]
@@ -423,7 +365,7 @@ impl CustomOp2 for Join {
         _: &candle_core::CudaStorage,
         _: &Layout,
     ) -> Result<(candle_core::CudaStorage, Shape)> {
-        Ok((candle_core::backend::BackendStorage::try_clone(a, layout)?, layout.shape().clone()))
+        Ok((a.try_clone(layout)?, layout.shape().clone()))
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {

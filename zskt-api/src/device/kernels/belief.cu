@@ -20,18 +20,23 @@ INLINE Real largest_of_block(Real number) {
     return shared[0];
 }
 
-KERNEL(log_softmax, LogSoftmax) {
-    const Real *logits = a.logits + blockIdx.x * a.classes;
-    Real largest = logits[0];
-    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
-        if (logits[class_] > largest) largest = logits[class_];
+// The logarithm of the sum of the exponentials of an image's logits / temperature.
+INLINE Real log_sum_of(const Real *logits, unsigned classes, Real temperature) {
+    Real largest = logits[0] / temperature;
+    for (unsigned class_ = threadIdx.x; class_ < classes; class_ += BLOCK) {
+        if (logits[class_] / temperature > largest) largest = logits[class_] / temperature;
     }
     largest = largest_of_block(largest);
     double sum = 0;
-    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) sum += EXP(logits[class_] - largest);
-    const Real log_sum = (Real)log(summed_block(sum)) + largest;
+    for (unsigned class_ = threadIdx.x; class_ < classes; class_ += BLOCK) sum += EXP(logits[class_] / temperature - largest);
+    return (Real)log(summed_block(sum)) + largest;
+}
+
+KERNEL(log_softmax, LogSoftmax) {
+    const unsigned first = blockIdx.x * a.classes;
+    const Real log_sum = log_sum_of(a.logits + first, a.classes, 1);
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
-        a.log_belief[blockIdx.x * a.classes + class_] = logits[class_] - log_sum;
+        a.log_belief[first + class_] = a.logits[first + class_] - log_sum;
     }
 }
 
@@ -61,17 +66,7 @@ typedef struct {
 
 KERNEL(divergence, Divergence) {
     const unsigned first = blockIdx.x * a.classes;
-    Real largest = a.logits[first] / a.temperature;
-    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
-        const Real logit = a.logits[first + class_] / a.temperature;
-        if (logit > largest) largest = logit;
-    }
-    largest = largest_of_block(largest);
-    double sum = 0;
-    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
-        sum += EXP(a.logits[first + class_] / a.temperature - largest);
-    }
-    const Real log_sum = (Real)log(summed_block(sum)) + largest;
+    const Real log_sum = log_sum_of(a.logits + first, a.classes, a.temperature);
     double divergence = 0;
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
         const Real log_softmax = a.logits[first + class_] / a.temperature - log_sum;
