@@ -66,14 +66,14 @@ impl Replays {
                 let played = rehearsed(&self.device, || Played::of(turns, table, material, batch, batches))?;
                 let after = Memory::of(turns, table)?;
                 before.recall(turns)?;
-                let replay = Replay::record(&self.device, turns, table, latents, batch, batches);
+                // What cannot be recorded or replayed, or gives something else, is played.
+                let replay = Replay::record(&self.device, turns, table, latents, batch, batches).and_then(|recorded| {
+                    let Some((replay, replayed)) = recorded else { return Ok(None) };
+                    let same = replayed.agrees(&played, TOLERANCE)? && Memory::of(turns, table)?.agrees(&after)?;
+                    Ok(same.then_some(replay))
+                });
                 match replay {
-                    Ok(Some((replay, replayed)))
-                        if replayed.agrees(&played, TOLERANCE)? && Memory::of(turns, table)?.agrees(&after)? =>
-                    {
-                        self.state = State::Replaying(Box::new(replay));
-                    }
-                    // What cannot be replayed is played.
+                    Ok(Some(replay)) => self.state = State::Replaying(Box::new(replay)),
                     _ => after.recall(turns)?,
                 }
                 Ok(played)
