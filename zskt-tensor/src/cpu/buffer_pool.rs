@@ -1,4 +1,4 @@
-//! SimdLoadStore that is used again: large buffers come from a pool and return to it, so that a training step in its steady
+//! Memory that is used again: large buffers come from a pool and return to it, so that a training step in its steady
 //! state asks the system for none, and touches no page for the first time.
 
 #![expect(unsafe_code, reason = "lines of the cache, seen as the elements they hold")]
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::simd::dtype::Plain;
 
-/// A line of the cache: vectors that cross lines take twice as long to prologue, and tiles four times.
+/// A line of the cache: vectors that cross lines take twice as long to load, and tiles four times.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
 struct CacheLine([u8; 64]);

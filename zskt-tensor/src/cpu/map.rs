@@ -6,15 +6,15 @@ use candle_core::{Result, Tensor};
 
 use crate::autograd::{self, Node, TapeEntry};
 use crate::cpu::fusion::lazy_map::{LazyInput, LazyMap};
+use crate::cpu::fusion::storage::dispatch_precision;
 use crate::cpu::kernels::transpose;
-use crate::cpu::storage::dispatch_precision;
 use crate::precision::Precision;
 use crate::shape::MapShape;
 
 /// A feature map on the CPU. Clones are the same map.
 #[derive(Clone)]
 pub struct CpuMap {
-    /// EpilogueKind is read.
+    /// What is read.
     pub input: LazyInput,
     entry: Option<Arc<TapeEntry>>,
 }

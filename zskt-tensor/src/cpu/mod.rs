@@ -9,6 +9,5 @@ mod kernels;
 pub mod map;
 mod ops;
 mod simd;
-mod storage;
 mod tensor_slice;
 mod threads;

@@ -2,7 +2,7 @@
 
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
 
-use crate::cpu::storage::Scalar;
+use crate::cpu::fusion::storage::Scalar;
 
 /// The numbers of a dense tensor on the CPU.
 pub fn slice<'a, T: Scalar>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {

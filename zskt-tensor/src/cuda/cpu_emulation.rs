@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::CpuStorage;
 use libloading::Library;
 
-use crate::cuda::launch::{KernelVariant, SOURCE};
+use crate::cuda::kernel_source::{KernelVariant, SOURCE};
 
 type Thread = unsafe extern "C" fn(*const c_void);
 type RunBlocks = unsafe extern "C" fn(Thread, *const c_void, c_uint, c_int);

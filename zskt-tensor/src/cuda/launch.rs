@@ -1,11 +1,8 @@
-//! The kernels of `kernels/*.cu`, and how they are launched: by the driver on a GPU; in tests, on the CPU by a C compiler.
+//! How kernels are launched: by the driver on a GPU; in tests, on the CPU.
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 
-use crate::precision::Precision;
-
-/// Threads of a block, `BLOCK` in the kernels.
-pub const BLOCK: usize = 256;
+use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 
 /// Channels or numbers that one block adds up in the end, `FINISHED` in the kernels.
 const FINISHED: usize = 16;
@@ -16,74 +13,6 @@ const SUMMING: usize = 264;
 
 /// The most blocks of a launch that divides its work among what there is.
 const DIVIDED: usize = 4096;
-
-/// All kernels, as one text.
-#[cfg(any(test, feature = "cuda"))]
-pub const SOURCE: &str = concat!(
-    include_str!("kernels/number.cu"),
-    include_str!("kernels/batch_norm.cu"),
-    include_str!("kernels/pointwise.cu"),
-    include_str!("kernels/resampling.cu"),
-    include_str!("kernels/attention.cu"),
-    include_str!("kernels/belief.cu"),
-    include_str!("kernels/update.cu"),
-    include_str!("kernels/layout.cu"),
-);
-
-/// How the kernels are compiled: for which numbers, and how many channels a thread reads at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KernelVariant {
-    /// `NUMBER_F32`, `NUMBER_F64` or `NUMBER_BF16`.
-    pub number: &'static str,
-    /// `PACK`.
-    pub vector_width: usize,
-}
-
-impl KernelVariant {
-    /// Every variant there is.
-    #[cfg(test)]
-    pub const ALL: [Self; 6] = [
-        Self { number: "NUMBER_F32", vector_width: 4 },
-        Self { number: "NUMBER_F32", vector_width: 1 },
-        Self { number: "NUMBER_F64", vector_width: 2 },
-        Self { number: "NUMBER_F64", vector_width: 1 },
-        Self { number: "NUMBER_BF16", vector_width: 8 },
-        Self { number: "NUMBER_BF16", vector_width: 1 },
-    ];
-
-    /// For maps of this precision and so many channels: 16 bytes at once where that divides them.
-    pub fn of(precision: Precision, channels: usize) -> Self {
-        let (number, widest) = match precision {
-            Precision::F32 | Precision::Tf32 => ("NUMBER_F32", 4),
-            Precision::F64 => ("NUMBER_F64", 2),
-            Precision::Bf16 => ("NUMBER_BF16", 8),
-        };
-        Self { number, vector_width: if channels.is_multiple_of(widest) { widest } else { 1 } }
-    }
-
-    /// For tensors of weights.
-    ///
-    /// # Errors
-    /// When they are neither `f32` nor `f64`.
-    pub fn of_tensors(dtype: DType) -> Result<Self> {
-        match dtype {
-            DType::F32 => Ok(Self { number: "NUMBER_F32", vector_width: 1 }),
-            DType::F64 => Ok(Self { number: "NUMBER_F64", vector_width: 1 }),
-            other => bail!("expected f32 or f64, found {other:?}"),
-        }
-    }
-
-    /// The compiler's options.
-    #[cfg(any(test, feature = "cuda"))]
-    pub fn options(self) -> [String; 2] {
-        [format!("-D{}", self.number), format!("-DPACK={}", self.vector_width)]
-    }
-
-    /// Bytes of a `Real`.
-    fn real(self) -> usize {
-        if self.number == "NUMBER_F64" { 8 } else { 4 }
-    }
-}
 
 /// An argument of a kernel; the order is that of its struct.
 #[derive(Clone, Copy)]
@@ -129,7 +58,7 @@ pub fn launch(
                 Ok(count) if count < 1 << 31 => layout.put(&count.to_ne_bytes()),
                 _ => bail!("{kernel} of {count} numbers: kernels count to 2³¹; a smaller batch would do"),
             },
-            Argument::Real(real) if variant.real() == 8 => layout.put(&real.to_ne_bytes()),
+            Argument::Real(real) if variant.real_size() == 8 => layout.put(&real.to_ne_bytes()),
             Argument::Real(real) => layout.put(&(*real as f32).to_ne_bytes()),
             Argument::Double(real) => layout.put(&real.to_ne_bytes()),
         }

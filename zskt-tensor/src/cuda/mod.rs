@@ -11,6 +11,7 @@ mod cudnn;
 pub mod driver;
 pub mod graph;
 pub mod graph_parameters;
+mod kernel_source;
 mod launch;
 pub mod map;
 #[cfg(feature = "cuda")]

@@ -12,7 +12,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_
 use candle_core::cuda_backend::{CudaStorageSlice, DeviceId};
 use candle_core::{CudaDevice, CudaStorage, Error, Result, bail};
 
-use crate::cuda::launch::{BLOCK, KernelVariant, SOURCE};
+use crate::cuda::kernel_source::{BLOCK, KernelVariant, SOURCE};
 
 /// What was compiled for a device.
 #[derive(Default)]

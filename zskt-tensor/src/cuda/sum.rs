@@ -2,8 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
-use crate::cuda::launch::{KernelVariant, blocks_of_packs, empty, launch};
+use crate::cuda::launch::{blocks_of_packs, empty, launch};
 use crate::precision::Precision;
 
 /// The sum of two dense tensors of a map's numbers, or the first.

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::autograd::backward;
 use crate::backend::Backend;
-use crate::cuda::launch::{KernelVariant, SOURCE};
+use crate::cuda::kernel_source::{KernelVariant, SOURCE};
 use crate::cuda::map::CudaMap;
 use crate::cuda::ops::conv2d::{Convolution, Direction};
 use crate::cuda::{cpu_emulation, graph_parameters};

@@ -1,4 +1,4 @@
-//! Convolution kernels for bf16 on Intel's matrix unit (AMX): `strip` computes outputs of a conv (forward pass and
+//! Convolution kernels for bf16 on Intel's matrix unit (AMX): `strip` computes outputs of a convolution (forward pass and
 //! data gradient), `TileOuter` sums outer products over pixels (weight gradient); [`AmxWeightGradient`] and the
 //! [`Operand`](crate::cpu::conv::operand::Operand) that bf16 is make the layers' operations of them.
 //!
@@ -29,8 +29,6 @@ use crate::cpu::amx::permission::ask;
 use crate::cpu::amx::strip::{StripShape, TileStrip, strip};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use crate::cpu::amx::tile::Tiles;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-use crate::cpu::simd::dtype::Bf16;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use weight_gradient::AmxWeightGradient;
 

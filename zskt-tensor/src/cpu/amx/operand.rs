@@ -4,7 +4,9 @@
 
 use std::ops::Range;
 
-use crate::cpu::amx::{Bf16, StripShape, TileStrip, Tiles, strip};
+use half::bf16;
+
+use crate::cpu::amx::{StripShape, TileStrip, Tiles, strip};
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::conv::operand::{Operand, PhaseShape, RowBlock, STRIP, SumLayout};
 use crate::cpu::conv::sub_kernels::SubKernels;
@@ -22,7 +24,7 @@ pub enum Rowwise {
     Apart,
 }
 
-impl Operand for Bf16 {
+impl Operand for bf16 {
     type Accumulator = f32;
     /// Output channels, padded.
     type ChannelBlocking = usize;
@@ -62,7 +64,7 @@ impl Operand for Bf16 {
         step: usize,
         rows: &[Range<usize>],
         columns: &[Range<usize>],
-    ) -> Buffer<Bf16> {
+    ) -> Buffer<bf16> {
         if rows.is_empty() || columns.is_empty() {
             return Buffer::new(0);
         }
@@ -111,11 +113,11 @@ impl Operand for Bf16 {
         blocking: usize,
         sum_layout: &SumLayout<Rowwise>,
         _: usize,
-        rows: &RowBlock<'_, Bf16>,
+        rows: &RowBlock<'_, bf16>,
     ) {
         if rows.taps == 0 {
             for pixel in 0..sum_layout.pixels {
-                // SAFETY: the sum_layout has room for so many pixels, and there is a start for every output.
+                // SAFETY: the layout has room for so many pixels, and there is a start for every output.
                 unsafe { std::ptr::copy_nonoverlapping(rows.start.as_ptr(), rows.y.add(pixel * blocking), blocking) };
             }
             return;
@@ -132,14 +134,14 @@ impl Operand for Bf16 {
                 x_row: rows.x_row,
                 weights: rows.weights.as_ptr(),
                 start: rows.start.as_ptr(),
-                // SAFETY: the sum_layout has room for all its rows.
+                // SAFETY: the layout has room for all its rows.
                 y: unsafe { rows.y.add(run * sum_layout.row * blocking) },
                 y_step: blocking,
                 pixels,
             };
             debug_assert!(shape.read(pixels) <= pixels * rows.x_step + rows.run + Self::behind(rows.x_step));
-            // SAFETY: the weights are packed for this shape; the padded has every input and is finite behind the last; the
-            // sum_layout has room for what is written.
+            // SAFETY: the weights are packed for this shape; the padded input has every input and is finite behind the last; the
+            // layout has room for what is written.
             unsafe { strip(tiles, &strip_of_run) };
         }
     }

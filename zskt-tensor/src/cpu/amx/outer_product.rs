@@ -1,14 +1,15 @@
-//! ChannelSums of outer products over pixels: the gradient of a convolution's weights.
+//! Sums of outer products over pixels: the gradient of a convolution's weights.
 #![expect(unsafe_code, reason = "reads and writes memory through pointers, with AVX-512 and the tile registers")]
 
 use std::ptr::{null, null_mut};
 
+use half::bf16;
+
 use std::arch::x86_64::*;
 
-use crate::cpu::amx::Bf16;
 use crate::cpu::amx::tile::{Block, DEPTH, ROWS, TILE, Tiles, narrow_block};
 
-/// Bf16 elements of 16 channels of a pair of pixels, one row of a right tile.
+/// bf16 elements of 16 channels of a pair of pixels, one row of a right tile.
 const PAIR: usize = 2 * ROWS;
 
 /// A convolution whose weight gradient [`TileOuter`] computes. Lengths are in elements unless said otherwise.
@@ -22,20 +23,20 @@ pub struct OuterShape {
     pub kernel_rows: usize,
     /// Columns of the kernel, at least 1.
     pub kernel_columns: usize,
-    /// Pixels of the padded, in both directions, from an output pixel to the next; at least 1.
+    /// Pixels of the padded input, in both directions, from an output pixel to the next; at least 1.
     pub stride: usize,
     /// Rows of output pixels, at least 1. An "image" here may as well be a band of rows of one.
     pub rows: usize,
     /// Columns of output pixels, at least 1.
     pub columns: usize,
-    /// Elements between neighbouring rows of the padded.
+    /// Elements between neighbouring rows of the padded input.
     pub pitch: usize,
     /// How many images one summation may take in, at least 1: the more, the less often the sums travel to the
     /// registers and back, which matters where an image has few pixels and the sums are many.
     pub images: usize,
 }
 
-/// ChannelSums of outer products over pixels, in two steps: [`put`](Self::put) transposes an image's operands into scratch
+/// Sums of outer products over pixels, in two steps: [`put`](Self::put) transposes an image's operands into scratch
 /// memory, [`add`](Self::add) adds the products of all images that lie there to the sums.
 ///
 /// Output pixels count in pairs of neighbouring columns (an odd row ends with half a pair), a tile product takes 16
@@ -53,7 +54,7 @@ pub struct TileOuter {
     shape: OuterShape,
     /// Pairs in a row of output pixels.
     row: usize,
-    /// RegisterTile products per image.
+    /// Tile products per image.
     steps: usize,
     /// Rows of the kernel taken modulo the stride.
     phases: usize,
@@ -75,7 +76,7 @@ impl TileOuter {
         Self { shape: s, row, steps, phases: s.stride.min(s.kernel_rows), phase }
     }
 
-    /// Bf16 elements of scratch memory, aligned to 64 bytes.
+    /// bf16 elements of scratch memory, aligned to 64 bytes.
     pub fn scratch(&self) -> usize {
         let s = &self.shape;
         s.outputs / ROWS * self.left_column() + s.kernel_columns * s.channels / ROWS * self.right_column()
@@ -104,7 +105,7 @@ impl TileOuter {
 
     /// Transposes an image's operands into its place in the scratch memory.
     ///
-    /// `x` is the padded, `[row][pitch / channels][channels]`, which begins with the input of the first output pixel
+    /// `x` is the padded input, `[row][pitch / channels][channels]`, which begins with the input of the first output pixel
     /// under the first element of the kernel; `dy` is the gradient of the output, `[rows][columns][outputs]`, dense.
     ///
     /// # Panics
@@ -112,12 +113,12 @@ impl TileOuter {
     ///
     /// # Safety
     /// - The process may use AMX and AVX-512: [`available`](crate::cpu::amx::available) was true.
-    /// - Of the padded, `(rows - 1) * stride + kernel_rows` rows of `((columns - 1) * stride + kernel_columns) *
+    /// - Of the padded input, `(rows - 1) * stride + kernel_rows` rows of `((columns - 1) * stride + kernel_columns) *
     ///   channels` elements can be read, of `dy` all; nothing beyond is.
     /// - `scratch` is aligned to 64 bytes and has [`scratch`](Self::scratch) elements, which nobody else uses
     ///   meanwhile.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub unsafe fn put(&self, image: usize, x: *const Bf16, dy: *const Bf16, scratch: *mut Bf16) {
+    pub unsafe fn put(&self, image: usize, x: *const bf16, dy: *const bf16, scratch: *mut bf16) {
         assert!(image < self.shape.images, "place {image} of {}", self.shape.images);
         debug_assert!(scratch.addr().is_multiple_of(64));
         // SAFETY: the caller vouches for the memory; both offsets lie within the scratch memory.
@@ -130,7 +131,7 @@ impl TileOuter {
 
     /// Transposes the output's gradient; `to` is the image's first left tile.
     #[inline(always)]
-    unsafe fn put_left(&self, dy: *const Bf16, to: *mut Bf16) {
+    unsafe fn put_left(&self, dy: *const bf16, to: *mut bf16) {
         let s = &self.shape;
         let pairs = s.rows * self.row;
         for step in 0..self.steps {
@@ -163,7 +164,7 @@ impl TileOuter {
 
     /// Copies the input, pair by pair; `to` is the image's first right tile.
     #[inline(always)]
-    unsafe fn put_right(&self, x: *const Bf16, to: *mut Bf16) {
+    unsafe fn put_right(&self, x: *const bf16, to: *mut bf16) {
         let s = &self.shape;
         let tiles = s.kernel_columns * s.channels / ROWS;
         for phase in 0..self.phases {
@@ -171,10 +172,10 @@ impl TileOuter {
             let rows = s.rows + (s.kernel_rows - 1 - phase) / s.stride;
             for row in 0..rows {
                 for tile in 0..tiles {
-                    // Of a kernel column's channels, then the next column's: the way they lie in the padded.
+                    // Of a kernel column's channels, then the next column's: the way they lie in the padded input.
                     let from = (row * s.stride + phase) * s.pitch + tile * ROWS;
                     let to_row = tile * self.right_column() + (phase * self.phase + row * self.row) * PAIR;
-                    // SAFETY: the padded has row `(rows - 1) * stride + phase`, and the columns of all pairs but the
+                    // SAFETY: the padded input has row `(rows - 1) * stride + phase`, and the columns of all pairs but the
                     // second of an odd row's last, which isn't read. A phase has room for `phase` pairs, at least
                     // `rows * row`.
                     unsafe { put_row(x.add(from), s.stride * s.channels, s.columns, to.add(to_row)) };
@@ -197,13 +198,13 @@ impl TileOuter {
     /// # Safety
     /// `scratch` is as [`put`](Self::put) left it, for each of the images; `sums` points to [`sums`](Self::sums)
     /// elements, which nobody else uses meanwhile.
-    pub unsafe fn add(&self, tiles: &Tiles, images: usize, scratch: *const Bf16, sums: *mut f32) {
+    pub unsafe fn add(&self, tiles: &Tiles, images: usize, scratch: *const bf16, sums: *mut f32) {
         let s = &self.shape;
         assert!(images <= s.images, "{images} images in {} places", s.images);
         if images == 0 {
             return;
         }
-        let (bf16, sums_stride) = (size_of::<Bf16>(), s.channels * size_of::<f32>());
+        let (bf16, sums_stride) = (size_of::<bf16>(), s.channels * size_of::<f32>());
         let mut block = Block {
             a: [null(); 4],
             b: [null(); 4],
@@ -269,7 +270,7 @@ impl TileOuter {
 /// # Safety
 /// The pixels can be read, the pairs written, and `to` is aligned to 64 bytes.
 #[inline(always)]
-unsafe fn put_row(from: *const Bf16, step: usize, pixels: usize, to: *mut Bf16) {
+unsafe fn put_row(from: *const bf16, step: usize, pixels: usize, to: *mut bf16) {
     // SAFETY: the caller vouches for the memory, and runs on a processor with AVX-512.
     unsafe {
         for i in 0..pixels / 2 {
@@ -286,7 +287,7 @@ unsafe fn put_row(from: *const Bf16, step: usize, pixels: usize, to: *mut Bf16) 
 /// # Safety
 /// The 16 elements from `first` and from `first + step` on can be read.
 #[inline(always)]
-unsafe fn pair(first: *const Bf16, step: usize) -> __m512i {
+unsafe fn pair(first: *const bf16, step: usize) -> __m512i {
     // SAFETY: the caller vouches for the memory, and runs on a processor with AVX-512.
     unsafe {
         let both = _mm512_castsi256_si512(_mm256_loadu_si256(first.cast()));
@@ -300,7 +301,7 @@ unsafe fn pair(first: *const Bf16, step: usize) -> __m512i {
 /// # Safety
 /// The 16 elements from `first` on can be read.
 #[inline(always)]
-unsafe fn half(first: *const Bf16) -> __m512i {
+unsafe fn half(first: *const bf16) -> __m512i {
     // SAFETY: the caller vouches for the memory, and runs on a processor with AVX-512.
     unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_si256(first.cast())) }
 }

@@ -1,14 +1,15 @@
-//! Outputs of a conv for a run of pixels.
+//! Outputs of a convolution for a run of pixels.
 #![expect(unsafe_code, reason = "reads and writes memory through pointers, with the tile registers")]
 
 use std::ptr::{null, null_mut};
 
-use crate::cpu::amx::Bf16;
+use half::bf16;
+
 use crate::cpu::amx::tile::{Block, DEPTH, ROWS, TILE, Tiles, narrow_block};
 use crate::cpu::simd::dtype::Element;
 use crate::cpu::threads;
 
-/// EpilogueKind the weights of a [`strip`] are packed for. All lengths are in elements.
+/// What the weights of a [`strip`] are packed for. All lengths are in elements.
 ///
 /// Where neighbouring pixels' inputs are 16 elements apart (16 channels, stride 1), two neighbouring pixels count as
 /// one with twice the outputs. Their inputs overlap but for a pixel, and every row of a tile begins on a cache line if
@@ -37,7 +38,7 @@ impl StripShape {
         ((self.group() - 1) * self.x_step + self.run).div_ceil(DEPTH)
     }
 
-    /// Bf16 elements of the packed weights.
+    /// bf16 elements of the packed weights.
     pub fn packed_len(&self) -> usize {
         self.group() * (self.outputs / ROWS) * self.kernel_rows * self.chunks() * TILE
     }
@@ -50,7 +51,7 @@ impl StripShape {
     /// # Panics
     /// If `packed` hasn't [`packed_len`](Self::packed_len) elements or isn't aligned to 64 bytes, or if the outputs
     /// don't fit.
-    pub fn pack(&self, outputs: usize, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [Bf16]) {
+    pub fn pack(&self, outputs: usize, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [bf16]) {
         assert!(self.outputs.is_multiple_of(ROWS) && outputs <= self.outputs, "{outputs} outputs in {self:?}");
         assert_eq!(packed.len(), self.packed_len(), "the packed length of {self:?}");
         assert!(packed.as_ptr().addr().is_multiple_of(64), "packed weights are aligned to 64 bytes");
@@ -66,9 +67,9 @@ impl StripShape {
                     let input = (chunk * DEPTH + pair * 2 + odd).checked_sub(pixel * self.x_step);
                     *value = match input {
                         Some(input) if input < self.run && output < outputs => {
-                            <Bf16 as Element<f32>>::narrow(weight(output, row, input))
+                            <bf16 as Element<f32>>::narrow(weight(output, row, input))
                         }
-                        _ => Bf16::default(),
+                        _ => bf16::default(),
                     };
                 }
             }
@@ -94,7 +95,7 @@ impl StripShape {
     }
 }
 
-/// A run of output pixels of a conv, for [`strip`].
+/// A run of output pixels of a convolution, for [`strip`].
 ///
 /// With `s` for the shape: `y[p][o] = start[o] + sum over r, k of x[p * s.x_step + r * x_row + k] * weight(o, r, k)`
 /// for pixels `p < pixels`, outputs `o < s.outputs`, kernel rows `r < s.kernel_rows` and inputs `k < s.run`, summed
@@ -105,12 +106,12 @@ pub struct TileStrip {
     pub shape: StripShape,
     /// A padded (an image with its margins of zeros, channels last): the first input of the first pixel. Fast if
     /// aligned to 64 bytes; then `x_row` should be a multiple of 32.
-    pub x: *const Bf16,
+    pub x: *const bf16,
     /// Elements between one row of the kernel and the next.
     pub x_row: usize,
     /// The packed weights, aligned to 64 bytes.
-    pub weights: *const Bf16,
-    /// EpilogueKind the sums start from (the bias), per output, padded ones too.
+    pub weights: *const bf16,
+    /// What the sums start from (the bias), per output, padded ones too.
     pub start: *const f32,
     /// The output of the first pixel. Fast if aligned to 64 bytes, with `y_step` a multiple of 16.
     pub y: *mut f32,
@@ -135,13 +136,13 @@ pub struct TileStrip {
 ///   those that belong to no pixel are multiplied by zero and added, or go into pixels behind the run.
 /// - From `y + p * y_step` on, `shape.outputs` elements can be written, for `p < shape.written(pixels)`; pixels from
 ///   `pixels` on get values of no meaning.
-/// - EpilogueKind is written overlaps nothing that is read, and nobody else uses it meanwhile.
+/// - What is written overlaps nothing that is read, and nobody else uses it meanwhile.
 pub unsafe fn strip(tiles: &Tiles, s: &TileStrip) {
     let shape = &s.shape;
     assert!(s.pixels.min(shape.kernel_rows).min(shape.run) > 0 && shape.outputs.is_multiple_of(ROWS), "{s:?}");
     debug_assert!(s.weights.addr().is_multiple_of(64));
     let (group, chunks) = (shape.group(), shape.chunks());
-    let bf16 = size_of::<Bf16>();
+    let bf16 = size_of::<bf16>();
     let groups = s.pixels.div_ceil(group);
     let left = groups.div_ceil(ROWS);
     let right = group * shape.outputs / ROWS;

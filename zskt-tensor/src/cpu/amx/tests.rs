@@ -4,11 +4,13 @@
 use std::sync::mpsc::channel;
 use std::thread;
 
+use half::bf16;
+
 use crate::cpu::amx::*;
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::simd::dtype::{Element, Plain};
 
-/// SimdLoadStore with these numbers.
+/// Memory with these numbers.
 fn filled<E: Plain>(len: usize, value: impl FnMut() -> E) -> Buffer<E> {
     let mut memory = Buffer::new(len);
     memory.fill_with(value);
@@ -33,12 +35,12 @@ impl Random {
     fn number(&mut self) -> f32 {
         self.bits() as f32 / (1u64 << 30) as f32 - 1.0
     }
-    fn bf16(&mut self) -> Bf16 {
-        Bf16::narrow(self.number())
+    fn bf16(&mut self) -> bf16 {
+        bf16::narrow(self.number())
     }
 }
 
-const NAN: Bf16 = Bf16(0x7fc0);
+const NAN: bf16 = bf16::from_bits(0x7fc0);
 
 /// Panics if `got` isn't the sum that was computed, with its sum of magnitudes, in f64.
 fn check(got: f32, (sum, magnitude): (f64, f64), what: &str) {
@@ -58,7 +60,7 @@ fn strip_against_loops(random: &mut Random, shape: StripShape, outputs: usize, p
     let start = filled(shape.outputs, || random.number());
     let weights: Vec<f32> = (0..outputs * shape.kernel_rows * shape.run).map(|_| random.number()).collect();
     let weight = |o: usize, r: usize, k: usize| weights[(o * shape.kernel_rows + r) * shape.run + k];
-    let mut packed = filled(shape.packed_len(), Bf16::default);
+    let mut packed = filled(shape.packed_len(), bf16::default);
     shape.pack(outputs, weight, &mut packed);
     const UNTOUCHED: f32 = 12345.0;
     let guard = 64;
@@ -83,7 +85,7 @@ fn strip_against_loops(random: &mut Random, shape: StripShape, outputs: usize, p
                 for r in 0..shape.kernel_rows {
                     for k in 0..shape.run {
                         let x: f64 = x[p * shape.x_step + r * x_row + k].widen();
-                        let product = x * <Bf16 as Element<f64>>::widen(Bf16::narrow(weight(o, r, k)));
+                        let product = x * <bf16 as Element<f64>>::widen(bf16::narrow(weight(o, r, k)));
                         sum += product;
                         magnitude += product.abs();
                     }
@@ -143,7 +145,7 @@ fn outer_against_loops(random: &mut Random, shape: &OuterShape, images: usize) {
     let used = ((s.columns - 1) * s.stride + s.kernel_columns) * s.channels;
     let mut sums = filled(outer.sums(), || random.number());
     let before = sums.to_vec();
-    // EpilogueKind scratch memory holds at first doesn't matter, even NaN.
+    // What scratch memory holds at first doesn't matter, even NaN.
     let mut scratch = filled(outer.scratch(), || NAN);
     let mut all = Vec::new();
     for _ in 0..2 {
@@ -175,7 +177,7 @@ fn outer_against_loops(random: &mut Random, shape: &OuterShape, images: usize) {
                         + (column * s.stride + kernel_column) * s.channels
                         + channel;
                     let dy = dy[(row * s.columns + column) * s.outputs + output];
-                    let product = <Bf16 as Element<f64>>::widen(x[at]) * <Bf16 as Element<f64>>::widen(dy);
+                    let product = <bf16 as Element<f64>>::widen(x[at]) * <bf16 as Element<f64>>::widen(dy);
                     sum += product;
                     magnitude += product.abs();
                 }

@@ -6,13 +6,15 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::offset_of;
 
-use crate::cpu::amx::{Bf16, available};
+use half::bf16;
+
+use crate::cpu::amx::available;
 
 /// Rows of a tile: pixels or outputs on the left, pairs of summands on the right.
 pub const ROWS: usize = 16;
 /// Summands that one tile product takes in: the bf16 elements of a row of the left tile.
 pub const DEPTH: usize = 32;
-/// Bf16 elements of a tile.
+/// bf16 elements of a tile.
 pub const TILE: usize = ROWS * DEPTH;
 
 thread_local! {
@@ -37,7 +39,7 @@ impl Tiles {
     /// # Panics
     /// Where [`available`] is false.
     pub fn enter() -> Self {
-        /// EpilogueKind `ldtilecfg` reads.
+        /// What `ldtilecfg` reads.
         #[repr(C, align(64))]
         struct Config {
             palette: u8,
@@ -108,10 +110,10 @@ pub fn narrow_block(left: usize) -> usize {
 #[repr(C)]
 pub struct Block {
     /// The left tiles of the first chunk, their rows fast if they don't straddle cache lines.
-    pub a: [*const Bf16; 4],
+    pub a: [*const bf16; 4],
     /// The right tiles of the first chunk, aligned to 64 bytes.
-    pub b: [*const Bf16; 4],
-    /// EpilogueKind the sums start from.
+    pub b: [*const bf16; 4],
+    /// What the sums start from.
     pub from: [*const f32; 6],
     /// Where the sums go.
     pub to: [*mut f32; 6],

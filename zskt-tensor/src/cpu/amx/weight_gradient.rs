@@ -2,7 +2,9 @@
 
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 
-use crate::cpu::amx::{Bf16, OuterShape, TileOuter, Tiles};
+use half::bf16;
+
+use crate::cpu::amx::{OuterShape, TileOuter, Tiles};
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::conv::padded_input::PaddedInput;
 use crate::cpu::conv::sub_kernels::AxisPhase;
@@ -147,9 +149,9 @@ impl PartialSums<f32> for AmxPartialSums<'_> {
 struct Phase<'a> {
     plan: &'a PhasePlan<'a>,
     gradients: PaddedInput,
-    x_copy: Buffer<Bf16>,
-    dy_copy: Buffer<Bf16>,
-    operands: Buffer<Bf16>,
+    x_copy: Buffer<bf16>,
+    dy_copy: Buffer<bf16>,
+    operands: Buffer<bf16>,
     /// Bands that wait among the operands.
     waiting: usize,
     sums: Buffer<f32>,
@@ -159,7 +161,7 @@ impl<'a> Phase<'a> {
     fn new(plan: &'a PhasePlan<'a>, dy: &InputView<f32>) -> Self {
         let mut sums = Buffer::new(plan.outer.sums());
         sums.fill(0.0);
-        let gradients = plan.gradients.or_direct(dy.direct::<Bf16>().is_some());
+        let gradients = plan.gradients.or_direct(dy.direct::<bf16>().is_some());
         let (x_copy, dy_copy) = (plan.inputs.copy(0), gradients.copy(0));
         Self { plan, gradients, x_copy, dy_copy, operands: Buffer::new(plan.outer.scratch()), waiting: 0, sums }
     }

@@ -6,7 +6,7 @@ use crate::cpu::conv::sub_kernels::SubKernels;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::shape::ConvGeometry;
 
-/// EpilogueKind makes the gradient with respect to the input of the one with respect to the output.
+/// What makes the gradient with respect to the input of the one with respect to the output.
 pub fn data_gradient<C: Operand>(set: InstructionSet, g: &ConvGeometry, weight: &[C::Accumulator]) -> PackedConv<C> {
     assert_eq!(weight.len(), g.weight_len(), "the weight has the shape it should have");
     let taps = g.kernel * g.kernel;

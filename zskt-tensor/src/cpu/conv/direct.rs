@@ -5,19 +5,18 @@
 use std::ops::Range;
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::conv::operand::{Operand, PhaseShape, RowBlock, STRIP, SumLayout};
+use crate::cpu::conv::operand::{ConvFloat, Operand, PhaseShape, RowBlock, STRIP, SumLayout};
 use crate::cpu::conv::sub_kernels::SubKernels;
-use crate::cpu::conv::winograd;
-use crate::cpu::conv::winograd::WinogradTiles;
+use crate::cpu::conv::winograd_conv;
 use crate::cpu::kernels::kernel_table::RegisterTile;
 use crate::cpu::kernels::microkernel::{Strip, StripKernel};
-use crate::cpu::simd::float::Float;
+use crate::cpu::kernels::winograd::{WinogradKernels, WinogradTiles};
 use crate::cpu::simd::instruction_set::InstructionSet;
 
 /// Elements of both sides of a product of minimal filtering, per point.
 const SQUARES: usize = 1024;
 
-/// Outputs of a map in squares of 4×4, whose many weights are worth loading only for so many.
+/// Outputs of a map in tiles of 4×4, whose many weights are worth loading only for so many.
 const LARGE: usize = 256;
 
 /// How some rows are computed by fused multiply-adds.
@@ -25,11 +24,11 @@ const LARGE: usize = 256;
 pub enum RowKernel<T> {
     /// By the definition, so many rows at once.
     Strips(StripKernel<T>, usize),
-    /// By squares of outputs of some size.
-    Squares(winograd::WinogradKernels<T>, usize),
+    /// By tiles of outputs of some size.
+    Squares(WinogradKernels<T>, usize),
 }
 
-/// EpilogueKind a vector runs over.
+/// What a vector runs over.
 #[derive(Clone, Copy, Debug)]
 pub enum DirectBlocking {
     /// Output channels, by this many vectors; inputs are broadcast.
@@ -39,7 +38,7 @@ pub enum DirectBlocking {
 }
 
 /// The fused multiply-add kernel for so many output pixels, with its tile.
-fn kernel<T: Float>(
+fn kernel<T: ConvFloat>(
     set: InstructionSet,
     blocking: DirectBlocking,
     count: [usize; 2],
@@ -116,7 +115,7 @@ macro_rules! multiply_add {
             ) -> Buffer<$type> {
                 match (blocking, sum_layout.kernel) {
                     (DirectBlocking::Outputs(_, block), RowKernel::Squares(_, size)) => {
-                        winograd::weights(taps, rows, columns, block, size)
+                        winograd_conv::weights(taps, rows, columns, block, size)
                     }
                     (DirectBlocking::Outputs(_, block), RowKernel::Strips(..)) => taps.broadcast(rows, columns, block),
                     (DirectBlocking::Inputs(_), _) => {
@@ -139,7 +138,7 @@ macro_rules! multiply_add {
                     && outputs.is_multiple_of(block)
                     && count.iter().all(|count| *count > 0 && count.is_multiple_of(2))
                 {
-                    // WinogradTiles for whole blocks of the product, as far as their operands leave the cache to it.
+                    // Tiles for whole blocks of the product, as far as their operands leave the cache to it.
                     let large = count.iter().all(|count| count.is_multiple_of(4)) && count[0] * count[1] >= LARGE;
                     let size = if large { 4 } else { 2 };
                     let per_row = count[1] / size;
@@ -148,7 +147,7 @@ macro_rules! multiply_add {
                     if let Some(kernels) = <$type as crate::cpu::kernels::kernel_table::KernelTable>::winograd(
                         set, vectors, squares, pixel,
                     ) {
-                        let scratch = winograd::scratch(size, squares, pixel, block);
+                        let scratch = winograd_conv::scratch(size, squares, pixel, block);
                         let (rows, row) = (size * rows, count[1]);
                         return SumLayout {
                             kernel: RowKernel::Squares(kernels, size),
@@ -179,7 +178,7 @@ macro_rules! multiply_add {
                     RowKernel::Strips(kernel, tile) => (kernel, tile),
                     RowKernel::Squares(kernels, size) => {
                         let (count, of) = ([sum_layout.rows / size, sum_layout.row / size], std::marker::PhantomData);
-                        let conv = winograd::WinogradConv {
+                        let conv = winograd_conv::WinogradConv {
                             kernels,
                             x: rows.x,
                             inputs: WinogradTiles {
@@ -203,8 +202,8 @@ macro_rules! multiply_add {
                             y: rows.y,
                             scratch: rows.scratch,
                         };
-                        // SAFETY: the caller's promise; the sum_layout was chosen for whole vectors, blocks and squares.
-                        unsafe { winograd::run(&conv, rows.blocks.clone()) };
+                        // SAFETY: the caller's promise; the layout was chosen for whole vectors, blocks and squares.
+                        unsafe { winograd_conv::run(&conv, rows.blocks.clone()) };
                         return;
                     }
                 };
@@ -230,7 +229,7 @@ macro_rules! multiply_add {
                         channels: block_len.min(outputs - channel),
                         columns: rows.columns,
                     };
-                    // SAFETY: the padded has every input, and the tile fits into the rows.
+                    // SAFETY: the padded input has every input, and the tile fits into the rows.
                     unsafe { kernel(&strip) };
                 }
             }

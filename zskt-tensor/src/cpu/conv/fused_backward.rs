@@ -15,9 +15,9 @@ const TASKS: usize = 16;
 
 /// The data gradient, if it is wanted.
 pub struct Data<'a, C: Operand> {
-    /// EpilogueKind makes it of the gradient of the output.
+    /// What makes it of the gradient of the output.
     pub conv: &'a PackedConv<C>,
-    /// EpilogueKind becomes of it.
+    /// What becomes of it.
     pub epilogue: Epilogue<'a, C::Accumulator>,
     /// Where it goes.
     pub out: MapSliceMut<'a, C::Accumulator>,

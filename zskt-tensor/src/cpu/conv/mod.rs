@@ -12,4 +12,4 @@ pub mod sub_kernels;
 #[cfg(test)]
 mod tests;
 pub mod weight_gradient;
-pub mod winograd;
+pub mod winograd_conv;

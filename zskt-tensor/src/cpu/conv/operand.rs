@@ -1,4 +1,4 @@
-//! EpilogueKind a padded holds, and how correlations are computed from it.
+//! What a padded input holds, and how convolutions are computed from it.
 
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 
@@ -6,14 +6,14 @@ use std::ops::Range;
 
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::conv::sub_kernels::SubKernels;
-use crate::cpu::kernels::prologue::InputElement;
-use crate::cpu::simd::float::Float;
+use crate::cpu::kernels::kernel_table::KernelTable;
+use crate::cpu::kernels::read::InputElement;
 use crate::cpu::simd::instruction_set::InstructionSet;
 
-/// ChannelSums that are computed at once, for them to stay in the first-level cache.
+/// Sums that are computed at once, for them to stay in the first-level cache.
 pub const STRIP: usize = 4096;
 
-/// Some rows of outputs of a conv, for some blocks of output channels.
+/// Some rows of outputs of a convolution, for some blocks of output channels.
 pub struct RowBlock<'a, C: Operand> {
     /// The first input of the first pixel.
     pub x: *const C,
@@ -23,17 +23,17 @@ pub struct RowBlock<'a, C: Operand> {
     pub x_step: usize,
     /// Between the inputs of outputs one row apart, in elements.
     pub x_down: usize,
-    /// RowBlock of taps.
+    /// Rows of taps.
     pub taps: usize,
     /// Contiguous inputs under one of them.
     pub run: usize,
     /// The packed weights of all blocks.
     pub weights: &'a [C],
-    /// EpilogueKind sums start from: the bias, padded to whole blocks.
+    /// What sums start from: the bias, padded to whole blocks.
     pub start: &'a [C::Accumulator],
     /// Where the sums go.
     pub y: *mut C::Accumulator,
-    /// Room for what the sum_layout needs.
+    /// Room for what the layout needs.
     pub scratch: *mut C::Accumulator,
     /// Outputs in a row.
     pub columns: usize,
@@ -41,18 +41,18 @@ pub struct RowBlock<'a, C: Operand> {
     pub blocks: Range<usize>,
 }
 
-/// The shape of a phase of a conv.
+/// The shape of a phase of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct PhaseShape {
     /// Output channels.
     pub outputs: usize,
-    /// RowBlock and columns of outputs.
+    /// Rows and columns of outputs.
     pub count: [usize; 2],
-    /// RowBlock and columns of taps.
+    /// Rows and columns of taps.
     pub taps: [usize; 2],
-    /// Pixels in a row of the padded.
+    /// Pixels in a row of the padded input.
     pub canvas_columns: usize,
-    /// Elements of a pixel of the padded.
+    /// Elements of a pixel of the padded input.
     pub pixel: usize,
     /// Elements between the inputs of neighbouring outputs.
     pub step: usize,
@@ -61,9 +61,9 @@ pub struct PhaseShape {
 /// How the sums of some rows lie in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct SumLayout<K> {
-    /// EpilogueKind computes them.
+    /// What computes them.
     pub kernel: K,
-    /// RowBlock that are best computed at once.
+    /// Rows that are best computed at once.
     pub rows: usize,
     /// Pixels between one row and the next.
     pub row: usize,
@@ -80,24 +80,24 @@ impl<K> SumLayout<K> {
     }
 }
 
-/// An element type that correlations are computed from.
+/// An element type that convolutions are computed from.
 pub trait Operand: InputElement<Self::Accumulator> {
-    /// EpilogueKind is computed with.
-    type Accumulator: Float;
+    /// What is computed with.
+    type Accumulator: KernelTable;
 
-    /// How the output channels of a conv are divided, and what a vector runs over.
+    /// How the output channels of a convolution are divided, and what a vector runs over.
     type ChannelBlocking: Copy + Send + Sync;
 
-    /// EpilogueKind computes some rows.
+    /// What computes some rows.
     type Kernel: Copy + Send + Sync;
 
-    /// The blocking for a conv of pixels of so many elements.
+    /// The blocking for a convolution of pixels of so many elements.
     fn blocking(set: InstructionSet, pixel: usize, outputs: usize) -> Self::ChannelBlocking;
 
-    /// Elements of a pixel of so many channels on a padded.
+    /// Elements of a pixel of so many channels on a padded input.
     fn pixel(channels: usize) -> usize;
 
-    /// EpilogueKind a thread holds while it computes.
+    /// What a thread holds while it computes.
     type ThreadState;
 
     /// Begins to compute on this thread.
@@ -109,7 +109,7 @@ pub trait Operand: InputElement<Self::Accumulator> {
     /// Output channels of a pixel of sums.
     fn pitch(blocking: Self::ChannelBlocking, outputs: usize) -> usize;
 
-    /// Elements that are read behind the last pixel of a padded on which the inputs of neighbouring outputs are `step`
+    /// Elements that are read behind the last pixel of a padded input on which the inputs of neighbouring outputs are `step`
     /// elements apart.
     fn behind(step: usize) -> usize;
 
@@ -127,11 +127,11 @@ pub trait Operand: InputElement<Self::Accumulator> {
     /// How the sums of a phase lie.
     fn sum_layout(set: InstructionSet, blocking: Self::ChannelBlocking, phase: &PhaseShape) -> SumLayout<Self::Kernel>;
 
-    /// Computes sums, `[row][pixel][pitch]` in the given sum_layout.
+    /// Computes sums, `[row][pixel][pitch]` in the given layout.
     ///
     /// # Safety
     ///
-    /// The padded has every input, and [`behind`](Self::behind) it finite elements; `y` has room for the sum_layout.
+    /// The padded input has every input, and [`behind`](Self::behind) it finite elements; `y` has room for the layout.
     unsafe fn sum(
         thread_state: &Self::ThreadState,
         blocking: Self::ChannelBlocking,
@@ -140,3 +140,8 @@ pub trait Operand: InputElement<Self::Accumulator> {
         rows: &RowBlock<'_, Self>,
     );
 }
+
+/// A type that convolutions are computed from and in.
+pub trait ConvFloat: KernelTable + Operand<Accumulator = Self> {}
+
+impl<T: KernelTable + Operand<Accumulator = T>> ConvFloat for T {}

@@ -1,4 +1,4 @@
-//! Forward convolutions and data gradients: correlations of a padded map with a small kernel, from a [`InputView`] into a
+//! Forward convolutions and data gradients: convolutions of a padded input map with a small kernel, from a [`InputView`] into a
 //! [`Epilogue`]: what precedes and follows a convolution is done in the first-level cache.
 
 #![expect(unsafe_code, reason = "outputs are written once, by blocks that interleave")]
@@ -24,13 +24,13 @@ const TASKS: usize = 64;
 /// Pixels in an item where pixels are independent, so that images do not matter.
 const FLAT: usize = 32;
 
-/// EpilogueKind to correlate.
+/// What to correlate.
 pub struct ConvProblem<'a, T> {
     /// Images.
     pub batch: usize,
-    /// RowBlock and columns of the input.
+    /// Rows and columns of the input.
     pub input: [usize; 2],
-    /// RowBlock and columns of the output.
+    /// Rows and columns of the output.
     pub output: [usize; 2],
     /// Between the inputs of neighbouring outputs of a phase.
     pub stride: usize,
@@ -40,17 +40,17 @@ pub struct ConvProblem<'a, T> {
     pub axes: [Vec<AxisPhase>; 2],
     /// The kernel.
     pub taps: SubKernels<'a, T>,
-    /// EpilogueKind is added to every output pixel.
+    /// What is added to every output pixel.
     pub bias: Option<&'a [T]>,
 }
 
 /// A phase, ready to run.
 struct Phase<C: Operand> {
-    /// RowBlock of taps.
+    /// Rows of taps.
     taps: usize,
     /// Inputs under one of them.
     run: usize,
-    /// Where the inputs of the first output begin on the padded.
+    /// Where the inputs of the first output begin on the padded input.
     from: [usize; 2],
     /// The first output pixel.
     first: [usize; 2],
@@ -241,7 +241,7 @@ pub struct PackedConvRun<'a, C: Operand> {
 }
 
 impl<C: Operand> PackedConvRun<'_, C> {
-    /// One item, all channels: an image where the conv's [pieces](PackedConv::images) are these.
+    /// One item, all channels: an image where the convolution's [pieces](PackedConv::images) are these.
     ///
     /// # Safety
     ///
@@ -325,7 +325,7 @@ impl<C: Operand> PackedConvRun<'_, C> {
                 columns: phase.count[1],
                 blocks: blocks.clone(),
             };
-            // SAFETY: the padded has every input, its rows so far are filled, and the strip has room for the sum_layout.
+            // SAFETY: the padded input has every input, its rows so far are filled, and the strip has room for the layout.
             unsafe { C::sum(thread_state, c.blocking, sum_layout, outputs, &rows) };
             let pixel = (phase.first[0] + done * c.out_step) * c.output[1] + phase.first[1];
             let mut rows = epilogue::OutputRows {

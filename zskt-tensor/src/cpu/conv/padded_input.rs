@@ -1,9 +1,10 @@
 //! The image that the kernels read: a copy with margins, or the input itself where no output needs any.
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::kernels::prologue::{InputElement, InputView};
+use crate::cpu::kernels::kernel_table::KernelTable;
+use crate::cpu::kernels::prologue::InputView;
+use crate::cpu::kernels::read::InputElement;
 use crate::cpu::simd::dtype::Plain;
-use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
 
 /// A rectangle of pixels around (or inside) an image.
@@ -12,13 +13,13 @@ pub struct PaddedInput {
     /// Rows and columns of the image.
     input: [usize; 2],
     channels: usize,
-    /// Elements of a pixel of the padded: its channels, perhaps zeros behind them.
+    /// Elements of a pixel of the padded input: its channels, perhaps zeros behind them.
     pixel: usize,
-    /// Rows and columns of the padded.
+    /// Rows and columns of the padded input.
     size: [usize; 2],
     /// The coordinates of its corner in the image.
     corner: [isize; 2],
-    /// Between the pixels of the image that are neighbours on the padded.
+    /// Between the pixels of the image that are neighbours on the padded input.
     step: usize,
     /// Whether it is the image itself, not a copy.
     pub direct: bool,
@@ -44,7 +45,7 @@ impl PaddedInput {
         Self { input, ..self }
     }
 
-    /// The image itself instead, where it is `available` and has all pixels, which are as on the padded.
+    /// The image itself instead, where it is `available` and has all pixels, which are as on the padded input.
     #[must_use]
     pub fn or_direct(self, available: bool) -> Self {
         let inside = (0..2).all(|axis| {
@@ -56,7 +57,7 @@ impl PaddedInput {
         self
     }
 
-    /// SimdLoadStore for the copy, and `behind` it: zeros, of which the margins will stay so. (Where [`of`](Self::of) makes an image
+    /// Memory for the copy, and `behind` it: zeros, of which the margins will stay so. (Where [`of`](Self::of) makes an image
     /// smaller, others of its pixels are left behind it: only where pixels are independent, and theirs are dropped.)
     pub fn copy<C: Plain>(&self, behind: usize) -> Buffer<C> {
         let mut copy = Buffer::new(if self.direct { 0 } else { self.size[0] * self.pitch() } + behind);
@@ -79,13 +80,13 @@ impl PaddedInput {
         self.pixel * if self.direct { self.input[1] } else { self.size[1] }
     }
 
-    /// The place of an image coordinate of an axis on the padded.
+    /// The place of an image coordinate of an axis on the padded input.
     pub fn place(&self, axis: usize, coordinate: isize) -> usize {
         (coordinate - self.corner[axis]) as usize
     }
 
     /// Where the kernels read: the copy, or its corner in the image that begins at `first` in the source.
-    pub fn pixels<T: Float, C: Plain>(&self, source: &InputView<T>, first: usize, scratch: &[C]) -> *const C {
+    pub fn pixels<T: KernelTable, C: Plain>(&self, source: &InputView<T>, first: usize, scratch: &[C]) -> *const C {
         match source.direct::<C>() {
             Some(image) if self.direct => {
                 let [row, column] = self.corner.map(|corner| corner as usize);
@@ -97,7 +98,7 @@ impl PaddedInput {
 
     /// Fills the rows of the [`copy`](Self::copy) up to `need`, of the image that begins at element `first` of the source; `filled` rows
     /// are there already.
-    pub fn fill<T: Float, C: InputElement<T>>(
+    pub fn fill<T: KernelTable, C: InputElement<T>>(
         &self,
         set: InstructionSet,
         source: &InputView<T>,

@@ -1,9 +1,9 @@
 //! Which pixels of a map an output is made of, and by which weights.
 //!
-//! Every convolution here, its gradients, and those of a map that is to be upsampled first, are correlations in one or
+//! Every convolution here, its gradients, and those of a map that is to be upsampled first, are convolutions in one or
 //! more *phases*: outputs whose coordinates have the same remainder see their inputs through the same taps, which may be
 //! sums of the kernel's own. So nothing is multiplied by the zeros of a stride or by the copies of an upsampling: a 3×3
-//! convolution of a map upsampled by 2 is four correlations of the small map with 2×2 taps.
+//! convolution of a map upsampled by 2 is four convolutions of the small map with 2×2 taps.
 
 use std::ops::Range;
 
@@ -112,11 +112,11 @@ impl ConvGeometry {
 pub struct SubKernels<'a, T> {
     /// The tensor.
     pub weight: &'a [T],
-    /// Output channels of the conv.
+    /// Output channels of the convolution.
     pub outputs: usize,
     /// Elements between neighbouring output channels.
     pub output_step: usize,
-    /// Input channels of the conv.
+    /// Input channels of the convolution.
     pub inputs: usize,
     /// Elements between neighbouring input channels.
     pub input_step: usize,

@@ -1,23 +1,22 @@
+use half::bf16;
 use proptest::prelude::*;
 
 use crate::cpu::conv::data_gradient::data_gradient;
 use crate::cpu::conv::forward::forward;
-use crate::cpu::conv::fused_backward;
 use crate::cpu::conv::fused_backward::Data;
-use crate::cpu::conv::linear;
-use crate::cpu::conv::operand::Operand;
+use crate::cpu::conv::operand::{ConvFloat, Operand};
 use crate::cpu::conv::packed_conv::PackedConv;
-use crate::cpu::conv::weight_gradient::WeightGradientProblem;
-use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientSums};
+use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientProblem, WeightGradientSums};
+use crate::cpu::conv::{fused_backward, linear};
 use crate::cpu::kernels::epilogue::Epilogue;
 use crate::cpu::kernels::pixel_sums::pixel_sums;
 use crate::cpu::kernels::prologue::InputView;
-use crate::cpu::simd::dtype::{Bf16, Element, MapSlice, MapSliceMut};
+use crate::cpu::simd::dtype::{Element, MapSlice, MapSliceMut};
 use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::shape::ConvGeometry;
 
-/// MapSlice that look random, the same for the same seed.
+/// Numbers that look random, the same for the same seed.
 fn numbers(len: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -87,7 +86,7 @@ impl Case {
         [y, dx, dw, (0..g.out_channels).map(column).collect()]
     }
 
-    fn computed<T: Float>(&self, set: InstructionSet) -> [Vec<T>; 4] {
+    fn computed<T: ConvFloat>(&self, set: InstructionSet) -> [Vec<T>; 4] {
         self.computed_by::<T>(set, false, |problem, x, dy| Box::new(DirectWeightGradient::new(set, problem, x, dy)))
     }
 
@@ -107,7 +106,7 @@ impl Case {
             .map(|values| values.iter().map(|&value| C::Accumulator::from_f64(value)).collect::<Vec<_>>());
         // In memory that ends where the numbers do, for what is read behind them to be noticed.
         let halves =
-            [&x, &dy].map(|numbers| numbers.iter().map(|number| Bf16::narrow(number.to_f32())).collect::<Vec<_>>());
+            [&x, &dy].map(|numbers| numbers.iter().map(|number| bf16::narrow(number.to_f32())).collect::<Vec<_>>());
         let [x, dy] = [(&x, &halves[0]), (&dy, &halves[1])]
             .map(|(full, halves)| InputView::Plain(if half { MapSlice::Half(halves) } else { MapSlice::Full(full) }));
         let run = |conv: &PackedConv<C>, source: &InputView<C::Accumulator>| {
@@ -130,11 +129,11 @@ impl Case {
         [y, dx, dw, pixel_sums(&dy, 1, g.out_channels, 1.0)]
     }
 
-    fn check<T: Float>(&self, set: InstructionSet, tolerance: f64) -> Result<(), TestCaseError> {
+    fn check<T: ConvFloat>(&self, set: InstructionSet, tolerance: f64) -> Result<(), TestCaseError> {
         self.compare(self.computed::<T>(set), &format!("{set:?}"), tolerance)
     }
 
-    fn compare<T: Float>(&self, computed: [Vec<T>; 4], set: &str, tolerance: f64) -> Result<(), TestCaseError> {
+    fn compare<T: ConvFloat>(&self, computed: [Vec<T>; 4], set: &str, tolerance: f64) -> Result<(), TestCaseError> {
         let names = ["output", "input gradient", "weight gradient", "bias gradient"];
         for ((name, expected), actual) in names.iter().zip(self.reference()).zip(computed) {
             prop_assert_eq!(expected.len(), actual.len());
@@ -205,11 +204,11 @@ fn check_tiles(geometry: ConvGeometry) -> Result<(), TestCaseError> {
     if !amx::available() {
         return Ok(());
     }
-    let case = Case::rounded(geometry, |value| Bf16::narrow(value).widen());
+    let case = Case::rounded(geometry, |value| bf16::narrow(value).widen());
     let set = InstructionSet::best();
     for half in [false, true] {
         let computed =
-            case.computed_by::<Bf16>(set, half, |problem, _, _| Box::new(amx::AmxWeightGradient::new(set, problem)));
+            case.computed_by::<bf16>(set, half, |problem, _, _| Box::new(amx::AmxWeightGradient::new(set, problem)));
         case.compare(computed, "tiles", if geometry.upsampling > 1 { 8e-3 } else { 2e-5 })?;
     }
     Ok(())

@@ -5,12 +5,12 @@
 use std::ops::Range;
 
 use crate::cpu::buffer_pool::Buffer;
+use crate::cpu::conv::operand::ConvFloat;
 use crate::cpu::conv::packed_conv::split;
 use crate::cpu::conv::padded_input::PaddedInput;
 use crate::cpu::conv::sub_kernels::AxisPhase;
 use crate::cpu::kernels::microkernel::{Patch, PatchKernel};
 use crate::cpu::kernels::prologue::InputView;
-use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::threads;
 use crate::cpu::threads::Shared;
@@ -89,7 +89,7 @@ impl WeightGradientProblem {
     }
 
     /// Asserts that inputs and gradients have their shapes.
-    pub fn check<T: Float>(&self, x: &InputView<T>, dy: &InputView<T>) {
+    pub fn check<T: ConvFloat>(&self, x: &InputView<T>, dy: &InputView<T>) {
         let pixels = |[rows, columns]: [usize; 2]| self.batch * rows * columns;
         assert_eq!(x.len(), pixels(self.input) * self.in_channels, "the input has the shape it should have");
         assert_eq!(dy.len(), pixels(self.output) * self.out_channels, "the gradient has the shape it should have");
@@ -114,7 +114,7 @@ impl WeightGradientProblem {
 }
 
 /// The weight gradient from inputs `x` and gradients `dy`.
-pub fn run<T: Float>(
+pub fn run<T: ConvFloat>(
     set: InstructionSet,
     problem: &WeightGradientProblem,
     x: &InputView<T>,
@@ -135,7 +135,7 @@ pub fn run<T: Float>(
 }
 
 /// A plan for each phase.
-fn plans<'a, T: Float>(
+fn plans<'a, T: ConvFloat>(
     set: InstructionSet,
     problem: &'a WeightGradientProblem,
     x: &InputView<T>,
@@ -145,7 +145,7 @@ fn plans<'a, T: Float>(
     problem.phases().map(|axes| PhasePlan::new(set, problem, axes, direct)).collect()
 }
 
-/// ChannelSums of outer products that are taken image by image, by tasks that have some images each.
+/// Sums of outer products that are taken image by image, by tasks that have some images each.
 pub trait WeightGradientSums<T>: Sync {
     /// Images that are worth a task of their own.
     fn images(&self) -> usize;
@@ -167,11 +167,11 @@ pub trait PartialSums<T> {
 }
 
 /// The weight gradient `[outputs, inputs, kernel, kernel]`, by fused multiply-adds.
-pub struct DirectWeightGradient<'a, T: Float> {
+pub struct DirectWeightGradient<'a, T: ConvFloat> {
     plans: Vec<PhasePlan<'a, T>>,
 }
 
-impl<'a, T: Float> DirectWeightGradient<'a, T> {
+impl<'a, T: ConvFloat> DirectWeightGradient<'a, T> {
     /// Plans the sums.
     pub fn new(set: InstructionSet, problem: &'a WeightGradientProblem, x: &InputView<T>, dy: &InputView<T>) -> Self {
         problem.check(x, dy);
@@ -179,7 +179,7 @@ impl<'a, T: Float> DirectWeightGradient<'a, T> {
     }
 }
 
-impl<T: Float> WeightGradientSums<T> for DirectWeightGradient<'_, T> {
+impl<T: ConvFloat> WeightGradientSums<T> for DirectWeightGradient<'_, T> {
     fn images(&self) -> usize {
         let products: usize = self.plans.iter().map(|plan| plan.count[0] * plan.count[1] * plan.sums_len()).sum();
         TASK.div_ceil(2 * products.max(1))
@@ -211,7 +211,7 @@ pub fn transposed<T>(tasks: Vec<Vec<T>>) -> Vec<Vec<T>> {
     phases
 }
 
-struct DirectPartialSums<'a, T: Float> {
+struct DirectPartialSums<'a, T: ConvFloat> {
     x: &'a InputView<'a, T>,
     dy: &'a InputView<'a, T>,
     parts: Vec<Part<'a, T>>,
@@ -219,13 +219,13 @@ struct DirectPartialSums<'a, T: Float> {
 }
 
 /// A phase being summed.
-struct Part<'a, T: Float> {
+struct Part<'a, T: ConvFloat> {
     plan: &'a PhasePlan<'a, T>,
     scratch: [Buffer<T>; 3],
     sums: Buffer<T>,
 }
 
-impl<T: Float> PartialSums<T> for DirectPartialSums<'_, T> {
+impl<T: ConvFloat> PartialSums<T> for DirectPartialSums<'_, T> {
     fn image(&mut self, image: usize) {
         for Part { plan, scratch, sums } in &mut self.parts {
             // SAFETY: the sums are this task's own.
@@ -241,7 +241,7 @@ impl<T: Float> PartialSums<T> for DirectPartialSums<'_, T> {
 }
 
 /// The sum of all buffers, in order.
-pub fn total<T: Float>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
+pub fn total<T: ConvFloat>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
     let rest = partials.split_off(1);
     let mut total = partials.swap_remove(0);
     if !rest.is_empty() {
@@ -288,7 +288,7 @@ struct PhasePlan<'a, T> {
     gather: bool,
 }
 
-impl<'a, T: Float> PhasePlan<'a, T> {
+impl<'a, T: ConvFloat> PhasePlan<'a, T> {
     fn new(
         set: InstructionSet,
         problem: &'a WeightGradientProblem,
@@ -380,7 +380,7 @@ impl<'a, T: Float> PhasePlan<'a, T> {
     }
 
     fn scratch(&self) -> [Buffer<T>; 3] {
-        // EpilogueKind blocks read beyond the last pixel.
+        // What blocks read beyond the last pixel.
         let slack = self.block[0].max(self.block[1]);
         let panel = if self.gather { self.band * self.count[1] * self.block[0] } else { 0 };
         [self.inputs.copy(slack), self.gradients.copy(slack), Buffer::new(panel)]

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{Result, bail};
 
 use crate::cpu::fusion::lazy_map::LazyMap;
+use crate::cpu::fusion::storage::{MapStorage, Scalar, dispatch_precision};
 use crate::cpu::kernels::elementwise_loop;
 use crate::cpu::kernels::epilogue::Epilogue;
 use crate::cpu::kernels::prologue::{Activation, Affine, InputView, PerChannel};
 use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
-use crate::cpu::storage::{MapStorage, Scalar, dispatch_precision};
 
 /// A gradient, or a part of it: numbers in memory, and what is still to be made of them where they are read.
 #[derive(Clone)]

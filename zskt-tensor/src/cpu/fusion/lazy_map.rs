@@ -10,13 +10,13 @@ use candle_core::{Result, bail};
 
 use crate::cpu::fusion::convolution::{ConvElement, Convolution};
 use crate::cpu::fusion::gradient::{GradientAccumulator, GradientPart};
+use crate::cpu::fusion::storage::{MapStorage, Scalar, dispatch_precision};
 use crate::cpu::kernels::epilogue::{ChannelSums, Epilogue, EpilogueOp, Residual};
 use crate::cpu::kernels::prologue::{Activation, InputView, PerChannel};
 use crate::cpu::kernels::{elementwise_loop, upsample};
 use crate::cpu::simd::dtype::{MapSlice, MapSliceMut};
 use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
-use crate::cpu::storage::{MapStorage, Scalar, dispatch_precision};
 use crate::precision::Precision;
 use crate::shape::MapShape;
 
@@ -96,7 +96,7 @@ impl LazyMap {
     }
 
     fn evaluate(&self, moments: bool) -> (MapStorage, ChannelSums) {
-        // EpilogueKind it was made of is dropped, for it to be freed as soon as nobody else needs it.
+        // What it was made of is dropped, for it to be freed as soon as nobody else needs it.
         let op = self.op.lock().unwrap_or_else(PoisonError::into_inner).take();
         let op = op.expect("a map has its numbers, or an operation that computes them");
         let mut values = MapStorage::new(self.precision, self.shape.len());
@@ -130,13 +130,13 @@ pub struct Normalization {
     pub shift: Vec<f64>,
     /// 0 for a ReLU, 1 for no activation.
     pub slope: f64,
-    /// EpilogueKind the sums of the gradient take from the map.
+    /// What the sums of the gradient take from the map.
     pub mean: Vec<f64>,
     /// The gradient in front of the activation, gathered from all that read the normalized map, with its sums.
     gradient: Mutex<Option<(MapStorage, ChannelSums)>>,
 }
 
-/// EpilogueKind is done to a map where it is read.
+/// What is done to a map where it is read.
 #[derive(Clone)]
 pub struct Prologue {
     /// Normalization and activation.
@@ -150,7 +150,7 @@ pub struct Prologue {
 pub struct LazyInput {
     /// The map.
     pub map: Arc<LazyMap>,
-    /// EpilogueKind is done to it.
+    /// What is done to it.
     pub prologue: Prologue,
 }
 
@@ -242,7 +242,7 @@ impl LazyInput {
 }
 
 impl LazyMap {
-    /// MapSlice in memory as a map.
+    /// Numbers in memory as a map.
     pub fn from_numbers<T: Scalar>(shape: MapShape, precision: Precision, numbers: &[T]) -> Self {
         let mut values = MapStorage::new(precision, shape.len());
         elementwise_loop::copy(

@@ -1,5 +1,7 @@
 //! Feature maps that are computed when they are read.
 
+pub mod conv_gradient;
 pub mod convolution;
 pub mod gradient;
 pub mod lazy_map;
+pub mod storage;

@@ -1,13 +1,13 @@
 //! Attention maps: the mean over channels of the squared activation.
 
+use crate::cpu::kernels::kernel_table::KernelTable;
 use crate::cpu::simd::dtype::{Element, MapSlice};
-use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::{InstructionSet, Vectorized};
 use crate::cpu::threads;
 use crate::shape::MapShape;
 
 /// `[batch, height, width]`: the mean over the channels of `x²`.
-pub fn forward<T: Float>(shape: &MapShape, x: MapSlice<T>) -> Vec<T> {
+pub fn forward<T: KernelTable>(shape: &MapShape, x: MapSlice<T>) -> Vec<T> {
     assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
     let set = InstructionSet::best();
     let channels = shape.channels;
@@ -23,7 +23,7 @@ struct Energy<'a, T> {
     channels: usize,
 }
 
-impl<T: Float> Vectorized<(usize, &mut [T])> for Energy<'_, T> {
+impl<T: KernelTable> Vectorized<(usize, &mut [T])> for Energy<'_, T> {
     #[inline(always)]
     fn run(&self, (at, energies): (usize, &mut [T])) {
         match self.x {
@@ -33,7 +33,7 @@ impl<T: Float> Vectorized<(usize, &mut [T])> for Energy<'_, T> {
     }
 }
 
-impl<T: Float> Energy<'_, T> {
+impl<T: KernelTable> Energy<'_, T> {
     #[inline(always)]
     fn of<E: Element<T>>(&self, x: &[E], energies: &mut [T]) {
         let scale = T::ONE / T::from_f64(self.channels as f64);
@@ -45,7 +45,7 @@ impl<T: Float> Energy<'_, T> {
 
 /// The sum of squares, in sixteen interleaved sums for the compiler to put into vectors.
 #[inline(always)]
-fn square_sum<T: Float, E: Element<T>>(values: &[E]) -> T {
+fn square_sum<T: KernelTable, E: Element<T>>(values: &[E]) -> T {
     let mut sums = [T::ZERO; 16];
     let (blocks, rest) = values.as_chunks::<16>();
     for block in blocks {

@@ -4,9 +4,9 @@
 
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::kernels::epilogue::{ChannelSums, Epilogue, OutputPointer, OutputRows};
+use crate::cpu::kernels::kernel_table::KernelTable;
 use crate::cpu::kernels::prologue::InputView;
 use crate::cpu::simd::dtype::MapSliceMut;
-use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::threads;
 
@@ -14,7 +14,7 @@ use crate::cpu::threads;
 const STRIP: usize = 4096;
 
 /// Lets the epilogue finish what a source is into `out`.
-pub fn copy<T: Float>(
+pub fn copy<T: KernelTable>(
     source: &InputView<T>,
     channels: usize,
     epilogue: &Epilogue<T>,
@@ -25,7 +25,7 @@ pub fn copy<T: Float>(
 }
 
 /// Lets `produce` write the results of some pixels, from the one it is told on, for the epilogue to finish them into `out`.
-pub fn run<T: Float>(
+pub fn run<T: KernelTable>(
     set: InstructionSet,
     channels: usize,
     produce: impl Fn(usize, &mut [T]) + Sync,

@@ -1,25 +1,26 @@
-//! EpilogueKind becomes of the kernels' results, row by row, while they are still in the first-level cache.
+//! What becomes of the kernels' results, row by row, while they are still in the first-level cache.
 
 #![expect(unsafe_code, reason = "rows are written by tasks that interleave")]
 
+use half::bf16;
+
 use crate::cpu::kernels::prologue::Activation;
-use crate::cpu::simd::dtype::{Bf16, Element, MapSlice, MapSliceMut};
+use crate::cpu::simd::dtype::{MapSlice, MapSliceMut};
 use crate::cpu::simd::float::Float;
-use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::simd::vector::{SimdLoadStore, SimdVector};
 
-/// EpilogueKind is added to a result.
+/// What is added to a result.
 #[derive(Clone, Copy)]
 pub enum Residual<'a, T> {
     /// Nothing.
     None,
     /// The same element of another map, before anything else is done.
     Add(MapSlice<'a, T>),
-    /// EpilogueKind its place holds already, of which nothing else is to be done.
+    /// What its place holds already, of which nothing else is to be done.
     Accumulate,
 }
 
-/// EpilogueKind is done with a result on its way to memory.
+/// What is done with a result on its way to memory.
 #[derive(Clone, Copy)]
 pub enum EpilogueOp<'a, T> {
     /// Nothing more.
@@ -38,12 +39,12 @@ pub enum EpilogueOp<'a, T> {
     },
 }
 
-/// EpilogueKind becomes of results. All maps that take part have the precision of the one that is written.
+/// What becomes of results. All maps that take part have the precision of the one that is written.
 #[derive(Clone, Copy)]
 pub struct Epilogue<'a, T> {
-    /// EpilogueKind is added.
+    /// What is added.
     pub residual: Residual<'a, T>,
-    /// EpilogueKind is done then.
+    /// What is done then.
     pub op: EpilogueOp<'a, T>,
 }
 
@@ -85,10 +86,10 @@ impl ChannelSums {
 /// The map that results go to, shared by tasks that write disjoint parts of it.
 #[derive(Clone, Copy)]
 pub enum OutputPointer<T> {
-    /// MapSlice as they are computed with.
+    /// Numbers as they are computed with.
     Full(*mut T),
-    /// MapSlice in half the memory.
-    Half(*mut Bf16),
+    /// Numbers in half the memory.
+    Half(*mut bf16),
 }
 
 // SAFETY: whoever writes through the pointer answers for the parts being disjoint; numbers may change threads.
@@ -106,7 +107,7 @@ impl<T> OutputPointer<T> {
     }
 }
 
-/// OutputRows of results.
+/// Rows of results.
 pub struct OutputRows<'a, T> {
     /// The results, pixel by pixel.
     pub results: &'a [T],
@@ -114,7 +115,7 @@ pub struct OutputRows<'a, T> {
     pub pitch: usize,
     /// Between pixels of the results one row apart.
     pub row: usize,
-    /// OutputRows.
+    /// Rows.
     pub rows: usize,
     /// Pixels in a row.
     pub pixels: usize,
@@ -132,102 +133,8 @@ pub struct OutputRows<'a, T> {
     pub sums: &'a mut ChannelSums,
 }
 
-impl<T: Float> Epilogue<'_, T> {
-    /// Finishes rows.
-    ///
-    /// # Safety
-    ///
-    /// The map has the rows' pixels, and nobody else touches these channels of theirs meanwhile.
-    pub unsafe fn finish(&self, set: InstructionSet, rows: &mut OutputRows<'_, T>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match rows.map {
-                OutputPointer::Full(map) => self.finish_typed(set, rows, map, full, T::finish_full),
-                OutputPointer::Half(map) => self.finish_typed(set, rows, map, half, T::finish_half),
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// As for [`finish`](Self::finish).
-    unsafe fn finish_typed<E: Element<T>>(
-        &self,
-        set: InstructionSet,
-        rows: &mut OutputRows<'_, T>,
-        map: *mut E,
-        of: fn(MapSlice<'_, T>) -> &[E],
-        kernel: fn(InstructionSet, EpilogueKind, bool) -> FinishKernel<T, E>,
-    ) {
-        if rows.rows == 0 || rows.pixels == 0 {
-            return;
-        }
-        let [first, end] = rows.channels;
-        let last = |from: usize, step: usize, down: usize| from + (rows.rows - 1) * down + (rows.pixels - 1) * step;
-        assert!(last(end, rows.pitch, rows.row) <= rows.results.len(), "there are as many results");
-        let width = T::width(set);
-        for first in (first..end).step_by(width) {
-            let count = width.min(end - first);
-            let at = rows.at + first;
-            // EpilogueKind is read along with the map is as long as it.
-            let along =
-                |numbers: MapSlice<'_, T>| of(numbers)[at..=last(at + count - 1, rows.step, rows.down)].as_ptr();
-            let mut channels = [[T::ZERO; WIDEST]; 3];
-            let mut totals = [[0.0; WIDEST]; 2];
-            let (what, x, slope) = match self.op {
-                EpilogueOp::Store => (EpilogueKind::Store, std::ptr::null(), T::ZERO),
-                EpilogueOp::Moments => (EpilogueKind::Moments, std::ptr::null(), T::ZERO),
-                EpilogueOp::ActivationGradient { x, activation, mean } => {
-                    let values = [activation.scale.values(), activation.shift.values(), mean];
-                    for (channels, values) in channels.iter_mut().zip(values) {
-                        channels[..count].copy_from_slice(&values[first..first + count]);
-                    }
-                    (EpilogueKind::ActivationGradient, along(x), activation.slope)
-                }
-            };
-            let mut block = ChannelBlock {
-                // SAFETY: it was just checked that the results are there, and the caller has the map.
-                results: unsafe { rows.results.as_ptr().add(first) },
-                pitch: rows.pitch,
-                row: rows.row,
-                // SAFETY: as above.
-                map: unsafe { map.add(at) },
-                step: rows.step,
-                down: rows.down,
-                rows: rows.rows,
-                pixels: rows.pixels,
-                residual: if let Residual::Add(plus) = self.residual { along(plus) } else { std::ptr::null() },
-                itself: matches!(self.residual, Residual::Accumulate),
-                x,
-                channels: &channels,
-                slope,
-                count,
-                totals: &mut totals,
-            };
-            // SAFETY: the processor has the instructions of the set, and all pointers are good for the block.
-            unsafe { kernel(set, what, count == width)(&mut block) };
-            if what != EpilogueKind::Store {
-                let sums = [&mut rows.sums.first, &mut rows.sums.second];
-                for (sums, totals) in sums.into_iter().zip(&totals) {
-                    sums[first..first + count].iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
-                }
-            }
-        }
-    }
-}
-
-fn full<T: Copy>(numbers: MapSlice<'_, T>) -> &[T] {
-    let MapSlice::Full(numbers) = numbers else { unreachable!("all maps of a epilogue have one precision") };
-    numbers
-}
-
-fn half<T: Copy>(numbers: MapSlice<'_, T>) -> &[Bf16] {
-    let MapSlice::Half(numbers) = numbers else { unreachable!("all maps of a epilogue have one precision") };
-    numbers
-}
-
 /// Elements of the widest vector.
-const WIDEST: usize = 16;
+pub const WIDEST: usize = 16;
 
 /// Which [`EpilogueOp`], without its maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,26 +149,26 @@ pub enum EpilogueKind {
 
 /// A vector of channels of some rows, for the kernels.
 pub struct ChannelBlock<'a, T, E> {
-    results: *const T,
-    pitch: usize,
-    row: usize,
-    map: *mut E,
-    step: usize,
-    down: usize,
-    rows: usize,
-    pixels: usize,
-    /// EpilogueKind is added before, or null.
-    residual: *const E,
+    pub results: *const T,
+    pub pitch: usize,
+    pub row: usize,
+    pub map: *mut E,
+    pub step: usize,
+    pub down: usize,
+    pub rows: usize,
+    pub pixels: usize,
+    /// What is added before, or null.
+    pub residual: *const E,
     /// Whether what is there is added after.
-    itself: bool,
+    pub itself: bool,
     /// The map in front of the activation, or null.
-    x: *const E,
+    pub x: *const E,
     /// Scale, shift and mean.
-    channels: &'a [[T; WIDEST]; 3],
-    slope: T,
+    pub channels: &'a [[T; WIDEST]; 3],
+    pub slope: T,
     /// Channels that exist.
-    count: usize,
-    totals: &'a mut [[f64; WIDEST]; 2],
+    pub count: usize,
+    pub totals: &'a mut [[f64; WIDEST]; 2],
 }
 
 /// A kernel that finishes a [`ChannelBlock`].
@@ -269,7 +176,7 @@ pub type FinishKernel<T, E> = unsafe fn(&mut ChannelBlock<'_, T, E>);
 
 /// Finishes a block: `THEN` is a [`EpilogueKind`]; `ALL` is whether all channels of the vector exist.
 ///
-/// ChannelSums are taken in the type of the results over the block alone, and in double precision over blocks. Those of
+/// Sums are taken in the type of the results over the block alone, and in double precision over blocks. Those of
 /// [`EpilogueKind::Moments`] are of differences from the first pixel, lest a large mean drown the variance.
 ///
 /// # Safety

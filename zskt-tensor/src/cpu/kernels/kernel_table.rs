@@ -2,13 +2,15 @@
 
 #![expect(unsafe_code, reason = "the kernels are unsafe functions")]
 
-use crate::cpu::conv::winograd;
-use crate::cpu::conv::winograd::WinogradTiles;
+use half::bf16;
+
 use crate::cpu::kernels::epilogue::{ChannelBlock, EpilogueKind};
 use crate::cpu::kernels::microkernel::{Patch, PatchKernel, Strip, StripKernel};
 use crate::cpu::kernels::prologue::InputView;
-use crate::cpu::kernels::{epilogue, microkernel, prologue};
-use crate::cpu::simd::dtype::Bf16;
+use crate::cpu::kernels::winograd::WinogradTiles;
+use crate::cpu::kernels::{epilogue, microkernel, prologue, winograd};
+use crate::cpu::simd::dtype::Element;
+use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::simd::vector::{PortableVector, SimdLoadStore, SimdVector};
 
@@ -26,7 +28,7 @@ const fn tile(rows: usize, columns: usize) -> RegisterTile {
 }
 
 /// The kernels of an element type.
-pub trait KernelTable: Sized {
+pub trait KernelTable: Float + Element<Self> {
     /// Elements in a vector.
     fn width(set: InstructionSet) -> usize;
 
@@ -51,7 +53,7 @@ pub trait KernelTable: Sized {
     /// [`microkernel::patch`] for so few scalars, all of them at once, with its number of vectors, where it pays.
     fn few(set: InstructionSet, scalars: usize, len: usize) -> Option<(PatchKernel<Self>, usize)>;
 
-    /// The kernels of minimal filtering, where there are any, for a number of vectors and of squares.
+    /// The kernels of minimal filtering, where there are any, for a number of vectors and of tiles.
     fn winograd(
         set: InstructionSet,
         vectors: usize,
@@ -63,13 +65,13 @@ pub trait KernelTable: Sized {
     fn read_full(set: InstructionSet) -> prologue::ReadKernel<Self, Self>;
 
     /// [`prologue::read`] as half the precision.
-    fn read_half(set: InstructionSet) -> prologue::ReadKernel<Self, Bf16>;
+    fn read_half(set: InstructionSet) -> prologue::ReadKernel<Self, bf16>;
 
     /// [`epilogue::finish`] into a map of this type, for all channels of a vector or for some.
     fn finish_full(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<Self, Self>;
 
     /// [`epilogue::finish`] into a map of half the precision.
-    fn finish_half(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<Self, Bf16>;
+    fn finish_half(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<Self, bf16>;
 }
 
 /// The instance of a function with these parameters that [`epilogue::finish`] has.
@@ -197,16 +199,16 @@ impl KernelTable for f64 {
         portable::read::<PortableVector<f64>, f64>
     }
 
-    fn read_half(_: InstructionSet) -> prologue::ReadKernel<f64, Bf16> {
-        portable::read::<PortableVector<f64>, Bf16>
+    fn read_half(_: InstructionSet) -> prologue::ReadKernel<f64, bf16> {
+        portable::read::<PortableVector<f64>, bf16>
     }
 
     fn finish_full(_: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f64, f64> {
         portable::finish_kernel::<PortableVector<f64>, f64>(what, all)
     }
 
-    fn finish_half(_: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f64, Bf16> {
-        portable::finish_kernel::<PortableVector<f64>, Bf16>(what, all)
+    fn finish_half(_: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f64, bf16> {
+        portable::finish_kernel::<PortableVector<f64>, bf16>(what, all)
     }
 }
 
@@ -379,16 +381,16 @@ vector_kernels! {
     few: [3]
 }
 
-/// EpilogueKind [`avx512`] has for maps of half the precision, where there is an instruction that rounds to it.
+/// What [`avx512`] has for maps of half the precision, where there is an instruction that rounds to it.
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16 {
     use super::*;
     use crate::cpu::simd::vector::Bf16Rounding;
 
     #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-    pub unsafe fn read(source: &InputView<f32>, at: usize, out: &mut [Bf16], add: bool) {
+    pub unsafe fn read(source: &InputView<f32>, at: usize, out: &mut [bf16], add: bool) {
         // SAFETY: the caller has the instructions.
-        unsafe { prologue::read::<Bf16Rounding, Bf16>(source, at, out, add) }
+        unsafe { prologue::read::<Bf16Rounding, bf16>(source, at, out, add) }
     }
 
     #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
@@ -399,8 +401,8 @@ mod avx512_bf16 {
         unsafe { epilogue::finish::<Bf16Rounding, E, THEN, ALL>(block) }
     }
 
-    pub fn finish_kernel(what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, Bf16> {
-        finish_kernel!(what, all, finish::<Bf16>)
+    pub fn finish_kernel(what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, bf16> {
+        finish_kernel!(what, all, finish::<bf16>)
     }
 }
 
@@ -484,12 +486,12 @@ impl KernelTable for f32 {
         by_set!(set, portable::read::<PortableVector<f32>, f32>, avx2::read::<f32>, avx512::read::<f32>)
     }
 
-    fn read_half(set: InstructionSet) -> prologue::ReadKernel<f32, Bf16> {
+    fn read_half(set: InstructionSet) -> prologue::ReadKernel<f32, bf16> {
         #[cfg(target_arch = "x86_64")]
         if set == InstructionSet::Avx512Bf16 {
             return avx512_bf16::read;
         }
-        by_set!(set, portable::read::<PortableVector<f32>, Bf16>, avx2::read::<Bf16>, avx512::read::<Bf16>)
+        by_set!(set, portable::read::<PortableVector<f32>, bf16>, avx2::read::<bf16>, avx512::read::<bf16>)
     }
 
     fn finish_full(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, f32> {
@@ -501,14 +503,14 @@ impl KernelTable for f32 {
         )
     }
 
-    fn finish_half(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, Bf16> {
+    fn finish_half(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, bf16> {
         #[cfg(target_arch = "x86_64")]
         if set == InstructionSet::Avx512Bf16 {
             return avx512_bf16::finish_kernel(what, all);
         }
         by_set!(
             set,
-            portable::finish_kernel::<PortableVector<f32>, Bf16>(what, all),
+            portable::finish_kernel::<PortableVector<f32>, bf16>(what, all),
             avx2::finish_kernel(what, all),
             avx512::finish_kernel(what, all)
         )

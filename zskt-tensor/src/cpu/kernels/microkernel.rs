@@ -6,7 +6,7 @@
 
 use crate::cpu::simd::vector::SimdVector;
 
-/// A strip of output rows of a correlation, for one block of output channels.
+/// A strip of output rows of a convolution, for one block of output channels.
 ///
 /// Offsets and distances are in elements.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub struct Strip<T> {
     pub run: usize,
     /// The packed weights of the channel block.
     pub weights: *const T,
-    /// EpilogueKind the accumulators start from: the bias, padded to the block.
+    /// What the accumulators start from: the bias, padded to the block.
     pub start: *const T,
     /// The first output of the strip.
     pub y: *mut T,

@@ -3,10 +3,13 @@
 pub mod attention_map;
 pub mod elementwise_loop;
 pub mod epilogue;
+pub mod finish;
 pub mod kernel_table;
 pub mod microkernel;
 pub mod pixel_sums;
 pub mod pooling;
 pub mod prologue;
+pub mod read;
 pub mod transpose;
 pub mod upsample;
+pub mod winograd;

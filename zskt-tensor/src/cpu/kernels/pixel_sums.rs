@@ -1,8 +1,8 @@
-//! ChannelSums over the pixels of maps.
+//! Sums over the pixels of maps.
 
 use crate::cpu::buffer_pool::Buffer;
+use crate::cpu::kernels::kernel_table::KernelTable;
 use crate::cpu::kernels::prologue::InputView;
-use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::threads;
 
@@ -11,7 +11,7 @@ const STRIP: usize = 4096;
 
 /// For each of `groups` equal parts of the source, which is `[groups, pixels, channels]`, the sum over its pixels times
 /// `scale`: `[groups, channels]`, summed in double precision.
-pub fn pixel_sums<T: Float>(source: &InputView<T>, groups: usize, channels: usize, scale: f64) -> Vec<T> {
+pub fn pixel_sums<T: KernelTable>(source: &InputView<T>, groups: usize, channels: usize, scale: f64) -> Vec<T> {
     let set = InstructionSet::best();
     let group = source.len() / groups.max(1);
     let strip = (STRIP / channels.max(1)).max(1) * channels;

@@ -6,7 +6,7 @@ use crate::cpu::simd::float::Float;
 use crate::cpu::threads;
 use crate::shape::MapShape;
 
-/// The shape after pooling by squares of `kernel` pixels.
+/// The shape after pooling by tiles of `kernel` pixels.
 pub fn pooled(shape: &MapShape, kernel: usize) -> MapShape {
     MapShape { height: shape.height / kernel, width: shape.width / kernel, ..*shape }
 }

@@ -1,12 +1,11 @@
-//! EpilogueKind the kernels read: a map in memory, and what is made of it on the way into the padded.
+//! What the kernels read: a map in memory, and what is made of it on the way into the padded input.
 
 #![expect(unsafe_code, reason = "vectors are loaded through pointers")]
 
 use std::any::TypeId;
 
-use crate::cpu::simd::dtype::{Bf16, Element, MapSlice, Plain};
+use crate::cpu::simd::dtype::{MapSlice, Plain};
 use crate::cpu::simd::float::Float;
-use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::simd::vector::{SimdLoadStore, SimdVector};
 
 /// Elements over which per-channel values are repeated, for inner loops to be long whatever the channels.
@@ -112,43 +111,11 @@ impl<'a, T: Float> InputView<'a, T> {
             _ => None,
         }
     }
-
-    /// Writes the elements from `at` on, where a pixel begins.
-    pub fn write<C: InputElement<T>>(&self, set: InstructionSet, at: usize, out: &mut [C]) {
-        C::read(set, self, at, out, false);
-    }
-
-    /// Adds the elements from `at` on, where a pixel begins, to what is there.
-    pub fn add(&self, set: InstructionSet, at: usize, out: &mut [T]) {
-        T::read(set, self, at, out, true);
-    }
 }
 
 /// The slice, if it holds elements of type `C`.
 fn same<E: Plain, C: Plain>(slice: &[E]) -> Option<&[C]> {
-    // SAFETY: it is the same type; there is no safe cast between equal generic types.
-    (TypeId::of::<E>() == TypeId::of::<C>())
-        .then(|| unsafe { std::slice::from_raw_parts(slice.as_ptr().cast(), slice.len()) })
-}
-
-/// A type that sources are written as.
-pub trait InputElement<T: Float>: Element<T> {
-    /// Writes or adds the elements of a source from `at` on.
-    fn read(set: InstructionSet, source: &InputView<T>, at: usize, out: &mut [Self], add: bool);
-}
-
-impl<T: Float> InputElement<T> for T {
-    fn read(set: InstructionSet, source: &InputView<T>, at: usize, out: &mut [T], add: bool) {
-        // SAFETY: the processor has the instructions of the set.
-        unsafe { T::read_full(set)(source, at, out, add) }
-    }
-}
-
-impl<T: Float> InputElement<T> for Bf16 {
-    fn read(set: InstructionSet, source: &InputView<T>, at: usize, out: &mut [Bf16], add: bool) {
-        // SAFETY: the processor has the instructions of the set.
-        unsafe { T::read_half(set)(source, at, out, add) }
-    }
+    (TypeId::of::<E>() == TypeId::of::<C>()).then(|| bytemuck::cast_slice(slice))
 }
 
 /// A kernel that writes, or adds, the elements of a source from some place on.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 
 use crate::autograd::{self, Node, TensorInput};
-use crate::cpu::fusion::convolution::{ConvElement, Convolution, WantedGradients};
+use crate::cpu::fusion::conv_gradient::{ConvGradient, WantedGradients};
+use crate::cpu::fusion::convolution::{ConvElement, Convolution};
 use crate::cpu::fusion::lazy_map::{LazyMap, LazyOp};
 use crate::cpu::kernels::pixel_sums::pixel_sums;
 use crate::cpu::kernels::prologue::InputView;
@@ -92,7 +93,7 @@ impl Node for Conv2d {
 }
 
 impl Conv2d {
-    fn gradients<T: ConvElement>(&self, dy: &InputView<T>) -> Result<()> {
+    fn gradients<T: ConvGradient>(&self, dy: &InputView<T>) -> Result<()> {
         let g = &self.geometry;
         let wanted = WantedGradients { input: self.x.is_tracked(), weight: self.weight_input.is_tracked() };
         let weight = self.weight.contiguous()?;

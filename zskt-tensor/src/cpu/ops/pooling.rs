@@ -3,12 +3,12 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::autograd;
+use crate::cpu::fusion::storage::{Scalar, dispatch_precision};
 use crate::cpu::kernels::pixel_sums::pixel_sums;
 use crate::cpu::kernels::{elementwise_loop, pooling as kernel};
 use crate::cpu::map::CpuMap;
 use crate::cpu::ops::unfused::{MapOp, apply};
 use crate::cpu::simd::instruction_set::InstructionSet;
-use crate::cpu::storage::{Scalar, dispatch_precision};
 use crate::shape::MapShape;
 
 /// The largest of each `size`×`size` square.

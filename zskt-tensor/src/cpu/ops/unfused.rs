@@ -6,8 +6,8 @@ use candle_core::Result;
 
 use crate::autograd::Node;
 use crate::cpu::fusion::lazy_map::LazyMap;
+use crate::cpu::fusion::storage::{Scalar, dispatch_precision};
 use crate::cpu::map::CpuMap;
-use crate::cpu::storage::{Scalar, dispatch_precision};
 use crate::shape::MapShape;
 
 /// An operation on one feature map, for any type of numbers.

@@ -3,8 +3,8 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 
+use crate::cpu::fusion::storage::Scalar;
 use crate::cpu::simd::float::Float;
-use crate::cpu::storage::Scalar;
 use crate::cpu::tensor_slice::{Dense, dispatch_dtype, slice};
 use crate::cpu::threads;
 use crate::update_rule::{Update, Updated};

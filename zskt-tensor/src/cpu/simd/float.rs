@@ -3,14 +3,11 @@
 use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
-use crate::cpu::conv::operand::Operand;
-use crate::cpu::kernels::kernel_table::KernelTable;
+use bytemuck::Pod;
 
 /// The element types kernels exist for: `f32` (vector paths) and `f64` (the portable path).
 pub trait Float:
-    KernelTable
-    + Operand<Accumulator = Self>
-    + Copy
+    Pod
     + Debug
     + Default
     + PartialOrd

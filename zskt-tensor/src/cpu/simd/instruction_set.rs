@@ -5,7 +5,7 @@
 /// The instruction set a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionSet {
-    /// EpilogueKind every processor of the target has.
+    /// What every processor of the target has.
     Portable,
     /// 256-bit vectors with fused multiply-add.
     Avx2,

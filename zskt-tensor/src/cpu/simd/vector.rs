@@ -2,7 +2,9 @@
 
 #![expect(unsafe_code, reason = "vector instructions and loads through pointers")]
 
-use crate::cpu::simd::dtype::{Bf16, Element, Plain};
+use half::bf16;
+
+use crate::cpu::simd::dtype::{Element, Plain};
 use crate::cpu::simd::float::Float;
 
 /// A vector of [`WIDTH`](Self::WIDTH) elements.
@@ -10,7 +12,7 @@ use crate::cpu::simd::float::Float;
 /// The methods are `unsafe` because the processor must have the instructions of the type (they are inlined into
 /// functions that enable them) and because pointers must be good for `WIDTH` elements, of any alignment.
 pub trait SimdVector: Copy {
-    /// EpilogueKind the vector holds.
+    /// What the vector holds.
     type Element: Float;
     /// How many of them.
     const WIDTH: usize;
@@ -22,9 +24,9 @@ pub trait SimdVector: Copy {
     /// Writes the elements to `to`.
     unsafe fn store(self, to: *mut Self::Element);
     /// The elements at `from`, widened.
-    unsafe fn load_half(from: *const Bf16) -> Self;
+    unsafe fn load_half(from: *const bf16) -> Self;
     /// Writes the elements to `to`, rounded to the nearest.
-    unsafe fn store_half(self, to: *mut Bf16);
+    unsafe fn store_half(self, to: *mut bf16);
     /// Lane by lane, `self + other`.
     unsafe fn add(self, other: Self) -> Self;
     /// Lane by lane, `self − other`.
@@ -39,7 +41,7 @@ pub trait SimdVector: Copy {
     unsafe fn sum(self) -> Self::Element;
 }
 
-/// EpilogueKind vectors are loaded from and stored to.
+/// What vectors are loaded from and stored to.
 pub trait SimdLoadStore<L: SimdVector>: Element<L::Element> {
     /// The elements at `from`, to compute with.
     ///
@@ -77,15 +79,15 @@ macro_rules! full_memory {
 full_memory!(f32);
 full_memory!(f64);
 
-impl<L: SimdVector> SimdLoadStore<L> for Bf16 {
+impl<L: SimdVector> SimdLoadStore<L> for bf16 {
     #[inline(always)]
-    unsafe fn load(from: *const Bf16) -> L {
+    unsafe fn load(from: *const bf16) -> L {
         // SAFETY: the caller's promise.
         unsafe { L::load_half(from) }
     }
 
     #[inline(always)]
-    unsafe fn store(vector: L, to: *mut Bf16) {
+    unsafe fn store(vector: L, to: *mut bf16) {
         // SAFETY: the caller's promise.
         unsafe { vector.store_half(to) }
     }
@@ -139,13 +141,13 @@ macro_rules! array {
             }
 
             #[inline(always)]
-            unsafe fn load_half(from: *const Bf16) -> Self {
+            unsafe fn load_half(from: *const bf16) -> Self {
                 // SAFETY: the caller's promise.
                 unsafe { Self::loaded(from) }
             }
 
             #[inline(always)]
-            unsafe fn store_half(self, to: *mut Bf16) {
+            unsafe fn store_half(self, to: *mut bf16) {
                 // SAFETY: the caller's promise.
                 unsafe { self.stored(to) }
             }
@@ -203,8 +205,8 @@ pub use x86::Bf16Rounding;
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Bf16;
     use super::SimdVector;
+    use half::bf16;
     use std::arch::x86_64::*;
 
     macro_rules! x86 {
@@ -257,13 +259,13 @@ mod x86 {
                 }
 
                 #[inline(always)]
-                unsafe fn load_half(from: *const Bf16) -> Self {
+                unsafe fn load_half(from: *const bf16) -> Self {
                     // SAFETY: the caller has the instructions and a pointer good for the whole vector.
                     unsafe { $load_half(from) }
                 }
 
                 #[inline(always)]
-                unsafe fn store_half(self, to: *mut Bf16) {
+                unsafe fn store_half(self, to: *mut bf16) {
                     // SAFETY: the caller has the instructions and a pointer good for the whole vector.
                     unsafe { $store_half(self, to) }
                 }
@@ -294,7 +296,7 @@ mod x86 {
     }
 
     #[inline(always)]
-    unsafe fn load_half512(from: *const Bf16) -> __m512 {
+    unsafe fn load_half512(from: *const bf16) -> __m512 {
         // SAFETY: the caller has AVX-512 and a pointer good for sixteen numbers.
         unsafe {
             let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
@@ -304,7 +306,7 @@ mod x86 {
 
     /// As [`Element::narrow`](crate::shape::Element::narrow) rounds.
     #[inline(always)]
-    unsafe fn store_half512(vector: __m512, to: *mut Bf16) {
+    unsafe fn store_half512(vector: __m512, to: *mut bf16) {
         // SAFETY: the caller has AVX-512 and a pointer good for sixteen numbers.
         unsafe {
             let bits = _mm512_castps_si512(vector);
@@ -327,7 +329,7 @@ mod x86 {
     }
 
     #[inline(always)]
-    unsafe fn load_half256(from: *const Bf16) -> __m256 {
+    unsafe fn load_half256(from: *const bf16) -> __m256 {
         // SAFETY: the caller has AVX2 and a pointer good for eight numbers.
         unsafe {
             let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
@@ -337,7 +339,7 @@ mod x86 {
 
     /// As [`Element::narrow`](crate::shape::Element::narrow) rounds.
     #[inline(always)]
-    unsafe fn store_half256(vector: __m256, to: *mut Bf16) {
+    unsafe fn store_half256(vector: __m256, to: *mut bf16) {
         // SAFETY: the caller has AVX2 and a pointer good for eight numbers.
         unsafe {
             let bits = _mm256_castps_si256(vector);
@@ -395,13 +397,13 @@ mod x86 {
         }
 
         #[inline(always)]
-        unsafe fn load_half(from: *const Bf16) -> Self {
+        unsafe fn load_half(from: *const bf16) -> Self {
             // SAFETY: the caller's promise.
             Self(unsafe { __m512::load_half(from) })
         }
 
         #[inline(always)]
-        unsafe fn store_half(self, to: *mut Bf16) {
+        unsafe fn store_half(self, to: *mut bf16) {
             // SAFETY: the caller has the instruction, and a pointer good for sixteen numbers of sixteen bits.
             unsafe { to.cast::<__m256bh>().write_unaligned(_mm512_cvtneps_pbh(self.0)) }
         }

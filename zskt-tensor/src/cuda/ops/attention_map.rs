@@ -4,8 +4,9 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::autograd::to_tensor;
 use crate::backend::ATTENTION_EPSILON;
+use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{KernelVariant, empty, launch};
+use crate::cuda::launch::{empty, launch};
 use crate::cuda::map::CudaMap;
 use crate::shape::MapShape;
 

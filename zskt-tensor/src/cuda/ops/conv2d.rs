@@ -3,10 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use crate::autograd::TensorInput;
+use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
-use crate::cuda::launch::{
-    KernelVariant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch,
-};
+use crate::cuda::launch::{blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::sum::plus;
 use crate::precision::Precision;

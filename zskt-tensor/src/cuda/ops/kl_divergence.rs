@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use crate::autograd::function;
+use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Real, Tensor as Of};
-use crate::cuda::launch::{KernelVariant, empty, launch};
+use crate::cuda::launch::{empty, launch};
 use crate::cuda::ops::log_softmax::log_softmax;
 
 /// The mean over images and classes of `t · (log t − log s)`, in one kernel for constants `t` and `log t`, where `s` is the softmax of

@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use crate::autograd::function;
+use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
-use crate::cuda::launch::{KernelVariant, empty, launch};
+use crate::cuda::launch::{empty, launch};
 
 /// The logarithm of the softmax over the classes of `[B, classes]`.
 ///

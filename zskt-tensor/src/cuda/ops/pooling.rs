@@ -3,8 +3,9 @@
 use candle_core::{Result, Tensor};
 
 use crate::autograd::to_tensor;
+use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{Argument, KernelVariant, blocks_of_packs, empty, launch};
+use crate::cuda::launch::{Argument, blocks_of_packs, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::shape::MapShape;
 

@@ -4,8 +4,9 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::cuda::graph_parameters;
 use crate::cuda::graph_parameters::ParameterSource;
+use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 use crate::cuda::launch::Argument::{Count, Double, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{Argument, BLOCK, KernelVariant, empty, launch};
+use crate::cuda::launch::{Argument, empty, launch};
 use crate::update_rule::{Update, Updated};
 
 /// Tensors of one launch, `TENSORS` in the kernels.

@@ -1,7 +1,7 @@
 use crate::cpu::kernels::pooling::*;
 use crate::cpu::kernels::upsample;
 
-/// A map of five rows and seven columns, so that squares of two and three leave some over.
+/// A map of five rows and seven columns, so that tiles of two and three leave some over.
 const SHAPE: MapShape = MapShape { batch: 2, height: 5, width: 7, channels: 3 };
 
 fn numbers(len: usize, seed: usize) -> Vec<f64> {

@@ -1,4 +1,4 @@
-//! Minimal filtering of 3×3 kernels (Winograd 1980; Lavin & Gray, CVPR 2016): outputs in squares of `m × m` pixels, each
+//! Minimal filtering of 3×3 kernels (Winograd 1980; Lavin & Gray, CVPR 2016): outputs in tiles of `m × m` pixels, each
 //! from a square of `m + 2` inputs a side, by `(m + 2)²` products per pair of channels where the definition takes `9 m²`.
 //!
 //! With `d` the inputs of a square and `g` the kernel, its outputs are `Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`; summed over input
@@ -11,21 +11,16 @@
 #![expect(unsafe_code, reason = "pointers into scratch images")]
 #![expect(clippy::needless_range_loop, reason = "registers are counted; iterators over them are harder to read")]
 
-use std::ops::Range;
-
-use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::conv::sub_kernels::SubKernels;
-use crate::cpu::kernels::microkernel::{Strip, StripKernel};
+use crate::cpu::kernels::microkernel::StripKernel;
 use crate::cpu::simd::float::Float;
 use crate::cpu::simd::vector::SimdVector;
-use crate::cpu::threads;
 
 /// The points ±5/8 of `F(4×4, 3×3)`; what is computed of either for `A` and `B` is exact.
 const NEAR: f64 = 0.625;
 /// The points ±3/2.
 const FAR: f64 = 1.5;
 /// Elements between the numbers of one point and those of the next, for them to differ in their places in the cache.
-const APART: usize = 16;
+pub const APART: usize = 16;
 
 /// A kernel that transforms [`inputs`].
 pub type InputTransform<T> = unsafe fn(&WinogradTiles<T>, *const T, *mut T);
@@ -43,12 +38,12 @@ pub struct WinogradKernels<T> {
     pub product: StripKernel<T>,
 }
 
-/// WinogradTiles of outputs, in rows; distances are in elements.
+/// Tiles of outputs, in rows; distances are in elements.
 #[derive(Clone, Copy)]
 pub struct WinogradTiles<T> {
     /// OutputTransform on a side of a square: 2 or 4.
     pub size: usize,
-    /// Rows and columns of squares.
+    /// Rows and columns of tiles.
     pub count: [usize; 2],
     /// Channels that are transformed.
     pub channels: usize,
@@ -61,23 +56,23 @@ pub struct WinogradTiles<T> {
 }
 
 impl<T> WinogradTiles<T> {
-    fn all(&self) -> usize {
+    pub fn all(&self) -> usize {
         self.count[0] * self.count[1]
     }
 
     /// Elements from one point's numbers to the next one's.
-    fn point(&self) -> usize {
+    pub fn point(&self) -> usize {
         self.all() * self.channels + APART
     }
 }
 
 /// Products of a square of outputs.
-fn points(size: usize) -> usize {
+pub fn points(size: usize) -> usize {
     (size + 2) * (size + 2)
 }
 
 /// `G` times three numbers; the first `size + 2` count.
-fn kernel_line<T: Float>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
+pub fn kernel_line<T: Float>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
     if size == 2 {
         let half = T::from_f64(0.5);
         return [x, half * (x + y + z), half * (x - y + z), z, T::ZERO, T::ZERO];
@@ -90,32 +85,6 @@ fn kernel_line<T: Float>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
     let (even, odd) = at(NEAR, 2.0 * near * (near - far));
     let (even_far, odd_far) = at(FAR, 2.0 * far * (far - near));
     [T::from_f64(1.0 / (near * far)) * x, even + odd, even - odd, even_far + odd_far, even_far - odd_far, z]
-}
-
-/// `G g Gᵀ` of every pair of channels, `[block of outputs][point][input][block]`.
-pub fn weights<T: Float>(
-    taps: &SubKernels<T>,
-    rows: &[Range<usize>],
-    columns: &[Range<usize>],
-    block: usize,
-    size: usize,
-) -> Buffer<T> {
-    let (side, points, matrix) = (size + 2, points(size), taps.inputs * block);
-    let mut packed = Buffer::new(points * taps.outputs * taps.inputs);
-    threads::update(&mut packed, points * matrix, |at, packed| {
-        let first = at / (points * matrix) * block;
-        for (lane, input) in (0..block).flat_map(|lane| (0..taps.inputs).map(move |input| (lane, input))) {
-            let tap = |row: usize, column: usize| taps.weight(first + lane, input, &rows[row], &columns[column]);
-            let columns: [[T; 6]; 3] = [0, 1, 2].map(|column| kernel_line(size, [0, 1, 2].map(|row| tap(row, column))));
-            for row in 0..side {
-                let line = kernel_line(size, columns.map(|column| column[row]));
-                for column in 0..side {
-                    packed[(row * side + column) * matrix + input * block + lane] = line[column];
-                }
-            }
-        }
-    });
-    packed
 }
 
 /// `Bᵀ` times the numbers of a line. (Closures, also those of `array::map`, would be compiled without the instructions.)
@@ -174,7 +143,7 @@ unsafe fn constant<L: SimdVector>(value: f64) -> L {
 ///
 /// # Safety
 ///
-/// The processor has the instructions of `L`, whole vectors of channels, and both pointers are good for all squares.
+/// The processor has the instructions of `L`, whole vectors of channels, and both pointers are good for all tiles.
 #[inline(always)]
 pub unsafe fn inputs<L: SimdVector>(s: &WinogradTiles<L::Element>, x: *const L::Element, to: *mut L::Element) {
     // SAFETY: the caller's promise.
@@ -270,69 +239,6 @@ unsafe fn outputs_of<L: SimdVector, const SIDE: usize>(
                     }
                 }
             }
-        }
-    }
-}
-
-/// EpilogueKind a conv with 3×3 taps of some rows takes, in squares.
-pub struct WinogradConv<'a, T> {
-    /// The kernels.
-    pub kernels: WinogradKernels<T>,
-    /// The first input of the first output.
-    pub x: *const T,
-    /// The squares of inputs.
-    pub inputs: WinogradTiles<T>,
-    /// The squares of outputs, of one block of channels.
-    pub outputs: WinogradTiles<T>,
-    /// The transformed weights, of all blocks.
-    pub weights: &'a [T],
-    /// EpilogueKind is added to the outputs.
-    pub start: &'a [T],
-    /// Where the first output goes.
-    pub y: *mut T,
-    /// Room for [`scratch`] elements.
-    pub scratch: *mut T,
-}
-
-/// Elements of scratch memory for so many squares.
-pub fn scratch(size: usize, squares: usize, inputs: usize, block: usize) -> usize {
-    points(size) * (squares * (inputs + block) + 2 * APART) + block
-}
-
-/// Computes a conv for some blocks of output channels.
-///
-/// # Safety
-///
-/// The processor has the instructions of the kernels, whole vectors of channels and blocks, and the pointers are good for
-/// all squares.
-pub unsafe fn run<T: Float>(c: &WinogradConv<'_, T>, blocks: Range<usize>) {
-    let (squares, inputs, block) = (c.inputs.all(), c.inputs.channels, c.outputs.channels);
-    let (points, matrix) = (points(c.inputs.size), inputs * block);
-    // SAFETY: the scratch memory has room for both sides of the products, and for a block of zeros.
-    unsafe {
-        let products = c.scratch.add(points * c.inputs.point());
-        let zeros = products.add(points * c.outputs.point());
-        std::slice::from_raw_parts_mut(zeros, block).fill(T::ZERO);
-        (c.kernels.inputs)(&c.inputs, c.x, c.scratch);
-        for index in blocks {
-            for point in 0..points {
-                (c.kernels.product)(&Strip {
-                    x: c.scratch.add(point * c.inputs.point()),
-                    x_row: 0,
-                    x_down: 0,
-                    x_step: inputs,
-                    kernel_rows: 1,
-                    run: inputs,
-                    weights: c.weights[(index * points + point) * matrix..].as_ptr(),
-                    start: zeros,
-                    y: products.add(point * c.outputs.point()),
-                    y_down: 0,
-                    y_step: block,
-                    channels: block,
-                    columns: squares,
-                });
-            }
-            (c.kernels.outputs)(&c.outputs, products, c.start[index * block..].as_ptr(), c.y.add(index * block));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The numbers of a map, of any precision.
 
 use candle_core::WithDType;
+use half::bf16;
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::simd::dtype::{Bf16, MapSlice, MapSliceMut};
-use crate::cpu::simd::float::Float;
+use crate::cpu::conv::operand::ConvFloat;
+use crate::cpu::simd::dtype::{MapSlice, MapSliceMut};
 use crate::precision::Precision;
 
 /// The numbers of a map in memory, channels last.
@@ -15,7 +16,7 @@ pub enum MapStorage {
     /// Double precision.
     F64(Buffer<f64>),
     /// Half the memory of single precision.
-    Bf16(Buffer<Bf16>),
+    Bf16(Buffer<bf16>),
 }
 
 impl MapStorage {
@@ -30,7 +31,7 @@ impl MapStorage {
 }
 
 /// A type that tensors, maps and kernels have in common.
-pub trait Scalar: Float + WithDType {
+pub trait Scalar: ConvFloat + WithDType {
     /// The square root.
     fn root(self) -> Self;
 

@@ -1,0 +1,131 @@
+//! The gradients of convolutions, by the kernels that the precision of the maps and the processor call for.
+
+use half::bf16;
+
+use crate::cpu::amx;
+use crate::cpu::conv::data_gradient::data_gradient;
+use crate::cpu::conv::fused_backward;
+use crate::cpu::conv::operand::Operand;
+use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientProblem, WeightGradientSums};
+use crate::cpu::fusion::convolution::{ConvElement, uses_amx};
+use crate::cpu::fusion::lazy_map::LazyInput;
+use crate::cpu::fusion::storage::Scalar;
+use crate::cpu::kernels::epilogue::ChannelSums;
+use crate::cpu::kernels::prologue::InputView;
+use crate::cpu::simd::instruction_set::InstructionSet;
+use crate::precision::Precision;
+use crate::shape::ConvGeometry;
+
+/// Which gradients are wanted.
+#[derive(Clone, Copy)]
+pub struct WantedGradients {
+    /// That of the input.
+    pub input: bool,
+    /// That of the weight.
+    pub weight: bool,
+}
+
+/// A type that gradients of convolutions are computed with.
+pub trait ConvGradient: ConvElement {
+    /// From the gradient `dy` of a convolution of `x` into maps of the given precision: gives `x` its gradient, and
+    /// returns that of the weight, if they are wanted.
+    fn backward(
+        g: &ConvGeometry,
+        weight: &[Self],
+        x: &LazyInput,
+        dy: &InputView<Self>,
+        precision: Precision,
+        wanted: WantedGradients,
+    ) -> Option<Vec<Self>>;
+}
+
+impl ConvGradient for f32 {
+    fn backward(
+        g: &ConvGeometry,
+        weight: &[f32],
+        x: &LazyInput,
+        dy: &InputView<f32>,
+        precision: Precision,
+        wanted: WantedGradients,
+    ) -> Option<Vec<f32>> {
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        if uses_amx(precision) {
+            let problem = WeightGradientProblem::of(g);
+            let sums = amx::AmxWeightGradient::new(InstructionSet::best(), &problem);
+            return gradients::<bf16>(g, weight, x, dy, wanted, &|_, read| read(&sums));
+        }
+        multiply_add(g, weight, x, dy, wanted)
+    }
+}
+
+impl ConvGradient for f64 {
+    fn backward(
+        g: &ConvGeometry,
+        weight: &[f64],
+        x: &LazyInput,
+        dy: &InputView<f64>,
+        _: Precision,
+        wanted: WantedGradients,
+    ) -> Option<Vec<f64>> {
+        multiply_add(g, weight, x, dy, wanted)
+    }
+}
+
+/// [`ConvGradient::backward`] by fused multiply-adds.
+fn multiply_add<T: Scalar + Operand<Accumulator = T>>(
+    g: &ConvGeometry,
+    weight: &[T],
+    x: &LazyInput,
+    dy: &InputView<T>,
+    wanted: WantedGradients,
+) -> Option<Vec<T>> {
+    let problem = WeightGradientProblem::of(g);
+    gradients::<T>(g, weight, x, dy, wanted, &|x, read| {
+        read(&DirectWeightGradient::new(InstructionSet::best(), &problem, x, dy));
+    })
+}
+
+/// Calls its second argument with the sums of the weight gradient for inputs that are read in this way.
+type WithSums<'a, T> = dyn Fn(&InputView<T>, &mut dyn FnMut(&dyn WeightGradientSums<T>)) + 'a;
+
+/// [`ConvGradient::backward`] by the kernels of an operand; `weights` calls its argument with the sums of the weight gradient.
+fn gradients<C: Operand>(
+    g: &ConvGeometry,
+    weight: &[C::Accumulator],
+    x: &LazyInput,
+    dy: &InputView<C::Accumulator>,
+    wanted: WantedGradients,
+    weights: &WithSums<'_, C::Accumulator>,
+) -> Option<Vec<C::Accumulator>>
+where
+    C::Accumulator: Scalar,
+{
+    let backward_input = |weight| data_gradient::<C>(InstructionSet::best(), g, weight);
+    let conv = wanted.input.then(|| backward_input(weight));
+    let mut of_weight = None;
+    // Weight gradients with what becomes of the data gradient, if anything.
+    let mut both = |data: Option<fused_backward::Data<'_, C>>| {
+        let (mut data, mut sums) = (data, ChannelSums::zeros(0));
+        x.read(|x| {
+            weights(x, &mut |weights| {
+                let (of_data, gradient) = fused_backward::run(data.take(), weights, g.batch, x, dy);
+                (sums, of_weight) = (of_data, Some(gradient));
+            });
+        });
+        sums
+    };
+    match &conv {
+        Some(conv) if wanted.weight && conv.images().is_some() => {
+            x.accumulate(|epilogue, out| both(Some(fused_backward::Data { conv, epilogue: *epilogue, out })));
+        }
+        conv => {
+            if let Some(conv) = conv {
+                x.accumulate(|epilogue, out| conv.run(dy, epilogue, out));
+            }
+            if wanted.weight {
+                both(None);
+            }
+        }
+    }
+    of_weight
+}
