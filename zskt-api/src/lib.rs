@@ -12,6 +12,7 @@ mod feature_map;
 mod gradients;
 #[doc(hidden)]
 pub mod image;
+mod image_set;
 mod kernels;
 pub mod layers;
 mod map;
@@ -40,6 +41,7 @@ pub use device::open as open_gpu;
 pub use error::{Context, Error, Result};
 pub use feature_map::FeatureMap;
 pub use gradients::Gradients;
+pub use image_set::{Augmentation, ImageSet};
 pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, Params, above};
 pub use pass::Pass;
 pub use ports::{Arity, ImageSource, Inputs, NoInputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
