@@ -1,12 +1,11 @@
-//! Bad files: each ends in one message that says what was found, where, and the way out.
+//! Bad files: each ends in one message that says what was found, where, and what to do about it.
 
-mod written;
+use torch_checkpoint::{ReadError, read, read_header};
 
-use written::{archive, call, dict, fixture, int, legacy, list, pair, pickle, safetensors, storage, text, view};
-use zskt_teachers::{WeightsError, outline, read};
+use crate::written::{archive, call, dict, fixture, int, legacy, list, pair, pickle, safetensors, storage, text, view};
 
 /// The message without the path that it begins with.
-fn text_of(error: &WeightsError) -> String {
+fn text_of(error: &ReadError) -> String {
     let start = format!("cannot take weights from `{}`: ", error.path.display());
     error.to_string().strip_prefix(&start).expect("the path comes first").to_string()
 }
@@ -17,7 +16,7 @@ fn message(bytes: &[u8]) -> String {
     std::fs::write(file.path(), bytes).unwrap();
     let message = text_of(&read(file.path(), None).expect_err("a bad file"));
     // Only the checksum of a storage takes reading it.
-    match outline(file.path(), None) {
+    match read_header(file.path(), None) {
         Err(error) => assert_eq!(text_of(&error), message),
         Ok(_) => assert!(message.contains("checksum"), "{message}"),
     }
@@ -42,11 +41,11 @@ fn with_view(offset: i64, shape: &[i64], strides: &[i64]) -> Vec<u8> {
 }
 
 #[test]
-fn paths_that_are_no_files() {
+fn paths_that_are_not_files() {
     let folder = tempfile::tempdir().unwrap();
     let missing = read(&folder.path().join("teacher.pth"), None).unwrap_err();
     assert_eq!(text_of(&missing), "there is no such file; relative paths start at the working directory");
-    let folder = outline(folder.path(), None).unwrap_err();
+    let folder = read_header(folder.path(), None).unwrap_err();
     let expected = "it is a directory, not a file; give the path of a .safetensors, .pth or .pth.tar file";
     assert_eq!(text_of(&folder), expected);
 }
@@ -113,7 +112,7 @@ fn checkpoints_without_a_state_dict() {
         ),
         (
             "a command instead of weights",
-            zipped(&call("posix", "system", &[text("touch /tmp/zskt-was-here")])),
+            zipped(&call("posix", "system", &[text("touch /tmp/was-here")])),
             "it holds no state dict: found an object made by `posix.system`; save `model.state_dict()`",
         ),
     ]);
@@ -208,7 +207,7 @@ fn pickles_that_want_too_much() {
         (
             "an extension",
             prefix(b"\x82\x01."),
-            "it is damaged at byte 2: 0x82 is no pickle operation that PyTorch writes; copy, download or save it again",
+            "it is damaged at byte 2: 0x82 is not a pickle operation that PyTorch writes; copy, download or save it again",
         ),
         (
             "itself",

@@ -11,14 +11,14 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use crate::byte_reader::ByteReader;
-use crate::defect::{Defect, shown};
+use crate::error::{ErrorKind, printable};
 
 /// Operations in one pickle. Each makes at most one value of fixed size, so this bounds memory and time; a state dict
 /// takes about 30 for each tensor.
-const MOST_OPERATIONS: u32 = 1 << 23;
+const MAX_OPERATIONS: u32 = 1 << 23;
 
 /// Text longer than this is passed over: no name and no key is.
-const LONGEST_TEXT: u64 = 1 << 16;
+const MAX_TEXT_LENGTH: u64 = 1 << 16;
 
 /// The index of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,7 +51,7 @@ pub(crate) enum Value {
         items: Vec<(Id, Id)>,
     },
     /// Something that is kept outside the pickle; PyTorch's storages are.
-    External(Id),
+    Persistent(Id),
 }
 
 /// A pickle that was read.
@@ -63,7 +63,7 @@ pub(crate) struct Pickle {
 
 impl Pickle {
     /// Reads one pickle and stops behind it.
-    pub(crate) fn read<R: Read>(reader: &mut ByteReader<R>) -> Result<Self, Defect> {
+    pub(crate) fn read<R: Read>(reader: &mut ByteReader<R>) -> Result<Self, ErrorKind> {
         let mut machine = Machine::default();
         let root = machine.run(reader)?;
         Ok(Self { values: machine.values, root })
@@ -135,7 +135,7 @@ impl Pickle {
 
     /// What a value is, in a few words, for messages.
     pub(crate) fn describe(&self, id: Id) -> String {
-        let named = |id: Id| self.global(id).map(|(module, name)| shown(&format!("{module}.{name}")));
+        let named = |id: Id| self.global(id).map(|(module, name)| printable(&format!("{module}.{name}")));
         match self.get(id) {
             Value::None => "None".to_string(),
             Value::Bool => "a bool".to_string(),
@@ -152,7 +152,7 @@ impl Pickle {
                 Some(name) => format!("a `{name}` of {}", items.len()),
                 None => "an object".to_string(),
             },
-            Value::External(_) => "a storage".to_string(),
+            Value::Persistent(_) => "a storage".to_string(),
         }
     }
 }
@@ -168,32 +168,34 @@ struct Machine {
 }
 
 impl Machine {
-    fn run<R: Read>(&mut self, reader: &mut ByteReader<R>) -> Result<Id, Defect> {
-        for _ in 0..MOST_OPERATIONS {
+    fn run<R: Read>(&mut self, reader: &mut ByteReader<R>) -> Result<Id, ErrorKind> {
+        for _ in 0..MAX_OPERATIONS {
             let start = reader.position();
             let operation = reader.byte("the pickle")?;
-            let damaged = |what: &str| Defect::Damaged { place: reader.place(start), what: what.to_string() };
+            let damaged = |what: &str| ErrorKind::Damaged { location: reader.location(start), what: what.to_string() };
             if operation == b'.' {
                 return self.stack.pop().ok_or_else(|| damaged("the pickle ends without a value"));
             }
             if let Err(stop) = self.step(operation, reader) {
                 return Err(match stop {
-                    Stop::Defect(defect) => defect,
-                    Stop::Damaged(what) => Defect::Damaged { place: reader.place(start), what: what.to_string() },
-                    Stop::Unknown => Defect::Damaged {
-                        place: reader.place(start),
-                        what: format!("0x{operation:02x} is no pickle operation that PyTorch writes"),
+                    StepError::Read(error) => error,
+                    StepError::Damaged(what) => {
+                        ErrorKind::Damaged { location: reader.location(start), what: what.to_string() }
+                    }
+                    StepError::Unknown => ErrorKind::Damaged {
+                        location: reader.location(start),
+                        what: format!("0x{operation:02x} is not a pickle operation that PyTorch writes"),
                     },
                 });
             }
         }
-        Err(Defect::Excessive {
-            place: reader.place(reader.position()),
-            what: format!("its pickle has more than {MOST_OPERATIONS} operations"),
+        Err(ErrorKind::Excessive {
+            location: reader.location(reader.position()),
+            what: format!("its pickle has more than {MAX_OPERATIONS} operations"),
         })
     }
 
-    fn step<R: Read>(&mut self, operation: u8, reader: &mut ByteReader<R>) -> Result<(), Stop> {
+    fn step<R: Read>(&mut self, operation: u8, reader: &mut ByteReader<R>) -> Result<(), StepError> {
         match operation {
             // PROTO, FRAME: nothing to do with either
             0x80 => reader.skip(1, "the pickle's protocol number")?,
@@ -281,15 +283,15 @@ impl Machine {
 
             // Classes, functions, and what would be made with them
             b'c' => {
-                const LONGEST_NAME: usize = 1 << 10;
-                let module = reader.line(LONGEST_NAME, "the name of a module")?.into();
-                let name = reader.line(LONGEST_NAME, "the name of a class or function")?.into();
+                const MAX_NAME_LENGTH: usize = 1 << 10;
+                let module = reader.line(MAX_NAME_LENGTH, "the name of a module")?.into();
+                let name = reader.line(MAX_NAME_LENGTH, "the name of a class or function")?.into();
                 self.push(Value::Global { module, name });
             }
             0x93 => {
                 let [module, name] = self.pop_array()?;
                 let (Value::Text(module), Value::Text(name)) = (self.get(module), self.get(name)) else {
-                    return Err(Stop::Damaged("a class or function whose name is not a text"));
+                    return Err(StepError::Damaged("a class or function whose name is not a text"));
                 };
                 let global = Value::Global { module: module.clone(), name: name.clone() };
                 self.push(global);
@@ -309,7 +311,7 @@ impl Machine {
             }
             b'Q' => {
                 let id = self.pop()?;
-                self.push(Value::External(id));
+                self.push(Value::Persistent(id));
             }
 
             // The stack and the memo
@@ -326,22 +328,22 @@ impl Machine {
             }
             b'h' => {
                 let slot = reader.byte("the number of a memo")?;
-                self.recall(slot.into())?;
+                self.get_memo(slot.into())?;
             }
             b'j' => {
                 let slot = u32::from_le_bytes(reader.array("the number of a memo")?);
-                self.recall(slot)?;
+                self.get_memo(slot)?;
             }
             b'q' => {
                 let slot = reader.byte("the number of a memo")?;
-                self.remember(slot.into())?;
+                self.put_memo(slot.into())?;
             }
             b'r' => {
                 let slot = u32::from_le_bytes(reader.array("the number of a memo")?);
-                self.remember(slot)?;
+                self.put_memo(slot)?;
             }
-            0x94 => self.remember(self.memo.len() as u32)?,
-            _ => return Err(Stop::Unknown),
+            0x94 => self.put_memo(self.memo.len() as u32)?,
+            _ => return Err(StepError::Unknown),
         }
         Ok(())
     }
@@ -351,29 +353,29 @@ impl Machine {
     }
 
     fn push(&mut self, value: Value) {
-        // MOST_OPERATIONS keeps the index far below u32::MAX.
+        // MAX_OPERATIONS keeps the index far below u32::MAX.
         let id = Id(self.values.len() as u32);
         self.values.push(value);
         self.stack.push(id);
     }
 
-    fn push_text<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width, must: bool) -> Result<(), Stop> {
+    fn push_text<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width, must: bool) -> Result<(), StepError> {
         const WHAT: &str = "a text";
         let length = width.read(reader, WHAT)?;
-        if length > LONGEST_TEXT {
+        if length > MAX_TEXT_LENGTH {
             reader.skip(length, WHAT)?;
             self.push(Value::Opaque);
             return Ok(());
         }
         match String::from_utf8(reader.bytes(length, WHAT)?) {
             Ok(text) => self.push(Value::Text(text.into())),
-            Err(_) if must => return Err(Stop::Damaged("a text that is not UTF-8")),
+            Err(_) if must => return Err(StepError::Damaged("a text that is not UTF-8")),
             Err(_) => self.push(Value::Opaque),
         }
         Ok(())
     }
 
-    fn push_bytes<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width) -> Result<(), Stop> {
+    fn push_bytes<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width) -> Result<(), StepError> {
         const WHAT: &str = "a run of bytes";
         let length = width.read(reader, WHAT)?;
         reader.skip(length, WHAT)?;
@@ -386,79 +388,83 @@ impl Machine {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    fn pop(&mut self) -> Result<Id, Stop> {
+    fn pop(&mut self) -> Result<Id, StepError> {
         self.pop_array().map(|[id]| id)
     }
 
-    fn pop_array<const N: usize>(&mut self) -> Result<[Id; N], Stop> {
+    fn pop_array<const N: usize>(&mut self) -> Result<[Id; N], StepError> {
         self.pop_many(N)?.try_into().map_err(|_| EMPTY_STACK)
     }
 
-    fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, Stop> {
+    fn pop_many(&mut self, count: usize) -> Result<Vec<Id>, StepError> {
         match self.stack.len().checked_sub(count) {
             Some(height) if height >= self.floor() => Ok(self.stack.split_off(height)),
             _ => Err(EMPTY_STACK),
         }
     }
 
-    fn pop_to_mark(&mut self) -> Result<Vec<Id>, Stop> {
-        let height = self.marks.pop().ok_or(Stop::Damaged("the pickle goes back to a mark that it did not set"))?;
+    fn pop_to_mark(&mut self) -> Result<Vec<Id>, StepError> {
+        let height =
+            self.marks.pop().ok_or(StepError::Damaged("the pickle goes back to a mark that it did not set"))?;
         Ok(self.stack.split_off(height))
     }
 
-    fn top(&self) -> Result<Id, Stop> {
+    fn top(&self) -> Result<Id, StepError> {
         if self.stack.len() <= self.floor() {
             return Err(EMPTY_STACK);
         }
         self.stack.last().copied().ok_or(EMPTY_STACK)
     }
 
-    fn append(&mut self, more: &[Id]) -> Result<(), Stop> {
+    fn append(&mut self, more: &[Id]) -> Result<(), StepError> {
         let target = self.top()?;
         match &mut self.values[target.0 as usize] {
             Value::List(elements) => elements.extend(more),
             // A subclass of list, a deque: what is in it is of no interest.
             Value::Call { .. } => (),
-            _ => return Err(Stop::Damaged("the pickle appends to something that is no list")),
+            _ => return Err(StepError::Damaged("the pickle appends to something that is not a list")),
         }
         Ok(())
     }
 
-    fn set_items(&mut self, more: &[Id]) -> Result<(), Stop> {
+    fn set_items(&mut self, more: &[Id]) -> Result<(), StepError> {
         let more = pairs(more)?;
         let target = self.top()?;
         match &mut self.values[target.0 as usize] {
             Value::Dict(items) | Value::Call { items, .. } => items.extend(more),
-            _ => return Err(Stop::Damaged("the pickle puts items into something that is no dict")),
+            _ => return Err(StepError::Damaged("the pickle puts items into something that is not a dict")),
         }
         Ok(())
     }
 
-    fn remember(&mut self, slot: u32) -> Result<(), Stop> {
+    fn put_memo(&mut self, slot: u32) -> Result<(), StepError> {
         let top = self.top()?;
         self.memo.insert(slot, top);
         Ok(())
     }
 
-    fn recall(&mut self, slot: u32) -> Result<(), Stop> {
-        let id = *self.memo.get(&slot).ok_or(Stop::Damaged("the pickle recalls a memo that it did not make"))?;
+    fn get_memo(&mut self, slot: u32) -> Result<(), StepError> {
+        let id = *self.memo.get(&slot).ok_or(StepError::Damaged("the pickle recalls a memo that it did not make"))?;
         self.stack.push(id);
         Ok(())
     }
 }
 
 /// Why the machine stops early. Only `run` knows where the operation began.
-enum Stop {
-    Defect(Defect),
+enum StepError {
+    /// The pickle cannot be read on.
+    Read(ErrorKind),
+    /// The operation is at fault.
     Damaged(&'static str),
+    /// There is no such operation.
     Unknown,
 }
 
-const EMPTY_STACK: Stop = Stop::Damaged("the pickle takes a value that it did not make");
+const EMPTY_STACK: StepError = StepError::Damaged("the pickle takes a value that it did not make");
 
-impl From<Defect> for Stop {
-    fn from(defect: Defect) -> Self {
-        Self::Defect(defect)
+impl From<ErrorKind> for StepError {
+    fn from(error: ErrorKind) -> Self {
+        Self::Read(error)
     }
 }
 
@@ -471,7 +477,7 @@ enum Width {
 }
 
 impl Width {
-    fn read<R: Read>(self, reader: &mut ByteReader<R>, what: &str) -> Result<u64, Defect> {
+    fn read<R: Read>(self, reader: &mut ByteReader<R>, what: &str) -> Result<u64, ErrorKind> {
         Ok(match self {
             Self::One => reader.byte(what)?.into(),
             Self::Four => u32::from_le_bytes(reader.array(what)?).into(),
@@ -480,10 +486,10 @@ impl Width {
     }
 }
 
-fn pairs(flat: &[Id]) -> Result<Vec<(Id, Id)>, Stop> {
+fn pairs(flat: &[Id]) -> Result<Vec<(Id, Id)>, StepError> {
     let (pairs, rest) = flat.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err(Stop::Damaged("a dict with a key and no value"));
+        return Err(StepError::Damaged("a dict with a key and no value"));
     }
     Ok(pairs.iter().map(|&[key, value]| (key, value)).collect())
 }

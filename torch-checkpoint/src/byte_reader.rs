@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek};
 
-use crate::defect::{Defect, Place};
+use crate::error::{ErrorKind, Location};
 
 /// A reader that knows where it is and where its bytes end.
 pub(crate) struct ByteReader<R> {
@@ -27,18 +27,18 @@ impl<R: Read> ByteReader<R> {
         self.position
     }
 
-    pub(crate) fn place(&self, offset: u64) -> Place {
-        Place { entry: self.entry.clone(), offset }
+    pub(crate) fn location(&self, offset: u64) -> Location {
+        Location { entry: self.entry.clone(), offset }
     }
 
     /// The next byte.
-    pub(crate) fn byte(&mut self, what: &str) -> Result<u8, Defect> {
+    pub(crate) fn byte(&mut self, what: &str) -> Result<u8, ErrorKind> {
         self.array::<1>(what).map(|[byte]| byte)
     }
 
     /// The next `N` bytes.
-    pub(crate) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], Defect> {
-        self.promise(N as u64, what)?;
+    pub(crate) fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], ErrorKind> {
+        self.require(N as u64, what)?;
         let mut bytes = [0; N];
         self.inner.read_exact(&mut bytes)?;
         self.position += N as u64;
@@ -46,8 +46,8 @@ impl<R: Read> ByteReader<R> {
     }
 
     /// The next `count` bytes. Memory is taken only for bytes that are there.
-    pub(crate) fn bytes(&mut self, count: u64, what: &str) -> Result<Vec<u8>, Defect> {
-        self.promise(count, what)?;
+    pub(crate) fn bytes(&mut self, count: u64, what: &str) -> Result<Vec<u8>, ErrorKind> {
+        self.require(count, what)?;
         let mut bytes = vec![0; count as usize];
         self.inner.read_exact(&mut bytes)?;
         self.position += count;
@@ -55,36 +55,39 @@ impl<R: Read> ByteReader<R> {
     }
 
     /// Passes over `count` bytes without keeping them.
-    pub(crate) fn skip(&mut self, count: u64, what: &str) -> Result<(), Defect> {
-        self.promise(count, what)?;
+    pub(crate) fn skip(&mut self, count: u64, what: &str) -> Result<(), ErrorKind> {
+        self.require(count, what)?;
         let skipped = std::io::copy(&mut self.inner.by_ref().take(count), &mut std::io::sink())?;
         self.position += skipped;
         Ok(())
     }
 
     /// The text up to the next line feed, which is passed over.
-    pub(crate) fn line(&mut self, longest: usize, what: &str) -> Result<String, Defect> {
+    pub(crate) fn line(&mut self, max_length: usize, what: &str) -> Result<String, ErrorKind> {
         let start = self.position;
         let mut line = Vec::new();
         loop {
             match self.byte(what)? {
                 b'\n' => break,
-                byte if line.len() < longest => line.push(byte),
+                byte if line.len() < max_length => line.push(byte),
                 _ => {
-                    return Err(Defect::Excessive { place: self.place(start), what: format!("{what} never ends") });
+                    return Err(ErrorKind::Excessive {
+                        location: self.location(start),
+                        what: format!("{what} never ends"),
+                    });
                 }
             }
         }
         String::from_utf8(line)
-            .map_err(|_| Defect::Damaged { place: self.place(start), what: format!("{what} is not UTF-8") })
+            .map_err(|_| ErrorKind::Damaged { location: self.location(start), what: format!("{what} is not UTF-8") })
     }
 
     /// Checks that `count` bytes are left.
-    fn promise(&self, count: u64, what: &str) -> Result<(), Defect> {
+    fn require(&self, count: u64, what: &str) -> Result<(), ErrorKind> {
         if count <= self.end - self.position {
             return Ok(());
         }
-        Err(Defect::CutShort {
+        Err(ErrorKind::CutShort {
             what: what.to_string(),
             whole: self.entry.as_ref().map_or_else(|| "the file".to_string(), |entry| format!("`{entry}`")),
             needs: self.position.saturating_add(count),
@@ -95,9 +98,9 @@ impl<R: Read> ByteReader<R> {
 
 impl<R: Read + Seek> ByteReader<R> {
     /// Passes over `count` bytes without reading them.
-    pub(crate) fn jump(&mut self, count: u64, what: &str) -> Result<(), Defect> {
-        self.promise(count, what)?;
-        // `promise` keeps `count` within the file, and a file is shorter than i64::MAX.
+    pub(crate) fn seek_past(&mut self, count: u64, what: &str) -> Result<(), ErrorKind> {
+        self.require(count, what)?;
+        // `require` keeps `count` within the file, and a file is shorter than i64::MAX.
         self.inner.seek_relative(count as i64)?;
         self.position += count;
         Ok(())

@@ -1,22 +1,22 @@
-//! What can be wrong with a weights file, where, and the way out of it.
+//! What can be wrong with a weights file, where, and what to do about it.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// A weights file that cannot be used: which file, why, and the way out.
+/// A weights file that cannot be used: which file, why, and what to do about it.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot take weights from `{}`: {defect}; {}", path.display(), defect.way_out())]
-pub struct WeightsError {
+#[error("cannot take weights from `{}`: {kind}; {}", path.display(), kind.help())]
+pub struct ReadError {
     /// The path as it was given.
     pub path: PathBuf,
     /// What is wrong with the file.
-    pub defect: Defect,
+    pub kind: ErrorKind,
 }
 
 /// What is wrong with a weights file: what was found, and where.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Defect {
+pub enum ErrorKind {
     /// Nothing lies at the path.
     #[error("there is no such file")]
     Missing,
@@ -38,7 +38,7 @@ pub enum Defect {
         /// What the file is, judged by its content.
         found: String,
         /// What to do about it.
-        way_out: &'static str,
+        help: &'static str,
     },
     /// The file, or a part of it, ends before its content does.
     #[error("it is cut short: {what} ends at byte {needs} of {whole}, which has {has} bytes")]
@@ -53,18 +53,18 @@ pub enum Defect {
         has: u64,
     },
     /// The content contradicts itself or its format.
-    #[error("it is damaged at {place}: {what}")]
+    #[error("it is damaged at {location}: {what}")]
     Damaged {
         /// Where the contradiction was noticed.
-        place: Place,
+        location: Location,
         /// What it is.
         what: String,
     },
     /// The content asks for far more memory than its size can justify, as only a hostile or badly damaged file does.
-    #[error("it is refused at {place}: {what}")]
+    #[error("it is refused at {location}: {what}")]
     Excessive {
         /// Where the demand is made.
-        place: Place,
+        location: Location,
         /// What is demanded.
         what: String,
     },
@@ -74,7 +74,7 @@ pub enum Defect {
         /// What is not supported.
         what: String,
         /// What to do about it.
-        way_out: &'static str,
+        help: &'static str,
     },
     /// A readable file without named tensors.
     #[error("it holds no state dict: found {found}")]
@@ -83,7 +83,7 @@ pub enum Defect {
         found: String,
     },
     /// Several state dicts and no reason to prefer one.
-    #[error("it holds several state dicts: {}", listed(keys))]
+    #[error("it holds several state dicts: {}", quoted_list(keys))]
     Ambiguous {
         /// Where they are: keys, joined by dots.
         keys: Vec<String>,
@@ -98,9 +98,9 @@ pub enum Defect {
     },
 }
 
-impl Defect {
+impl ErrorKind {
     /// What to do about it.
-    pub fn way_out(&self) -> String {
+    pub fn help(&self) -> String {
         match self {
             Self::Missing => "relative paths start at the working directory".to_string(),
             Self::NotAFile { .. } => "give the path of a .safetensors, .pth or .pth.tar file".to_string(),
@@ -108,27 +108,27 @@ impl Defect {
             Self::Empty | Self::CutShort { .. } => "copy or download it again".to_string(),
             Self::Damaged { .. } => "copy, download or save it again".to_string(),
             Self::Excessive { .. } => "only a hostile or badly damaged file looks like this: do not use it".to_string(),
-            Self::NotWeights { way_out, .. } | Self::Unsupported { way_out, .. } => (*way_out).to_string(),
+            Self::NotWeights { help, .. } | Self::Unsupported { help, .. } => (*help).to_string(),
             Self::NoStateDict { .. } => "save `model.state_dict()`".to_string(),
             Self::Ambiguous { .. } => "choose one with the parameter `key`".to_string(),
             Self::UnknownKey { keys, .. } if keys.is_empty() => {
                 "its tensors are not wrapped in anything: leave `key` out".to_string()
             }
-            Self::UnknownKey { keys, .. } => format!("it has {}", listed(keys)),
+            Self::UnknownKey { keys, .. } => format!("it has {}", quoted_list(keys)),
         }
     }
 }
 
 /// A position in a file, or in one entry of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     /// The name of the archive's entry, if the file is one.
     pub entry: Option<String>,
     /// The byte, counted from the start of the entry or the file.
     pub offset: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.entry {
             Some(entry) => write!(f, "byte {} of `{entry}`", self.offset),
@@ -137,14 +137,16 @@ impl fmt::Display for Place {
     }
 }
 
-impl From<u64> for Place {
+impl From<u64> for Location {
     fn from(offset: u64) -> Self {
         Self { entry: None, offset }
     }
 }
 
 /// Text out of a file, fit to be shown: a hostile name must not write control characters to a terminal or fill it.
-pub(crate) fn shown(text: &str) -> String {
+///
+/// Control characters are escaped, and what is longer than 200 characters is cut off.
+pub fn printable(text: &str) -> String {
     const LONGEST: usize = 200;
     let mut escaped: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
     if text.chars().nth(LONGEST).is_some() {
@@ -154,7 +156,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// `a`, `b` and 3 more.
-pub(crate) fn listed(names: &[String]) -> String {
+pub(crate) fn quoted_list(names: &[String]) -> String {
     const MOST: usize = 12;
     let mut text = names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if names.len() > MOST {

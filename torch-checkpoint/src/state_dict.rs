@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use crate::defect::{Defect, listed, shown};
+use crate::error::{ErrorKind, printable, quoted_list};
 use crate::pickle::{Id, Pickle};
 use crate::rebuild;
 
@@ -37,19 +37,19 @@ impl Candidate<'_> {
 }
 
 /// Chooses the state dict and takes the wrappers' prefixes off its names.
-pub(crate) fn choose<'p>(pickle: &'p Pickle, key: Option<&str>) -> Result<Candidate<'p>, Defect> {
+pub(crate) fn choose<'p>(pickle: &'p Pickle, key: Option<&str>) -> Result<Candidate<'p>, ErrorKind> {
     let mut candidates = Vec::new();
     collect(pickle, pickle.root(), "", DEEPEST, &mut HashSet::new(), &mut candidates);
     if candidates.is_empty() {
-        return Err(Defect::NoStateDict { found: contents(pickle) });
+        return Err(ErrorKind::NoStateDict { found: contents(pickle) });
     }
     let mut chosen = match key {
         Some(key) => match candidates.iter().position(|candidate| candidate.path == key) {
             Some(index) => candidates.swap_remove(index),
             None => {
                 let wrapped = candidates.iter().filter(|candidate| !candidate.path.is_empty());
-                let keys = wrapped.map(|candidate| shown(&candidate.path)).collect();
-                return Err(Defect::UnknownKey { key: key.to_string(), keys });
+                let keys = wrapped.map(|candidate| printable(&candidate.path)).collect();
+                return Err(ErrorKind::UnknownKey { key: key.to_string(), keys });
             }
         },
         None => preferred(candidates)?,
@@ -98,7 +98,7 @@ fn collect<'p>(
     }
 }
 
-fn preferred(mut candidates: Vec<Candidate<'_>>) -> Result<Candidate<'_>, Defect> {
+fn preferred(mut candidates: Vec<Candidate<'_>>) -> Result<Candidate<'_>, ErrorKind> {
     if candidates.iter().any(Candidate::is_dotted) {
         candidates.retain(Candidate::is_dotted);
     }
@@ -114,7 +114,9 @@ fn preferred(mut candidates: Vec<Candidate<'_>>) -> Result<Candidate<'_>, Defect
     };
     match first {
         Some(index) => Ok(candidates.swap_remove(index)),
-        None => Err(Defect::Ambiguous { keys: candidates.iter().map(|candidate| shown(&candidate.path)).collect() }),
+        None => {
+            Err(ErrorKind::Ambiguous { keys: candidates.iter().map(|candidate| printable(&candidate.path)).collect() })
+        }
     }
 }
 
@@ -140,9 +142,9 @@ fn contents(pickle: &Pickle) -> String {
         .iter()
         .take(MOST)
         .map(|(key, value)| {
-            let key = pickle.text(*key).map_or_else(|| pickle.describe(*key), shown);
+            let key = pickle.text(*key).map_or_else(|| pickle.describe(*key), printable);
             format!("{key}: {}", pickle.describe(*value))
         })
         .collect();
-    format!("{found} with {}", listed(&keys))
+    format!("{found} with {}", quoted_list(&keys))
 }

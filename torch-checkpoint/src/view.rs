@@ -2,15 +2,15 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::defect::{Defect, Place, shown};
-use crate::element::Element;
+use crate::dtype::TorchDtype;
+use crate::error::{ErrorKind, Location, printable};
 
 /// PyTorch's own limit.
-const MOST_DIMENSIONS: usize = 64;
+const MAX_DIMENSIONS: usize = 64;
 
 /// A view that was checked: it lies within its storage.
 #[derive(Debug)]
-pub(crate) struct View {
+pub(crate) struct TensorView {
     pub(crate) shape: Vec<usize>,
     pub(crate) dtype: DType,
     /// The number of the storage in its file.
@@ -23,13 +23,13 @@ pub(crate) struct View {
     count: usize,
 }
 
-/// A view as a file describes it.
-pub(crate) struct Claim<'a> {
+/// A tensor as a file declares it.
+pub(crate) struct DeclaredTensor<'a> {
     /// The tensor's name, for messages.
     pub(crate) name: &'a str,
     /// Where the file describes the tensor, for messages.
-    pub(crate) place: Place,
-    pub(crate) element: Element,
+    pub(crate) location: Location,
+    pub(crate) dtype: TorchDtype,
     pub(crate) shape: Vec<usize>,
     pub(crate) strides: Vec<usize>,
     pub(crate) offset: usize,
@@ -39,30 +39,32 @@ pub(crate) struct Claim<'a> {
     pub(crate) storage_length: u64,
 }
 
-impl View {
-    /// Believes the claim if the storage bears it out.
-    pub(crate) fn new(claim: Claim<'_>) -> Result<Self, Defect> {
-        let Claim { name, place, element, shape, strides, offset, storage, storage_length } = claim;
-        let Some(dtype) = element.dtype else {
-            return Err(Defect::Unsupported {
+impl TensorView {
+    /// Believes the declaration if the storage bears it out.
+    pub(crate) fn new(declared: DeclaredTensor<'_>) -> Result<Self, ErrorKind> {
+        let DeclaredTensor { name, location, dtype, shape, strides, offset, storage, storage_length } = declared;
+        let Some(candle_dtype) = dtype.candle else {
+            return Err(ErrorKind::Unsupported {
                 what: format!(
                     "its tensor `{}` has elements of type {}, which nothing here can use",
-                    shown(name),
-                    element.name
+                    printable(name),
+                    dtype.name
                 ),
-                way_out: "save it as float32",
+                help: "save it as float32",
             });
         };
-        let damaged =
-            |what: String| Defect::Damaged { place: place.clone(), what: format!("tensor `{}` {what}", shown(name)) };
+        let damaged = |what: String| ErrorKind::Damaged {
+            location: location.clone(),
+            what: format!("tensor `{}` {what}", printable(name)),
+        };
         if shape.len() != strides.len() {
             return Err(damaged(format!("has {} dimensions and {} strides", shape.len(), strides.len())));
         }
-        if shape.len() > MOST_DIMENSIONS {
+        if shape.len() > MAX_DIMENSIONS {
             return Err(damaged(format!("has {} dimensions", shape.len())));
         }
         // The product leaves zeros out so that no partial product can overflow later either.
-        let room = shape.iter().try_fold(element.size, |room, &size| room.checked_mul(size.max(1)));
+        let room = shape.iter().try_fold(dtype.size, |room, &size| room.checked_mul(size.max(1)));
         if room.is_none_or(|room| room > isize::MAX as usize) {
             return Err(damaged(format!("of shape {shape:?} is larger than any memory")));
         }
@@ -72,17 +74,17 @@ impl View {
                 .iter()
                 .zip(&strides)
                 .try_fold(offset, |last, (&size, &stride)| last.checked_add((size - 1).checked_mul(stride)?))
-                .and_then(|last| last.checked_add(1)?.checked_mul(element.size))
+                .and_then(|last| last.checked_add(1)?.checked_mul(dtype.size))
                 .map(|end| end as u64);
             if end.is_none_or(|end| end > storage_length) {
                 return Err(damaged(format!(
                     "(shape {shape:?}, strides {strides:?}, offset {offset}, {}) reaches outside its \
                      storage of {storage_length} bytes",
-                    element.name
+                    dtype.name
                 )));
             }
         }
-        Ok(Self { shape, dtype, storage, element_size: element.size, strides, offset, count })
+        Ok(Self { shape, dtype: candle_dtype, storage, element_size: dtype.size, strides, offset, count })
     }
 
     /// How many bytes the tensor takes.

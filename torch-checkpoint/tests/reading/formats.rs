@@ -1,12 +1,11 @@
 //! Sound files: every format gives the same tensors, whatever is wrapped around them.
 
-mod written;
-
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Tensor};
-use written::{call, dict, fixture, int, legacy, list, pair, text, tuple, view};
-use zskt_teachers::{Format, WeightsError, WeightsFile, outline, read};
+use torch_checkpoint::{Format, ReadError, StateDict, TensorInfo, read, read_header};
+
+use crate::written::{self, call, dict, fixture, int, legacy, list, pair, text, tuple, view};
 
 /// Element i of the n-th tensor is i / 4 - n, as `make_fixtures.py` has it.
 fn numbered(n: u32, shape: &[usize], dtype: DType) -> Tensor {
@@ -55,10 +54,11 @@ fn every_format_gives_the_same_tensors() {
         assert_eq!((file.format, file.key.as_str()), (format, key));
         assert_same(&file.tensors, &network());
 
-        let outline = outline(&fixture(name), None).unwrap();
-        let shapes = file.tensors.iter().map(|(name, tensor)| (name.clone(), (tensor.dtype(), tensor.dims().to_vec())));
-        assert_eq!((outline.format, outline.key.as_str()), (format, key));
-        assert_eq!(outline.tensors, shapes.collect());
+        let header = read_header(&fixture(name), None).unwrap();
+        let info = |tensor: &Tensor| TensorInfo { dtype: tensor.dtype(), shape: tensor.dims().to_vec() };
+        let infos = file.tensors.iter().map(|(name, tensor)| (name.clone(), info(tensor)));
+        assert_eq!((header.format, header.key.as_str()), (format, key));
+        assert_eq!(header.tensors, infos.collect());
     }
 }
 
@@ -96,7 +96,7 @@ fn a_first_directory_entry_as_long_as_the_zip64_records_is_no_reason_to_skip_it(
 }
 
 /// Reads a checkpoint with this object, whose tensors share storage "0".
-fn read_object(object: &[u8], key: Option<&str>) -> Result<WeightsFile, WeightsError> {
+fn read_object(object: &[u8], key: Option<&str>) -> Result<StateDict, ReadError> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), legacy(object, &[("0", &[1.0, 2.0])])).unwrap();
     read(file.path(), key)
@@ -139,8 +139,8 @@ fn one_of_several_state_dicts_is_chosen_by_key() {
     assert_eq!(teacher.tensors.keys().collect::<Vec<_>>(), ["t.weight"]);
 
     let message = |object: &[u8], key| {
-        let defect = read_object(object, key).unwrap_err().defect;
-        format!("{defect}; {}", defect.way_out())
+        let kind = read_object(object, key).unwrap_err().kind;
+        format!("{kind}; {}", kind.help())
     };
     let listed = "`teacher_state_dict`, `student_state_dict`";
     let expected = format!("it holds several state dicts: {listed}; choose one with the parameter `key`");

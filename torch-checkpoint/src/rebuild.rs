@@ -1,16 +1,16 @@
 //! The tensors that a PyTorch pickle describes: calls of `torch._utils._rebuild_tensor_v2` and its relatives, read
 //! without calling anything.
 
-use crate::defect::{Defect, Place, shown};
-use crate::element::Element;
+use crate::dtype::TorchDtype;
+use crate::error::{ErrorKind, Location, printable};
 use crate::pickle::{Id, Pickle, Value};
-use crate::view::{Claim, View};
+use crate::view::{DeclaredTensor, TensorView};
 
 /// A storage as the pickle refers to it. Its bytes lie outside the pickle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StorageReference<'p> {
     pub(crate) key: &'p str,
-    pub(crate) element: Element,
+    pub(crate) dtype: TorchDtype,
     /// How many bytes it has.
     pub(crate) length: u64,
     /// The part of the storage that is meant, in bytes; only old files have such parts.
@@ -21,7 +21,7 @@ pub(crate) struct StorageReference<'p> {
 #[derive(Debug)]
 pub(crate) struct TensorReference<'p> {
     pub(crate) storage: StorageReference<'p>,
-    element: Element,
+    dtype: TorchDtype,
     shape: Vec<usize>,
     strides: Vec<usize>,
     /// In elements.
@@ -52,13 +52,13 @@ pub(crate) fn tensor<'p>(
     pickle: &'p Pickle,
     name: &str,
     mut id: Id,
-    place: &Place,
-) -> Result<TensorReference<'p>, Defect> {
+    location: &Location,
+) -> Result<TensorReference<'p>, ErrorKind> {
     /// A parameter of a subclass of a tensor is three wrappers deep; a parameter of itself has no end.
     const DEEPEST: usize = 8;
-    let name = shown(name);
-    let malformed = || Defect::Damaged {
-        place: place.clone(),
+    let name = printable(name);
+    let malformed = || ErrorKind::Damaged {
+        location: location.clone(),
         what: format!("the pickle does not describe the tensor `{name}` as PyTorch does"),
     };
     for _ in 0..DEEPEST {
@@ -81,17 +81,20 @@ pub(crate) fn tensor<'p>(
                 return dense(pickle, arguments, None, arguments.get(6)).ok_or_else(malformed);
             }
             ("torch._utils", "_rebuild_tensor_v3") => {
-                let (module, dtype) = arguments.get(6).and_then(|id| pickle.global(*id)).ok_or_else(malformed)?;
-                let element = Element::of_name(module, dtype).ok_or_else(|| Defect::Unsupported {
-                    what: format!("its tensor `{name}` has elements of type {}", shown(dtype)),
-                    way_out: "save it as float32",
+                let (module, class) = arguments.get(6).and_then(|id| pickle.global(*id)).ok_or_else(malformed)?;
+                let dtype = TorchDtype::of_name(module, class).ok_or_else(|| ErrorKind::Unsupported {
+                    what: format!("its tensor `{name}` has elements of type {}", printable(class)),
+                    help: "save it as float32",
                 })?;
-                return dense(pickle, arguments, Some(element), arguments.get(7)).ok_or_else(malformed);
+                return dense(pickle, arguments, Some(dtype), arguments.get(7)).ok_or_else(malformed);
             }
             _ => {
-                return Err(Defect::Unsupported {
-                    what: format!("its tensor `{name}` is made by `{}`, not an ordinary dense one", shown(function)),
-                    way_out: "save a state dict of dense tensors",
+                return Err(ErrorKind::Unsupported {
+                    what: format!(
+                        "its tensor `{name}` is made by `{}`, not an ordinary dense one",
+                        printable(function)
+                    ),
+                    help: "save a state dict of dense tensors",
                 });
             }
         }
@@ -99,11 +102,11 @@ pub(crate) fn tensor<'p>(
     Err(malformed())
 }
 
-/// Reads (storage, offset, size, strides, ..). Without an `element`, the elements have the type of the storage.
+/// Reads (storage, offset, size, strides, ..). Without a `dtype`, the elements have the type of the storage.
 fn dense<'p>(
     pickle: &'p Pickle,
     arguments: &[Id],
-    element: Option<Element>,
+    dtype: Option<TorchDtype>,
     metadata: Option<&Id>,
 ) -> Option<TensorReference<'p>> {
     let [storage, offset, shape, strides, ..] = arguments else { return None };
@@ -114,10 +117,10 @@ fn dense<'p>(
     let sizes = |id: Id| -> Option<Vec<usize>> {
         pickle.elements(id)?.iter().map(|id| usize::try_from(pickle.int(*id)?).ok()).collect()
     };
-    let Value::External(storage) = pickle.get(*storage) else { return None };
+    let Value::Persistent(storage) = pickle.get(*storage) else { return None };
     let storage = self::storage(pickle, *storage)?;
     Some(TensorReference {
-        element: element.unwrap_or(storage.element),
+        dtype: dtype.unwrap_or(storage.dtype),
         storage,
         shape: sizes(*shape)?,
         strides: sizes(*strides)?,
@@ -132,8 +135,8 @@ pub(crate) fn storage(pickle: &Pickle, id: Id) -> Option<StorageReference<'_>> {
         return None;
     }
     let (module, class) = pickle.global(*class)?;
-    let element = Element::of_storage(module, class)?;
-    let bytes = |id: Id| u64::try_from(pickle.int(id)?).ok()?.checked_mul(element.size as u64);
+    let dtype = TorchDtype::of_storage(module, class)?;
+    let bytes = |id: Id| u64::try_from(pickle.int(id)?).ok()?.checked_mul(dtype.size as u64);
     let part = match rest.first().map(|part| pickle.get(*part)) {
         None | Some(Value::None) => None,
         Some(Value::Tuple(part)) => {
@@ -142,26 +145,26 @@ pub(crate) fn storage(pickle: &Pickle, id: Id) -> Option<StorageReference<'_>> {
         }
         Some(_) => return None,
     };
-    Some(StorageReference { key: pickle.text(*key)?, element, length: bytes(*count)?, part })
+    Some(StorageReference { key: pickle.text(*key)?, dtype, length: bytes(*count)?, part })
 }
 
 impl TensorReference<'_> {
     /// Ties the tensor to storage number `storage` of its file, which has as many bytes as the reference says.
-    pub(crate) fn view(self, name: &str, storage: usize, place: Place) -> Result<View, Defect> {
+    pub(crate) fn view(self, name: &str, storage: usize, location: Location) -> Result<TensorView, ErrorKind> {
         let (mut offset, mut storage_length) = (self.offset, self.storage.length);
         if let Some((start, length)) = self.storage.part {
             let end = start.checked_add(length).filter(|end| *end <= storage_length);
-            storage_length = end.ok_or_else(|| Defect::Damaged {
-                place: place.clone(),
-                what: format!("tensor `{}` lies in a part that its storage does not have", shown(name)),
+            storage_length = end.ok_or_else(|| ErrorKind::Damaged {
+                location: location.clone(),
+                what: format!("tensor `{}` lies in a part that its storage does not have", printable(name)),
             })?;
             // A part starts at a whole element: `storage` computed it from one.
-            offset = offset.saturating_add(usize::try_from(start).unwrap_or(usize::MAX) / self.element.size);
+            offset = offset.saturating_add(usize::try_from(start).unwrap_or(usize::MAX) / self.dtype.size);
         }
-        View::new(Claim {
+        TensorView::new(DeclaredTensor {
             name,
-            place,
-            element: self.element,
+            location,
+            dtype: self.dtype,
             shape: self.shape,
             strides: self.strides,
             offset,

@@ -11,11 +11,11 @@ use safetensors::tensor::TensorInfo;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::byte_reader::ByteReader;
-use crate::contents::{Contents, Storages};
-use crate::defect::{Defect, shown};
-use crate::element::Element;
-use crate::view::{ByteOrder, Claim, View, row_major};
-use crate::weights_file::Format;
+use crate::dtype::TorchDtype;
+use crate::error::{ErrorKind, printable};
+use crate::format::Format;
+use crate::tensor_archive::{Storages, TensorArchive};
+use crate::view::{ByteOrder, DeclaredTensor, TensorView, row_major};
 
 /// The format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -24,15 +24,15 @@ const LONGEST_HEADER: u64 = 100_000_000;
 const PREFIX: u64 = 8;
 
 /// Reads the header of a file of `length` bytes and checks every tensor against it.
-pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> Result<Contents<R>, Defect> {
+pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> Result<TensorArchive<R>, ErrorKind> {
     if let Some(key) = key {
-        return Err(Defect::UnknownKey { key: key.to_string(), keys: Vec::new() });
+        return Err(ErrorKind::UnknownKey { key: key.to_string(), keys: Vec::new() });
     }
     let mut reader = ByteReader::of_file(file, length);
     let header_length = u64::from_le_bytes(reader.array("the length of the header")?);
     if header_length > LONGEST_HEADER {
-        return Err(Defect::Excessive {
-            place: reader.place(0),
+        return Err(ErrorKind::Excessive {
+            location: reader.location(0),
             what: format!("a safetensors header of {header_length} bytes, where {LONGEST_HEADER} is the most"),
         });
     }
@@ -46,34 +46,34 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
     let mut ranges = Vec::with_capacity(infos.len());
     for (name, info) in infos {
         let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-        let place = reader.place(start.saturating_add(from));
+        let location = reader.location(start.saturating_add(from));
         // The format demands that the ranges follow each other without gaps and fill the file.
         if from != end_of_data || to < from {
-            return Err(Defect::Damaged {
-                place,
+            return Err(ErrorKind::Damaged {
+                location,
                 what: format!(
                     "the header puts tensor `{}` at bytes {from}..{to} of the data, where byte {end_of_data} is next",
-                    shown(&name)
+                    printable(&name)
                 ),
             });
         }
         if to > data_length {
-            return Err(Defect::CutShort {
-                what: format!("tensor `{}`", shown(&name)),
+            return Err(ErrorKind::CutShort {
+                what: format!("tensor `{}`", printable(&name)),
                 whole: "the file".to_string(),
                 needs: start.saturating_add(to),
                 has: length,
             });
         }
         end_of_data = to;
-        let element = Element::of_safetensors(info.dtype).ok_or_else(|| Defect::Unsupported {
-            what: format!("its tensor `{}` has elements of type {}", shown(&name), info.dtype),
-            way_out: "save it as float32",
+        let dtype = TorchDtype::of_safetensors(info.dtype).ok_or_else(|| ErrorKind::Unsupported {
+            what: format!("its tensor `{}` has elements of type {}", printable(&name), info.dtype),
+            help: "save it as float32",
         })?;
-        let view = View::new(Claim {
+        let view = TensorView::new(DeclaredTensor {
             name: &name,
-            place: place.clone(),
-            element,
+            location: location.clone(),
+            dtype,
             strides: row_major(&info.shape),
             shape: info.shape,
             offset: 0,
@@ -81,11 +81,11 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
             storage_length: to - from,
         })?;
         if view.length() != to - from {
-            return Err(Defect::Damaged {
-                place,
+            return Err(ErrorKind::Damaged {
+                location,
                 what: format!(
                     "tensor `{}` of shape {:?} takes {} bytes, where the header sets {} aside",
-                    shown(&name),
+                    printable(&name),
                     view.shape,
                     view.length(),
                     to - from
@@ -96,15 +96,15 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
         views.insert(name, view);
     }
     if end_of_data != data_length {
-        return Err(Defect::Damaged {
-            place: reader.place(start + end_of_data),
+        return Err(ErrorKind::Damaged {
+            location: reader.location(start + end_of_data),
             what: format!("bytes that belong to no tensor ({})", data_length - end_of_data),
         });
     }
     if views.is_empty() {
-        return Err(Defect::NoStateDict { found: "a safetensors file without tensors".to_string() });
+        return Err(ErrorKind::NoStateDict { found: "a safetensors file without tensors".to_string() });
     }
-    Ok(Contents {
+    Ok(TensorArchive {
         format: Format::Safetensors,
         key: String::new(),
         views,
@@ -114,7 +114,7 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
 }
 
 /// The header's tensors in the order of their bytes.
-fn parse(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, Defect> {
+fn parse(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, ErrorKind> {
     let mut deserializer = serde_json::Deserializer::from_slice(header);
     let mut infos = deserializer
         .deserialize_map(Entries)
@@ -124,10 +124,10 @@ fn parse(header: &[u8]) -> Result<Vec<(String, TensorInfo)>, Defect> {
             let reason = error.to_string();
             // serde goes on to list every type there is.
             let reason = reason.split(", expected one of").next().unwrap_or_default();
-            Defect::Damaged {
+            ErrorKind::Damaged {
                 // serde counts columns of the one line that a header is.
-                place: (PREFIX + error.column() as u64).into(),
-                what: format!("the safetensors header is not as it should be ({})", shown(reason)),
+                location: (PREFIX + error.column() as u64).into(),
+                what: format!("the safetensors header is not as it should be ({})", printable(reason)),
             }
         })?;
     infos.sort_by(|(left_name, left), (right_name, right)| {
@@ -154,7 +154,7 @@ impl<'de> Visitor<'de> for Entries {
                 continue;
             }
             if !names.insert(name.clone()) {
-                return Err(A::Error::custom(format!("two tensors called `{}`", shown(&name))));
+                return Err(A::Error::custom(format!("two tensors called `{}`", printable(&name))));
             }
             infos.push((name, map.next_value()?));
         }

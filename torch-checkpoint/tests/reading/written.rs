@@ -1,7 +1,5 @@
 //! Weights files written byte by byte: what PyTorch would not write, or no longer does.
 
-#![allow(clippy::allow_attributes, dead_code, reason = "each test file uses its own part of this")]
-
 use std::io::{Cursor, Write};
 use std::path::PathBuf;
 
