@@ -1,11 +1,13 @@
-use super::*;
+use std::sync::Arc;
+
 use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
-use parquet::data_type::{Int32Type, Int64Type};
+use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use std::sync::Arc;
+
+use super::*;
 
 const SCHEMA: &str = "message m {
     optional group image { optional binary bytes; optional binary path (utf8); }
@@ -109,20 +111,37 @@ fn rows_of_all_groups_and_shards_in_order() {
     assert_eq!(images.labels, [2, 0, 1, 1]);
     assert_eq!(images.pixels, [planes(1), planes(2), planes(3), planes(4)].concat());
     assert_eq!((images.channels, images.height, images.width), (3, 2, 3));
-    assert_eq!((images.classes, images.class_names.join(" ").as_str()), (3, "cat dog owl"));
+    assert_eq!(images.classes, 3);
     assert_eq!(header(folder.path(), "test"), Ok(images.header()));
 }
 
 #[test]
-fn without_names_the_largest_label_counts_with_and_without_statistics() {
-    for statistics in [true, false] {
-        for schema in [SCHEMA, "message m { optional group img { optional binary bytes; } required int32 fine_label; }"]
-        {
-            let writer = Writer { schema, statistics, metadata: None };
+fn shards_that_name_their_classes_otherwise_are_refused() {
+    const OTHERS: &str = r#"{"info": {"features": {"label": {"names": ["dog", "cat", "owl"]}}}}"#;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, metadata) in [("test-00000-of-00002.parquet", NAMES), ("test-00001-of-00002.parquet", OTHERS)] {
+        let bytes = Writer { metadata: Some(metadata), ..PLAIN }.bytes(&[&[(png(1), Some(2))]]);
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+    }
+    let error = read(folder.path(), "test").expect_err("other names").to_string();
+    assert!(error.contains("test-00001-of-00002.parquet: its class names are not those of"), "{error}");
+}
+
+#[test]
+fn without_names_that_can_be_read_the_largest_label_counts_with_and_without_statistics() {
+    let schemas = [SCHEMA, "message m { optional group img { optional binary bytes; } required int32 fine_label; }"];
+    let metadata = [
+        None,
+        Some("names: cat, dog"),
+        Some(r#"{"info": {"features": {"label": {"names": [1, 2]}, "fine_label": {"names": "cat"}}}}"#),
+    ];
+    for (schema, metadata) in schemas.into_iter().flat_map(|schema| metadata.map(|metadata| (schema, metadata))) {
+        for statistics in [true, false] {
+            let writer = Writer { schema, statistics, metadata };
             let file = tempfile::NamedTempFile::new().expect("a temporary file");
             std::fs::write(file.path(), writer.bytes(&[&[(png(1), Some(6))], &[(png(1), Some(3))]])).expect("a file");
             let images = read(file.path(), "test").expect("a dataset");
-            assert_eq!((images.classes, images.class_names.len()), (7, 0));
+            assert_eq!(images.classes, 7);
             assert_eq!(header(file.path(), "test"), Ok(images.header()));
         }
     }
@@ -131,7 +150,7 @@ fn without_names_the_largest_label_counts_with_and_without_statistics() {
 #[test]
 fn grey_and_jpeg_images_become_rgb() {
     let grey = encoded(GrayImage::from_fn(19, 21, |x, y| image::Luma([(x + 3 * y) as u8])), ImageFormat::Png);
-    let jpeg = include_bytes!("../../../tests/fixtures/colours.jpg").to_vec();
+    let jpeg = include_bytes!("../../tests/fixtures/colours.jpg").to_vec();
     let size = 3 * 21 * 19;
     let mut planes = vec![0; size];
     encoded_image::decode(&jpeg, 21, 19, &mut planes).expect("a JPEG");

@@ -3,16 +3,17 @@
 
 use super::*;
 
-const COLOURS: &[u8] = include_bytes!("../../../tests/fixtures/colours.jpg");
-const COLOURS_IN_PILLOW: &[u8] = include_bytes!("../../../tests/fixtures/colours.png");
-const GREY: &[u8] = include_bytes!("../../../tests/fixtures/grey.jpg");
-const GREY_IN_PILLOW: &[u8] = include_bytes!("../../../tests/fixtures/grey.png");
-const CMYK: &[u8] = include_bytes!("../../../tests/fixtures/cmyk.jpg");
+const COLOURS: &[u8] = include_bytes!("../../tests/fixtures/colours.jpg");
+const COLOURS_IN_PILLOW: &[u8] = include_bytes!("../../tests/fixtures/colours.png");
+const GREY: &[u8] = include_bytes!("../../tests/fixtures/grey.jpg");
+const GREY_IN_PILLOW: &[u8] = include_bytes!("../../tests/fixtures/grey.png");
+const CMYK: &[u8] = include_bytes!("../../tests/fixtures/cmyk.jpg");
 
 fn planes(encoded: &[u8]) -> Result<Vec<u8>, String> {
-    let (height, width) = dimensions(encoded)?;
+    let (height, width) = dimensions(encoded).map_err(|error| error.to_string())?;
     let mut planes = vec![0; 3 * height * width];
-    decode(encoded, height, width, &mut planes).map(|()| planes)
+    decode(encoded, height, width, &mut planes).map_err(|error| error.to_string())?;
+    Ok(planes)
 }
 
 #[test]
@@ -44,6 +45,6 @@ fn a_jpeg_that_claims_to_be_huge_is_refused() {
     huge[frame + 5..frame + 9].fill(0xff);
     let error = planes(&huge).expect_err("too large");
     assert!(error.contains("the image is 65535×65535; each side must be from 1 to 4096 pixels"), "{error}");
-    let error = decode(&huge, 21, 19, &mut []).expect_err("too large");
+    let error = decode(&huge, 21, 19, &mut []).expect_err("too large").to_string();
     assert!(error.contains("the image is 65535×65535, but the first one is 19×21"), "{error}");
 }

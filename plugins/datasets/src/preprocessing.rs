@@ -1,7 +1,9 @@
 //! From bytes to what a network sees: normalization, augmentation, few images per class. The same for every dataset.
 
-use crate::{ImageHeader, RawImages};
+use std::fmt::Display;
 use std::sync::Arc;
+
+use image_formats::{ImageHeader, RawImages, ReadError};
 use zskt_api::{
     Augmentation, BuildContext, Context, Dataset, DatasetSignature, Error, Fault, ImageSet, ImageShape, Result,
 };
@@ -34,8 +36,8 @@ macro_rules! dataset_params {
         }
 
         impl $name {
-            fn preparation(&self) -> crate::preparation::Preparation {
-                crate::preparation::Preparation {
+            fn preprocessing(&self) -> crate::preprocessing::Preprocessing {
+                crate::preprocessing::Preprocessing {
                     mean: self.mean,
                     std: self.std,
                     augmentation: zskt_api::Augmentation { crop: self.crop, flip: self.flip },
@@ -49,16 +51,27 @@ macro_rules! dataset_params {
 pub(crate) use dataset_params;
 
 /// The parameters every dataset has.
-pub(crate) struct Preparation {
+pub(crate) struct Preprocessing {
     pub(crate) mean: [f64; 3],
     pub(crate) std: [f64; 3],
     pub(crate) augmentation: Augmentation,
     pub(crate) per_class: Option<usize>,
 }
 
-impl Preparation {
-    /// What a dataset with this header becomes, or which parameter does not fit it.
-    pub(crate) fn describe(&self, header: ImageHeader) -> Result<DatasetSignature, Fault> {
+impl Preprocessing {
+    /// What a dataset with this header becomes, or which parameter is at fault: `path` where there is no header.
+    pub(crate) fn describe(&self, header: Result<ImageHeader, ReadError>) -> Result<DatasetSignature, Fault> {
+        let header = header.map_err(|error| {
+            let fault = Fault::parameter("path", error.message());
+            match error.help() {
+                Some(help) => fault.help(help),
+                None => fault,
+            }
+        })?;
+        self.signature(header)
+    }
+
+    fn signature(&self, header: ImageHeader) -> Result<DatasetSignature, Fault> {
         let ImageHeader { count, channels, height, width, classes } = header;
         let crop = self.augmentation.crop;
         if crop >= height.min(width) {
@@ -76,9 +89,14 @@ impl Preparation {
         Ok(DatasetSignature { image: ImageShape::new(channels, height, width), classes, images })
     }
 
-    /// Prepares loaded images.
-    pub(crate) fn load(&self, raw: RawImages, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
-        self.describe(raw.header())?;
+    /// Loaded images as the pipeline wants them.
+    pub(crate) fn load(
+        &self,
+        raw: Result<RawImages, impl Display>,
+        context: &BuildContext,
+    ) -> Result<Arc<dyn Dataset>> {
+        let raw = raw.map_err(|error| Error::new(error.to_string()))?;
+        self.signature(raw.header())?;
         let shape = ImageShape::new(raw.channels, raw.height, raw.width);
         let mut images = ImageSet::new(shape, raw.classes, raw.pixels, raw.labels)?;
         if let Some(count) = self.per_class {
@@ -89,34 +107,15 @@ impl Preparation {
     }
 }
 
-impl From<crate::DataError> for Fault {
-    fn from(error: crate::DataError) -> Self {
-        let fault = Self::parameter("path", error.message());
-        match error.way_out() {
-            Some(help) => fault.help(help),
-            None => fault,
-        }
-    }
-}
-
-impl From<crate::DataError> for Error {
-    fn from(error: crate::DataError) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-/// The name of a split in the names of files.
-pub(crate) fn lower_case(split: impl std::fmt::Debug) -> String {
-    format!("{split:?}").to_lowercase()
-}
-
 #[cfg(test)]
 mod tests {
-    use crate::{Cifar10, SyntheticDigits};
-    use candle_core::{DType, Device};
     use std::collections::BTreeMap;
     use std::path::PathBuf;
+
+    use zskt_api::candle_core::{DType, Device};
     use zskt_api::{BuildContext, Dataset, DatasetSource, Precision, Split, Streams};
+
+    use crate::{Cifar10, SyntheticDigits};
 
     fn context(seed: u64) -> BuildContext {
         BuildContext { node: "set".into(), device: Device::Cpu, precision: Precision::F32, streams: Streams::new(seed) }

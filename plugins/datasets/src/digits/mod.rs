@@ -3,4 +3,4 @@
 mod draw;
 mod strokes;
 
-pub use draw::{MIN_SIZE, read};
+pub(crate) use draw::{MIN_SIZE, draw};

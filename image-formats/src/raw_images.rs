@@ -1,5 +1,7 @@
 //! Images as they lie in a file, before normalization.
 
+use crate::error::grouped;
+
 /// Labelled images as bytes, one size for all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawImages {
@@ -15,8 +17,6 @@ pub struct RawImages {
     pub width: usize,
     /// How many classes there are.
     pub classes: usize,
-    /// Their names in order; empty when the source does not tell.
-    pub class_names: Vec<String>,
 }
 
 impl RawImages {
@@ -30,7 +30,7 @@ impl RawImages {
         self.labels.is_empty()
     }
 
-    /// What a [`ImageHeader`] of the same source says.
+    /// What the [`ImageHeader`] of the same source says.
     pub fn header(&self) -> ImageHeader {
         ImageHeader {
             count: self.len(),
@@ -57,15 +57,34 @@ pub struct ImageHeader {
     pub classes: usize,
 }
 
-/// Makes room for `count` more elements, or says how much memory is missing: a size read from a file may be absurd,
-/// and a failed allocation must not end the program.
-pub(crate) fn reserve<T>(buffer: &mut Vec<T>, count: Option<usize>) -> Result<(), String> {
-    let reserved = count.is_some_and(|count| buffer.try_reserve_exact(count).is_ok());
-    if reserved {
-        return Ok(());
+/// There is no memory for that many images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfMemory {
+    /// How many bytes they take, if that can be counted.
+    pub bytes: Option<usize>,
+}
+
+impl std::fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.bytes {
+            Some(bytes) => write!(f, "its images would need {} MB of memory", grouped(bytes / 1_000_000)),
+            None => f.write_str("its images would need more memory than there can be"),
+        }
     }
-    Err(match count.and_then(|count| count.checked_mul(size_of::<T>())) {
-        Some(bytes) => format!("its images would need {} MB of memory", crate::data_error::grouped(bytes / 1_000_000)),
-        None => "its images would need more memory than there can be".into(),
-    })
+}
+
+impl std::error::Error for OutOfMemory {}
+
+/// An empty buffer with room for the pixels of `count` images of `size` bytes: a count read from a file may be absurd, and
+/// a failed allocation must not end the program.
+///
+/// # Errors
+/// When there is no such room.
+pub fn pixel_buffer(count: usize, size: usize) -> Result<Vec<u8>, OutOfMemory> {
+    let bytes = count.checked_mul(size);
+    let mut buffer = Vec::new();
+    match bytes.map(|bytes| buffer.try_reserve_exact(bytes)) {
+        Some(Ok(())) => Ok(buffer),
+        _ => Err(OutOfMemory { bytes }),
+    }
 }

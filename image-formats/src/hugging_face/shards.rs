@@ -1,13 +1,13 @@
 //! Which Parquet files of a folder make up a split.
 
-use crate::DataError;
-use crate::data_error::given;
 use std::path::{Path, PathBuf};
 
-/// The files of `split` under `path`, in order. A file stands for itself, whatever the split; in a folder, in its
-/// `data` subfolder, or in one named like the split, the names tell: `train.parquet` or `train-00000-of-00002.parquet`.
-pub fn select(path: &Path, split: &str) -> Result<Vec<PathBuf>, DataError> {
-    let found = given(path)?;
+use crate::ReadError;
+use crate::error::metadata;
+
+/// The files of `split` under `path`, in order.
+pub(super) fn select(path: &Path, split: &str) -> Result<Vec<PathBuf>, ReadError> {
+    let found = metadata(path)?;
     if !found.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
@@ -26,17 +26,17 @@ pub fn select(path: &Path, split: &str) -> Result<Vec<PathBuf>, DataError> {
     }
     let names: Vec<_> = seen.iter().map(|file| name(path, file)).collect();
     let found = if names.is_empty() { "no Parquet files at all".into() } else { format!("only {}", names.join(", ")) };
-    Err(DataError::new(path, format!("no Parquet file of the split `{split}` in this folder: {found}")).help(format!(
+    Err(ReadError::new(path, format!("no Parquet file of the split `{split}` in this folder: {found}")).with_help(format!(
         "expected {split}.parquet or {split}-00000-of-00001.parquet, here or in data/; `path` may also name one file"
     )))
 }
 
 /// Every `*.parquet` directly in `folder`, sorted; none if there is no such folder.
-fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
-    let failed = |error: std::io::Error| DataError::io(folder, "cannot be listed", &error);
+    let failed = |error: std::io::Error| ReadError::io(folder, "cannot be listed", &error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
@@ -48,7 +48,7 @@ fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-fn of_split(folder: &Path, files: &[PathBuf], split: &str) -> Result<Vec<PathBuf>, DataError> {
+fn of_split(folder: &Path, files: &[PathBuf], split: &str) -> Result<Vec<PathBuf>, ReadError> {
     let mut whole = None;
     let mut shards: Vec<(usize, usize, &PathBuf)> = Vec::new();
     for file in files {
@@ -65,17 +65,17 @@ fn of_split(folder: &Path, files: &[PathBuf], split: &str) -> Result<Vec<PathBuf
     match (whole, shards.first()) {
         (None, None) => Ok(Vec::new()),
         (Some(file), None) => Ok(vec![file.clone()]),
-        (Some(file), Some((.., shard))) => Err(DataError::new(
+        (Some(file), Some((.., shard))) => Err(ReadError::new(
             folder,
             format!("both {} and {} hold the split `{split}`", name(folder, file), name(folder, shard)),
         )
-        .help("remove one of the two, or let `path` name the file")),
+        .with_help("remove one of the two, or let `path` name the file")),
         (None, Some(&(_, total, first))) => {
             shards.sort();
             let complete = shards.iter().enumerate().all(|(i, &(index, of, _))| index == i && of == total);
             if !complete || shards.len() != total {
                 let names: Vec<_> = shards.iter().map(|(.., file)| name(folder, file)).collect();
-                return Err(DataError::new(
+                return Err(ReadError::new(
                     folder,
                     format!(
                         "the split `{split}` is not complete: {} promises {total} files, there are {}: {}",
@@ -84,7 +84,7 @@ fn of_split(folder: &Path, files: &[PathBuf], split: &str) -> Result<Vec<PathBuf
                         names.join(", ")
                     ),
                 )
-                .help("download the missing ones; remove what belongs to another download"));
+                .with_help("download the missing ones; remove what belongs to another download"));
             }
             Ok(shards.into_iter().map(|(.., file)| file.clone()).collect())
         }

@@ -1,58 +1,62 @@
 //! What is wrong with a data file.
 
 use std::fmt;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// What is wrong with a data file: which file, where in it, why, and the way out.
+/// What is wrong with a data file: which file, where in it, why, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataError {
+pub struct ReadError {
     file: PathBuf,
-    place: Option<String>,
+    location: Option<String>,
     reason: String,
     help: Option<String>,
 }
 
-impl DataError {
+impl ReadError {
     /// A problem with `file` as a whole.
-    pub fn new(file: &Path, reason: impl Into<String>) -> Self {
-        Self { file: file.to_path_buf(), place: None, reason: reason.into(), help: None }
+    pub(crate) fn new(file: &Path, reason: impl Into<String>) -> Self {
+        Self { file: file.to_path_buf(), location: None, reason: reason.into(), help: None }
     }
 
     /// The operating system's refusal to do something with `file`.
-    pub fn io(file: &Path, doing: &str, error: &std::io::Error) -> Self {
+    pub(crate) fn io(file: &Path, doing: &str, error: &std::io::Error) -> Self {
         Self::new(file, format!("{doing}: {error}"))
     }
 
     /// Says where in the file: a row, a record, a byte, a variable.
-    #[must_use]
-    pub fn at(mut self, place: impl Into<String>) -> Self {
-        self.place = Some(place.into());
+    pub(crate) fn at(mut self, location: impl Into<String>) -> Self {
+        self.location = Some(location.into());
         self
     }
 
-    /// Says what the user can do about it.
-    #[must_use]
-    pub fn help(mut self, help: impl Into<String>) -> Self {
+    /// Says what to do about it.
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// File, place and reason, without the way out.
+    /// The file or folder.
+    pub fn path(&self) -> &Path {
+        &self.file
+    }
+
+    /// File, place and reason, without the help.
     pub fn message(&self) -> String {
         let file = self.file.display();
-        match &self.place {
-            Some(place) => format!("{file}, {place}: {}", self.reason),
+        match &self.location {
+            Some(location) => format!("{file}, {location}: {}", self.reason),
             None => format!("{file}: {}", self.reason),
         }
     }
 
-    /// What the user can do about it.
-    pub fn way_out(&self) -> Option<&str> {
+    /// What to do about it.
+    pub fn help(&self) -> Option<&str> {
         self.help.as_deref()
     }
 }
 
-impl fmt::Display for DataError {
+impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.help {
             Some(help) => write!(f, "{} ({help})", self.message()),
@@ -61,13 +65,13 @@ impl fmt::Display for DataError {
     }
 }
 
-impl std::error::Error for DataError {}
+impl std::error::Error for ReadError {}
 
 /// What the file system knows of the path that the user gave.
-pub(crate) fn given(path: &Path) -> Result<std::fs::Metadata, DataError> {
+pub(crate) fn metadata(path: &Path) -> Result<Metadata, ReadError> {
     std::fs::metadata(path).map_err(|error| {
-        DataError::io(path, "cannot be opened", &error)
-            .help("a path that does not begin with / begins in the working directory; no dataset is downloaded")
+        ReadError::io(path, "cannot be opened", &error)
+            .with_help("a path that does not begin with / begins in the working directory; no dataset is downloaded")
     })
 }
 

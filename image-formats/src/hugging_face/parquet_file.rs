@@ -1,21 +1,19 @@
-//! Image datasets in Parquet, as Hugging Face lays them out: a column `img` or `image` of `{bytes, path}` whose bytes
-//! are a PNG or a JPEG, an integer column `label`, and the names of the classes in the schema's metadata.
+//! One Parquet file: where its images and labels are, and how they are read in pieces.
 
-use crate::data_error::grouped;
-use crate::formats::{encoded_image, shards};
-use crate::raw_images::reserve;
-use crate::{DataError, ImageHeader, RawImages};
+use std::fs::File;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
 use parquet::basic::Type;
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
-use rayon::prelude::*;
-use std::fs::File;
-use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+
+use crate::ReadError;
+use crate::error::grouped;
 
 const IMAGE_COLUMNS: [&str; 2] = ["img", "image"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
@@ -23,110 +21,30 @@ const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
 /// Without names the largest label tells the number of classes: one wild label must not make millions of them.
 const MAX_CLASSES: i64 = 100_000;
 
-/// How many bytes of decoded images one step reads ahead: enough work for every thread, little memory.
-const BATCH_BYTES: usize = 16 << 20;
-
-/// Reads every image of `split` under `path`, a file or a folder.
-pub fn read(path: &Path, split: &str) -> Result<RawImages, DataError> {
-    let files = open_all(path, split)?;
-    let (height, width) = first_size(&files)?;
-    let size = 3 * height * width;
-    let rows = total_rows(&files);
-    let mut pixels = Vec::new();
-    reserve(&mut pixels, rows.checked_mul(size)).map_err(|reason| DataError::new(path, reason))?;
-    let mut labels = Vec::with_capacity(rows);
-    for file in &files {
-        file.for_each_batch((BATCH_BYTES / size).clamp(16, 4096), |row, images, found| {
-            labels.extend(file.check_labels(row, found)?);
-            let start = pixels.len();
-            pixels.resize(start + images.len() * size, 0);
-            let failed = pixels[start..].par_chunks_mut(size).zip(images).enumerate().find_map_first(
-                |(i, (planes, encoded))| {
-                    let decoded = encoded_image::decode(encoded.data(), height, width, planes);
-                    decoded.err().map(|reason| (row + i, reason))
-                },
-            );
-            match failed {
-                Some((row, reason)) => Err(file.problem(reason).at(format!("row {row}"))),
-                None => Ok(()),
-            }
-        })?;
-    }
-    let class_names = files.first().map(|file| file.class_names.clone()).unwrap_or_default();
-    let classes = match class_names.len() {
-        0 => labels.iter().max().map_or(0, |&label| label as usize + 1),
-        named => named,
-    };
-    Ok(RawImages { pixels, labels, channels: 3, height, width, classes, class_names })
-}
-
-/// Count, size and classes from the footers, the first row and, only where nothing else tells, the labels.
-pub fn header(path: &Path, split: &str) -> Result<ImageHeader, DataError> {
-    let files = open_all(path, split)?;
-    let (height, width) = first_size(&files)?;
-    let mut classes = 0;
-    for file in &files {
-        classes = classes.max(match file.class_names.len() {
-            0 => file.largest_label()? + 1,
-            named => named,
-        });
-    }
-    Ok(ImageHeader { count: total_rows(&files), channels: 3, height, width, classes })
-}
-
-fn open_all(path: &Path, split: &str) -> Result<Vec<ParquetFile>, DataError> {
-    let mut files: Vec<ParquetFile> = Vec::new();
-    for file in shards::select(path, split)? {
-        let file = ParquetFile::open(file)?;
-        if let Some(first) = files.first()
-            && first.class_names != file.class_names
-        {
-            return Err(file.problem(format!("its class names are not those of {}", first.path.display())));
-        }
-        files.push(file);
-    }
-    Ok(files)
-}
-
-fn total_rows(files: &[ParquetFile]) -> usize {
-    files.iter().flat_map(|file| file.groups.iter()).fold(0, |sum, &rows| sum.saturating_add(rows))
-}
-
-fn first_size(files: &[ParquetFile]) -> Result<(usize, usize), DataError> {
-    for file in files {
-        if let Some(group) = file.groups.iter().position(|&rows| rows > 0) {
-            let mut images = Column::<ByteArrayType>::open(file, group, file.image)?;
-            let image = images.next(1)?;
-            let encoded = image.first().map(ByteArray::data).unwrap_or_default();
-            return encoded_image::dimensions(encoded).map_err(|reason| file.problem(reason).at("row 0"));
-        }
-    }
-    let file = files.first().map_or(Path::new(""), |file| &file.path);
-    Err(DataError::new(file, "the file holds no rows").help("a dataset needs at least one image"))
-}
-
-struct ParquetFile {
-    path: PathBuf,
+/// A Parquet file with images and labels, of which the footer has been read.
+pub(super) struct ParquetFile {
+    pub(super) path: PathBuf,
     reader: SerializedFileReader<File>,
     /// The leaf column of the encoded bytes.
     image: usize,
     /// The leaf column of the labels.
     label: usize,
     /// Rows of each row group.
-    groups: Vec<usize>,
-    class_names: Vec<String>,
+    pub(super) groups: Vec<usize>,
+    /// In the order of the labels; empty where the file does not tell.
+    pub(super) class_names: Vec<String>,
 }
 
 impl ParquetFile {
-    fn open(path: PathBuf) -> Result<Self, DataError> {
-        let file = File::open(&path).map_err(|error| DataError::io(&path, "cannot be opened", &error))?;
+    pub(super) fn open(path: PathBuf) -> Result<Self, ReadError> {
+        let file = File::open(&path).map_err(|error| ReadError::io(&path, "cannot be opened", &error))?;
         let reader = guarded(&path, || SerializedFileReader::new(file)).map_err(|error| {
-            error.help("expected a Parquet file, complete to its last byte: is the download finished?")
+            error.with_help("expected a Parquet file, complete to its last byte: is the download finished?")
         })?;
         let metadata = reader.metadata();
         let (image, label) = columns(&path, metadata)?;
         let class_names = class_names(metadata, label);
-        let damaged = || DataError::new(&path, "the footer contradicts itself: the file is damaged");
+        let damaged = || ReadError::new(&path, "the footer contradicts itself: the file is damaged");
         let mut groups = Vec::with_capacity(metadata.num_row_groups());
         let mut total = 0usize;
         for group in metadata.row_groups() {
@@ -140,16 +58,22 @@ impl ParquetFile {
         Ok(Self { image, label, groups, class_names, reader, path })
     }
 
-    fn problem(&self, reason: impl Into<String>) -> DataError {
-        DataError::new(&self.path, reason)
+    pub(super) fn problem(&self, reason: impl Into<String>) -> ReadError {
+        ReadError::new(&self.path, reason)
+    }
+
+    /// The first encoded image of a row group that is not empty.
+    pub(super) fn first_image(&self, group: usize) -> Result<ByteArray, ReadError> {
+        let mut images = Column::<ByteArrayType>::open(self, group, self.image)?;
+        Ok(images.next(1)?.first().cloned().unwrap_or_default())
     }
 
     /// Calls `take` with the number of the first row, the encoded images and the labels, `batch` rows at a time.
-    fn for_each_batch(
+    pub(super) fn for_each_batch(
         &self,
         batch: usize,
-        mut take: impl FnMut(usize, &[ByteArray], &[i64]) -> Result<(), DataError>,
-    ) -> Result<(), DataError> {
+        mut take: impl FnMut(usize, &[ByteArray], &[i64]) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
         let mut row = 0;
         for (group, &rows) in self.groups.iter().enumerate() {
             let mut images = Column::<ByteArrayType>::open(self, group, self.image)?;
@@ -164,13 +88,16 @@ impl ParquetFile {
         Ok(())
     }
 
-    fn check_labels(&self, row: usize, labels: &[i64]) -> Result<Vec<u32>, DataError> {
+    /// The labels that begin at `row`, all of them classes.
+    pub(super) fn check_labels(&self, row: usize, labels: &[i64]) -> Result<Vec<u32>, ReadError> {
         let named = self.class_names.len() as i64;
         let limit = if named > 0 { named } else { MAX_CLASSES };
         if let Some(i) = labels.iter().position(|label| !(0..limit).contains(label)) {
             let (label, at) = (labels[i], format!("row {}", row + i));
             return Err(if label == -1 {
-                self.problem("the label is -1, which stands for a hidden one").at(at).help("use a split with labels")
+                self.problem("the label is -1, which stands for a hidden one")
+                    .at(at)
+                    .with_help("use a split with labels")
             } else if named > 0 {
                 self.problem(format!("the label is {label}, but the file names {named} classes: 0 to {}", named - 1))
                     .at(at)
@@ -182,7 +109,7 @@ impl ParquetFile {
     }
 
     /// From the statistics in the footer, or else from the labels themselves.
-    fn largest_label(&self) -> Result<usize, DataError> {
+    pub(super) fn largest_label(&self) -> Result<usize, ReadError> {
         let mut largest = 0;
         let mut row = 0;
         for (group, &rows) in self.groups.iter().enumerate() {
@@ -220,9 +147,9 @@ impl ParquetFile {
 }
 
 /// The leaves that hold images and labels.
-fn columns(file: &Path, metadata: &ParquetMetaData) -> Result<(usize, usize), DataError> {
+fn columns(file: &Path, metadata: &ParquetMetaData) -> Result<(usize, usize), ReadError> {
     let schema = metadata.file_metadata().schema_descr();
-    let problem = |reason: String| DataError::new(file, reason);
+    let problem = |reason: String| ReadError::new(file, reason);
     let leaf = |path: &[&str]| schema.columns().iter().position(|column| column.path().parts() == path);
     let there = || {
         let names: Vec<_> = schema.columns().iter().map(|column| column.path().string()).collect();
@@ -231,11 +158,11 @@ fn columns(file: &Path, metadata: &ParquetMetaData) -> Result<(usize, usize), Da
     let image =
         IMAGE_COLUMNS.iter().find_map(|name| leaf(&[name, "bytes"]).or_else(|| leaf(&[name]))).ok_or_else(|| {
             problem(format!("no column of images, `img` or `image` with `bytes` in it: {}", there()))
-                .help("expected the layout of Hugging Face image datasets")
+                .with_help("expected the layout of Hugging Face image datasets")
         })?;
     let label = LABEL_COLUMNS.iter().find_map(|name| leaf(&[name])).ok_or_else(|| {
         problem(format!("no column of labels, `label`: {}", there()))
-            .help("expected the layout of Hugging Face image datasets")
+            .with_help("expected the layout of Hugging Face image datasets")
     })?;
     for (leaf, expected, types) in
         [(image, "binary", &[Type::BYTE_ARRAY][..]), (label, "an integer", &[Type::INT32, Type::INT64])]
@@ -279,7 +206,7 @@ struct Column<'f, T: DataType> {
 }
 
 impl<'f, T: DataType> Column<'f, T> {
-    fn open(file: &'f ParquetFile, group: usize, leaf: usize) -> Result<Self, DataError> {
+    fn open(file: &'f ParquetFile, group: usize, leaf: usize) -> Result<Self, ReadError> {
         let column = file.reader.metadata().file_metadata().schema_descr().column(leaf);
         let reader = guarded(&file.path, || file.reader.get_row_group(group)?.get_column_reader(leaf))?;
         let rows = file.rows_of(group);
@@ -296,7 +223,7 @@ impl<'f, T: DataType> Column<'f, T> {
     }
 
     /// The next `count` values; a null or an early end is an error.
-    fn next(&mut self, count: usize) -> Result<&[T::T], DataError> {
+    fn next(&mut self, count: usize) -> Result<&[T::T], ReadError> {
         self.levels.clear();
         self.values.clear();
         let (reader, levels, values) = (&mut self.reader, &mut self.levels, &mut self.values);
@@ -305,9 +232,9 @@ impl<'f, T: DataType> Column<'f, T> {
         if let Some(i) = self.levels.iter().position(|&level| level < self.max_level) {
             let null = self.file.problem(format!("`{}` is null", self.name)).at(format!("row {}", self.row + i));
             return Err(if self.name.ends_with(".bytes") {
-                null.help("the bytes of every image must be in the file; a path to another file is not followed")
+                null.with_help("the bytes of every image must be in the file; a path to another file is not followed")
             } else {
-                null.help("every row needs an image and a label")
+                null.with_help("every row needs an image and a label")
             });
         }
         if records < count || self.values.len() < count {
@@ -335,7 +262,7 @@ enum LabelColumn<'f> {
 }
 
 impl<'f> Labels<'f> {
-    fn open(file: &'f ParquetFile, group: usize) -> Result<Self, DataError> {
+    fn open(file: &'f ParquetFile, group: usize) -> Result<Self, ReadError> {
         let schema = file.reader.metadata().file_metadata().schema_descr();
         let column = match schema.column(file.label).physical_type() {
             Type::INT32 => LabelColumn::Int32(Column::open(file, group, file.label)?),
@@ -344,7 +271,7 @@ impl<'f> Labels<'f> {
         Ok(Self { column, values: Vec::new() })
     }
 
-    fn next(&mut self, count: usize) -> Result<&[i64], DataError> {
+    fn next(&mut self, count: usize) -> Result<&[i64], ReadError> {
         self.values.clear();
         match &mut self.column {
             LabelColumn::Int32(column) => self.values.extend(column.next(count)?.iter().map(|&value| i64::from(value))),
@@ -355,12 +282,9 @@ impl<'f> Labels<'f> {
 }
 
 /// Runs a step of the Parquet reader. On some damaged files it panics instead of returning an error.
-fn guarded<T>(file: &Path, step: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T, DataError> {
+fn guarded<T>(file: &Path, step: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T, ReadError> {
     match catch_unwind(AssertUnwindSafe(step)) {
-        Ok(result) => result.map_err(|error| DataError::new(file, format!("cannot be read: {error}"))),
-        Err(_) => Err(DataError::new(file, "cannot be read: the file is damaged")),
+        Ok(result) => result.map_err(|error| ReadError::new(file, format!("cannot be read: {error}"))),
+        Err(_) => Err(ReadError::new(file, "cannot be read: the file is damaged")),
     }
 }
-
-#[cfg(test)]
-mod tests;

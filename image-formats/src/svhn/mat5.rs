@@ -3,12 +3,14 @@
 //! Source: MathWorks, "MAT-File Level 5 File Format". Only what numeric arrays need is here. Every size in such a file
 //! is a claim: nothing is allocated on its strength alone.
 
-use crate::DataError;
-use crate::data_error::grouped;
-use flate2::bufread::ZlibDecoder;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom, Take};
 use std::path::{Path, PathBuf};
+
+use flate2::bufread::ZlibDecoder;
+
+use crate::ReadError;
+use crate::error::grouped;
 
 const HEADER: u64 = 128;
 const MATRIX: u32 = 14;
@@ -20,7 +22,7 @@ const MAX_DIMENSIONS: u32 = 32;
 const MAX_COMPRESSION: u64 = 1040;
 
 /// An open MAT-file.
-pub struct MatFile {
+pub(super) struct MatFile {
     path: PathBuf,
     file: BufReader<File>,
     swapped: bool,
@@ -30,13 +32,13 @@ pub struct MatFile {
 }
 
 /// A variable whose header has been read and whose numbers have not.
-pub struct Variable<'f> {
+pub(super) struct Variable<'f> {
     /// Its name in MATLAB.
-    pub name: String,
+    pub(super) name: String,
     /// Its size along each dimension; the first varies fastest.
-    pub dimensions: Vec<usize>,
+    pub(super) dimensions: Vec<usize>,
     /// How its numbers are stored; `None` for what is not an array of real numbers: text, cells, sparse matrices.
-    pub storage: Option<Storage>,
+    pub(super) storage: Option<Storage>,
     context: Context,
     /// The numbers begin here.
     body: Box<dyn Read + 'f>,
@@ -45,9 +47,8 @@ pub struct Variable<'f> {
 }
 
 /// How a number is stored. MATLAB stores an array of doubles as bytes where their values allow it.
-#[expect(missing_docs, reason = "the names say it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Storage {
+pub(super) enum Storage {
     Int8,
     Uint8,
     Int16,
@@ -89,8 +90,8 @@ impl Storage {
 
 impl MatFile {
     /// Opens a file and checks its header.
-    pub fn open(path: &Path) -> Result<Self, DataError> {
-        let failed = |error: std::io::Error| DataError::io(path, "cannot be opened", &error);
+    pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
+        let failed = |error: std::io::Error| ReadError::io(path, "cannot be opened", &error);
         let mut file = File::open(path).map_err(failed)?;
         let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
         file.rewind().map_err(failed)?;
@@ -99,27 +100,31 @@ impl MatFile {
         let expected = "expected a MATLAB file of version 5, as `save -v7` writes it";
         if length < HEADER {
             let reason = format!("not a MATLAB file: {length} bytes, its header alone has {HEADER}");
-            return Err(DataError::new(path, reason).help(expected));
+            return Err(ReadError::new(path, reason).with_help(expected));
         }
-        file.read_exact(&mut header).map_err(|error| DataError::io(path, "cannot be read", &error))?;
+        file.read_exact(&mut header).map_err(|error| ReadError::io(path, "cannot be read", &error))?;
         if header.starts_with(b"MATLAB 7.3") {
             let reason = "a MATLAB file of version 7.3, which is HDF5";
-            return Err(DataError::new(path, reason).help("save it again with `save -v7`"));
+            return Err(ReadError::new(path, reason).with_help("save it again with `save -v7`"));
         }
         let swapped = match &header[126..128] {
             b"IM" => false,
             b"MI" => true,
-            _ => return Err(DataError::new(path, "not a MATLAB file of version 5: no MI at byte 126").help(expected)),
+            _ => {
+                return Err(
+                    ReadError::new(path, "not a MATLAB file of version 5: no MI at byte 126").with_help(expected)
+                );
+            }
         };
         Ok(Self { path: path.to_path_buf(), file, swapped, next: HEADER, length })
     }
 
     /// The next variable; `None` at the end of the file.
-    pub fn next_variable(&mut self) -> Result<Option<Variable<'_>>, DataError> {
+    pub(super) fn next_variable(&mut self) -> Result<Option<Variable<'_>>, ReadError> {
         while self.next < self.length {
             let start = self.next;
             let place = format!("byte {start}");
-            let fail = |reason: String| DataError::new(&self.path, reason).at(place.clone());
+            let fail = |reason: String| ReadError::new(&self.path, reason).at(place.clone());
             let early = |error: std::io::Error| fail(format!("the file ends early: {error}"));
             self.file.seek(SeekFrom::Start(start)).map_err(early)?;
             let (kind, bytes) = tag(&mut self.file, self.swapped).map_err(early)?;
@@ -130,7 +135,7 @@ impl MatFile {
                     grouped(bytes),
                     grouped(left)
                 ))
-                .help("is the download finished? download it again"));
+                .with_help("is the download finished? download it again"));
             }
             // Compressed elements are not padded to a multiple of eight bytes.
             let padded = if kind == COMPRESSED { bytes } else { bytes.next_multiple_of(8) };
@@ -158,23 +163,23 @@ struct Context {
 }
 
 impl Context {
-    fn fail(&self, reason: String) -> DataError {
-        DataError::new(&self.path, reason).at(&*self.place)
+    fn fail(&self, reason: String) -> ReadError {
+        ReadError::new(&self.path, reason).at(&*self.place)
     }
 
-    fn compressed<'f>(self, body: Take<&'f mut BufReader<File>>, bytes: u64) -> Result<Variable<'f>, DataError> {
+    fn compressed<'f>(self, body: Take<&'f mut BufReader<File>>, bytes: u64) -> Result<Variable<'f>, ReadError> {
         let mut inflated = ZlibDecoder::new(body);
         let (kind, size) = tag(&mut inflated, self.swapped)
             .map_err(|error| self.fail(format!("compressed data cannot be inflated: {error}")))?;
         if kind != MATRIX || size > bytes * MAX_COMPRESSION {
             let reason = format!("compressed data that claims to be {} bytes of type {kind}", grouped(size));
-            return Err(self.fail(reason).help(format!("expected an array, type {MATRIX}")));
+            return Err(self.fail(reason).with_help(format!("expected an array, type {MATRIX}")));
         }
         self.variable(Box::new(inflated), size)
     }
 
     /// Reads the sub-elements before the numbers: flags, dimensions, name, and the tag of the numbers.
-    fn variable<'f>(self, mut body: Box<dyn Read + 'f>, size: u64) -> Result<Variable<'f>, DataError> {
+    fn variable<'f>(self, mut body: Box<dyn Read + 'f>, size: u64) -> Result<Variable<'f>, ReadError> {
         let swapped = self.swapped;
         let early = |error: std::io::Error| self.fail(format!("the array cannot be read: {error}"));
         let element = Element::read(&mut body, swapped).map_err(early)?;
@@ -204,7 +209,7 @@ impl Context {
         if (6..=15).contains(&(flags & 0xff)) && flags & 0x0800 == 0 {
             let element = Element::read(&mut body, swapped).map_err(early)?;
             let Some(numbers) = Storage::from_code(element.kind) else {
-                return Err(self.fail(format!("the numbers of `{name}` are {element}, which is no type of number")));
+                return Err(self.fail(format!("the numbers of `{name}` are {element}, which is not a type of number")));
             };
             left = u64::from(element.bytes);
             let needed = count(&dimensions).and_then(|count| count.checked_mul(numbers.bytes()));
@@ -225,12 +230,12 @@ impl Context {
 
 impl Variable<'_> {
     /// How many numbers there are; `None` for what is not an array of real numbers.
-    pub fn count(&self) -> Option<usize> {
+    pub(super) fn count(&self) -> Option<usize> {
         self.storage.and_then(|_| count(&self.dimensions))
     }
 
     /// The next numbers of an array of [`Storage::Uint8`], in MATLAB's order.
-    pub fn read_bytes(&mut self, bytes: &mut [u8]) -> Result<(), DataError> {
+    pub(super) fn read_bytes(&mut self, bytes: &mut [u8]) -> Result<(), ReadError> {
         if self.storage != Some(Storage::Uint8) {
             return Err(self.problem(format!("expected bytes, uint8, found {}", self.describe())));
         }
@@ -238,7 +243,7 @@ impl Variable<'_> {
     }
 
     /// All numbers, in MATLAB's order.
-    pub fn numbers(&mut self) -> Result<Vec<f64>, DataError> {
+    pub(super) fn numbers(&mut self) -> Result<Vec<f64>, ReadError> {
         let (Some(storage), Some(count)) = (self.storage, self.count()) else {
             return Err(self.problem(format!("expected numbers, found {}", self.describe())));
         };
@@ -270,7 +275,7 @@ impl Variable<'_> {
         Ok(numbers)
     }
 
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), DataError> {
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), ReadError> {
         let read = self.body.read_exact(bytes).and_then(|()| {
             self.left = self.left.saturating_sub(bytes.len() as u64);
             // Only at the end of its stream does zlib compare checksums.
@@ -278,17 +283,17 @@ impl Variable<'_> {
         });
         read.map(drop).map_err(|error| {
             self.problem(format!("its numbers cannot be read: {error}"))
-                .help("is the download finished? download it again")
+                .with_help("is the download finished? download it again")
         })
     }
 
     /// A problem with this variable.
-    pub fn problem(&self, reason: impl Into<String>) -> DataError {
-        DataError::new(&self.context.path, reason).at(format!("variable `{}`", self.name))
+    pub(super) fn problem(&self, reason: impl Into<String>) -> ReadError {
+        ReadError::new(&self.context.path, reason).at(format!("variable `{}`", self.name))
     }
 
     /// `uint8 [32, 32, 3, 73257]`.
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self.storage {
             Some(storage) => format!("{} {:?}", format!("{storage:?}").to_lowercase(), self.dimensions),
             None => "something that is not an array of real numbers".into(),
