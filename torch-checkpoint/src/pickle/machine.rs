@@ -1,17 +1,11 @@
-//! Reads a pickle as data.
-//!
-//! A pickle is a program for a stack machine, and Python runs whatever functions the program names. Here nothing is
-//! run: a named function stays a name, and a call of it stays a record of the call. What a caller does not recognize
-//! it passes over.
-//!
-//! Values refer to each other by index, so that sharing costs nothing (no copies of memoized values), a structure
-//! that contains itself is harmless, and deep nesting cannot overflow the stack.
+//! The stack machine that a pickle is a program for.
 
 use std::collections::HashMap;
 use std::io::Read;
 
+use super::value::{Id, Value};
 use crate::byte_reader::ByteReader;
-use crate::error::{ErrorKind, printable};
+use crate::error::ErrorKind;
 
 /// Operations in one pickle. Each makes at most one value of fixed size, so this bounds memory and time; a state dict
 /// takes about 30 for each tensor.
@@ -20,147 +14,11 @@ const MAX_OPERATIONS: u32 = 1 << 23;
 /// Text longer than this is passed over: no name and no key is.
 const MAX_TEXT_LENGTH: u64 = 1 << 16;
 
-/// The index of a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Id(u32);
-
-/// A value, as the pickle describes it.
-#[derive(Debug)]
-pub(crate) enum Value {
-    None,
-    Bool,
-    Int(i64),
-    /// An integer beyond 64 bits: two's complement, little end first.
-    Long(Box<[u8]>),
-    Float,
-    Text(Box<str>),
-    /// Bytes, sets, overlong texts: nothing that weights are described with.
-    Opaque,
-    Tuple(Vec<Id>),
-    List(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
-    /// A class or function, by name only.
-    Global {
-        module: Box<str>,
-        name: Box<str>,
-    },
-    /// What a call would have made, had anything been called, and the items that were then put into it.
-    Call {
-        callable: Id,
-        arguments: Id,
-        items: Vec<(Id, Id)>,
-    },
-    /// Something that is kept outside the pickle; PyTorch's storages are.
-    Persistent(Id),
-}
-
-/// A pickle that was read.
-#[derive(Debug)]
-pub(crate) struct Pickle {
-    values: Vec<Value>,
-    root: Id,
-}
-
-impl Pickle {
-    /// Reads one pickle and stops behind it.
-    pub(crate) fn read<R: Read>(reader: &mut ByteReader<R>) -> Result<Self, ErrorKind> {
-        let mut machine = Machine::default();
-        let root = machine.run(reader)?;
-        Ok(Self { values: machine.values, root })
-    }
-
-    pub(crate) fn root(&self) -> Id {
-        self.root
-    }
-
-    pub(crate) fn get(&self, id: Id) -> &Value {
-        &self.values[id.0 as usize]
-    }
-
-    /// All values, in the order in which they were made.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
-        self.values.iter()
-    }
-
-    pub(crate) fn text(&self, id: Id) -> Option<&str> {
-        match self.get(id) {
-            Value::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn int(&self, id: Id) -> Option<i64> {
-        match self.get(id) {
-            Value::Int(int) => Some(*int),
-            _ => None,
-        }
-    }
-
-    /// The elements of a tuple or list.
-    pub(crate) fn elements(&self, id: Id) -> Option<&[Id]> {
-        match self.get(id) {
-            Value::Tuple(elements) | Value::List(elements) => Some(elements),
-            _ => None,
-        }
-    }
-
-    /// The module and name of a class or function.
-    pub(crate) fn global(&self, id: Id) -> Option<(&str, &str)> {
-        match self.get(id) {
-            Value::Global { module, name } => Some((module, name)),
-            _ => None,
-        }
-    }
-
-    /// The entries of a dict or of anything that behaves like one: `OrderedDict`, `defaultdict`, a subclass.
-    pub(crate) fn entries(&self, id: Id) -> Option<Vec<(Id, Id)>> {
-        match self.get(id) {
-            Value::Dict(items) => Some(items.clone()),
-            Value::Call { callable, arguments, items } => {
-                let ordered = self.global(*callable) == Some(("collections", "OrderedDict"));
-                if !ordered {
-                    return (!items.is_empty()).then(|| items.clone());
-                }
-                // Python 2 passes the items as a list of pairs.
-                let pairs = self.elements(*arguments).and_then(|arguments| self.elements(*arguments.first()?));
-                let given = pairs.unwrap_or_default().iter().filter_map(|pair| match self.elements(*pair) {
-                    Some([key, value]) => Some((*key, *value)),
-                    _ => None,
-                });
-                Some(given.chain(items.iter().copied()).collect())
-            }
-            _ => None,
-        }
-    }
-
-    /// What a value is, in a few words, for messages.
-    pub(crate) fn describe(&self, id: Id) -> String {
-        let named = |id: Id| self.global(id).map(|(module, name)| printable(&format!("{module}.{name}")));
-        match self.get(id) {
-            Value::None => "None".to_string(),
-            Value::Bool => "a bool".to_string(),
-            Value::Int(_) | Value::Long(_) => "an integer".to_string(),
-            Value::Float => "a float".to_string(),
-            Value::Text(_) => "a text".to_string(),
-            Value::Opaque => "binary data".to_string(),
-            Value::Tuple(elements) => format!("a tuple of {}", elements.len()),
-            Value::List(elements) => format!("a list of {}", elements.len()),
-            Value::Dict(items) => format!("a dict of {}", items.len()),
-            Value::Global { .. } => format!("a reference to `{}`", named(id).unwrap_or_default()),
-            Value::Call { callable, items, .. } => match named(*callable) {
-                Some(name) if items.is_empty() => format!("an object made by `{name}`"),
-                Some(name) => format!("a `{name}` of {}", items.len()),
-                None => "an object".to_string(),
-            },
-            Value::Persistent(_) => "a storage".to_string(),
-        }
-    }
-}
-
 /// The stack machine.
 #[derive(Default)]
-struct Machine {
-    values: Vec<Value>,
+pub(super) struct Machine {
+    /// All values, in the order in which they were made.
+    pub(super) values: Vec<Value>,
     stack: Vec<Id>,
     /// Heights of the stack that later operations go back to.
     marks: Vec<usize>,
@@ -168,7 +26,8 @@ struct Machine {
 }
 
 impl Machine {
-    fn run<R: Read>(&mut self, reader: &mut ByteReader<R>) -> Result<Id, ErrorKind> {
+    /// Runs the pickle up to its end, and gives the value that it leaves.
+    pub(super) fn run<R: Read>(&mut self, reader: &mut ByteReader<R>) -> Result<Id, ErrorKind> {
         for _ in 0..MAX_OPERATIONS {
             let start = reader.position();
             let operation = reader.byte("the pickle")?;
@@ -349,12 +208,11 @@ impl Machine {
     }
 
     fn get(&self, id: Id) -> &Value {
-        &self.values[id.0 as usize]
+        &self.values[id.index()]
     }
 
     fn push(&mut self, value: Value) {
-        // MAX_OPERATIONS keeps the index far below u32::MAX.
-        let id = Id(self.values.len() as u32);
+        let id = Id::after(self.values.len());
         self.values.push(value);
         self.stack.push(id);
     }
@@ -418,7 +276,7 @@ impl Machine {
 
     fn append(&mut self, more: &[Id]) -> Result<(), StepError> {
         let target = self.top()?;
-        match &mut self.values[target.0 as usize] {
+        match &mut self.values[target.index()] {
             Value::List(elements) => elements.extend(more),
             // A subclass of list, a deque: what is in it is of no interest.
             Value::Call { .. } => (),
@@ -430,7 +288,7 @@ impl Machine {
     fn set_items(&mut self, more: &[Id]) -> Result<(), StepError> {
         let more = pairs(more)?;
         let target = self.top()?;
-        match &mut self.values[target.0 as usize] {
+        match &mut self.values[target.index()] {
             Value::Dict(items) | Value::Call { items, .. } => items.extend(more),
             _ => return Err(StepError::Damaged("the pickle puts items into something that is not a dict")),
         }
