@@ -8,6 +8,7 @@
 mod contracts;
 #[doc(hidden)]
 pub mod image;
+mod image_set;
 pub mod params;
 mod ports;
 mod problem;
@@ -22,6 +23,7 @@ pub use zskt_tensor as tensor;
 pub use zskt_tensor::{candle_core, candle_nn, nn, nn as layers, ops};
 
 pub use contracts::*;
+pub use image_set::{Augmentation, ImageSet};
 pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, Params, above};
 pub use ports::{Arity, ImageSource, Inputs, NoInputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
 pub use problem::{Fault, Problem, Span, nearest};

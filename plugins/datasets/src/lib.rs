@@ -1,21 +1,15 @@
-//! Datasets: one file per plugin; the file formats they read are in [`formats`], as functions without a pipeline.
+//! Datasets: the plugins, and what they have in common. The files that they read are the business of the crate
+//! `image-formats`.
 
-mod cifar10;
-mod cifar100;
-mod data_error;
-pub mod digits;
-pub mod formats;
+mod cifar;
+mod digits;
 mod parquet_images;
-mod preparation;
-mod raw_images;
+mod preprocessing;
 mod svhn;
 mod synthetic_digits;
 
-pub use cifar10::Cifar10;
-pub use cifar100::Cifar100;
-pub use data_error::DataError;
+pub use cifar::{Cifar10, Cifar100};
 pub use parquet_images::{ParquetImages, ParquetSplit};
-pub use raw_images::{ImageHeader, RawImages};
 pub use svhn::{Svhn, SvhnSplit};
 pub use synthetic_digits::SyntheticDigits;
 

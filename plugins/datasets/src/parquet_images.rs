@@ -1,10 +1,12 @@
 //! Image datasets from Hugging Face.
 
-use crate::formats::{hugging_face, shards};
-use crate::preparation::{dataset_params, lower_case};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use image_formats::hugging_face;
 use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, Result, choice};
+
+use crate::preprocessing::dataset_params;
 
 choice! {
     /// Which part of a dataset on Hugging Face.
@@ -33,14 +35,25 @@ dataset_params! {
 
 impl DatasetSource for ParquetImages {
     fn describe(&self) -> Result<DatasetSignature, Fault> {
-        self.preparation().describe(hugging_face::header(&self.path, &lower_case(self.split))?)
+        self.preprocessing().describe(hugging_face::header(&self.path, self.split.in_file_names()))
     }
 
     fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
-        self.preparation().load(hugging_face::read(&self.path, &lower_case(self.split))?, context)
+        self.preprocessing().load(hugging_face::read(&self.path, self.split.in_file_names()), context)
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        shards::select(&self.path, &lower_case(self.split)).unwrap_or_default()
+        hugging_face::files(&self.path, self.split.in_file_names()).unwrap_or_default()
+    }
+}
+
+impl ParquetSplit {
+    /// The split as the names of files have it.
+    fn in_file_names(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Street View House Numbers.
 
-use crate::formats::svhn;
-use crate::preparation::{dataset_params, lower_case};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use image_formats::svhn;
 use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, Result, choice};
+
+use crate::preprocessing::dataset_params;
 
 choice! {
     /// Which part of SVHN.
@@ -35,14 +37,25 @@ dataset_params! {
 
 impl DatasetSource for Svhn {
     fn describe(&self) -> Result<DatasetSignature, Fault> {
-        self.preparation().describe(svhn::header(&self.path, &lower_case(self.split))?)
+        self.preprocessing().describe(svhn::header(&self.path, self.split.official()))
     }
 
     fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
-        self.preparation().load(svhn::read(&self.path, &lower_case(self.split))?, context)
+        self.preprocessing().load(svhn::read(&self.path, self.split.official()), context)
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        svhn::find(&self.path, &lower_case(self.split)).into_iter().collect()
+        svhn::files(&self.path, self.split.official()).unwrap_or_default()
+    }
+}
+
+impl SvhnSplit {
+    /// The split as the files have it.
+    fn official(self) -> svhn::Split {
+        match self {
+            Self::Train => svhn::Split::Train,
+            Self::Test => svhn::Split::Test,
+            Self::Extra => svhn::Split::Extra,
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! Digits that need no download.
 
-use crate::preparation::{dataset_params, lower_case};
-use crate::{ImageHeader, digits};
 use std::path::PathBuf;
 use std::sync::Arc;
-use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Error, Fault, Result, Split, Streams};
+
+use image_formats::ImageHeader;
+use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, Result, Split, Streams};
+
+use crate::digits;
+use crate::preprocessing::dataset_params;
 
 dataset_params! {
     /// Street-number digits drawn by a program: shaky strokes in limited contrast, with neighbours, texture and noise.
@@ -26,14 +29,16 @@ dataset_params! {
 impl DatasetSource for SyntheticDigits {
     fn describe(&self) -> Result<DatasetSignature, Fault> {
         let header = ImageHeader { count: self.count, channels: 3, height: self.size, width: self.size, classes: 10 };
-        self.preparation().describe(header)
+        self.preprocessing().describe(Ok(header))
     }
 
     fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
         let streams = Streams::new(self.seed as u64);
-        let name = format!("digits/{}", lower_case(self.split));
-        let raw = digits::read(self.count, self.size, |i| streams.at(&name, i)).map_err(Error::new)?;
-        self.preparation().load(raw, context)
+        let name = match self.split {
+            Split::Train => "digits/train",
+            Split::Test => "digits/test",
+        };
+        self.preprocessing().load(digits::draw(self.count, self.size, |i| streams.at(name, i)), context)
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use torch_checkpoint::{ErrorKind, ReadError, printable, read, read_header};
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
     Architecture, BeliefShape, BuildContext, Builder, ClassifierNetwork, ClassifierShape, Error, Fault, ImageShape,
     Nested, Precision, Result, TeacherSource, Weights, params,
 };
-
-use crate::defect::{Defect, WeightsError, shown};
-use crate::weights_file::{outline, read};
 
 params! {
     /// A trained classifier from a file.
@@ -40,10 +38,10 @@ impl ClassifierShape for Checkpoint {
 
 impl TeacherSource for Checkpoint {
     fn check(&self) -> Result<(), Fault> {
-        let outline = outline(&self.path, self.key.as_deref()).map_err(|error| fault(&error))?;
+        let header = read_header(&self.path, self.key.as_deref()).map_err(|error| fault(&error))?;
         let builder = Builder::zeros(Precision::F32, &Device::Cpu);
         self.model.build(&builder).map_err(|error| Fault::parameter("model", error.to_string()))?;
-        let shapes = outline.tensors.iter().map(|(name, (_, shape))| (name.as_str(), shape.as_slice()));
+        let shapes = header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()));
         self.compare(&builder.weights(), shapes)
     }
 
@@ -97,14 +95,14 @@ impl Checkpoint {
         for difference in differences {
             help.push_str("\n  ");
             // It contains names out of the file.
-            help.push_str(&shown(&difference));
+            help.push_str(&printable(&difference));
         }
         Err(Fault::parameter("path", message).help(help))
     }
 }
 
-fn fault(error: &WeightsError) -> Fault {
-    let parameter = if matches!(error.defect, Defect::UnknownKey { .. }) { "key" } else { "path" };
-    let message = format!("cannot take weights from `{}`: {}", error.path.display(), error.defect);
-    Fault::parameter(parameter, message).help(error.defect.way_out())
+fn fault(error: &ReadError) -> Fault {
+    let parameter = if matches!(error.kind, ErrorKind::UnknownKey { .. }) { "key" } else { "path" };
+    let message = format!("cannot take weights from `{}`: {}", error.path.display(), error.kind);
+    Fault::parameter(parameter, message).help(error.kind.help())
 }

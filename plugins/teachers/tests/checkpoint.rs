@@ -1,11 +1,9 @@
 //! The plugin: an architecture takes its weights from a file.
 
-mod written;
-
+use std::collections::HashMap;
 use std::path::Path;
 
-use written::{dict, fixture, legacy, pair};
-use zskt_api::candle_core::Device;
+use zskt_api::candle_core::{Device, Tensor, safetensors};
 use zskt_api::{
     Architecture, BeliefShape, Beliefs, BuildContext, Builder, Classifier, ClassifierShape, Fault, FeatureMap, Form,
     ImageShape, Init, Name, Params, Pass, Precision, Result, Span, Streams, TeacherSource, Value, export, params,
@@ -79,17 +77,19 @@ fn context() -> BuildContext {
     }
 }
 
+/// A file with a tensor of two numbers under each name.
 fn file(names: &[&str]) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let tensors: Vec<_> = names.iter().map(|name| (*name, pair())).collect();
-    std::fs::write(file.path(), legacy(&dict(&[("net", dict(&tensors))]), &[("0", &[1.0, 2.0])])).unwrap();
+    let tensor = Tensor::new(&[1_f32, 2.0], &Device::Cpu).unwrap();
+    let tensors: HashMap<_, _> = names.iter().map(|name| (*name, tensor.clone())).collect();
+    safetensors::save(&tensors, file.path()).unwrap();
     file
 }
 
 #[test]
 fn weights_arrive_in_the_networks_precision() {
     // As files from before `num_batches_tracked` have it.
-    let file = file(&["module.bn.weight", "module.bn.running_mean"]);
+    let file = file(&["bn.weight", "bn.running_mean"]);
     let checkpoint = checkpoint(2, file.path(), None);
     checkpoint.check().unwrap();
     assert_eq!(checkpoint.classes(), 2);
@@ -127,9 +127,10 @@ fn a_fault_names_the_parameter() {
         .help("relative paths start at the working directory");
     assert_eq!(missing, expected);
 
-    let path = fixture("checkpoint.pth");
-    let key = checkpoint(2, &path, Some("state_dcit")).check().unwrap_err();
-    let message =
-        format!("cannot take weights from `{}`: it has no state dict under the key `state_dcit`", path.display());
-    assert_eq!(key, Fault::parameter("key", message).help("it has `state_dict`"));
+    let file = file(&["bn.weight"]);
+    let key = checkpoint(2, file.path(), Some("state_dcit")).check().unwrap_err();
+    let path = file.path().display();
+    let message = format!("cannot take weights from `{path}`: it has no state dict under the key `state_dcit`");
+    let help = "its tensors are not wrapped in anything: leave `key` out";
+    assert_eq!(key, Fault::parameter("key", message).help(help));
 }

@@ -12,7 +12,7 @@ mod teacher;
 mod turn;
 
 pub use classifier::{Architecture, Beliefs, Classifier, ClassifierNetwork};
-pub use dataset::{Augmentation, Batch, Dataset, DatasetSource, ImageSet, Split};
+pub use dataset::{Batch, Dataset, DatasetSource, Split};
 pub use generator::{Generator, GeneratorArchitecture, GeneratorNetwork};
 pub use loss::{Loss, Needs, Target};
 pub use metric::{Measurement, Metric, MetricContext, MetricNode};

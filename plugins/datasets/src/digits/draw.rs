@@ -1,17 +1,18 @@
 //! From strokes to pixels. What is drawn at random, and how widely, decides how hard the dataset is: the ranges were
 //! tuned together until a small network has to work for its last few per cent.
 
-use super::strokes::{FIGURES, SEGMENTS};
-use crate::RawImages;
-use crate::raw_images::reserve;
+use std::ops::Range;
+
+use image_formats::{OutOfMemory, RawImages, pixel_buffer};
 use rand::Rng;
 use rand_distr::StandardNormal;
 use rayon::prelude::*;
-use std::ops::Range;
 use zskt_api::StreamRng;
 
+use super::strokes::{FIGURES, SEGMENTS};
+
 /// Smaller than this a digit cannot be told from its neighbours.
-pub const MIN_SIZE: usize = 12;
+pub(crate) const MIN_SIZE: usize = 12;
 
 /// A digit's height as a part of the image's.
 const HEIGHT: Range<f32> = 0.5..0.9;
@@ -41,17 +42,19 @@ const NOISE: Range<f32> = 0.02..0.08;
 
 /// Draws `count` images of `size` × `size` pixels. Image i depends on `stream(i)` and on nothing else, so any set is the
 /// beginning of a larger one, however many threads draw it.
-pub fn read(count: usize, size: usize, stream: impl Fn(u64) -> StreamRng + Sync) -> Result<RawImages, String> {
+pub(crate) fn draw(
+    count: usize,
+    size: usize,
+    stream: impl Fn(u64) -> StreamRng + Sync,
+) -> Result<RawImages, OutOfMemory> {
     let bytes = 3 * size * size;
-    let mut pixels = Vec::new();
-    reserve(&mut pixels, count.checked_mul(bytes))?;
+    let mut pixels = pixel_buffer(count, bytes)?;
     pixels.resize(count * bytes, 0);
     let images = pixels.par_chunks_exact_mut(bytes).enumerate();
     let labels =
         images.map_init(|| Canvas::new(size), |canvas, (i, image)| canvas.draw(&mut stream(i as u64), image) as u32);
     let labels = labels.collect();
-    let class_names = (0..10).map(|digit| digit.to_string()).collect();
-    Ok(RawImages { pixels, labels, channels: 3, height: size, width: size, classes: 10, class_names })
+    Ok(RawImages { pixels, labels, channels: 3, height: size, width: size, classes: 10 })
 }
 
 /// Where a digit lies: p = `matrix` q + `centre`, with q from −½ to ½.
@@ -226,7 +229,7 @@ mod tests {
 
     fn images(count: usize, size: usize, name: &str) -> RawImages {
         let streams = Streams::new(0);
-        read(count, size, |i| streams.at(name, i)).expect("images")
+        draw(count, size, |i| streams.at(name, i)).expect("images")
     }
 
     #[test]

@@ -1,0 +1,212 @@
+use std::sync::Arc;
+
+use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+
+use super::*;
+
+const SCHEMA: &str = "message m {
+    optional group image { optional binary bytes; optional binary path (utf8); }
+    optional int64 label;
+}";
+
+const NAMES: &str = r#"{"info": {"features": {"image": {"_type": "Image"},
+    "label": {"names": ["cat", "dog", "owl"], "_type": "ClassLabel"}}}}"#;
+
+type Row = (Option<Vec<u8>>, Option<i64>);
+
+/// A Parquet file of one or more row groups.
+struct Writer {
+    schema: &'static str,
+    metadata: Option<&'static str>,
+    statistics: bool,
+}
+
+const PLAIN: Writer = Writer { schema: SCHEMA, metadata: None, statistics: true };
+
+impl Writer {
+    fn bytes(&self, groups: &[&[Row]]) -> Vec<u8> {
+        let metadata = self.metadata.map(|json| vec![KeyValue::new("huggingface".to_owned(), json.to_owned())]);
+        let statistics = if self.statistics { EnabledStatistics::Chunk } else { EnabledStatistics::None };
+        let properties =
+            WriterProperties::builder().set_key_value_metadata(metadata).set_statistics_enabled(statistics).build();
+        let schema = Arc::new(parse_message_type(self.schema).expect("a schema"));
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).expect("a writer");
+        for rows in groups {
+            let mut group = writer.next_row_group().expect("a group");
+            while let Some(mut column) = group.next_column().expect("a column") {
+                match column.untyped() {
+                    parquet::column::writer::ColumnWriter::ByteArrayColumnWriter(_) => {
+                        let images: Vec<ByteArray> =
+                            rows.iter().filter_map(|row| row.0.clone()).map(ByteArray::from).collect();
+                        let levels: Vec<i16> = rows.iter().map(|row| if row.0.is_some() { 2 } else { 1 }).collect();
+                        column.typed::<ByteArrayType>().write_batch(&images, Some(&levels), None).expect("images");
+                    }
+                    parquet::column::writer::ColumnWriter::Int64ColumnWriter(_) => {
+                        let labels: Vec<i64> = rows.iter().filter_map(|row| row.1).collect();
+                        let levels: Vec<i16> = rows.iter().map(|row| i16::from(row.1.is_some())).collect();
+                        column.typed::<Int64Type>().write_batch(&labels, Some(&levels), None).expect("labels");
+                    }
+                    parquet::column::writer::ColumnWriter::Int32ColumnWriter(_) => {
+                        let labels: Vec<i32> = rows.iter().filter_map(|row| row.1).map(|label| label as i32).collect();
+                        column.typed::<Int32Type>().write_batch(&labels, None, None).expect("labels");
+                    }
+                    _ => panic!("the tests write no such column"),
+                }
+                column.close().expect("a column");
+            }
+            group.close().expect("a group");
+        }
+        writer.into_inner().expect("a file")
+    }
+
+    fn read(&self, groups: &[&[Row]]) -> Result<RawImages, String> {
+        read_bytes(&self.bytes(groups))
+    }
+}
+
+fn read_bytes(bytes: &[u8]) -> Result<RawImages, String> {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), bytes).expect("a file");
+    let _ = header(file.path(), "test");
+    read(file.path(), "test").map_err(|error| error.to_string())
+}
+
+/// An image whose pixels tell their channel, row and column.
+fn picture(height: u32, width: u32, mark: u8) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| Rgb([mark, (10 * y) as u8, (100 + 10 * x) as u8]))
+}
+
+fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.into().write_to(&mut bytes, format).expect("an encoded image");
+    bytes.into_inner()
+}
+
+fn png(mark: u8) -> Option<Vec<u8>> {
+    Some(encoded(picture(2, 3, mark), ImageFormat::Png))
+}
+
+/// What `png` holds.
+fn planes(mark: u8) -> Vec<u8> {
+    let green = [0, 0, 0, 10, 10, 10];
+    let blue = [100, 110, 120, 100, 110, 120];
+    [[mark; 6], green, blue].concat()
+}
+
+#[test]
+fn rows_of_all_groups_and_shards_in_order() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let write = |name: &str, groups: &[&[Row]]| {
+        let bytes = Writer { metadata: Some(NAMES), ..PLAIN }.bytes(groups);
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+    };
+    write("test-00000-of-00002.parquet", &[&[(png(1), Some(2)), (png(2), Some(0))], &[(png(3), Some(1))]]);
+    write("test-00001-of-00002.parquet", &[&[(png(4), Some(1))]]);
+    let images = read(folder.path(), "test").expect("a dataset");
+    assert_eq!(images.labels, [2, 0, 1, 1]);
+    assert_eq!(images.pixels, [planes(1), planes(2), planes(3), planes(4)].concat());
+    assert_eq!((images.channels, images.height, images.width), (3, 2, 3));
+    assert_eq!(images.classes, 3);
+    assert_eq!(header(folder.path(), "test"), Ok(images.header()));
+}
+
+#[test]
+fn shards_that_name_their_classes_otherwise_are_refused() {
+    const OTHERS: &str = r#"{"info": {"features": {"label": {"names": ["dog", "cat", "owl"]}}}}"#;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (name, metadata) in [("test-00000-of-00002.parquet", NAMES), ("test-00001-of-00002.parquet", OTHERS)] {
+        let bytes = Writer { metadata: Some(metadata), ..PLAIN }.bytes(&[&[(png(1), Some(2))]]);
+        std::fs::write(folder.path().join(name), bytes).expect("a file");
+    }
+    let error = read(folder.path(), "test").expect_err("other names").to_string();
+    assert!(error.contains("test-00001-of-00002.parquet: its class names are not those of"), "{error}");
+}
+
+#[test]
+fn without_names_that_can_be_read_the_largest_label_counts_with_and_without_statistics() {
+    let schemas = [SCHEMA, "message m { optional group img { optional binary bytes; } required int32 fine_label; }"];
+    let metadata = [
+        None,
+        Some("names: cat, dog"),
+        Some(r#"{"info": {"features": {"label": {"names": [1, 2]}, "fine_label": {"names": "cat"}}}}"#),
+    ];
+    for (schema, metadata) in schemas.into_iter().flat_map(|schema| metadata.map(|metadata| (schema, metadata))) {
+        for statistics in [true, false] {
+            let writer = Writer { schema, statistics, metadata };
+            let file = tempfile::NamedTempFile::new().expect("a temporary file");
+            std::fs::write(file.path(), writer.bytes(&[&[(png(1), Some(6))], &[(png(1), Some(3))]])).expect("a file");
+            let images = read(file.path(), "test").expect("a dataset");
+            assert_eq!(images.classes, 7);
+            assert_eq!(header(file.path(), "test"), Ok(images.header()));
+        }
+    }
+}
+
+#[test]
+fn grey_and_jpeg_images_become_rgb() {
+    let grey = encoded(GrayImage::from_fn(19, 21, |x, y| image::Luma([(x + 3 * y) as u8])), ImageFormat::Png);
+    let jpeg = include_bytes!("../../tests/fixtures/colours.jpg").to_vec();
+    let size = 3 * 21 * 19;
+    let mut planes = vec![0; size];
+    encoded_image::decode(&jpeg, 21, 19, &mut planes).expect("a JPEG");
+    let images = PLAIN.read(&[&[(Some(grey), Some(0)), (Some(jpeg), Some(1))]]).expect("a dataset");
+    let ramp: Vec<u8> = (0..21).flat_map(|y| (0..19).map(move |x| x + 3 * y)).collect();
+    assert_eq!(images.pixels[..size], ramp.repeat(3));
+    assert_eq!(images.pixels[size..], planes);
+}
+
+#[test]
+fn a_bad_row_is_named() {
+    let good = || (png(1), Some(0));
+    let error = |bad: Row| PLAIN.read(&[&[good(), good()], &[good(), bad]]).expect_err("a bad row");
+    let other_size = encoded(picture(3, 2, 0), ImageFormat::Png);
+    for (bad, expected) in [
+        ((None, Some(0)), "row 3: `image.bytes` is null"),
+        ((png(1), None), "row 3: `label` is null"),
+        ((png(1), Some(-1)), "row 3: the label is -1, which stands for a hidden one"),
+        ((png(1), Some(1 << 40)), "row 3: the label is 1099511627776"),
+        ((Some(other_size), Some(0)), "row 3: the image is 2×3, but the first one is 3×2"),
+        ((Some(b"RIFF1234WEBP".to_vec()), Some(0)), "row 3: neither PNG nor JPEG: 12 bytes that begin with 52 49"),
+        ((png(1).map(|png| png[..60].to_vec()), Some(0)), "row 3: the image cannot be decoded"),
+    ] {
+        let error = error(bad);
+        assert!(error.contains(expected), "{error}\nexpected {expected}");
+    }
+    let named = Writer { metadata: Some(NAMES), ..PLAIN }.read(&[&[(png(1), Some(3))]]).expect_err("three classes");
+    assert!(named.contains("row 0: the label is 3, but the file names 3 classes: 0 to 2"), "{named}");
+    let huge = encoded(GrayImage::new(5000, 1), ImageFormat::Png);
+    let huge = PLAIN.read(&[&[(Some(huge), Some(0))]]).expect_err("too large");
+    assert!(huge.contains("row 0: the image is 5000×1"), "{huge}");
+}
+
+#[test]
+fn a_file_of_another_kind_says_what_it_holds() {
+    let error = |schema| Writer { schema, ..PLAIN }.read(&[]).expect_err("another kind of file");
+    let text = error("message m { optional binary text (utf8); optional int64 label; }");
+    assert!(text.contains("no column of images") && text.contains("the file has text, label"), "{text}");
+    let unlabelled = error("message m { optional group image { optional binary bytes; } optional int64 id; }");
+    assert!(unlabelled.contains("no column of labels") && unlabelled.contains("image.bytes, id"), "{unlabelled}");
+    let words = error("message m { optional binary image; optional binary label (utf8); }");
+    assert!(words.contains("the column `label` is BYTE_ARRAY, expected an integer"), "{words}");
+    let empty = error(SCHEMA);
+    assert!(empty.contains("holds no rows"), "{empty}");
+}
+
+#[test]
+fn damage_anywhere_is_an_error_or_a_dataset_but_never_a_panic() {
+    let rows: Vec<Row> = (0..12u8).map(|i| (png(i), Some(i64::from(i % 10)))).collect();
+    let file = PLAIN.bytes(&[&rows[..6], &rows[6..]]);
+    for end in (0..file.len()).step_by(53) {
+        assert!(read_bytes(&file[..end]).is_err(), "cut at {end}");
+    }
+    for at in (0..file.len()).step_by(5) {
+        let mut changed = file.clone();
+        changed[at] ^= 0x55;
+        let _ = read_bytes(&changed);
+    }
+}

@@ -1,0 +1,25 @@
+//! Reads the labelled images of well-known datasets as they are downloaded, into bytes: [CIFAR-10 and CIFAR-100](cifar),
+//! [SVHN](svhn), and [image datasets from Hugging Face](hugging_face).
+//!
+//! Each module has three functions of a path and a split: `read` gives all images as [`RawImages`]; `header` tells their
+//! number, size and classes, as far as possible without reading them; `files` says which files they are in. Nothing is
+//! downloaded, nothing is normalized, no size that a file declares is believed before there are bytes to bear it out, and
+//! whatever is wrong ends in a [`ReadError`] that names the file, the place in it, the reason, and what to do about it.
+//!
+//! ```no_run
+//! use image_formats::cifar::{self, Split, Variant};
+//!
+//! let images = cifar::read("cifar-10-binary.tar.gz".as_ref(), Variant::Cifar10, Split::Train)?;
+//! assert_eq!((images.len(), images.channels, images.height, images.width), (50_000, 3, 32, 32));
+//! # Ok::<(), image_formats::ReadError>(())
+//! ```
+
+pub mod cifar;
+mod encoded_image;
+mod error;
+pub mod hugging_face;
+mod raw_images;
+pub mod svhn;
+
+pub use error::ReadError;
+pub use raw_images::{ImageHeader, OutOfMemory, RawImages, pixel_buffer};

@@ -1,6 +1,0 @@
-//! Street-number digits drawn by a program: a dataset for whoever has none at hand.
-
-mod draw;
-mod strokes;
-
-pub use draw::{MIN_SIZE, read};

@@ -1,0 +1,188 @@
+//! From bytes to what a network sees: normalization, augmentation, few images per class. The same for every dataset.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use image_formats::{ImageHeader, RawImages, ReadError};
+use zskt_api::{
+    Augmentation, BuildContext, Context, Dataset, DatasetSignature, Error, Fault, ImageSet, ImageShape, Result,
+};
+
+/// Declares a dataset's parameters: its own, then those every dataset has, normalization with defaults of its own.
+macro_rules! dataset_params {
+    (
+        $(#[doc = $doc:literal])*
+        pub struct $name:ident { $($own:tt)* }
+        mean: $mean:expr, std: $std:expr $(,)?
+    ) => {
+        zskt_api::params! {
+            $(#[doc = $doc])*
+            pub struct $name {
+                $($own)*
+                /// Mean of the red, green and blue of all images, from 0 to 1: what the network takes for zero. It must
+                /// be the one that the teacher was trained with.
+                pub mean: [f64; 3] = $mean => 0.0..=1.0,
+                /// Standard deviation of the red, green and blue: what the network takes for one. It must be the one
+                /// that the teacher was trained with.
+                pub std: [f64; 3] = $std => 0.001..=1.0,
+                /// Augmentation: pixels of black padding at each side before a random crop to the old size. Only images
+                /// that are learnt from are augmented.
+                pub crop: usize = 0,
+                /// Augmentation: mirrors half of the images left to right.
+                pub flip: bool = false,
+                /// Only so many random images of each class, drawn afresh for each seed; all of them by default.
+                pub per_class: Option<usize> = None => 1..,
+            }
+        }
+
+        impl $name {
+            fn preprocessing(&self) -> crate::preprocessing::Preprocessing {
+                crate::preprocessing::Preprocessing {
+                    mean: self.mean,
+                    std: self.std,
+                    augmentation: zskt_api::Augmentation { crop: self.crop, flip: self.flip },
+                    per_class: self.per_class,
+                }
+            }
+        }
+    };
+}
+
+pub(crate) use dataset_params;
+
+/// The parameters every dataset has.
+pub(crate) struct Preprocessing {
+    pub(crate) mean: [f64; 3],
+    pub(crate) std: [f64; 3],
+    pub(crate) augmentation: Augmentation,
+    pub(crate) per_class: Option<usize>,
+}
+
+impl Preprocessing {
+    /// What a dataset with this header becomes, or which parameter is at fault: `path` where there is no header.
+    pub(crate) fn describe(&self, header: Result<ImageHeader, ReadError>) -> Result<DatasetSignature, Fault> {
+        let header = header.map_err(|error| {
+            let fault = Fault::parameter("path", error.message());
+            match error.help() {
+                Some(help) => fault.help(help),
+                None => fault,
+            }
+        })?;
+        self.signature(header)
+    }
+
+    fn signature(&self, header: ImageHeader) -> Result<DatasetSignature, Fault> {
+        let ImageHeader { count, channels, height, width, classes } = header;
+        let crop = self.augmentation.crop;
+        if crop >= height.min(width) {
+            let reason = format!("a crop of {crop} pixels could move all of a {height}×{width} image out of sight");
+            return Err(Fault::parameter("crop", reason).help("4 is usual for images of 32×32"));
+        }
+        let mut images = count;
+        if let Some(per_class) = self.per_class {
+            images = classes.saturating_mul(per_class);
+            if images > count {
+                let reason = format!("{per_class} images of each of {classes} classes, but there are {count} images");
+                return Err(Fault::parameter("per_class", reason).help("ask for fewer"));
+            }
+        }
+        Ok(DatasetSignature { image: ImageShape::new(channels, height, width), classes, images })
+    }
+
+    /// Loaded images as the pipeline wants them.
+    pub(crate) fn load(
+        &self,
+        raw: Result<RawImages, impl Display>,
+        context: &BuildContext,
+    ) -> Result<Arc<dyn Dataset>> {
+        let raw = raw.map_err(|error| Error::new(error.to_string()))?;
+        self.signature(raw.header())?;
+        let shape = ImageShape::new(raw.channels, raw.height, raw.width);
+        let mut images = ImageSet::new(shape, raw.classes, raw.pixels, raw.labels)?;
+        if let Some(count) = self.per_class {
+            let mut rng = context.streams.named(&format!("{}/subset", context.node));
+            images = images.subset(count, &mut rng).context("per_class")?;
+        }
+        Ok(Arc::new(images.normalize(&self.mean, &self.std)?.augment(self.augmentation)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use zskt_api::candle_core::{DType, Device};
+    use zskt_api::{BuildContext, Dataset, DatasetSource, Precision, Split, Streams};
+
+    use crate::{Cifar10, SyntheticDigits};
+
+    fn context(seed: u64) -> BuildContext {
+        BuildContext { node: "set".into(), device: Device::Cpu, precision: Precision::F32, streams: Streams::new(seed) }
+    }
+
+    fn digits() -> SyntheticDigits {
+        let (mean, std) = ([0.5; 3], [0.25; 3]);
+        let (crop, flip, per_class) = (0, false, None);
+        SyntheticDigits { count: 300, size: 12, split: Split::Train, seed: 0, mean, std, crop, flip, per_class }
+    }
+
+    fn values(dataset: &dyn Dataset, indices: &[usize]) -> (Vec<f32>, Vec<u32>) {
+        let batch = dataset.batch(indices, None, DType::F32, &Device::Cpu).expect("a batch");
+        let images = batch.images.to_nchw().expect("images").flatten_all().expect("values");
+        (images.to_vec1().expect("values"), batch.labels.to_vec1().expect("labels"))
+    }
+
+    #[test]
+    fn each_colour_is_normalized_by_its_own_constants() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let record = [vec![3], vec![51; 1024], vec![102; 1024], vec![255; 1024]].concat();
+        std::fs::write(folder.path().join("test_batch.bin"), record).expect("a file");
+        let (mean, std) = ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]);
+        let (crop, flip, per_class) = (0, false, None);
+        let path = folder.path().to_path_buf();
+        let source = Cifar10 { path, split: Split::Test, mean, std, crop, flip, per_class };
+        let dataset = source.load(&context(0)).expect("a dataset");
+        assert_eq!(dataset.signature(), source.describe().expect("a header"));
+        assert_eq!(source.files(), [folder.path().join("test_batch.bin")]);
+        let (values, labels) = values(dataset.as_ref(), &[0]);
+        assert_eq!(labels, [3]);
+        for (channel, pixel) in [0.2, 0.4, 1.0].into_iter().enumerate() {
+            let expected = (pixel - mean[channel]) / std[channel];
+            let plane = &values[1024 * channel..][..1024];
+            assert!(plane.iter().all(|value| (f64::from(*value) - expected).abs() < 1e-5), "channel {channel}");
+        }
+    }
+
+    #[test]
+    fn a_subset_has_as_many_of_each_class_and_depends_on_the_seed_of_the_run() {
+        let source = SyntheticDigits { per_class: Some(5), ..digits() };
+        let all: Vec<usize> = (0..50).collect();
+        let load = |seed| values(source.load(&context(seed)).expect("a dataset").as_ref(), &all);
+        let (first, labels) = load(0);
+        let mut counts = BTreeMap::new();
+        labels.iter().for_each(|label| *counts.entry(*label).or_insert(0) += 1);
+        assert_eq!(counts, (0..10).map(|class| (class, 5)).collect());
+        assert_eq!(source.describe().expect("a header").images, 50);
+        assert_eq!(load(0).0, first);
+        assert_ne!(load(1).0, first);
+        // Without a subset, the run's seed is of no matter.
+        let whole = |seed| values(digits().load(&context(seed)).expect("a dataset").as_ref(), &all);
+        assert_eq!(whole(0), whole(1));
+    }
+
+    #[test]
+    fn the_parameter_at_fault_is_named() {
+        let fault = |source: &dyn DatasetSource| source.describe().expect_err("a fault");
+        let crop = fault(&SyntheticDigits { crop: 12, ..digits() });
+        assert_eq!(crop.parameter.as_deref(), Some("crop"), "{crop:?}");
+        let few = fault(&SyntheticDigits { per_class: Some(31), ..digits() });
+        assert_eq!(few.parameter.as_deref(), Some("per_class"), "{few:?}");
+        let (mean, std) = ([0.5; 3], [0.5; 3]);
+        let (crop, flip, per_class) = (0, false, None);
+        let path = PathBuf::from("no/such/folder");
+        let missing = fault(&Cifar10 { path, split: Split::Test, mean, std, crop, flip, per_class });
+        assert_eq!(missing.parameter.as_deref(), Some("path"), "{missing:?}");
+        assert!(missing.message.contains("no/such/folder: cannot be opened: No such file"), "{missing:?}");
+    }
+}

@@ -1,0 +1,247 @@
+//! The dataset that most dataset plugins give: images in memory, normalized and augmented as they are asked for.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{DType, Device, DeviceLocation, Tensor};
+use rand::Rng;
+use rand::seq::SliceRandom;
+
+use crate::{Batch, Dataset, DatasetSignature, Error, FeatureMap, ImageShape, Result, StreamRng};
+
+/// What is done to an image each time it is learnt from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Augmentation {
+    /// Pixels of black padding at each side before a random crop to the old size.
+    pub crop: usize,
+    /// Whether half of the images are mirrored left to right.
+    pub flip: bool,
+}
+
+/// Labelled 8-bit images in memory: what most dataset plugins load into.
+pub struct ImageSet {
+    shape: ImageShape,
+    classes: usize,
+    pixels: Vec<u8>,
+    labels: Vec<u32>,
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+    augmentation: Augmentation,
+    /// What an accelerator has been given and keeps: a set that is measured on again and again is there once.
+    resident: Mutex<HashMap<Resident, [Tensor; 2]>>,
+}
+
+/// Images one after the other that lie on an accelerator: the first, how many, and how.
+type Resident = (usize, usize, DType, DeviceLocation);
+
+impl ImageSet {
+    /// Images from `pixels` `[N, C, H, W]` and one label each.
+    ///
+    /// # Errors
+    /// When the lengths disagree, or a label is no class.
+    pub fn new(shape: ImageShape, classes: usize, pixels: Vec<u8>, labels: Vec<u32>) -> Result<Self> {
+        let expected = labels.len() * shape.channels * shape.height * shape.width;
+        if pixels.len() != expected {
+            return Err(Error::new(format!(
+                "{} images {shape} need {expected} bytes, found {}",
+                labels.len(),
+                pixels.len()
+            )));
+        }
+        if let Some((index, label)) = labels.iter().enumerate().find(|(_, label)| **label as usize >= classes) {
+            return Err(Error::new(format!("image {index} has label {label}, but there are {classes} classes")));
+        }
+        let (scale, shift) = (vec![1.0 / 255.0; shape.channels], vec![0.0; shape.channels]);
+        Ok(Self {
+            shape,
+            classes,
+            pixels,
+            labels,
+            scale,
+            shift,
+            augmentation: Augmentation::default(),
+            resident: Mutex::default(),
+        })
+    }
+
+    /// Normalizes channel c as (x − mean) / std, with x from 0 to 1.
+    ///
+    /// # Errors
+    /// When there is not one mean and one standard deviation per channel.
+    pub fn normalize(mut self, mean: &[f64], std: &[f64]) -> Result<Self> {
+        if mean.len() != self.shape.channels || std.len() != self.shape.channels {
+            let channels = self.shape.channels;
+            return Err(Error::new(format!("normalization needs {channels} means and standard deviations")));
+        }
+        self.scale = std.iter().map(|std| 1.0 / (255.0 * std)).collect();
+        self.shift = mean.iter().zip(std).map(|(mean, std)| -mean / std).collect();
+        Ok(self)
+    }
+
+    /// Augments images that are learnt from.
+    #[must_use]
+    pub fn augment(mut self, augmentation: Augmentation) -> Self {
+        self.augmentation = augmentation;
+        self
+    }
+
+    /// Keeps `count` random images of each class.
+    ///
+    /// # Errors
+    /// When a class has fewer.
+    pub fn subset(mut self, count: usize, rng: &mut StreamRng) -> Result<Self> {
+        let mut keep: Vec<usize> = Vec::with_capacity(count * self.classes);
+        for class in 0..self.classes {
+            let mut of_class: Vec<usize> =
+                (0..self.labels.len()).filter(|index| self.labels[*index] as usize == class).collect();
+            if of_class.len() < count {
+                let found = of_class.len();
+                return Err(Error::new(format!("class {class} has {found} images, fewer than the {count} asked for")));
+            }
+            of_class.shuffle(rng);
+            keep.extend(&of_class[..count]);
+        }
+        keep.sort_unstable();
+        let size = self.image_bytes();
+        self.pixels = keep.iter().flat_map(|index| &self.pixels[index * size..][..size]).copied().collect();
+        self.labels = keep.iter().map(|index| self.labels[*index]).collect();
+        Ok(self)
+    }
+
+    /// Consecutive images and their labels on an accelerator, where they stay.
+    fn resident(&self, indices: &[usize], dtype: DType, device: &Device) -> Result<[Tensor; 2]> {
+        let key = (indices.first().copied().unwrap_or_default(), indices.len(), dtype, device.location());
+        if let Some(kept) = self.resident.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(kept.clone());
+        }
+        let prepared = self.prepared(indices, None, dtype, device)?;
+        self.resident.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
+    fn image_bytes(&self) -> usize {
+        self.shape.channels * self.shape.height * self.shape.width
+    }
+}
+
+impl Dataset for ImageSet {
+    fn signature(&self) -> DatasetSignature {
+        DatasetSignature { image: self.shape, classes: self.classes, images: self.labels.len() }
+    }
+
+    fn batch(
+        &self,
+        indices: &[usize],
+        augment: Option<&mut StreamRng>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Batch> {
+        // Who learns brings randomness; who measures comes again.
+        let measured = augment.is_none() && indices.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        let augment = augment.filter(|_| self.augmentation != Augmentation::default());
+        let [images, labels] = if measured && !device.is_cpu() {
+            self.resident(indices, dtype, device)?
+        } else {
+            self.prepared(indices, augment, dtype, device)?
+        };
+        Ok(Batch { images: FeatureMap::from_channels_last(&images)?, labels })
+    }
+}
+
+impl ImageSet {
+    /// Images `[B, H, W, C]`, normalized, and their labels.
+    fn prepared(
+        &self,
+        indices: &[usize],
+        mut augment: Option<&mut StreamRng>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<[Tensor; 2]> {
+        let ImageShape { channels, height, width } = self.shape;
+        let (plane, size) = (height * width, self.image_bytes());
+        let mut values = vec![0f32; indices.len() * size];
+        let mut labels = Vec::with_capacity(indices.len());
+        for (index, out) in indices.iter().zip(values.chunks_exact_mut(size.max(1))) {
+            let label = self.labels.get(*index).ok_or_else(|| Error::new(format!("there is no image {index}")))?;
+            labels.push(*label);
+            let pixels = &self.pixels[index * size..][..size];
+            let crop = self.augmentation.crop;
+            let (mut down, mut right, mut flip) = (crop, crop, false);
+            if let Some(rng) = augment.as_deref_mut() {
+                (down, right) = (rng.random_range(0..=2 * crop), rng.random_range(0..=2 * crop));
+                flip = self.augmentation.flip && rng.random();
+            }
+            for y in 0..height {
+                let from_y = (y + down).wrapping_sub(crop);
+                for x in 0..width {
+                    let column = if flip { width - 1 - x } else { x };
+                    let from_x = (column + right).wrapping_sub(crop);
+                    for c in 0..channels {
+                        // Outside the image, as PyTorch's crop pads it, the pixel is black.
+                        let inside = from_y < height && from_x < width;
+                        let pixel = if inside { pixels[c * plane + from_y * width + from_x] } else { 0 };
+                        out[(y * width + x) * channels + c] = (f64::from(pixel) * self.scale[c] + self.shift[c]) as f32;
+                    }
+                }
+            }
+        }
+        let count = indices.len();
+        let images = Tensor::from_vec(values, (count, height, width, channels), device)?.to_dtype(dtype)?;
+        Ok([images, Tensor::from_vec(labels, count, device)?])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::{Augmentation, ImageSet};
+    use crate::{Dataset, ImageShape, Streams};
+
+    fn set() -> ImageSet {
+        // Two images of two channels, 1×2.
+        ImageSet::new(ImageShape::new(2, 1, 2), 2, vec![0, 255, 51, 102, 255, 255, 0, 0], vec![0, 1]).unwrap()
+    }
+
+    #[test]
+    fn normalization_is_per_channel_and_in_units_of_the_standard_deviation() {
+        let set = set().normalize(&[0.5, 0.0], &[0.25, 1.0]).unwrap();
+        let batch = set.batch(&[1, 0], None, DType::F64, &Device::Cpu).unwrap();
+        let images = batch.images.to_nchw().unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        let expected = [2.0, 2.0, 0.0, 0.0, -2.0, 2.0, 0.2, 0.4];
+        assert!(images.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{images:?}");
+        assert_eq!(batch.labels.to_vec1::<u32>().unwrap(), [1, 0]);
+    }
+
+    #[test]
+    fn what_an_accelerator_keeps_is_given_once() {
+        let (set, cpu) = (set(), Device::Cpu);
+        let [first, second] = [0, 0].map(|_| set.resident(&[0, 1], DType::F32, &cpu).unwrap());
+        assert_eq!(first[0].id(), second[0].id());
+        let other = set.resident(&[1], DType::F32, &cpu).unwrap();
+        assert_eq!(other[1].to_vec1::<u32>().unwrap(), [1]);
+    }
+
+    #[test]
+    fn a_crop_moves_the_image_and_pads_with_black() {
+        let set = set().augment(Augmentation { crop: 1, flip: true });
+        let mut seen = std::collections::BTreeSet::new();
+        for index in 0..200 {
+            let mut rng = Streams::new(0).at("augment", index);
+            let batch = set.batch(&[0], Some(&mut rng), DType::F32, &Device::Cpu).unwrap();
+            let image = batch.images.to_nchw().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            seen.insert(image.iter().map(|value| (value * 255.0).round() as u8).collect::<Vec<_>>());
+        }
+        // Row moved out: black. Row in place: columns moved by −1, 0, 1, each also mirrored.
+        let expected = [
+            [0, 0, 0, 0],
+            [0, 255, 51, 102],
+            [255, 0, 102, 51],
+            [0, 0, 0, 51],
+            [0, 0, 51, 0],
+            [255, 0, 102, 0],
+            [0, 255, 0, 102],
+        ];
+        assert_eq!(seen, expected.iter().map(|image| image.to_vec()).collect());
+    }
+}
