@@ -1,22 +1,22 @@
-//! Teacher sources: where knowledge comes from.
+//! Teacher sources: where trained classifiers come from.
 
 use super::{BuildContext, ClassifierNetwork};
 use crate::{ClassifierShape, Fault, Result};
 
 /// A plugin that brings a trained classifier.
 pub trait TeacherSource: ClassifierShape {
-    /// Checks, without building anything, that the knowledge is there: the file exists, and its names and shapes fit.
+    /// Checks, without building anything, that the weights are there: the file exists, and its names and shapes fit.
     ///
     /// # Errors
     /// What is wrong, and the way out.
     fn check(&self) -> Result<(), Fault>;
 
-    /// Builds the classifier and gives it its knowledge.
+    /// Builds the classifier and loads its weights.
     ///
     /// # Errors
-    /// When the knowledge cannot be read.
+    /// When they cannot be read.
     fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork>;
 
-    /// The files the knowledge is read from, for the run's manifest.
+    /// The files that the weights are read from, for the run's manifest.
     fn files(&self) -> Vec<std::path::PathBuf>;
 }
