@@ -42,12 +42,12 @@ pub use feature_map::FeatureMap;
 pub use gradients::Gradients;
 pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, Params, above};
 pub use pass::Pass;
-pub use ports::{Arity, ImageSource, Inputs, NoInputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
+pub use ports::{Arity, ImageSource, Inputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
 pub use precision::Precision;
 pub use problem::{Fault, Problem, Span, nearest};
 pub use random::{StreamRng, Streams, standard_normal};
 pub use recording::{Recording, rehearsed};
-pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry};
+pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry, with_article};
 pub use shape::{
     BeliefShape, ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, ImageShape, Signature,
     Signatures, TurnSignature,

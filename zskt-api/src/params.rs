@@ -26,9 +26,9 @@ pub trait Parameter: Sized {
 /// What a plugin declares of one parameter.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ParameterInfo {
-    /// Its name in a pipeline.
+    /// The name of its field, by which a pipeline gives it.
     pub name: &'static str,
-    /// Its documentation.
+    /// The doc comment of its field.
     pub doc: String,
     /// Its type, as documentation names it.
     #[serde(rename = "type")]
