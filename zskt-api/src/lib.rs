@@ -44,10 +44,10 @@ pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, Params, abov
 pub use pass::Pass;
 pub use ports::{Arity, ImageSource, Inputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
 pub use precision::Precision;
-pub use problem::{Fault, Problem, Span, nearest};
+pub use problem::{Fault, Problem, Span, nearest, with_article};
 pub use random::{StreamRng, Streams, standard_normal};
 pub use recording::{Recording, rehearsed};
-pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry, with_article};
+pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry};
 pub use shape::{
     BeliefShape, ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, ImageShape, Signature,
     Signatures, TurnSignature,

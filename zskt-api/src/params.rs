@@ -26,9 +26,9 @@ pub trait Parameter: Sized {
 /// What a plugin declares of one parameter.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ParameterInfo {
-    /// The name of its field, by which a pipeline gives it.
+    /// Its name in a pipeline.
     pub name: &'static str,
-    /// The doc comment of its field.
+    /// Its documentation.
     pub doc: String,
     /// Its type, as documentation names it.
     #[serde(rename = "type")]

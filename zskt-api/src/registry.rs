@@ -155,14 +155,6 @@ macro_rules! export {
     };
 }
 
-/// A noun after `a` or `an`, for messages.
-#[doc(hidden)]
-pub fn with_article(noun: impl fmt::Display) -> String {
-    let noun = noun.to_string();
-    let article = if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
-    format!("{article} {noun}")
-}
-
 /// Every plugin there is, by name.
 pub struct Registry {
     plugins: BTreeMap<&'static str, &'static Registration>,
@@ -208,7 +200,7 @@ impl Registry {
         problems: &mut Vec<Problem>,
     ) -> Option<(&'static Registration, Parsed)> {
         let expected = kinds.iter().map(Kind::to_string).collect::<Vec<_>>().join(" or ");
-        let expected_one = with_article(&expected);
+        let expected_one = crate::with_article(&expected);
         let Form::Named { name: Some(name), .. } = &value.form else {
             problems.push(
                 Problem::at(value.span, format!("expected {expected_one}, found {}", value.describe()))

@@ -49,7 +49,7 @@ pub struct Progress<'a> {
     pub images: usize,
     /// Seconds this batch took.
     pub seconds: f64,
-    /// The metrics of each turn, under `<turn>.<figure>`: losses, learning rates, gradient norms.
+    /// What each turn saw, under `<turn>.<figure>`: losses, learning rates, gradient norms.
     pub figures: &'a [(String, f64)],
 }
 

@@ -5,7 +5,7 @@ use crate::{ClassifierShape, Fault, Result};
 
 /// A plugin that brings a trained classifier.
 pub trait TeacherSource: ClassifierShape {
-    /// Checks, without building anything, that the weights are there: the file exists, and its names and shapes fit.
+    /// Checks, without building anything, that the knowledge is there: the file exists, and its names and shapes fit.
     ///
     /// # Errors
     /// What is wrong, and the way out.

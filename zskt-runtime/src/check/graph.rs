@@ -3,7 +3,6 @@
 use petgraph::graph::{DiGraph, NodeIndex};
 use zskt_api::{
     Arity, Form, Instance, Kind, Name, Parsed, PortInfo, PortType, Problem, Registration, Registry, Signature, Value,
-    with_article,
 };
 
 use crate::pipeline::{Document, Edge};
@@ -146,7 +145,12 @@ fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems
             problems.push(
                 Problem::at(
                     value.span,
-                    format!("`{}` is {}, and cannot be a node", plugin.name, with_article(plugin.kind)),
+                    format!(
+                        "`{}` is {} {}, and cannot be a node",
+                        plugin.name,
+                        article(&plugin.kind.to_string()),
+                        plugin.kind
+                    ),
                 )
                 .label("expected a node")
                 .help(format!("it is written as a parameter: `{}: {}(…)`", plugin.kind, plugin.name)),
@@ -158,6 +162,11 @@ fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems
     }
     node.parsed = registry.read(value, &NODE_KINDS, problems).map(|(_, parsed)| parsed);
     node
+}
+
+/// `a` or `an`.
+pub fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" }
 }
 
 /// An input as messages and documentation show it: `loss (one or more losses)`.
