@@ -1,6 +1,6 @@
 //! Stages, and the turns they are made of.
 //!
-//! There is one [training loop](training_loop): in each batch, turns update a network each. Adversarial belief matching,
+//! There is one training loop, in which turns update a network each on every batch. Adversarial belief matching,
 //! distillation on real images and supervised training differ in which networks are updated and by which losses.
 
 mod batch_metrics;
