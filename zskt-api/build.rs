@@ -5,13 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-#[cfg(feature = "cuda")]
-#[path = "build/driver.rs"]
-mod driver;
-
 fn main() -> io::Result<()> {
-    #[cfg(feature = "cuda")]
-    driver::compile()?;
     println!("cargo:rerun-if-changed=build.rs");
     let variable = |name: &str| env::var(name).unwrap_or_default();
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -19,7 +13,9 @@ fn main() -> io::Result<()> {
     let mut features: Vec<_> =
         env::vars().filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase())).collect();
     features.sort();
-    let sources = hash_of(&["src", "build", "build.rs", "Cargo.toml"])?;
+    let sources = hash_of(&["src", "build.rs", "Cargo.toml"])?;
+    let tensor = ["src", "build", "build.rs", "Cargo.toml"].map(|file| format!("../zskt-tensor/{file}"));
+    let tensor = hash_of(&tensor.each_ref().map(String::as_str))?;
     // Versions and features of all dependencies.
     let dependencies = hash_of(&["../Cargo.lock", "../Cargo.toml"])?;
     let lines = [
@@ -30,6 +26,7 @@ fn main() -> io::Result<()> {
         ("profile", format!("{}, opt-level {}", variable("PROFILE"), variable("OPT_LEVEL"))),
         ("compiler flags", variable("CARGO_ENCODED_RUSTFLAGS").replace('\u{1f}', " ")),
         ("zskt-api", format!("{}, sources {sources:016x}", variable("CARGO_PKG_VERSION"))),
+        ("zskt-tensor", format!("sources {tensor:016x}")),
         ("dependencies", format!("Cargo.lock and Cargo.toml {dependencies:016x}")),
     ];
     let text: String = lines.map(|(key, value)| format!("{key}: {value}\n")).concat();

@@ -2,55 +2,39 @@
 //!
 //! A plugin is a struct of parameters ([`params!`]) that implements the contract of its kind ([`Architecture`],
 //! [`GeneratorArchitecture`], [`TeacherSource`], [`DatasetSource`], [`Loss`], [`TurnPlugin`], [`Stage`], [`Metric`],
-//! [`Optimizer`], [`Schedule`]) and is registered by [`export!`]. Networks are made of [`layers`], which bring their own
-//! forward and backward.
+//! [`Optimizer`], [`Schedule`]) and is registered by [`export!`]. What it computes with is in [`tensor`] (feature maps,
+//! gradients, differentiable operations) and [`nn`] (layers and their weights), which is the crate zskt-tensor.
 
 mod contracts;
-mod device;
-mod error;
-mod feature_map;
-mod gradients;
 #[doc(hidden)]
 pub mod image;
-mod kernels;
-pub mod layers;
-mod map;
-pub mod ops;
 pub mod params;
-mod pass;
 mod ports;
-mod precision;
 mod problem;
-mod random;
-mod recording;
 mod registry;
 mod shape;
 pub mod value;
-mod weights;
 
-pub use candle_core;
-pub use candle_nn;
 pub use inventory;
 pub use rand;
 pub use serde_json;
+pub use zskt_tensor as tensor;
+pub use zskt_tensor::{candle_core, candle_nn, nn, nn as layers, ops};
 
 pub use contracts::*;
-#[cfg(feature = "cuda")]
-pub use device::open as open_gpu;
-pub use error::{Context, Error, Result};
-pub use feature_map::FeatureMap;
-pub use gradients::Gradients;
 pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, Params, above};
-pub use pass::Pass;
 pub use ports::{Arity, ImageSource, Inputs, NoInputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
-pub use precision::Precision;
 pub use problem::{Fault, Problem, Span, nearest};
-pub use random::{StreamRng, Streams, standard_normal};
-pub use recording::{Recording, rehearsed};
 pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry};
 pub use shape::{
-    BeliefShape, ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, ImageShape, Signature,
-    Signatures, TurnSignature,
+    BeliefShape, ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, Signature, Signatures,
+    TurnSignature,
 };
 pub use value::{Form, Name, Value};
-pub use weights::{Builder, Init, Parameter, Role, Weights};
+pub use zskt_tensor::cuda_graph::{Recording, rehearsed};
+pub use zskt_tensor::nn::{Builder, Init, Parameter, Pass, Role, Weights};
+#[cfg(feature = "cuda")]
+pub use zskt_tensor::open_gpu;
+pub use zskt_tensor::{
+    Context, Error, FeatureMap, Gradients, ImageShape, Precision, Result, StreamRng, Streams, standard_normal,
+};

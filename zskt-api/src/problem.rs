@@ -129,3 +129,9 @@ mod tests {
         assert_eq!(nearest("momentum", names), None);
     }
 }
+
+impl From<Fault> for crate::Error {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault.message)
+    }
+}

@@ -1,34 +1,8 @@
 //! The shapes that are proven to fit before anything runs.
 
-use std::fmt;
-
-use crate::{Fault, PortInfo, PortType};
+use crate::{Fault, ImageShape, PortInfo, PortType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// The shape of one image, `[C, H, W]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-pub struct ImageShape {
-    /// Colour channels.
-    pub channels: usize,
-    /// Rows.
-    pub height: usize,
-    /// Columns.
-    pub width: usize,
-}
-
-impl ImageShape {
-    /// `[channels, height, width]`.
-    pub fn new(channels: usize, height: usize, width: usize) -> Self {
-        Self { channels, height, width }
-    }
-}
-
-impl fmt::Display for ImageShape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}×{}×{}", self.channels, self.height, self.width)
-    }
-}
 
 /// The shapes of what a classifier believes about images of one shape.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,373 @@
+//! Reverse-mode differentiation of feature maps, the same for every backend.
+//!
+//! candle's tape copies and adds a tensor for every use of every map, which costs as much as the layers do. So operations
+//! on maps have a tape of their own: a backward pass runs its [`Node`]s in the reverse order of their making, and each leaves
+//! gradients where its backend keeps them. candle's tape knows only where maps become tensors ([`to_tensor`]) and where tensors
+//! become maps ([`from_tensor`], [`TensorInput`]): between these lies an *anchor*, a tensor of one number, which candle visits
+//! after all that the maps became and before all that they were made of.
+//!
+//! Gradients of variables do not go through candle's tape either: [`backward`] gathers them.
+
+use std::cell::RefCell;
+use std::collections::btree_map::OccupiedEntry;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::backend::BackendStorage;
+use candle_core::backprop::GradStore;
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, TensorId, Var, bail,
+};
+
+/// An operation whose output is a map.
+pub trait Node: Send + Sync {
+    /// Takes the gradient that the output has gathered, and passes it on to the inputs.
+    ///
+    /// # Errors
+    /// When there is none, or the device fails.
+    fn backward(&self) -> Result<()>;
+
+    /// Drops the gradient that the output has gathered: a backward pass has failed.
+    fn reset(&self);
+}
+
+/// A map's place on the tape: a map without one is a constant.
+pub struct TapeEntry {
+    sequence: u64,
+    node: Box<dyn Node>,
+    anchor: Tensor,
+}
+
+impl TapeEntry {
+    /// Says that the map has got a part of its gradient, so that its node is to run.
+    pub fn schedule(self: &Arc<Self>) {
+        BACKWARD.with_borrow_mut(|backward| backward.scheduled.insert(self.sequence, Arc::clone(self)));
+    }
+}
+
+/// The state of a backward pass in this thread.
+#[derive(Default)]
+struct Backward {
+    /// Maps with gradients that their nodes have not seen.
+    scheduled: BTreeMap<u64, Arc<TapeEntry>>,
+    /// Variables and their gradients, where somebody gathers them.
+    variables: Option<HashMap<TensorId, [Tensor; 2]>>,
+}
+
+thread_local! {
+    static BACKWARD: RefCell<Backward> = RefCell::default();
+}
+
+/// Runs the nodes of all maps with gradients that were made at `first` or later, the latest first.
+fn run(first: u64) -> Result<()> {
+    loop {
+        let next = BACKWARD.with_borrow_mut(|backward| {
+            let latest = backward.scheduled.last_entry().filter(|entry| *entry.key() >= first);
+            latest.map(OccupiedEntry::remove)
+        });
+        let Some(entry) = next else { return Ok(()) };
+        entry.node.backward().inspect_err(|_| reset())?;
+    }
+}
+
+/// Drops what a pass that failed has left.
+fn reset() {
+    let scheduled = BACKWARD.with_borrow_mut(|backward| std::mem::take(&mut backward.scheduled));
+    scheduled.into_values().for_each(|entry| entry.node.reset());
+}
+
+/// The gradients of a scalar with respect to all variables that it was made of, weights of layers included, of which candle's
+/// own `backward` does not know.
+///
+/// # Errors
+/// When the device fails.
+pub fn backward(loss: &Tensor) -> Result<GradStore> {
+    reset();
+    BACKWARD.with_borrow_mut(|backward| backward.variables = Some(HashMap::new()));
+    let store = loss.backward();
+    let variables = BACKWARD.with_borrow_mut(|backward| backward.variables.take());
+    let mut store = store.inspect_err(|_| reset())?;
+    for [variable, gradient] in variables.unwrap_or_default().into_values() {
+        let gradient = match store.remove(&variable) {
+            Some(other) => (other + gradient)?,
+            None => gradient,
+        };
+        store.insert(&variable, gradient);
+    }
+    Ok(store)
+}
+
+fn next_sequence() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The gradient of a tensor, as it is gathered.
+#[derive(Clone, Default)]
+struct GradientSum(Arc<Mutex<Option<Tensor>>>);
+
+impl GradientSum {
+    fn add(&self, part: Tensor) -> Result<()> {
+        let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *sum = Some(match sum.take() {
+            Some(sum) => (sum + part)?,
+            None => part,
+        });
+        Ok(())
+    }
+
+    fn take(&self) -> Option<Tensor> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A tensor that an operation on maps takes beside them, such as a weight, and where its gradient goes.
+#[derive(Clone)]
+pub struct TensorInput(Destination);
+
+#[derive(Clone)]
+enum Destination {
+    /// Nobody wants it.
+    Constant,
+    Variable(Tensor),
+    /// What candle has made the tensor of.
+    Derived(GradientSum, Tensor),
+}
+
+impl TensorInput {
+    /// That of this tensor.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn of(tensor: &Tensor) -> Result<Self> {
+        Ok(Self(if !tensor.track_op() {
+            Destination::Constant
+        } else if tensor.is_variable() {
+            Destination::Variable(tensor.clone())
+        } else {
+            let sum = GradientSum::default();
+            let anchor = anchored(tensor, &sum, next_sequence())?;
+            Destination::Derived(sum, anchor)
+        }))
+    }
+
+    /// Whether its gradient is wanted.
+    pub fn is_tracked(&self) -> bool {
+        !matches!(self.0, Destination::Constant)
+    }
+
+    /// Adds a part of its gradient, if it is wanted.
+    ///
+    /// # Errors
+    /// When the device fails, or a variable's gradient is asked for in another way than by [`backward`].
+    pub fn accumulate(&self, gradient: impl FnOnce() -> Result<Tensor>) -> Result<()> {
+        match &self.0 {
+            Destination::Constant => Ok(()),
+            Destination::Derived(sum, _) => sum.add(gradient()?),
+            Destination::Variable(variable) => {
+                let gradient = gradient()?;
+                BACKWARD.with_borrow_mut(|backward| match &mut backward.variables {
+                    Some(variables) => {
+                        let gradient = match variables.remove(&variable.id()) {
+                            Some([_, earlier]) => (earlier + gradient)?,
+                            None => gradient,
+                        };
+                        variables.insert(variable.id(), [variable.clone(), gradient]);
+                        Ok(())
+                    }
+                    None => bail!(
+                        "the gradient of a weight is computed by `Gradients::of` or `zskt_tensor::backward`, not by candle's \
+                         `backward`; where only the gradient of images is wanted, run the network by `Pass::evaluate` or \
+                         `Pass::probe`"
+                    ),
+                })
+            }
+        }
+    }
+}
+
+/// Records an operation on maps and tensors: the place on the tape of its output, if a gradient may flow there.
+///
+/// # Errors
+/// When the device fails.
+pub fn record<'a, N: Node + 'static>(
+    device: &Device,
+    maps: impl IntoIterator<Item = Option<&'a Arc<TapeEntry>>>,
+    tensors: &[&TensorInput],
+    node: impl FnOnce() -> N,
+) -> Result<Option<Arc<TapeEntry>>> {
+    let of_maps = maps.into_iter().flatten().map(|entry| &entry.anchor);
+    let of_tensors = tensors.iter().filter_map(|tensor| match &tensor.0 {
+        Destination::Derived(_, anchor) => Some(anchor),
+        _ => None,
+    });
+    let mut anchor: Option<Tensor> = None;
+    for other in of_maps.chain(of_tensors) {
+        anchor = Some(match anchor {
+            None => other.clone(),
+            Some(anchor) if anchor.id() == other.id() => anchor,
+            Some(anchor) => anchor.apply_op2(other, Join)?,
+        });
+    }
+    if anchor.is_none() && tensors.iter().any(|tensor| tensor.is_tracked()) {
+        let root = Var::zeros((), DType::F32, device)?;
+        anchor = Some(anchored(&root, &GradientSum::default(), 0)?);
+    }
+    Ok(anchor.map(|anchor| Arc::new(TapeEntry { sequence: next_sequence(), node: Box::new(node()), anchor })))
+}
+
+/// Records the making of a map from `tensor`, if that is tracked; `gradient` takes the gradient that the map has gathered and
+/// makes the tensor's of it, `reset` drops it.
+///
+/// # Errors
+/// When the device fails.
+pub fn from_tensor(
+    tensor: &Tensor,
+    gradient: impl Fn() -> Result<Tensor> + Send + Sync + 'static,
+    reset: impl Fn() + Send + Sync + 'static,
+) -> Result<Option<Arc<TapeEntry>>> {
+    if !tensor.track_op() {
+        return Ok(None);
+    }
+    let (sum, sequence) = (GradientSum::default(), next_sequence());
+    let anchor = anchored(tensor, &sum, sequence)?;
+    Ok(Some(Arc::new(TapeEntry { sequence, node: Box::new(FromTensor { sum, gradient, reset }), anchor })))
+}
+
+struct FromTensor<G, R> {
+    sum: GradientSum,
+    gradient: G,
+    reset: R,
+}
+
+impl<G: Fn() -> Result<Tensor> + Send + Sync, R: Fn() + Send + Sync> Node for FromTensor<G, R> {
+    fn backward(&self) -> Result<()> {
+        self.sum.add((self.gradient)()?)
+    }
+
+    fn reset(&self) {
+        (self.reset)();
+    }
+}
+
+/// A tensor made of a map: `values`, whose gradient `backward` gives to the map.
+///
+/// # Errors
+/// When the device fails.
+pub fn to_tensor(
+    entry: Option<&Arc<TapeEntry>>,
+    values: Tensor,
+    backward: impl Fn(&Tensor) -> Result<()> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    match entry {
+        None => Ok(values),
+        Some(entry) => function(&entry.anchor, values, move |gradient| {
+            backward(gradient)?;
+            new_anchor(gradient.device())
+        }),
+    }
+}
+
+/// `values`, which are a function of a tensor: `backward` makes the tensor's gradient of theirs.
+///
+/// # Errors
+/// When the device fails.
+pub fn function(
+    of: &Tensor,
+    values: Tensor,
+    backward: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    of.apply_op1(Function { values, backward })
+}
+
+/// The anchor of maps made of a tensor, which runs what was made since `sequence` once all that the maps became has got its
+/// gradient, and gives the tensor the gradient that was gathered.
+fn anchored(tensor: &Tensor, sum: &GradientSum, sequence: u64) -> Result<Tensor> {
+    let (sum, shape, dtype) = (sum.clone(), tensor.shape().clone(), tensor.dtype());
+    function(tensor, new_anchor(tensor.device())?, move |gradient| {
+        run(sequence)?;
+        sum.take().map_or_else(|| Tensor::zeros(&shape, dtype, gradient.device()), Ok)
+    })
+}
+
+fn new_anchor(device: &Device) -> Result<Tensor> {
+    Tensor::zeros((), DType::F32, device)
+}
+
+/// A result that is there already, and what makes a gradient out of its own.
+struct Function<F> {
+    values: Tensor,
+    backward: F,
+}
+
+impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> CustomOp1 for Function<F> {
+    fn name(&self) -> &'static str {
+        "maps and tensors"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        // What is copied is all of it, not the part that a tensor shows.
+        let values = dense(&self.values)?;
+        let (storage, layout) = values.storage_and_layout();
+        match &*storage {
+            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, values.shape().clone())),
+            _ => bail!("{} on two devices", self.name()),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        let values = dense(&self.values)?;
+        let (storage, layout) = values.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, values.shape().clone())),
+            _ => bail!("{} on two devices", self.name()),
+        }
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        (self.backward)(&dense(gradient)?).map(Some)
+    }
+}
+
+/// One anchor for two.
+struct Join;
+
+impl CustomOp2 for Join {
+    fn name(&self) -> &'static str {
+        "maps of two origins"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, layout: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((a.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        a: &candle_core::CudaStorage,
+        layout: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        Ok((a.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let passed = |of: &Tensor| of.track_op().then(|| new_anchor(of.device())).transpose();
+        Ok((passed(a)?, passed(b)?))
+    }
+}
+
+/// The tensor, dense and with nothing before it in its storage.
+///
+/// # Errors
+/// When the device has no room.
+pub fn dense(tensor: &Tensor) -> Result<Tensor> {
+    if tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
+        Ok(tensor.clone())
+    } else {
+        tensor.force_contiguous()
+    }
+}

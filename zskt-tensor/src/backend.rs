@@ -1,0 +1,85 @@
+//! What a device has to be able to do.
+
+use candle_core::{Result, Tensor};
+
+use crate::precision::Precision;
+use crate::shape::{ConvGeometry, MapShape};
+use crate::statistics::{BatchNormStatistics, RunningStatistics};
+use crate::update_rule::{Update, Updated};
+
+/// Keeps the norm of an attention map without energy from zero, as PyTorch's `normalize` does.
+pub const ATTENTION_EPSILON: f64 = 1e-12;
+
+/// The feature maps of a device, and all that is computed there.
+///
+/// [`crate::ops`] documents the operations and has checked that shapes, types and devices fit. Each result is on the tape if
+/// one of its inputs is.
+pub trait Backend: Clone + Sized {
+    /// From a tensor `[B, H, W, C]`.
+    fn from_channels_last(tensor: &Tensor) -> Result<Self>;
+    /// From a tensor `[B, C, H, W]`.
+    fn from_nchw(tensor: &Tensor) -> Result<Self>;
+    /// As a tensor `[B, H, W, C]`.
+    fn channels_last(&self) -> Result<Tensor>;
+    /// The shape that an operation sees.
+    fn shape(&self) -> MapShape;
+    /// How exact its numbers are.
+    fn precision(&self) -> Precision;
+    /// The same values, through which no gradient flows.
+    fn detach(&self) -> Self;
+    /// In another precision of the same `dtype`.
+    fn to_precision(&self, precision: Precision) -> Result<Self>;
+    /// With nothing left to be computed where it is read.
+    fn materialized(&self) -> Result<Self>;
+
+    /// [`crate::ops::activate`]
+    fn activate(&self, slope: f64) -> Result<Self>;
+    /// [`crate::ops::add`], of maps of one shape and precision.
+    fn add(&self, other: &Self) -> Result<Self>;
+    /// [`crate::ops::upsample_nearest`]
+    fn upsample(&self, factor: usize) -> Result<Self>;
+    /// [`crate::ops::max_pool`]
+    fn max_pool(&self, size: usize) -> Result<Self>;
+    /// [`crate::ops::average_pool`]
+    fn average_pool(&self, size: usize) -> Result<Self>;
+    /// [`crate::ops::global_average`]
+    fn global_average(&self) -> Result<Tensor>;
+    /// [`crate::ops::attention_map`]
+    fn attention_map(&self) -> Result<Tensor>;
+    /// [`crate::ops::attention_distance`]
+    fn attention_distance(&self, target: &Tensor) -> Result<Tensor>;
+    /// [`crate::ops::conv2d`]; the geometry is that of [`shape`](Self::shape).
+    fn conv2d(
+        &self,
+        geometry: &ConvGeometry,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        precision: Precision,
+    ) -> Result<Self>;
+    /// [`crate::ops::batch_moments`]
+    fn batch_moments(&self) -> Result<BatchNormStatistics>;
+    /// [`crate::ops::batch_norm`]
+    fn batch_norm(
+        &self,
+        gamma: &Tensor,
+        beta: &Tensor,
+        statistics: &BatchNormStatistics,
+        epsilon: f64,
+        slope: f64,
+    ) -> Result<Self>;
+
+    /// [`crate::ops::track`]
+    fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, momentum: f64, count: usize) -> Result<()>;
+    /// [`crate::ops::linear`]
+    fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor>;
+    /// [`crate::ops::log_softmax`]
+    fn log_softmax(logits: &Tensor) -> Result<Tensor>;
+    /// [`crate::ops::kl_divergence`]
+    fn kl_divergence(logits: &Tensor, belief: &Tensor, log_belief: &Tensor, temperature: f64) -> Result<Tensor>;
+    /// [`crate::ops::update_all`]
+    fn update(tensors: &[Updated<'_>], update: Update) -> Result<()>;
+    /// The L2 norm of all numbers of some tensors, an `f64` scalar on their device.
+    fn norm(tensors: &[Tensor]) -> Result<Tensor>;
+    /// Dense tensors times `limit / (norm + 1e-6)` where that is below one.
+    fn clip(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tensor>>;
+}

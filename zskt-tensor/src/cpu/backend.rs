@@ -1,0 +1,132 @@
+//! The CPU as a backend.
+
+use candle_core::{Result, Tensor};
+
+use crate::backend::Backend;
+use crate::cpu::map::CpuMap;
+use crate::cpu::ops::{
+    activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, pooling, update, upsample,
+};
+use crate::precision::Precision;
+use crate::shape::{ConvGeometry, MapShape};
+use crate::statistics::{BatchNormStatistics, RunningStatistics};
+use crate::update_rule::{Update, Updated};
+
+impl Backend for CpuMap {
+    fn from_channels_last(tensor: &Tensor) -> Result<Self> {
+        Self::from_channels_last(tensor)
+    }
+
+    fn from_nchw(tensor: &Tensor) -> Result<Self> {
+        Self::from_nchw(tensor)
+    }
+
+    fn channels_last(&self) -> Result<Tensor> {
+        self.channels_last()
+    }
+
+    fn shape(&self) -> MapShape {
+        self.shape()
+    }
+
+    fn precision(&self) -> Precision {
+        self.precision()
+    }
+
+    fn detach(&self) -> Self {
+        self.detach()
+    }
+
+    fn to_precision(&self, precision: Precision) -> Result<Self> {
+        self.to_precision(precision)
+    }
+
+    fn materialized(&self) -> Result<Self> {
+        self.settled()
+    }
+
+    fn activate(&self, slope: f64) -> Result<Self> {
+        activation::activate(self, slope)
+    }
+
+    fn add(&self, other: &Self) -> Result<Self> {
+        add::add(self, other)
+    }
+
+    fn upsample(&self, factor: usize) -> Result<Self> {
+        Ok(upsample::upsample(self, factor))
+    }
+
+    fn max_pool(&self, size: usize) -> Result<Self> {
+        pooling::max_pool(self, size)
+    }
+
+    fn average_pool(&self, size: usize) -> Result<Self> {
+        pooling::average_pool(self, size)
+    }
+
+    fn global_average(&self) -> Result<Tensor> {
+        pooling::global_average(self)
+    }
+
+    fn attention_map(&self) -> Result<Tensor> {
+        attention_map::attention_map(self)
+    }
+
+    fn attention_distance(&self, target: &Tensor) -> Result<Tensor> {
+        attention_map::attention_distance(self, target)
+    }
+
+    fn conv2d(
+        &self,
+        geometry: &ConvGeometry,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        precision: Precision,
+    ) -> Result<Self> {
+        conv2d::conv2d(self, geometry, weight, bias, precision)
+    }
+
+    fn batch_moments(&self) -> Result<BatchNormStatistics> {
+        batch_norm::moments(self)
+    }
+
+    fn batch_norm(
+        &self,
+        gamma: &Tensor,
+        beta: &Tensor,
+        statistics: &BatchNormStatistics,
+        epsilon: f64,
+        slope: f64,
+    ) -> Result<Self> {
+        batch_norm::normalize(self, gamma, beta, statistics, epsilon, slope)
+    }
+
+    fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, momentum: f64, count: usize) -> Result<()> {
+        batch_norm::track(running, batch, momentum, count)
+    }
+
+    fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        linear::linear(x, weight, bias)
+    }
+
+    fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+        log_softmax::log_softmax(logits)
+    }
+
+    fn kl_divergence(logits: &Tensor, belief: &Tensor, log_belief: &Tensor, temperature: f64) -> Result<Tensor> {
+        kl_divergence::kl_divergence(logits, belief, log_belief, temperature)
+    }
+
+    fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
+        update::update(tensors, update)
+    }
+
+    fn norm(tensors: &[Tensor]) -> Result<Tensor> {
+        update::norm(tensors)
+    }
+
+    fn clip(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tensor>> {
+        update::clipped(tensors, norm, limit)
+    }
+}

@@ -1,0 +1,221 @@
+//! Correlations of f32 and f64 canvases, by fused multiply-adds.
+
+#![expect(unsafe_code, reason = "kernels read through pointers")]
+
+use std::ops::Range;
+
+use crate::cpu::buffer_pool::Buffer;
+use crate::cpu::conv::operand::{Form, Operand, PhaseShape, Rows, STRIP};
+use crate::cpu::conv::sub_kernels::Taps;
+use crate::cpu::conv::winograd;
+use crate::cpu::conv::winograd::Squares;
+use crate::cpu::kernels::kernel_table::Tile;
+use crate::cpu::kernels::microkernel::{Strip, StripKernel};
+use crate::cpu::simd::float::Real;
+use crate::cpu::simd::instruction_set::Instructions;
+
+/// Elements of both sides of a product of minimal filtering, per point.
+const SQUARES: usize = 1024;
+
+/// Outputs of a map in squares of 4×4, whose many weights are worth loading only for so many.
+const LARGE: usize = 256;
+
+/// How some rows are computed by fused multiply-adds.
+#[derive(Clone, Copy)]
+pub enum Direct<T> {
+    /// By the definition, so many rows at once.
+    Strips(StripKernel<T>, usize),
+    /// By squares of outputs of some size.
+    Squares(winograd::Kernels<T>, usize),
+}
+
+/// What a vector runs over.
+#[derive(Clone, Copy, Debug)]
+pub enum Vectors {
+    /// Output channels, by this many vectors; inputs are broadcast.
+    Outputs(usize, usize),
+    /// Inputs, when there are only a few output channels.
+    Inputs(usize),
+}
+
+/// The fused multiply-add kernel for so many output pixels, with its tile.
+fn kernel<T: Real>(set: Instructions, layout: Vectors, count: [usize; 2], step: usize) -> (StripKernel<T>, Tile) {
+    let vectors = match layout {
+        Vectors::Outputs(vectors, _) => vectors,
+        Vectors::Inputs(outputs) => {
+            return T::dot(set, outputs, count[1]).expect("asked before choosing it");
+        }
+    };
+    // Fewer than eight accumulators wait for each other, however few there are.
+    let cost = |tile: &&Tile| {
+        let blocks = count[0].div_ceil(tile.rows) * count[1].div_ceil(tile.columns);
+        blocks * (tile.rows * tile.columns * vectors).max(8)
+    };
+    let tile = *T::tiles(set, vectors)
+        .iter()
+        .filter(|tile| tile.rows <= count[0] && tile.columns <= count[1])
+        .min_by_key(cost)
+        .expect("there is a tile of a single pixel");
+    (T::strip(set, vectors, tile, step), tile)
+}
+
+macro_rules! multiply_add {
+    ($type:ty) => {
+        impl Operand for $type {
+            type Real = $type;
+            type Layout = Vectors;
+            type Kernel = Direct<$type>;
+
+            fn layout(set: Instructions, pixel: usize, outputs: usize) -> Vectors {
+                let width = <$type as crate::cpu::kernels::kernel_table::Kernels>::width(set);
+                if pixel.is_multiple_of(width)
+                    && <$type as crate::cpu::kernels::kernel_table::Kernels>::dot(set, outputs, 1).is_some()
+                {
+                    return Vectors::Inputs(outputs);
+                }
+                let vectors =
+                    <$type as crate::cpu::kernels::kernel_table::Kernels>::vectors(set, outputs.div_ceil(width));
+                Vectors::Outputs(vectors, vectors * width)
+            }
+
+            fn pixel(channels: usize) -> usize {
+                channels
+            }
+
+            type Session = ();
+
+            fn session() {}
+
+            fn block(layout: Vectors) -> usize {
+                match layout {
+                    Vectors::Outputs(_, block) | Vectors::Inputs(block) => block,
+                }
+            }
+
+            fn pitch(_: Vectors, outputs: usize) -> usize {
+                outputs
+            }
+
+            fn behind(_: usize) -> usize {
+                0
+            }
+
+            fn pack(
+                set: Instructions,
+                layout: Vectors,
+                form: &Form<Self::Kernel>,
+                taps: &Taps<$type>,
+                _: usize,
+                rows: &[Range<usize>],
+                columns: &[Range<usize>],
+            ) -> Buffer<$type> {
+                match (layout, form.kernel) {
+                    (Vectors::Outputs(_, block), Direct::Squares(_, size)) => {
+                        winograd::weights(taps, rows, columns, block, size)
+                    }
+                    (Vectors::Outputs(_, block), Direct::Strips(..)) => taps.broadcast(rows, columns, block),
+                    (Vectors::Inputs(_), _) => {
+                        taps.dot(rows, columns, <$type as crate::cpu::kernels::kernel_table::Kernels>::width(set))
+                    }
+                }
+            }
+
+            fn form(set: Instructions, layout: Vectors, phase: &PhaseShape) -> Form<Self::Kernel> {
+                let PhaseShape { outputs, count, taps, pixel, step, .. } = *phase;
+                let width = <$type as crate::cpu::kernels::kernel_table::Kernels>::width(set);
+                if let Vectors::Outputs(vectors, block) = layout
+                    && taps == [3, 3]
+                    && step == pixel
+                    && pixel.is_multiple_of(width)
+                    && outputs.is_multiple_of(block)
+                    && count.iter().all(|count| *count > 0 && count.is_multiple_of(2))
+                {
+                    // Squares for whole blocks of the product, as far as their operands leave the cache to it.
+                    let large = count.iter().all(|count| count.is_multiple_of(4)) && count[0] * count[1] >= LARGE;
+                    let size = if large { 4 } else { 2 };
+                    let per_row = count[1] / size;
+                    let rows = (SQUARES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / size);
+                    let squares = rows * per_row;
+                    if let Some(kernels) =
+                        <$type as crate::cpu::kernels::kernel_table::Kernels>::winograd(set, vectors, squares, pixel)
+                    {
+                        let scratch = winograd::scratch(size, squares, pixel, block);
+                        let (rows, row) = (size * rows, count[1]);
+                        return Form { kernel: Direct::Squares(kernels, size), rows, row, pixels: rows * row, scratch };
+                    }
+                }
+                let (kernel, tile) = kernel::<$type>(set, layout, count, step);
+                let pitch = Self::pitch(layout, outputs);
+                let rows = (STRIP / (count[1] * pitch).max(1)).clamp(tile.rows, count[0]);
+                let kernel = Direct::Strips(kernel, tile.rows);
+                Form { kernel, rows, row: count[1], pixels: rows * count[1], scratch: 0 }
+            }
+
+            unsafe fn sum((): &(), layout: Vectors, form: &Form<Self::Kernel>, outputs: usize, rows: &Rows<'_, $type>) {
+                let block_len = Self::block(layout);
+                let weights = rows.taps * rows.run * block_len;
+                let (kernel, tile) = match form.kernel {
+                    Direct::Strips(kernel, tile) => (kernel, tile),
+                    Direct::Squares(kernels, size) => {
+                        let (count, of) = ([form.rows / size, form.row / size], std::marker::PhantomData);
+                        let correlation = winograd::Correlation {
+                            kernels,
+                            x: rows.x,
+                            inputs: Squares {
+                                size,
+                                count,
+                                channels: rows.x_step,
+                                down: rows.x_down,
+                                step: rows.x_step,
+                                of,
+                            },
+                            outputs: Squares {
+                                size,
+                                count,
+                                channels: block_len,
+                                down: form.row * outputs,
+                                step: outputs,
+                                of,
+                            },
+                            weights: rows.weights,
+                            start: rows.start,
+                            y: rows.y,
+                            scratch: rows.scratch,
+                        };
+                        // SAFETY: the caller's promise; the form was chosen for whole vectors, blocks and squares.
+                        unsafe { winograd::run(&correlation, rows.blocks.clone()) };
+                        return;
+                    }
+                };
+                let tiles = form.rows.div_ceil(tile);
+                for (block, index) in rows.blocks.clone().flat_map(|block| (0..tiles).map(move |index| (block, index)))
+                {
+                    let channel = block * block_len;
+                    // As the last block of a row, the last rows are moved up to end with the others.
+                    let row = (index * tile).min(form.rows - tile);
+                    let strip = Strip {
+                        x: rows.x.wrapping_add(row * rows.x_down),
+                        x_row: rows.x_row,
+                        x_down: rows.x_down,
+                        x_step: rows.x_step,
+                        kernel_rows: rows.taps,
+                        run: rows.run,
+                        weights: rows.weights[block * weights..].as_ptr(),
+                        start: rows.start[channel..].as_ptr(),
+                        // SAFETY: the pixel and the channel exist.
+                        y: unsafe { rows.y.add(row * form.row * outputs + channel) },
+                        y_down: form.row * outputs,
+                        y_step: outputs,
+                        channels: block_len.min(outputs - channel),
+                        columns: rows.columns,
+                    };
+                    // SAFETY: the canvas has every input, and the tile fits into the rows.
+                    unsafe { kernel(&strip) };
+                }
+            }
+        }
+    };
+}
+
+multiply_add!(f32);
+multiply_add!(f64);

@@ -1,0 +1,39 @@
+//! The convolution itself, of maps that may be upsampled first.
+//!
+//! Inputs are `[batch, height, width, in_channels]`, outputs `[batch, out_height, out_width, out_channels]`; weights
+//! stay in the order of `PyTorch`, `[out_channels, in_channels, kernel, kernel]`.
+
+use crate::cpu::conv::operand::Operand;
+use crate::cpu::conv::packed_conv::{Correlation, Problem};
+use crate::cpu::conv::sub_kernels::Taps;
+use crate::cpu::simd::instruction_set::Instructions;
+use crate::shape::ConvGeometry;
+
+/// The convolution with `weight`, plus `bias` (`[out_channels]`) at every pixel.
+pub fn forward<C: Operand>(
+    set: Instructions,
+    g: &ConvGeometry,
+    weight: &[C::Real],
+    bias: Option<&[C::Real]>,
+) -> Correlation<C> {
+    assert_eq!(weight.len(), g.weight_len(), "the weight has the shape it should have");
+    let taps = g.kernel * g.kernel;
+    let problem = Problem {
+        batch: g.batch,
+        input: [g.height, g.width],
+        output: [g.out_height(), g.out_width()],
+        stride: g.stride,
+        out_step: g.upsampling,
+        axes: g.extents().map(|extent| extent.forward()),
+        taps: Taps {
+            weight,
+            outputs: g.out_channels,
+            output_step: g.in_channels * taps,
+            inputs: g.in_channels,
+            input_step: taps,
+            kernel: g.kernel,
+        },
+        bias,
+    };
+    Correlation::new(set, &problem)
+}

@@ -1,0 +1,59 @@
+//! Fully connected layers, `y = x · weightᵀ + bias`: rows `x` are `[batch, inputs]`, `y` `[batch, outputs]`, the weight
+//! is `[outputs, inputs]`.
+//!
+//! A row is a pixel of a 1×1 convolution.
+
+use crate::cpu::conv::data_gradient::data_gradient;
+use crate::cpu::conv::forward;
+use crate::cpu::conv::packed_conv::Correlation;
+use crate::cpu::conv::weight_gradient::{self, Order, Problem};
+use crate::cpu::kernels::epilogue::Sink;
+use crate::cpu::kernels::pixel_sums;
+use crate::cpu::kernels::prologue::Source;
+use crate::cpu::simd::dtype::{Numbers, NumbersMut};
+use crate::cpu::simd::float::Real;
+use crate::cpu::simd::instruction_set::Instructions;
+use crate::shape::ConvGeometry;
+
+/// `[batch, outputs]`, with `bias` (`[outputs]`) added to every row.
+pub fn forward<T: Real>(
+    batch: usize,
+    inputs: usize,
+    outputs: usize,
+    x: &[T],
+    weight: &[T],
+    bias: Option<&[T]>,
+) -> Vec<T> {
+    let forward = forward::forward::<T>(Instructions::best(), &pixels(batch, inputs, outputs), weight, bias);
+    run(&forward, x)
+}
+
+/// The gradient with respect to `x`, `[batch, inputs]`.
+pub fn backward_input<T: Real>(batch: usize, inputs: usize, outputs: usize, dy: &[T], weight: &[T]) -> Vec<T> {
+    run(&data_gradient::<T>(Instructions::best(), &pixels(batch, inputs, outputs), weight), dy)
+}
+
+/// The gradient with respect to the weight, `[outputs, inputs]`, summed over the rows.
+pub fn backward_weight<T: Real>(batch: usize, inputs: usize, outputs: usize, x: &[T], dy: &[T]) -> Vec<T> {
+    // With the sides exchanged, the sums come out in the order of the weight, and may be wide without being partial.
+    let [x, dy] = [x, dy].map(|rows| Source::Plain(Numbers::Full(rows)));
+    let problem = Problem::of(&pixels(batch, outputs, inputs));
+    weight_gradient::run(Instructions::best(), &problem, &dy, &x, Order::InputsFirst)
+}
+
+/// The gradient with respect to the bias, `[outputs]`: the sum over the rows.
+pub fn backward_bias<T: Real>(outputs: usize, dy: &[T]) -> Vec<T> {
+    pixel_sums::pixel_sums(&Source::Plain(Numbers::Full(dy)), 1, outputs, 1.0)
+}
+
+pub fn pixels(batch: usize, inputs: usize, outputs: usize) -> ConvGeometry {
+    let (in_channels, out_channels) = (inputs, outputs);
+    let (height, width, upsampling, kernel, stride, padding) = (1, 1, 1, 1, 1, 0);
+    ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding }
+}
+
+fn run<T: Real>(layer: &Correlation<T>, x: &[T]) -> Vec<T> {
+    let mut y = vec![T::ZERO; layer.len()];
+    layer.run(&Source::Plain(Numbers::Full(x)), &Sink::STORE, NumbersMut::Full(&mut y));
+    y
+}

@@ -1,0 +1,15 @@
+//! Convolutions on the CPU.
+
+pub mod data_gradient;
+pub mod direct;
+pub mod forward;
+pub mod fused_backward;
+pub mod linear;
+pub mod operand;
+pub mod packed_conv;
+pub mod padded_input;
+pub mod sub_kernels;
+#[cfg(test)]
+mod tests;
+pub mod weight_gradient;
+pub mod winograd;

@@ -1,0 +1,334 @@
+//! Minimal filtering of 3×3 kernels (Winograd 1980; Lavin & Gray, CVPR 2016): outputs in squares of `m × m` pixels, each
+//! from a square of `m + 2` inputs a side, by `(m + 2)²` products per pair of channels where the definition takes `9 m²`.
+//!
+//! With `d` the inputs of a square and `g` the kernel, its outputs are `Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`; summed over input
+//! channels, the products between the brackets are `(m + 2)²` products of matrices, `[squares, inputs] · [inputs, outputs]`.
+//!
+//! `F(2×2, 3×3)` evaluates polynomials at 0, ±1 and ∞: its rounding errors are of the size of the definition's own.
+//! `F(4×4, 3×3)` takes 0, ±5/8, ±3/2 and ∞ (the points of oneDNN), for errors three to five times as large: about 2e-6 of
+//! the largest output.
+
+#![expect(unsafe_code, reason = "pointers into scratch images")]
+#![expect(clippy::needless_range_loop, reason = "registers are counted; iterators over them are harder to read")]
+
+use std::ops::Range;
+
+use crate::cpu::buffer_pool::Buffer;
+use crate::cpu::conv::sub_kernels::Taps;
+use crate::cpu::kernels::microkernel::{Strip, StripKernel};
+use crate::cpu::simd::float::Real;
+use crate::cpu::simd::vector::Lanes;
+use crate::cpu::threads;
+
+/// The points ±5/8 of `F(4×4, 3×3)`; what is computed of either for `A` and `B` is exact.
+const NEAR: f64 = 0.625;
+/// The points ±3/2.
+const FAR: f64 = 1.5;
+/// Elements between the numbers of one point and those of the next, for them to differ in their places in the cache.
+const APART: usize = 16;
+
+/// A kernel that transforms [`inputs`].
+pub type Inputs<T> = unsafe fn(&Squares<T>, *const T, *mut T);
+/// A kernel that transforms [`outputs`].
+pub type Outputs<T> = unsafe fn(&Squares<T>, *const T, *const T, *mut T);
+
+/// The kernels: the transforms of inputs and of outputs, and the product of matrices with the squares it computes at once.
+#[derive(Clone, Copy)]
+pub struct Kernels<T> {
+    /// [`inputs`]
+    pub inputs: Inputs<T>,
+    /// [`outputs`]
+    pub outputs: Outputs<T>,
+    /// The product.
+    pub product: StripKernel<T>,
+}
+
+/// Squares of outputs, in rows; distances are in elements.
+#[derive(Clone, Copy)]
+pub struct Squares<T> {
+    /// Outputs on a side of a square: 2 or 4.
+    pub size: usize,
+    /// Rows and columns of squares.
+    pub count: [usize; 2],
+    /// Channels that are transformed.
+    pub channels: usize,
+    /// Between pixels one row apart.
+    pub down: usize,
+    /// Between neighbouring pixels.
+    pub step: usize,
+    /// Of these.
+    pub of: std::marker::PhantomData<T>,
+}
+
+impl<T> Squares<T> {
+    fn all(&self) -> usize {
+        self.count[0] * self.count[1]
+    }
+
+    /// Elements from one point's numbers to the next one's.
+    fn point(&self) -> usize {
+        self.all() * self.channels + APART
+    }
+}
+
+/// Products of a square of outputs.
+fn points(size: usize) -> usize {
+    (size + 2) * (size + 2)
+}
+
+/// `G` times three numbers; the first `size + 2` count.
+fn kernel_line<T: Real>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
+    if size == 2 {
+        let half = T::from_f64(0.5);
+        return [x, half * (x + y + z), half * (x - y + z), z, T::ZERO, T::ZERO];
+    }
+    let (near, far) = (NEAR * NEAR, FAR * FAR);
+    let at = |point: f64, over: f64| {
+        let [one, point, square] = [1.0, point, point * point].map(|power| T::from_f64(power / over));
+        (one * x + square * z, point * y)
+    };
+    let (even, odd) = at(NEAR, 2.0 * near * (near - far));
+    let (even_far, odd_far) = at(FAR, 2.0 * far * (far - near));
+    [T::from_f64(1.0 / (near * far)) * x, even + odd, even - odd, even_far + odd_far, even_far - odd_far, z]
+}
+
+/// `G g Gᵀ` of every pair of channels, `[block of outputs][point][input][block]`.
+pub fn weights<T: Real>(
+    taps: &Taps<T>,
+    rows: &[Range<usize>],
+    columns: &[Range<usize>],
+    block: usize,
+    size: usize,
+) -> Buffer<T> {
+    let (side, points, matrix) = (size + 2, points(size), taps.inputs * block);
+    let mut packed = Buffer::new(points * taps.outputs * taps.inputs);
+    threads::update(&mut packed, points * matrix, |at, packed| {
+        let first = at / (points * matrix) * block;
+        for (lane, input) in (0..block).flat_map(|lane| (0..taps.inputs).map(move |input| (lane, input))) {
+            let tap = |row: usize, column: usize| taps.weight(first + lane, input, &rows[row], &columns[column]);
+            let columns: [[T; 6]; 3] = [0, 1, 2].map(|column| kernel_line(size, [0, 1, 2].map(|row| tap(row, column))));
+            for row in 0..side {
+                let line = kernel_line(size, columns.map(|column| column[row]));
+                for column in 0..side {
+                    packed[(row * side + column) * matrix + input * block + lane] = line[column];
+                }
+            }
+        }
+    });
+    packed
+}
+
+/// `Bᵀ` times the numbers of a line. (Closures, also those of `array::map`, would be compiled without the instructions.)
+#[inline(always)]
+unsafe fn input_line<L: Lanes, const SIDE: usize>(d: [L; SIDE]) -> [L; SIDE] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut line = d;
+        if SIDE == 4 {
+            line[0] = d[0].subtract(d[2]);
+            line[1] = d[1].add(d[2]);
+            line[2] = d[2].subtract(d[1]);
+            line[3] = d[1].subtract(d[3]);
+        } else {
+            let (near, far) = (NEAR * NEAR, FAR * FAR);
+            let (product, sum) = (constant::<L>(near * far), constant::<L>(-near - far));
+            line[0] = d[4].accumulate(sum, d[2]).accumulate(product, d[0]);
+            line[5] = d[5].accumulate(sum, d[3]).accumulate(product, d[1]);
+            let (even, odd) = (d[4].accumulate(constant(-far), d[2]), d[3].accumulate(constant(-far), d[1]));
+            line[1] = even.accumulate(constant(NEAR), odd);
+            line[2] = even.accumulate(constant(-NEAR), odd);
+            let (even, odd) = (d[4].accumulate(constant(-near), d[2]), d[3].accumulate(constant(-near), d[1]));
+            line[3] = even.accumulate(constant(FAR), odd);
+            line[4] = even.accumulate(constant(-FAR), odd);
+        }
+        line
+    }
+}
+
+/// `Aᵀ` times the numbers of a line; the first two or four count.
+#[inline(always)]
+unsafe fn output_line<L: Lanes, const SIDE: usize>(m: [L; SIDE]) -> [L; 4] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (even, odd) = (m[1].add(m[2]), m[1].subtract(m[2]));
+        if SIDE == 4 {
+            return [m[0].add(even), odd.subtract(m[3]), even, odd];
+        }
+        let (even_far, odd_far) = (m[3].add(m[4]), m[3].subtract(m[4]));
+        [
+            m[0].add(even).add(even_far),
+            constant::<L>(NEAR).multiply(odd).accumulate(constant(FAR), odd_far),
+            constant::<L>(NEAR * NEAR).multiply(even).accumulate(constant(FAR * FAR), even_far),
+            m[5].accumulate(constant(NEAR * NEAR * NEAR), odd).accumulate(constant(FAR * FAR * FAR), odd_far),
+        ]
+    }
+}
+
+#[inline(always)]
+unsafe fn constant<L: Lanes>(value: f64) -> L {
+    // SAFETY: the caller's promise.
+    unsafe { L::splat(L::Element::from_f64(value)) }
+}
+
+/// `Bᵀ d B` of every square of inputs at `x`, whose neighbours overlap by two pixels, into `to`: `[point][square][channel]`.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, whole vectors of channels, and both pointers are good for all squares.
+#[inline(always)]
+pub unsafe fn inputs<L: Lanes>(s: &Squares<L::Element>, x: *const L::Element, to: *mut L::Element) {
+    // SAFETY: the caller's promise.
+    unsafe { if s.size == 2 { inputs_of::<L, 4>(s, x, to) } else { inputs_of::<L, 6>(s, x, to) } }
+}
+
+#[inline(always)]
+unsafe fn inputs_of<L: Lanes, const SIDE: usize>(s: &Squares<L::Element>, x: *const L::Element, to: *mut L::Element) {
+    // SAFETY: pixels and channels stay within the squares.
+    unsafe {
+        let point = s.point();
+        for square in 0..s.all() {
+            let (row, column) = (square / s.count[1], square % s.count[1]);
+            let x = x.add((SIDE - 2) * (row * s.down + column * s.step));
+            for channel in (0..s.channels).step_by(L::WIDTH) {
+                let mut d = [[L::splat(L::Element::ZERO); SIDE]; SIDE];
+                for c in 0..SIDE {
+                    let mut line = d[c];
+                    for r in 0..SIDE {
+                        line[r] = L::load(x.add(r * s.down + c * s.step + channel));
+                    }
+                    d[c] = input_line(line);
+                }
+                let to = to.add(square * s.channels + channel);
+                for r in 0..SIDE {
+                    let mut line = d[0];
+                    for c in 0..SIDE {
+                        line[c] = d[c][r];
+                    }
+                    let line = input_line(line);
+                    for c in 0..SIDE {
+                        line[c].store(to.add((r * SIDE + c) * point));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Aᵀ m A` of every square of products `m`, `[point][square][channel]`, plus `start` (`[channel]`), as outputs at `y`.
+///
+/// # Safety
+///
+/// As for [`inputs`].
+#[inline(always)]
+pub unsafe fn outputs<L: Lanes>(
+    s: &Squares<L::Element>,
+    m: *const L::Element,
+    start: *const L::Element,
+    y: *mut L::Element,
+) {
+    // SAFETY: the caller's promise.
+    unsafe { if s.size == 2 { outputs_of::<L, 4>(s, m, start, y) } else { outputs_of::<L, 6>(s, m, start, y) } }
+}
+
+#[inline(always)]
+unsafe fn outputs_of<L: Lanes, const SIDE: usize>(
+    s: &Squares<L::Element>,
+    m: *const L::Element,
+    start: *const L::Element,
+    y: *mut L::Element,
+) {
+    // SAFETY: pixels and channels stay within the squares.
+    unsafe {
+        let (point, size) = (s.point(), SIDE - 2);
+        for square in 0..s.all() {
+            let (row, column) = (square / s.count[1], square % s.count[1]);
+            let y = y.add(size * (row * s.down + column * s.step));
+            for channel in (0..s.channels).step_by(L::WIDTH) {
+                let m = m.add(square * s.channels + channel);
+                let start = L::load(start.add(channel));
+                let mut columns = [[start; 4]; SIDE];
+                for c in 0..SIDE {
+                    let mut line = [start; SIDE];
+                    for r in 0..SIDE {
+                        line[r] = L::load(m.add((r * SIDE + c) * point));
+                    }
+                    columns[c] = output_line(line);
+                }
+                for r in 0..size {
+                    let mut line = [start; SIDE];
+                    for c in 0..SIDE {
+                        line[c] = columns[c][r];
+                    }
+                    let line = output_line(line);
+                    let y = y.add(r * s.down + channel);
+                    for c in 0..size {
+                        line[c].add(start).store(y.add(c * s.step));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a correlation with 3×3 taps of some rows takes, in squares.
+pub struct Correlation<'a, T> {
+    /// The kernels.
+    pub kernels: Kernels<T>,
+    /// The first input of the first output.
+    pub x: *const T,
+    /// The squares of inputs.
+    pub inputs: Squares<T>,
+    /// The squares of outputs, of one block of channels.
+    pub outputs: Squares<T>,
+    /// The transformed weights, of all blocks.
+    pub weights: &'a [T],
+    /// What is added to the outputs.
+    pub start: &'a [T],
+    /// Where the first output goes.
+    pub y: *mut T,
+    /// Room for [`scratch`] elements.
+    pub scratch: *mut T,
+}
+
+/// Elements of scratch memory for so many squares.
+pub fn scratch(size: usize, squares: usize, inputs: usize, block: usize) -> usize {
+    points(size) * (squares * (inputs + block) + 2 * APART) + block
+}
+
+/// Computes a correlation for some blocks of output channels.
+///
+/// # Safety
+///
+/// The processor has the instructions of the kernels, whole vectors of channels and blocks, and the pointers are good for
+/// all squares.
+pub unsafe fn run<T: Real>(c: &Correlation<'_, T>, blocks: Range<usize>) {
+    let (squares, inputs, block) = (c.inputs.all(), c.inputs.channels, c.outputs.channels);
+    let (points, matrix) = (points(c.inputs.size), inputs * block);
+    // SAFETY: the scratch memory has room for both sides of the products, and for a block of zeros.
+    unsafe {
+        let products = c.scratch.add(points * c.inputs.point());
+        let zeros = products.add(points * c.outputs.point());
+        std::slice::from_raw_parts_mut(zeros, block).fill(T::ZERO);
+        (c.kernels.inputs)(&c.inputs, c.x, c.scratch);
+        for index in blocks {
+            for point in 0..points {
+                (c.kernels.product)(&Strip {
+                    x: c.scratch.add(point * c.inputs.point()),
+                    x_row: 0,
+                    x_down: 0,
+                    x_step: inputs,
+                    kernel_rows: 1,
+                    run: inputs,
+                    weights: c.weights[(index * points + point) * matrix..].as_ptr(),
+                    start: zeros,
+                    y: products.add(point * c.outputs.point()),
+                    y_down: 0,
+                    y_step: block,
+                    channels: block,
+                    columns: squares,
+                });
+            }
+            (c.kernels.outputs)(&c.outputs, products, c.start[index * block..].as_ptr(), c.y.add(index * block));
+        }
+    }
+}

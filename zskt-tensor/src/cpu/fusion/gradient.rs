@@ -1,0 +1,122 @@
+//! Gradients of maps, as they come from the operations that read the map, not yet added up.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{Result, bail};
+
+use crate::cpu::fusion::lazy_map::Map;
+use crate::cpu::kernels::elementwise_loop;
+use crate::cpu::kernels::epilogue::Sink;
+use crate::cpu::kernels::prologue::{Activation, Affine, PerChannel, Source};
+use crate::cpu::simd::float::Real;
+use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::storage::{Number, Values, by_precision};
+
+/// A gradient, or a part of it: numbers in memory, and what is still to be made of them where they are read.
+#[derive(Clone)]
+pub enum Gradient {
+    /// As it is.
+    Dense(Arc<Values>),
+    /// Times a factor per channel: behind a batch norm by running statistics.
+    Scaled(Arc<Values>, Arc<[f64]>),
+    /// Behind a batch norm by the statistics of the map itself.
+    Affine {
+        /// The gradient behind it.
+        behind: Arc<Values>,
+        /// The map that was normalized.
+        x: Arc<Map>,
+        /// Per channel, the factors of the gradient and of the map, and a constant.
+        coefficients: Arc<[Vec<f64>; 3]>,
+    },
+    /// The map itself, each pixel times a number: behind an attention map.
+    Attention {
+        /// The map.
+        x: Arc<Map>,
+        /// One factor per pixel.
+        factors: Arc<[f64]>,
+    },
+}
+
+impl Gradient {
+    /// Calls `read` with the gradient as kernels read it.
+    pub fn read<T: Number, R>(&self, read: impl FnOnce(&Source<T>) -> R) -> R {
+        let per_channel = |values: &[f64]| PerChannel::new(values.iter().copied());
+        match self {
+            Self::Dense(values) => read(&Source::Plain(T::of(values))),
+            Self::Scaled(values, scale) => {
+                let shift = PerChannel::new(scale.iter().map(|_| 0.0));
+                read(&Source::Activated(T::of(values), &Activation { scale: per_channel(scale), shift, slope: T::ONE }))
+            }
+            Self::Affine { behind, x, coefficients } => {
+                let [by_gradient, by_value, constant] = coefficients.each_ref().map(|values| per_channel(values));
+                let affine = Affine { by_gradient, by_value, constant };
+                read(&Source::Affine { gradient: T::of(behind), x: T::of(x.values()), affine: &affine })
+            }
+            Self::Attention { x, factors } => {
+                let factors: Vec<T> = factors.iter().map(|factor| <T as Real>::from_f64(*factor)).collect();
+                read(&Source::Scaled { x: T::of(x.values()), factors: &factors })
+            }
+        }
+    }
+}
+
+/// Where the parts of a map's gradient are gathered.
+#[derive(Default)]
+pub struct Slot(Mutex<Vec<Gradient>>);
+
+impl Slot {
+    /// Adds a part.
+    pub fn push(&self, part: Gradient) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(part);
+    }
+
+    /// Drops all parts.
+    pub fn reset(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The gradient of `map`, whose slot this is: its only part as it is, several added up.
+    pub fn take(&self, map: &Map) -> Result<Gradient> {
+        let mut parts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        match parts.len() {
+            0 => bail!("a map that is tracked has no gradient"),
+            1 => Ok(parts.swap_remove(0)),
+            _ => Ok(Gradient::Dense(Arc::new(by_precision!(map.precision, T => total::<T>(map, &parts))))),
+        }
+    }
+}
+
+/// The sum of all parts.
+fn total<T: Number>(map: &Map, parts: &[Gradient]) -> Values {
+    let (set, channels) = (Instructions::best(), map.shape.channels);
+    let mut sum = Values::new(map.precision, map.shape.len());
+    nested(parts, &mut Vec::new(), &mut |sources: &[Source<T>]| {
+        let produce = |first: usize, results: &mut [T]| {
+            for (index, source) in sources.iter().enumerate() {
+                if index == 0 {
+                    source.write(set, first * channels, results);
+                } else {
+                    source.add(set, first * channels, results);
+                }
+            }
+        };
+        elementwise_loop::run(set, channels, produce, &Sink::STORE, T::of_mut(&mut sum));
+    });
+    sum
+}
+
+/// Calls `read` with all parts as kernels read them.
+fn nested<'a, T: Number>(
+    parts: &[Gradient],
+    sources: &mut Vec<Source<'a, T>>,
+    read: &mut dyn for<'b> FnMut(&[Source<'b, T>]),
+) {
+    match parts {
+        [] => read(sources),
+        [part, rest @ ..] => part.read(|source: &Source<T>| {
+            let mut sources: Vec<Source<T>> = sources.clone();
+            sources.push(*source);
+            nested(rest, &mut sources, read);
+        }),
+    }
+}

@@ -1,0 +1,376 @@
+//! What becomes of the kernels' results, row by row, while they are still in the first-level cache.
+
+#![expect(unsafe_code, reason = "rows are written by tasks that interleave")]
+
+use crate::cpu::kernels::prologue::Activation;
+use crate::cpu::simd::dtype::{Bf16, Element, Numbers, NumbersMut};
+use crate::cpu::simd::float::Real;
+use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::simd::vector::{Lanes, Memory};
+
+/// What is added to a result.
+#[derive(Clone, Copy)]
+pub enum Plus<'a, T> {
+    /// Nothing.
+    Nothing,
+    /// The same element of another map, before anything else is done.
+    Map(Numbers<'a, T>),
+    /// What its place holds already, of which nothing else is to be done.
+    Itself,
+}
+
+/// What is done with a result on its way to memory.
+#[derive(Clone, Copy)]
+pub enum Then<'a, T> {
+    /// Nothing more.
+    Store,
+    /// Per channel, sums of the elements, before they are rounded to the map's precision, and of their squares.
+    Moments,
+    /// The result is a gradient behind the activation of `x`: stored is the gradient in front of it, `g'`; the sums are of
+    /// `g'` and of `g' · (x − mean)`.
+    Through {
+        /// The map in front of the activation.
+        x: Numbers<'a, T>,
+        /// The activation.
+        activation: &'a Activation<T>,
+        /// Per channel, what the sums take from `x`.
+        mean: &'a [T],
+    },
+}
+
+/// What becomes of results. All maps that take part have the precision of the one that is written.
+#[derive(Clone, Copy)]
+pub struct Sink<'a, T> {
+    /// What is added.
+    pub plus: Plus<'a, T>,
+    /// What is done then.
+    pub then: Then<'a, T>,
+}
+
+impl<T> Sink<'_, T> {
+    /// Stores results as they are.
+    pub const STORE: Self = Sink { plus: Plus::Nothing, then: Then::Store };
+
+    /// Whether all maps that take part have `len` elements.
+    pub fn fits(&self, len: usize) -> bool {
+        let plus = if let Plus::Map(map) = &self.plus { map.len() == len } else { true };
+        plus && if let Then::Through { x, .. } = &self.then { x.len() == len } else { true }
+    }
+}
+
+/// Two sums for each channel, in double precision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sums {
+    /// The first sum of each channel.
+    pub first: Vec<f64>,
+    /// The second sum of each channel.
+    pub second: Vec<f64>,
+}
+
+impl Sums {
+    /// Nothing summed yet.
+    pub fn zeros(channels: usize) -> Self {
+        Self { first: vec![0.0; channels], second: vec![0.0; channels] }
+    }
+
+    /// Adds other sums.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [(&mut self.first, &other.first), (&mut self.second, &other.second)];
+        for (sums, others) in pairs {
+            sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+        }
+    }
+}
+
+/// The map that results go to, shared by tasks that write disjoint parts of it.
+#[derive(Clone, Copy)]
+pub enum Target<T> {
+    /// Numbers as they are computed with.
+    Full(*mut T),
+    /// Numbers in half the memory.
+    Half(*mut Bf16),
+}
+
+// SAFETY: whoever writes through the pointer answers for the parts being disjoint; numbers may change threads.
+unsafe impl<T: Send> Send for Target<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Target<T> {}
+
+impl<T> Target<T> {
+    /// The map, and how many elements it has.
+    pub fn of(numbers: NumbersMut<T>) -> (Self, usize) {
+        match numbers {
+            NumbersMut::Full(numbers) => (Self::Full(numbers.as_mut_ptr()), numbers.len()),
+            NumbersMut::Half(numbers) => (Self::Half(numbers.as_mut_ptr()), numbers.len()),
+        }
+    }
+}
+
+/// Rows of results.
+pub struct Rows<'a, T> {
+    /// The results, pixel by pixel.
+    pub results: &'a [T],
+    /// Between neighbouring pixels of the results.
+    pub pitch: usize,
+    /// Between pixels of the results one row apart.
+    pub row: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Pixels in a row.
+    pub pixels: usize,
+    /// The map the rows belong to.
+    pub map: Target<T>,
+    /// The first of their elements in the map.
+    pub at: usize,
+    /// Between neighbouring pixels of a row in the map.
+    pub step: usize,
+    /// Between pixels of the map one row apart.
+    pub down: usize,
+    /// The channels to work on: the first, and the one after the last.
+    pub channels: [usize; 2],
+    /// The sums so far.
+    pub sums: &'a mut Sums,
+}
+
+impl<T: Real> Sink<'_, T> {
+    /// Finishes rows.
+    ///
+    /// # Safety
+    ///
+    /// The map has the rows' pixels, and nobody else touches these channels of theirs meanwhile.
+    pub unsafe fn finish(&self, set: Instructions, rows: &mut Rows<'_, T>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match rows.map {
+                Target::Full(map) => self.finish_typed(set, rows, map, full, T::finish_full),
+                Target::Half(map) => self.finish_typed(set, rows, map, half, T::finish_half),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`finish`](Self::finish).
+    unsafe fn finish_typed<E: Element<T>>(
+        &self,
+        set: Instructions,
+        rows: &mut Rows<'_, T>,
+        map: *mut E,
+        of: fn(Numbers<'_, T>) -> &[E],
+        kernel: fn(Instructions, What, bool) -> Kernel<T, E>,
+    ) {
+        if rows.rows == 0 || rows.pixels == 0 {
+            return;
+        }
+        let [first, end] = rows.channels;
+        let last = |from: usize, step: usize, down: usize| from + (rows.rows - 1) * down + (rows.pixels - 1) * step;
+        assert!(last(end, rows.pitch, rows.row) <= rows.results.len(), "there are as many results");
+        let width = T::width(set);
+        for first in (first..end).step_by(width) {
+            let count = width.min(end - first);
+            let at = rows.at + first;
+            // What is read along with the map is as long as it.
+            let along = |numbers: Numbers<'_, T>| of(numbers)[at..=last(at + count - 1, rows.step, rows.down)].as_ptr();
+            let mut channels = [[T::ZERO; WIDEST]; 3];
+            let mut totals = [[0.0; WIDEST]; 2];
+            let (what, x, slope) = match self.then {
+                Then::Store => (What::Store, std::ptr::null(), T::ZERO),
+                Then::Moments => (What::Moments, std::ptr::null(), T::ZERO),
+                Then::Through { x, activation, mean } => {
+                    let values = [activation.scale.values(), activation.shift.values(), mean];
+                    for (channels, values) in channels.iter_mut().zip(values) {
+                        channels[..count].copy_from_slice(&values[first..first + count]);
+                    }
+                    (What::Through, along(x), activation.slope)
+                }
+            };
+            let mut block = Block {
+                // SAFETY: it was just checked that the results are there, and the caller has the map.
+                results: unsafe { rows.results.as_ptr().add(first) },
+                pitch: rows.pitch,
+                row: rows.row,
+                // SAFETY: as above.
+                map: unsafe { map.add(at) },
+                step: rows.step,
+                down: rows.down,
+                rows: rows.rows,
+                pixels: rows.pixels,
+                plus: if let Plus::Map(plus) = self.plus { along(plus) } else { std::ptr::null() },
+                itself: matches!(self.plus, Plus::Itself),
+                x,
+                channels: &channels,
+                slope,
+                count,
+                totals: &mut totals,
+            };
+            // SAFETY: the processor has the instructions of the set, and all pointers are good for the block.
+            unsafe { kernel(set, what, count == width)(&mut block) };
+            if what != What::Store {
+                let sums = [&mut rows.sums.first, &mut rows.sums.second];
+                for (sums, totals) in sums.into_iter().zip(&totals) {
+                    sums[first..first + count].iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
+                }
+            }
+        }
+    }
+}
+
+fn full<T: Copy>(numbers: Numbers<'_, T>) -> &[T] {
+    let Numbers::Full(numbers) = numbers else { unreachable!("all maps of a sink have one precision") };
+    numbers
+}
+
+fn half<T: Copy>(numbers: Numbers<'_, T>) -> &[Bf16] {
+    let Numbers::Half(numbers) = numbers else { unreachable!("all maps of a sink have one precision") };
+    numbers
+}
+
+/// Elements of the widest vector.
+const WIDEST: usize = 16;
+
+/// Which [`Then`], without its maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// [`Then::Store`]
+    Store,
+    /// [`Then::Moments`]
+    Moments,
+    /// [`Then::Through`]
+    Through,
+}
+
+/// A vector of channels of some rows, for the kernels.
+pub struct Block<'a, T, E> {
+    results: *const T,
+    pitch: usize,
+    row: usize,
+    map: *mut E,
+    step: usize,
+    down: usize,
+    rows: usize,
+    pixels: usize,
+    /// What is added before, or null.
+    plus: *const E,
+    /// Whether what is there is added after.
+    itself: bool,
+    /// The map in front of the activation, or null.
+    x: *const E,
+    /// Scale, shift and mean.
+    channels: &'a [[T; WIDEST]; 3],
+    slope: T,
+    /// Channels that exist.
+    count: usize,
+    totals: &'a mut [[f64; WIDEST]; 2],
+}
+
+/// A kernel that finishes a [`Block`].
+pub type Kernel<T, E> = unsafe fn(&mut Block<'_, T, E>);
+
+/// Finishes a block: `THEN` is a [`What`]; `ALL` is whether all channels of the vector exist.
+///
+/// Sums are taken in the type of the results over the block alone, and in double precision over blocks. Those of
+/// [`What::Moments`] are of differences from the first pixel, lest a large mean drown the variance.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, and the pointers are good for all pixels of the block.
+#[inline(always)]
+pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, L::Element, E>) {
+    // SAFETY: pixels and channels stay within the block.
+    unsafe {
+        let b = &*block;
+        let load = |from: *const E| if ALL { E::load(from) } else { load_some(from, b.count) };
+        let zero = L::splat(L::Element::ZERO);
+        let [scale, shift, mean] = b.channels.each_ref().map(|channels| L::load(channels.as_ptr()));
+        let slope = L::splat(b.slope);
+        let (mut first, mut second, mut pivot) = (zero, zero, zero);
+        for row in 0..b.rows {
+            for pixel in 0..b.pixels {
+                let results = b.results.add(row * b.row + pixel * b.pitch);
+                let at = row * b.down + pixel * b.step;
+                let mut value = if ALL { L::load(results) } else { load_results(results, b.count) };
+                if !b.plus.is_null() {
+                    value = value.add(load(b.plus.add(at)));
+                }
+                if THEN == What::Moments as u8 {
+                    if row == 0 && pixel == 0 {
+                        pivot = value;
+                    }
+                    let difference = value.subtract(pivot);
+                    first = first.add(difference);
+                    second = second.accumulate(difference, difference);
+                }
+                if THEN == What::Through as u8 {
+                    let x = load(b.x.add(at));
+                    // In the order in which the forward pass computes it, for both to be on one side of zero.
+                    value = scale.multiply(x).add(shift).select(value, slope.multiply(value));
+                    first = first.add(value);
+                    second = second.accumulate(value, x.subtract(mean));
+                }
+                let place = b.map.add(at);
+                if b.itself {
+                    value = value.add(load(place));
+                }
+                if ALL { E::store(value, place) } else { store_some(value, place, b.count) }
+            }
+        }
+        if THEN != What::Store as u8 {
+            let [mut firsts, mut seconds, mut pivots] = [[L::Element::ZERO; WIDEST]; 3];
+            first.store(firsts.as_mut_ptr());
+            second.store(seconds.as_mut_ptr());
+            pivot.store(pivots.as_mut_ptr());
+            let pixels = (b.rows * b.pixels) as f64;
+            let [first_totals, second_totals] = &mut *block.totals;
+            for lane in 0..L::WIDTH {
+                let [first, second, pivot] = [firsts, seconds, pivots].map(|values| values[lane].to_f64());
+                first_totals[lane] = first + pixels * pivot;
+                second_totals[lane] = second + pivot * (2.0 * first + pixels * pivot);
+            }
+        }
+    }
+}
+
+/// The first `count` lanes of a vector, then zeros.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, and there are `count` elements at `from`.
+#[inline(always)]
+unsafe fn load_some<L: Lanes, E: Memory<L>>(from: *const E, count: usize) -> L {
+    let mut memory = [E::default(); WIDEST];
+    // SAFETY: the array has room for the widest vector, the caller has the elements.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, memory.as_mut_ptr(), count);
+        E::load(memory.as_ptr())
+    }
+}
+
+/// The first `count` results, then zeros.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, and there are `count` results at `from`.
+#[inline(always)]
+unsafe fn load_results<L: Lanes>(from: *const L::Element, count: usize) -> L {
+    let mut memory = [L::Element::ZERO; WIDEST];
+    // SAFETY: the array has room for the widest vector, the caller has the results.
+    unsafe {
+        std::ptr::copy_nonoverlapping(from, memory.as_mut_ptr(), count);
+        L::load(memory.as_ptr())
+    }
+}
+
+/// Writes the first `count` lanes of a vector.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, and there is room for `count` elements at `to`.
+#[inline(always)]
+unsafe fn store_some<L: Lanes, E: Memory<L>>(vector: L, to: *mut E, count: usize) {
+    let mut memory = [E::default(); WIDEST];
+    // SAFETY: the array has room for the widest vector, the caller for the elements.
+    unsafe {
+        E::store(vector, memory.as_mut_ptr());
+        std::ptr::copy_nonoverlapping(memory.as_ptr(), to, count);
+    }
+}

@@ -1,0 +1,41 @@
+//! Sums over the pixels of maps.
+
+use crate::cpu::buffer_pool::Buffer;
+use crate::cpu::kernels::prologue::Source;
+use crate::cpu::simd::float::Real;
+use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::threads;
+
+/// Elements that are read at once, to stay in the first-level cache.
+const STRIP: usize = 4096;
+
+/// For each of `groups` equal parts of the source, which is `[groups, pixels, channels]`, the sum over its pixels times
+/// `scale`: `[groups, channels]`, summed in double precision.
+pub fn pixel_sums<T: Real>(source: &Source<T>, groups: usize, channels: usize, scale: f64) -> Vec<T> {
+    let set = Instructions::best();
+    let group = source.len() / groups.max(1);
+    let strip = (STRIP / channels.max(1)).max(1) * channels;
+    // Large groups are divided too.
+    let part = threads::part(channels).min(group.max(1));
+    let parts = group.div_ceil(part).max(1);
+    let partials = threads::map(groups * parts, |index| {
+        let mut sums = vec![0.0; channels];
+        let (first, end) = (index % parts * part, group.min((index % parts + 1) * part));
+        let mut values = Buffer::<T>::new(strip);
+        for at in (first..end).step_by(strip) {
+            let values = &mut values[..strip.min(end - at)];
+            source.write(set, index / parts * group + at, values);
+            for pixel in values.chunks_exact(channels) {
+                for (sum, value) in sums.iter_mut().zip(pixel) {
+                    *sum += value.to_f64();
+                }
+            }
+        }
+        sums
+    });
+    let total = |at: usize| {
+        let (group, channel) = (at / channels, at % channels);
+        partials[group * parts..(group + 1) * parts].iter().map(|sums| sums[channel]).sum::<f64>() * scale
+    };
+    (0..groups * channels).map(|at| T::from_f64(total(at))).collect()
+}

@@ -1,0 +1,296 @@
+//! What the kernels read: a map in memory, and what is made of it on the way into the canvas.
+
+#![expect(unsafe_code, reason = "vectors are loaded through pointers")]
+
+use std::any::TypeId;
+
+use crate::cpu::simd::dtype::{Bf16, Element, Numbers, Plain};
+use crate::cpu::simd::float::Real;
+use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::simd::vector::{Lanes, Memory};
+
+/// Elements over which per-channel values are repeated, for inner loops to be long whatever the channels.
+const REPEAT: usize = 256;
+
+/// One number per channel.
+#[derive(Clone, Debug)]
+pub struct PerChannel<T> {
+    /// The numbers, over and over.
+    repeated: Vec<T>,
+    channels: usize,
+}
+
+impl<T: Real> PerChannel<T> {
+    /// From the numbers in double precision.
+    pub fn new(values: impl ExactSizeIterator<Item = f64>) -> Self {
+        let values: Vec<T> = values.map(T::from_f64).collect();
+        Self { repeated: values.repeat((REPEAT / values.len().max(1)).max(1)), channels: values.len() }
+    }
+
+    /// The numbers, once each.
+    pub fn values(&self) -> &[T] {
+        &self.repeated[..self.channels]
+    }
+}
+
+/// `act(scale · x + shift)`, where `act(v)` is `v` above zero and `slope · v` below: batch norm and what follows it.
+#[derive(Clone, Debug)]
+pub struct Activation<T> {
+    /// The factor.
+    pub scale: PerChannel<T>,
+    /// The term.
+    pub shift: PerChannel<T>,
+    /// 0 for a ReLU, 1 for no activation at all.
+    pub slope: T,
+}
+
+impl<T: Real> Activation<T> {
+    /// The activated value of `x`.
+    #[inline(always)]
+    pub fn value(x: T, scale: T, shift: T, slope: T) -> T {
+        let value = scale * x + shift;
+        // Computed in any case, for a selection instead of a branch.
+        let below = slope * value;
+        if value > T::ZERO { value } else { below }
+    }
+}
+
+/// `by_gradient · g + by_value · x + constant`: what a gradient `g` behind a batch norm of `x` is in front of it.
+#[derive(Clone, Debug)]
+pub struct Affine<T> {
+    /// The factor of the gradient.
+    pub by_gradient: PerChannel<T>,
+    /// The factor of the normalized map.
+    pub by_value: PerChannel<T>,
+    /// The term.
+    pub constant: PerChannel<T>,
+}
+
+/// A map as the kernels read it, dense and channels last.
+#[derive(Clone, Copy)]
+pub enum Source<'a, T> {
+    /// As it is.
+    Plain(Numbers<'a, T>),
+    /// Normalized and activated.
+    Activated(Numbers<'a, T>, &'a Activation<T>),
+    /// A gradient and the map whose batch norm it went through.
+    Affine {
+        /// The gradient behind the batch norm.
+        gradient: Numbers<'a, T>,
+        /// The map in front of it.
+        x: Numbers<'a, T>,
+        /// How they are combined.
+        affine: &'a Affine<T>,
+    },
+    /// Each pixel times a number of its own.
+    Scaled {
+        /// The map.
+        x: Numbers<'a, T>,
+        /// One factor for each pixel.
+        factors: &'a [T],
+    },
+}
+
+impl<'a, T: Real> Source<'a, T> {
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Plain(x) | Self::Activated(x, _) => x.len(),
+            Self::Affine { gradient, x, .. } => {
+                assert_eq!(gradient.len(), x.len(), "a gradient has the shape of its map");
+                x.len()
+            }
+            Self::Scaled { x, .. } => x.len(),
+        }
+    }
+
+    /// The elements themselves, where nothing is to be made of them, not even another type.
+    pub fn direct<C: Plain>(&self) -> Option<&'a [C]> {
+        match self {
+            Self::Plain(Numbers::Full(x)) => same(x),
+            Self::Plain(Numbers::Half(x)) => same(x),
+            _ => None,
+        }
+    }
+
+    /// Writes the elements from `at` on, where a pixel begins.
+    pub fn write<C: Read<T>>(&self, set: Instructions, at: usize, out: &mut [C]) {
+        C::read(set, self, at, out, false);
+    }
+
+    /// Adds the elements from `at` on, where a pixel begins, to what is there.
+    pub fn add(&self, set: Instructions, at: usize, out: &mut [T]) {
+        T::read(set, self, at, out, true);
+    }
+}
+
+/// The slice, if it holds elements of type `C`.
+fn same<E: Plain, C: Plain>(slice: &[E]) -> Option<&[C]> {
+    // SAFETY: it is the same type; there is no safe cast between equal generic types.
+    (TypeId::of::<E>() == TypeId::of::<C>())
+        .then(|| unsafe { std::slice::from_raw_parts(slice.as_ptr().cast(), slice.len()) })
+}
+
+/// A type that sources are written as.
+pub trait Read<T: Real>: Element<T> {
+    /// Writes or adds the elements of a source from `at` on.
+    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [Self], add: bool);
+}
+
+impl<T: Real> Read<T> for T {
+    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [T], add: bool) {
+        // SAFETY: the processor has the instructions of the set.
+        unsafe { T::read_full(set)(source, at, out, add) }
+    }
+}
+
+impl<T: Real> Read<T> for Bf16 {
+    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [Bf16], add: bool) {
+        // SAFETY: the processor has the instructions of the set.
+        unsafe { T::read_half(set)(source, at, out, add) }
+    }
+}
+
+/// A kernel that writes, or adds, the elements of a source from some place on.
+pub type Kernel<T, C> = unsafe fn(&Source<T>, usize, &mut [C], bool);
+
+/// Writes, or adds, the elements of a source from `at` on, where a pixel begins.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`.
+#[inline(always)]
+pub unsafe fn read<L: Lanes<Element: Memory<L>>, C: Memory<L>>(
+    source: &Source<L::Element>,
+    at: usize,
+    out: &mut [C],
+    add: bool,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match source {
+            Source::Plain(Numbers::Full(x)) => plain::<L, _, C>(&x[at..], out, add),
+            Source::Plain(Numbers::Half(x)) => plain::<L, _, C>(&x[at..], out, add),
+            Source::Activated(Numbers::Full(x), activation) => activated::<L, _, C>(&x[at..], activation, out, add),
+            Source::Activated(Numbers::Half(x), activation) => activated::<L, _, C>(&x[at..], activation, out, add),
+            Source::Affine { gradient: Numbers::Full(gradient), x: Numbers::Full(x), affine: by } => {
+                affine::<L, _, C>(&gradient[at..], &x[at..], by, out, add);
+            }
+            Source::Affine { gradient: Numbers::Half(gradient), x: Numbers::Half(x), affine: by } => {
+                affine::<L, _, C>(&gradient[at..], &x[at..], by, out, add);
+            }
+            Source::Affine { .. } => unreachable!("a gradient has the precision of its map"),
+            Source::Scaled { x, factors } => {
+                let channels = x.len() / factors.len().max(1);
+                let factors = &factors[at / channels.max(1)..];
+                match x {
+                    Numbers::Full(x) => scaled::<L, _, C>(&x[at..], factors, channels, out, add),
+                    Numbers::Half(x) => scaled::<L, _, C>(&x[at..], factors, channels, out, add),
+                }
+            }
+        }
+    }
+}
+
+/// Calls `value` for each vector of `0..len` with its place and writes what it returns, or adds it; behind the last whole
+/// vector, `single` is called for each element.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`.
+#[inline(always)]
+unsafe fn each<L: Lanes, C: Memory<L>>(
+    out: &mut [C],
+    add: bool,
+    value: impl Fn(usize) -> L,
+    single: impl Fn(usize) -> L::Element,
+) {
+    let whole = out.len() / L::WIDTH * L::WIDTH;
+    // SAFETY: whole vectors lie in the slice.
+    unsafe {
+        for at in (0..whole).step_by(L::WIDTH) {
+            let place = out.as_mut_ptr().add(at);
+            let value = value(at);
+            C::store(if add { value.add(C::load(place)) } else { value }, place);
+        }
+    }
+    for (at, out) in out.iter_mut().enumerate().skip(whole) {
+        let value = single(at);
+        *out = C::narrow(if add { value + out.widen() } else { value });
+    }
+}
+
+#[inline(always)]
+unsafe fn plain<L: Lanes, E: Memory<L>, C: Memory<L>>(x: &[E], out: &mut [C], add: bool) {
+    let x = &x[..out.len()];
+    // SAFETY: the caller's promise; `x` is as long as `out`.
+    unsafe { each::<L, C>(out, add, |at| E::load(x.as_ptr().add(at)), |at| x[at].widen()) }
+}
+
+#[inline(always)]
+unsafe fn activated<L: Lanes, E: Memory<L>, C: Memory<L>>(
+    x: &[E],
+    activation: &Activation<L::Element>,
+    out: &mut [C],
+    add: bool,
+) {
+    let Activation { scale, shift, slope } = activation;
+    let pixels = scale.repeated.len();
+    let x = &x[..out.len()];
+    for (out, x) in out.chunks_mut(pixels).zip(x.chunks(pixels)) {
+        let [scale, shift] = [scale, shift].map(|values| &values.repeated[..x.len()]);
+        // SAFETY: the caller's promise; all slices are as long as `out`.
+        unsafe {
+            let slope_of_all = L::splat(*slope);
+            let value = |at| {
+                let (scale, shift) = (L::load(scale.as_ptr().add(at)), L::load(shift.as_ptr().add(at)));
+                let value = scale.multiply(E::load(x.as_ptr().add(at))).add(shift);
+                value.select(value, slope_of_all.multiply(value))
+            };
+            each::<L, C>(out, add, value, |at| Activation::value(x[at].widen(), scale[at], shift[at], *slope));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn affine<L: Lanes, E: Memory<L>, C: Memory<L>>(
+    gradient: &[E],
+    x: &[E],
+    affine: &Affine<L::Element>,
+    out: &mut [C],
+    add: bool,
+) {
+    let Affine { by_gradient, by_value, constant } = affine;
+    let pixels = constant.repeated.len();
+    let (gradient, x) = (&gradient[..out.len()], &x[..out.len()]);
+    for ((out, g), x) in out.chunks_mut(pixels).zip(gradient.chunks(pixels)).zip(x.chunks(pixels)) {
+        let [a, b, c] = [by_gradient, by_value, constant].map(|values| &values.repeated[..x.len()]);
+        // SAFETY: the caller's promise; all slices are as long as `out`.
+        unsafe {
+            let value = |at| {
+                let (a, b) = (L::load(a.as_ptr().add(at)), L::load(b.as_ptr().add(at)));
+                let constant = L::load(c.as_ptr().add(at));
+                constant.accumulate(b, E::load(x.as_ptr().add(at))).accumulate(a, E::load(g.as_ptr().add(at)))
+            };
+            each::<L, C>(out, add, value, |at| a[at] * g[at].widen() + (b[at] * x[at].widen() + c[at]));
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn scaled<L: Lanes, E: Memory<L>, C: Memory<L>>(
+    x: &[E],
+    factors: &[L::Element],
+    channels: usize,
+    out: &mut [C],
+    add: bool,
+) {
+    for ((out, x), &factor) in out.chunks_mut(channels).zip(x.chunks(channels)).zip(factors) {
+        // SAFETY: the caller's promise; `x` is as long as `out`.
+        unsafe {
+            let factor_of_all = L::splat(factor);
+            let value = |at| factor_of_all.multiply(E::load(x.as_ptr().add(at)));
+            each::<L, C>(out, add, value, |at| x[at].widen() * factor);
+        }
+    }
+}

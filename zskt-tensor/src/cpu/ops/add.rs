@@ -1,0 +1,55 @@
+//! The sum at the end of a residual block.
+
+use std::sync::Arc;
+
+use candle_core::Result;
+
+use crate::autograd::Node;
+use crate::cpu::fusion::lazy_map::{Map, Recipe};
+use crate::cpu::map::CpuMap;
+
+/// The sum of two maps of one shape and precision. Where the first (or else the second) is a convolution that nobody has read
+/// yet, the other is added as it is computed.
+///
+/// # Errors
+/// When there is no room.
+pub fn add(a: &CpuMap, b: &CpuMap) -> Result<CpuMap> {
+    let convolution = |of: &CpuMap| of.input.is_plain().then(|| of.input.map.convolution()).flatten();
+    let (recipe, inputs) = match (convolution(a), convolution(b)) {
+        (Some((layer, input)), _) => {
+            let b = b.settled()?;
+            (Recipe::Convolution(layer, input, Some(Arc::clone(&b.input.map))), [a.clone(), b])
+        }
+        (None, Some((layer, input))) => {
+            let a = a.settled()?;
+            (Recipe::Convolution(layer, input, Some(Arc::clone(&a.input.map))), [a, b.clone()])
+        }
+        (None, None) => {
+            let (a, b) = (a.settled()?, b.settled()?);
+            (Recipe::Sum([&a, &b].map(|part| Arc::clone(&part.input.map))), [a, b])
+        }
+    };
+    let sum = Arc::new(Map::deferred(a.shape(), a.precision(), Some(recipe)));
+    let node = || Add { parts: inputs.clone(), sum: Arc::clone(&sum) };
+    CpuMap::record(Arc::clone(&sum), &[&inputs[0], &inputs[1]], node)
+}
+
+struct Add {
+    parts: [CpuMap; 2],
+    sum: Arc<Map>,
+}
+
+impl Node for Add {
+    fn backward(&self) -> Result<()> {
+        let gradient = self.sum.slot.take(&self.sum)?;
+        for part in self.parts.iter().filter(|part| part.is_tracked()) {
+            part.input.map.slot.push(gradient.clone());
+            part.schedule();
+        }
+        Ok(())
+    }
+
+    fn reset(&self) {
+        self.sum.slot.reset();
+    }
+}

@@ -1,0 +1,119 @@
+//! Attention maps, and how far two are apart.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+use crate::autograd;
+use crate::backend::ATTENTION_EPSILON;
+use crate::cpu::fusion::gradient::Gradient;
+use crate::cpu::kernels::attention_map as kernel;
+use crate::cpu::map::CpuMap;
+use crate::cpu::simd::float::Real;
+use crate::cpu::storage::{Number, by_precision};
+use crate::cpu::tensor_slice::Dense;
+use crate::cpu::threads;
+use crate::shape::MapShape;
+
+/// The mean over the channels of the squared activation, divided by its L2 norm over the map, `[B, H·W]`.
+///
+/// # Errors
+/// When there is no room.
+pub fn attention_map(x: &CpuMap) -> Result<Tensor> {
+    let x = x.settled()?;
+    by_precision!(x.precision(), T => {
+        let MapShape { batch, height, width, .. } = x.shape();
+        let energies = Energies::<T>::of(x.clone());
+        let mut maps = energies.energies.clone();
+        energies.each(&mut maps, |norm, energies, map| {
+            let scale = 1.0 / norm.max(ATTENTION_EPSILON);
+            let attention = energies.iter().map(|energy| narrow(wide(energy) * scale));
+            map.iter_mut().zip(attention).for_each(|(map, attention)| *map = attention);
+        });
+        let maps = Tensor::from_vec(maps, (batch, height * width), &Device::Cpu)?;
+        autograd::to_tensor(x.entry(), maps, move |gradient| {
+            energies.deposit(gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?);
+            Ok(())
+        })
+    })
+}
+
+/// The mean over batch and pixels of the squared difference between the attention map of `x` and `target` `[B, H·W]`.
+///
+/// # Errors
+/// When there is no room.
+pub fn attention_distance(x: &CpuMap, target: &Tensor) -> Result<Tensor> {
+    if target.track_op() {
+        return (attention_map(x)? - target)?.sqr()?.mean_all();
+    }
+    let (x, target) = (x.settled()?, target.contiguous()?);
+    by_precision!(x.precision(), T => {
+        let energies = Energies::<T>::of(x.clone());
+        let mut differences = Dense::of(&target).slice::<T>()?.to_vec();
+        energies.each(&mut differences, |norm, energies, difference| {
+            let scale = 1.0 / norm.max(ATTENTION_EPSILON);
+            for (difference, energy) in difference.iter_mut().zip(energies) {
+                *difference = narrow(wide(energy) * scale - wide(difference));
+            }
+        });
+        let count = differences.len().max(1) as f64;
+        let squares: f64 = differences.iter().map(|difference| wide(difference) * wide(difference)).sum();
+        let distance = Tensor::new(narrow::<T>(squares / count), &Device::Cpu)?;
+        autograd::to_tensor(x.entry(), distance, move |gradient| {
+            let factor = 2.0 * gradient.to_dtype(DType::F64)?.to_scalar::<f64>()? / count;
+            energies.deposit(differences.iter().map(|difference| wide(difference) * factor).collect());
+            Ok(())
+        })
+    })
+}
+
+fn wide<T: Real>(number: &T) -> f64 {
+    number.to_f64()
+}
+
+fn narrow<T: Real>(number: f64) -> T {
+    T::from_f64(number)
+}
+
+/// The energies of a map, `[B, H·W]`: the mean over the channels of the squared activation.
+struct Energies<T> {
+    x: CpuMap,
+    energies: Vec<T>,
+}
+
+impl<T: Number> Energies<T> {
+    fn of(x: CpuMap) -> Self {
+        let map = &x.input.map;
+        let energies = kernel::forward(&map.shape, T::of(map.values()));
+        Self { x, energies }
+    }
+
+    /// Calls `change` for each image, with the norm of its energies, these, and its part of `values`.
+    fn each<V: Send>(&self, values: &mut [V], change: impl Fn(f64, &[T], &mut [V]) + Sync) {
+        let pixels = (self.x.input.map.shape.height * self.x.input.map.shape.width).max(1);
+        threads::update(values, threads::part(pixels), |at, values| {
+            for (energies, values) in self.energies[at..].chunks_exact(pixels).zip(values.chunks_exact_mut(pixels)) {
+                let squares: f64 = energies.iter().map(|energy| wide(energy) * wide(energy)).sum();
+                change(squares.sqrt(), energies, values);
+            }
+        });
+    }
+
+    /// Leaves the gradient with the map, given that of the attention map: `gradients`, which it overwrites. With a = e / |e|:
+    /// de = (g − a·⟨a, g⟩) / |e|, and with e the mean of x²: dx = 2 · x · de / channels.
+    fn deposit(&self, mut gradients: Vec<f64>) {
+        let twice = 2.0 / self.x.input.map.shape.channels.max(1) as f64;
+        self.each(&mut gradients, |norm, energies, gradients| {
+            let inverse = 1.0 / norm.max(ATTENTION_EPSILON);
+            let along = energies.iter().zip(&*gradients).map(|(e, g)| wide(e) * inverse * g).sum::<f64>();
+            // Below epsilon the divisor is a constant.
+            let along = if norm > ATTENTION_EPSILON { along } else { 0.0 };
+            for (energy, gradient) in energies.iter().zip(gradients) {
+                *gradient = (*gradient - wide(energy) * inverse * along) * inverse * twice;
+            }
+        });
+        let map = &self.x.input.map;
+        map.slot.push(Gradient::Attention { x: Arc::clone(map), factors: gradients.into() });
+        self.x.schedule();
+    }
+}

@@ -1,0 +1,14 @@
+//! The operations: what is computed when, and what their gradients need kept.
+
+pub mod activation;
+pub mod add;
+pub mod attention_map;
+pub mod batch_norm;
+pub mod conv2d;
+pub mod kl_divergence;
+pub mod linear;
+pub mod log_softmax;
+pub mod pooling;
+mod unfused;
+pub mod update;
+pub mod upsample;

@@ -1,0 +1,76 @@
+//! The element types.
+
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+
+use crate::cpu::conv::operand::Operand;
+use crate::cpu::kernels::kernel_table::Kernels;
+
+/// The element types kernels exist for: `f32` (vector paths) and `f64` (the portable path).
+pub trait Real:
+    Kernels
+    + Operand<Real = Self>
+    + Copy
+    + Debug
+    + Default
+    + PartialOrd
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + AddAssign
+    + Div<Output = Self>
+    + Mul<Output = Self>
+    + MulAssign
+    + Neg<Output = Self>
+    + Sub<Output = Self>
+    + 'static
+{
+    /// 0
+    const ZERO: Self;
+    /// 1
+    const ONE: Self;
+
+    /// The same number in double precision.
+    fn to_f64(self) -> f64;
+
+    /// The nearest number of this type.
+    fn from_f64(value: f64) -> Self;
+
+    /// The nearest number in single precision.
+    fn to_f32(self) -> f32;
+
+    /// The same number in this type.
+    fn from_f32(value: f32) -> Self;
+}
+
+macro_rules! real {
+    ($type:ty) => {
+        impl Real for $type {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                self as f64
+            }
+
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                value as Self
+            }
+
+            #[inline(always)]
+            fn to_f32(self) -> f32 {
+                self as f32
+            }
+
+            #[inline(always)]
+            fn from_f32(value: f32) -> Self {
+                value.into()
+            }
+        }
+    };
+}
+
+real!(f32);
+real!(f64);

@@ -1,0 +1,88 @@
+//! The numbers of a map, of any precision.
+
+use candle_core::WithDType;
+
+use crate::cpu::buffer_pool::Buffer;
+use crate::cpu::simd::dtype::{Bf16, Numbers, NumbersMut};
+use crate::cpu::simd::float::Real;
+use crate::precision::Precision;
+
+/// The numbers of a map in memory, channels last.
+#[derive(Debug)]
+pub enum Values {
+    /// Single precision.
+    F32(Buffer<f32>),
+    /// Double precision.
+    F64(Buffer<f64>),
+    /// Half the memory of single precision.
+    Bf16(Buffer<Bf16>),
+}
+
+impl Values {
+    /// `len` numbers with anything in them.
+    pub fn new(precision: Precision, len: usize) -> Self {
+        match precision {
+            Precision::F32 | Precision::Tf32 => Self::F32(Buffer::new(len)),
+            Precision::F64 => Self::F64(Buffer::new(len)),
+            Precision::Bf16 => Self::Bf16(Buffer::new(len)),
+        }
+    }
+}
+
+/// A type that tensors, maps and kernels have in common.
+pub trait Number: Real + WithDType {
+    /// The square root.
+    fn root(self) -> Self;
+
+    /// The numbers, to compute with in this type.
+    fn of(values: &Values) -> Numbers<'_, Self>;
+
+    /// The numbers, to be written.
+    fn of_mut(values: &mut Values) -> NumbersMut<'_, Self>;
+}
+
+macro_rules! number {
+    ($type:ty, $full:ident) => {
+        impl Number for $type {
+            fn root(self) -> Self {
+                self.sqrt()
+            }
+
+            fn of(values: &Values) -> Numbers<'_, Self> {
+                match values {
+                    Values::$full(numbers) => Numbers::Full(numbers),
+                    Values::Bf16(numbers) => Numbers::Half(numbers),
+                    other => unreachable!("{other:?} is not computed with in this type"),
+                }
+            }
+
+            fn of_mut(values: &mut Values) -> NumbersMut<'_, Self> {
+                match values {
+                    Values::$full(numbers) => NumbersMut::Full(numbers),
+                    Values::Bf16(numbers) => NumbersMut::Half(numbers),
+                    other => unreachable!("{other:?} is not computed with in this type"),
+                }
+            }
+        }
+    };
+}
+
+number!(f32, F32);
+number!(f64, F64);
+
+/// Runs code for the type that maps of a precision are computed with.
+macro_rules! by_precision {
+    ($precision:expr, $number:ident => $body:expr) => {
+        match $precision {
+            $crate::Precision::F32 | $crate::Precision::Tf32 | $crate::Precision::Bf16 => {
+                type $number = f32;
+                $body
+            }
+            $crate::Precision::F64 => {
+                type $number = f64;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use by_precision;

@@ -1,0 +1,68 @@
+//! The kernels compiled for the CPU, for tests: the very sources and arguments, without a GPU.
+
+#![expect(unsafe_code, reason = "kernels get addresses")]
+
+use std::collections::HashMap;
+use std::ffi::{c_int, c_uint, c_void};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::CpuStorage;
+use libloading::Library;
+
+use crate::cuda::launch::{SOURCE, Variant};
+
+type Thread = unsafe extern "C" fn(*const c_void);
+type RunBlocks = unsafe extern "C" fn(Thread, *const c_void, c_uint, c_int);
+
+/// The compiled variants; one launch at a time, for the emulation has one set of threads.
+static COMPILED: Mutex<Option<HashMap<Variant, Library>>> = Mutex::new(None);
+
+thread_local! {
+    /// Whether blocks and threads run backwards.
+    pub static BACKWARDS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs a kernel.
+pub fn launch(variant: Variant, kernel: &str, blocks: usize, arguments: &[u64]) {
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let library = compiled.get_or_insert_default().entry(variant).or_insert_with(|| compile(variant));
+    // SAFETY: the functions have these types, and the arguments are those of the kernel.
+    unsafe {
+        let run = library.get::<RunBlocks>(b"run_blocks").unwrap();
+        let kernel = library.get::<Thread>(format!("zskt_{kernel}")).unwrap();
+        run(*kernel, arguments.as_ptr().cast(), blocks as c_uint, c_int::from(BACKWARDS.get()));
+    }
+}
+
+/// Where the numbers of a storage begin.
+pub fn address(storage: &CpuStorage) -> u64 {
+    match storage {
+        CpuStorage::F32(numbers) => numbers.as_ptr() as u64,
+        CpuStorage::F64(numbers) => numbers.as_ptr() as u64,
+        CpuStorage::BF16(numbers) => numbers.as_ptr() as u64,
+        CpuStorage::I64(numbers) => numbers.as_ptr() as u64,
+        other => panic!("kernels of {:?}", candle_core::backend::BackendStorage::dtype(other)),
+    }
+}
+
+fn compile(variant: Variant) -> Library {
+    let folder =
+        std::env::temp_dir().join(format!("zskt-kernels-{}-{}", std::process::id(), variant.options().concat()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name);
+    std::fs::write(path("kernels.h"), SOURCE).unwrap();
+    std::fs::write(path("emulated.c"), include_str!("kernels/emulated.c")).unwrap();
+    let output = Command::new("cc")
+        .args(["-O1", "-Wall", "-Werror", "-Wno-unused-function", "-ffp-contract=off", "-shared", "-fPIC"])
+        .args(variant.options())
+        .arg("-DKERNELS=\"kernels.h\"")
+        .args([path("emulated.c"), "-o".into(), path("kernels.so"), "-lm".into()])
+        .output()
+        .expect("a C compiler, which Rust needs to link");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // SAFETY: it has no constructors.
+    let library = unsafe { Library::new(path("kernels.so")).unwrap() };
+    std::fs::remove_dir_all(folder).unwrap();
+    library
+}

@@ -1,0 +1,171 @@
+//! CUDA graphs: what a stream was asked for, recorded.
+
+use candle_core::Device;
+
+use crate::error::Result;
+
+#[cfg(feature = "cuda")]
+pub use cuda::Graph;
+#[cfg(feature = "cuda")]
+pub use cuda::can_record;
+#[cfg(feature = "cuda")]
+pub use cuda::record;
+#[cfg(feature = "cuda")]
+pub use cuda::rehearsed;
+#[cfg(not(feature = "cuda"))]
+pub use none::Graph;
+#[cfg(not(feature = "cuda"))]
+pub use none::can_record;
+#[cfg(not(feature = "cuda"))]
+pub use none::record;
+#[cfg(not(feature = "cuda"))]
+pub use none::rehearsed;
+
+#[cfg(not(feature = "cuda"))]
+mod none {
+    use super::Device;
+    use super::Result;
+
+    /// There is none.
+    pub enum Graph {}
+
+    impl Graph {
+        /// Computes what was recorded.
+        ///
+        /// # Errors
+        /// Never.
+        pub fn launch(&self) -> Result<()> {
+            match *self {}
+        }
+    }
+
+    /// Whether the device records.
+    pub fn can_record(_: &Device) -> bool {
+        false
+    }
+
+    /// Records work.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn record<T>(_: &Device, _: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
+        Ok(None)
+    }
+
+    /// Does work as it will be recorded.
+    ///
+    /// # Errors
+    /// When the work fails.
+    pub fn rehearsed<T>(_: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        work()
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    #![expect(unsafe_code, reason = "memory is given back")]
+
+    use candle_core::CudaDevice;
+    use candle_core::cuda_backend::cudarc::driver::CudaGraph;
+    use candle_core::cuda_backend::cudarc::driver::DriverError;
+    use candle_core::cuda_backend::cudarc::driver::result;
+    use candle_core::cuda_backend::cudarc::driver::sys::CUgraphInstantiate_flags;
+    use candle_core::cuda_backend::cudarc::driver::sys::CUstreamCaptureMode;
+    use candle_core::cuda_backend::cudarc::driver::sys::cuDeviceGraphMemTrim;
+
+    use super::Device;
+    use super::Result;
+    use crate::error::Error;
+
+    /// A recorded graph.
+    pub struct Graph {
+        graph: Option<CudaGraph>,
+        device: CudaDevice,
+    }
+
+    impl Graph {
+        /// Computes what was recorded.
+        ///
+        /// # Errors
+        /// When the device fails.
+        pub fn launch(&self) -> Result<()> {
+            let launched = self.graph.as_ref().map_or(Ok(()), CudaGraph::launch);
+            Ok(launched.map_err(|error| candle_core::Error::Msg(format!("CUDA, a recording: {error}")))?)
+        }
+    }
+
+    impl Drop for Graph {
+        fn drop(&mut self) {
+            drop(self.graph.take());
+            // Its memory is kept for other graphs, of which there may be none.
+            // SAFETY: the device is there, and memory that a graph uses is not given back.
+            unsafe { cuDeviceGraphMemTrim(self.device.cuda_stream().context().cu_device()) };
+        }
+    }
+
+    /// Gives back the memory that nobody uses: a recording takes its own from another pool.
+    fn trim(device: &CudaDevice) -> Result<(), DriverError> {
+        let stream = device.cuda_stream();
+        stream.synchronize()?;
+        // SAFETY: the pool is the device's own.
+        unsafe {
+            let pool = result::device::get_default_mem_pool(stream.context().cu_device())?;
+            result::mem_pool::trim_to(pool, 0)
+        }
+    }
+
+    /// Whether the device records.
+    pub fn can_record(device: &Device) -> bool {
+        device.is_cuda()
+    }
+
+    /// Records work.
+    ///
+    /// # Errors
+    /// When the work fails or cannot be recorded.
+    pub fn record<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
+        let Device::Cuda(device) = device else { return Ok(None) };
+        let stream = device.cuda_stream();
+        let failed = |error: DriverError| Error::new(format!("CUDA, recording: {error}"));
+        trim(device).map_err(failed)?;
+        // candle refuses copies between host and device meanwhile, but for those that it has made before.
+        let _tables = device.enable_cuda_graph_htod_cache();
+        stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
+        let recorded = work();
+        // Where recording was made impossible, what was dropped since could not be freed: an old error, that ending would only
+        // repeat, and not end.
+        let _ = stream.context().check_err();
+        // What the recording leaves in memory is freed by its next launch.
+        let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
+        match (recorded, graph) {
+            (Ok(recorded), Ok(Some(graph))) => {
+                Ok(Some((Graph { graph: Some(graph), device: device.clone() }, recorded)))
+            }
+            (recorded, graph) => {
+                let reason = match (recorded, graph) {
+                    (Err(error), _) => error,
+                    // Its memory never came to be, so there is nothing to be freed.
+                    (Ok(recorded), graph) => {
+                        std::mem::forget(recorded);
+                        graph.err().map_or_else(|| Error::new("CUDA recorded nothing"), failed)
+                    }
+                };
+                // What was dropped while recording may have failed to be freed, which is not for the next call to report.
+                let _ = stream.context().check_err();
+                Err(reason)
+            }
+        }
+    }
+
+    /// Does work with candle's tables kept.
+    ///
+    /// # Errors
+    /// When the work fails.
+    pub fn rehearsed<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _tables = match device {
+            Device::Cuda(device) => Some(device.enable_cuda_graph_htod_cache()),
+            _ => None,
+        };
+        work()
+    }
+}

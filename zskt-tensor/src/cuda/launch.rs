@@ -1,0 +1,227 @@
+//! The kernels of `kernels/*.cu`, and how they are launched: by the driver on a GPU; in tests, on the CPU by a C compiler.
+
+use candle_core::{DType, Device, Result, Tensor, bail};
+
+use crate::precision::Precision;
+
+/// Threads of a block, `BLOCK` in the kernels.
+pub const BLOCK: usize = 256;
+
+/// Channels or numbers that one block adds up in the end, `FINISHED` in the kernels.
+const FINISHED: usize = 16;
+
+/// The most blocks among which sums are divided: two for each multiprocessor of an H200. A constant, for sums to be the same
+/// everywhere.
+const SUMMING: usize = 264;
+
+/// The most blocks of a launch that divides its work among what there is.
+const DIVIDED: usize = 4096;
+
+/// All kernels, as one text.
+#[cfg(any(test, feature = "cuda"))]
+pub const SOURCE: &str = concat!(
+    include_str!("kernels/number.cu"),
+    include_str!("kernels/batch_norm.cu"),
+    include_str!("kernels/pointwise.cu"),
+    include_str!("kernels/resampling.cu"),
+    include_str!("kernels/attention.cu"),
+    include_str!("kernels/belief.cu"),
+    include_str!("kernels/update.cu"),
+    include_str!("kernels/layout.cu"),
+);
+
+/// How the kernels are compiled: for which numbers, and how many channels a thread reads at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// `NUMBER_F32`, `NUMBER_F64` or `NUMBER_BF16`.
+    pub number: &'static str,
+    /// `PACK`.
+    pub pack: usize,
+}
+
+impl Variant {
+    /// Every variant there is.
+    #[cfg(test)]
+    pub const ALL: [Self; 6] = [
+        Self { number: "NUMBER_F32", pack: 4 },
+        Self { number: "NUMBER_F32", pack: 1 },
+        Self { number: "NUMBER_F64", pack: 2 },
+        Self { number: "NUMBER_F64", pack: 1 },
+        Self { number: "NUMBER_BF16", pack: 8 },
+        Self { number: "NUMBER_BF16", pack: 1 },
+    ];
+
+    /// For maps of this precision and so many channels: 16 bytes at once where that divides them.
+    pub fn of(precision: Precision, channels: usize) -> Self {
+        let (number, widest) = match precision {
+            Precision::F32 | Precision::Tf32 => ("NUMBER_F32", 4),
+            Precision::F64 => ("NUMBER_F64", 2),
+            Precision::Bf16 => ("NUMBER_BF16", 8),
+        };
+        Self { number, pack: if channels.is_multiple_of(widest) { widest } else { 1 } }
+    }
+
+    /// For tensors of weights.
+    ///
+    /// # Errors
+    /// When they are neither `f32` nor `f64`.
+    pub fn of_tensors(dtype: DType) -> Result<Self> {
+        match dtype {
+            DType::F32 => Ok(Self { number: "NUMBER_F32", pack: 1 }),
+            DType::F64 => Ok(Self { number: "NUMBER_F64", pack: 1 }),
+            other => bail!("expected f32 or f64, found {other:?}"),
+        }
+    }
+
+    /// The compiler's options.
+    #[cfg(any(test, feature = "cuda"))]
+    pub fn options(self) -> [String; 2] {
+        [format!("-D{}", self.number), format!("-DPACK={}", self.pack)]
+    }
+
+    /// Bytes of a `Real`.
+    fn real(self) -> usize {
+        if self.number == "NUMBER_F64" { 8 } else { 4 }
+    }
+}
+
+/// An argument of a kernel; the order is that of its struct.
+#[derive(Clone, Copy)]
+pub enum Argument<'a> {
+    /// The numbers of a dense tensor, read or written.
+    Tensor(&'a Tensor),
+    /// No tensor.
+    Nothing,
+    /// An `unsigned`.
+    Count(usize),
+    /// A `Real`.
+    Real(f64),
+    /// A `double`.
+    Double(f64),
+}
+
+impl<'a> From<Option<&'a Tensor>> for Argument<'a> {
+    fn from(tensor: Option<&'a Tensor>) -> Self {
+        tensor.map_or(Self::Nothing, Self::Tensor)
+    }
+}
+
+/// Launches a kernel of one variant on the device where its tensors are.
+///
+/// # Errors
+/// When a tensor is not dense or too large, or the device fails.
+pub fn launch(
+    device: &Device,
+    variant: Variant,
+    kernel: &'static str,
+    blocks: usize,
+    arguments: &[Argument<'_>],
+) -> Result<()> {
+    if blocks == 0 {
+        return Ok(());
+    }
+    let mut layout = Arguments::default();
+    for argument in arguments {
+        match argument {
+            Argument::Tensor(tensor) => layout.put(&address(tensor)?.to_ne_bytes()),
+            Argument::Nothing => layout.put(&0_u64.to_ne_bytes()),
+            Argument::Count(count) => match u32::try_from(*count) {
+                Ok(count) if count < 1 << 31 => layout.put(&count.to_ne_bytes()),
+                _ => bail!("{kernel} of {count} numbers: kernels count to 2³¹; a smaller batch would do"),
+            },
+            Argument::Real(real) if variant.real() == 8 => layout.put(&real.to_ne_bytes()),
+            Argument::Real(real) => layout.put(&(*real as f32).to_ne_bytes()),
+            Argument::Double(real) => layout.put(&real.to_ne_bytes()),
+        }
+    }
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => crate::cuda::nvrtc::launch(device, variant, kernel, blocks, &mut layout.words),
+        #[cfg(test)]
+        Device::Cpu => {
+            crate::cuda::cpu_emulation::launch(variant, kernel, blocks, &layout.words);
+            Ok(())
+        }
+        other => bail!("there are no kernels for {:?}", other.location()),
+    }
+}
+
+/// The bytes of a kernel's struct.
+#[derive(Default)]
+struct Arguments {
+    words: Vec<u64>,
+    bytes: usize,
+}
+
+impl Arguments {
+    /// Puts a number at the next place that its size divides.
+    fn put(&mut self, number: &[u8]) {
+        let start = self.bytes.next_multiple_of(number.len());
+        self.bytes = start + number.len();
+        self.words.resize(self.bytes.div_ceil(8), 0);
+        let word = &mut self.words[start / 8];
+        let mut bytes = word.to_ne_bytes();
+        bytes[start % 8..][..number.len()].copy_from_slice(number);
+        *word = u64::from_ne_bytes(bytes);
+    }
+}
+
+/// Where the numbers of a dense tensor begin.
+///
+/// # Errors
+/// When it is not dense, or its type is none of kernels.
+pub fn address(tensor: &Tensor) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, _)) = layout.contiguous_offsets() else {
+        bail!("a dense tensor is expected here, found strides {:?}", layout.stride());
+    };
+    let offset = (start * tensor.dtype().size_in_bytes()) as u64;
+    match &*storage {
+        #[cfg(feature = "cuda")]
+        candle_core::Storage::Cuda(storage) => Ok(crate::cuda::nvrtc::address(storage)? + offset),
+        #[cfg(test)]
+        candle_core::Storage::Cpu(storage) => Ok(crate::cuda::cpu_emulation::address(storage) + offset),
+        _ => bail!("there are no kernels for {:?}, where {offset} would be", tensor.device().location()),
+    }
+}
+
+/// A tensor with anything in it.
+///
+/// # Errors
+/// When the device has no room.
+pub fn empty(shape: impl Into<candle_core::Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+    let shape = shape.into();
+    if shape.elem_count() >= 1 << 32 {
+        bail!("{shape:?} has more numbers than kernels count; a smaller batch would do");
+    }
+    #[expect(unsafe_code, reason = "the kernel that it is made for writes all of it")]
+    // SAFETY: numbers of any bits are numbers.
+    unsafe {
+        Tensor::empty(shape, dtype, device)
+    }
+}
+
+/// Blocks for work on so many packs, one per thread.
+pub fn blocks_of_packs(packs: usize) -> usize {
+    packs.div_ceil(BLOCK).min(DIVIDED)
+}
+
+/// Blocks for work on the pixels of maps whose channels matter.
+pub fn blocks_of_pixels(variant: Variant, pixels: usize, channels: usize) -> usize {
+    pixels.div_ceil(rows(variant, channels)).min(DIVIDED)
+}
+
+/// Blocks for sums over pixels: with at least eight pixels for each thread.
+pub fn blocks_of_sums(variant: Variant, pixels: usize, channels: usize) -> usize {
+    pixels.div_ceil(8 * rows(variant, channels)).min(SUMMING)
+}
+
+/// Blocks that finish sums of channels.
+pub fn blocks_of_finish(channels: usize) -> usize {
+    channels.div_ceil(FINISHED)
+}
+
+/// Pixels that a block has in hand at once.
+fn rows(variant: Variant, channels: usize) -> usize {
+    BLOCK / (channels / variant.pack).clamp(1, BLOCK)
+}

@@ -1,0 +1,160 @@
+//! Batch normalization and the activation behind it, on accelerators.
+
+use candle_core::{Result, Tensor};
+
+use crate::autograd::TensorInput;
+use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
+use crate::cuda::launch::{
+    Variant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch,
+};
+use crate::cuda::map::{Backward, CudaMap};
+use crate::statistics::{BatchNormStatistics, RunningStatistics, bessel_correction};
+
+/// Pixels of all images, and channels.
+fn extent(x: &CudaMap) -> (usize, usize) {
+    let shape = x.shape();
+    (shape.batch * shape.height * shape.width, shape.channels)
+}
+
+/// Mean and biased variance of each channel, `[C]`.
+///
+/// # Errors
+/// When the device fails.
+pub fn moments(x: &CudaMap) -> Result<BatchNormStatistics> {
+    let (device, dtype) = (x.values.device(), x.precision.dtype());
+    let ((pixels, channels), variant) = (extent(x), Variant::of(x.precision, x.shape().channels));
+    let blocks = blocks_of_sums(variant, pixels, channels);
+    let partial = empty((blocks, 2, channels), dtype, device)?;
+    let arguments = [Of(&x.values), Of(&partial), Count(pixels), Count(channels)];
+    launch(device, variant, "moments", blocks, &arguments)?;
+    let [mean, variance] = [empty(channels, dtype, device)?, empty(channels, dtype, device)?];
+    let counts = [Count(blocks), Count(pixels), Count(channels)];
+    let arguments = [&[Of(&x.values), Of(&partial), Of(&mean), Of(&variance)][..], &counts].concat();
+    launch(device, variant, "finish_moments", blocks_of_finish(channels), &arguments)?;
+    Ok(BatchNormStatistics { mean, variance, of_batch: true })
+}
+
+/// Moves running statistics by those of a batch of `count` numbers per channel.
+///
+/// # Errors
+/// When the device fails.
+pub fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, momentum: f64, count: usize) -> Result<()> {
+    let channels = batch.mean.elem_count();
+    let [mean, variance, batches] = [running.mean, running.variance, running.batches].map(|var| var.detach());
+    launch(
+        mean.device(),
+        Variant::of_tensors(mean.dtype())?,
+        "track",
+        blocks_of_packs(channels),
+        &[
+            Of(&batch.mean),
+            Of(&batch.variance),
+            Of(&mean),
+            Of(&variance),
+            Of(&batches),
+            Count(channels),
+            Real(momentum),
+            Real(bessel_correction(count)),
+        ],
+    )
+}
+
+/// `act(gamma · (x − mean) / √(variance + epsilon) + beta)`.
+///
+/// # Errors
+/// When the device fails.
+pub fn normalize(
+    x: &CudaMap,
+    gamma: &Tensor,
+    beta: &Tensor,
+    statistics: &BatchNormStatistics,
+    epsilon: f64,
+    slope: f64,
+) -> Result<CudaMap> {
+    let dtype = x.precision.dtype();
+    let dense = |tensor: &Tensor| tensor.detach().to_dtype(dtype)?.contiguous();
+    let [mean, variance] = [dense(&statistics.mean)?, dense(&statistics.variance)?];
+    let weights = [TensorInput::of(gamma)?, TensorInput::of(beta)?];
+    let norm = BatchNorm {
+        x: x.clone(),
+        weights: weights.clone(),
+        gamma: dense(gamma)?,
+        beta: dense(beta)?,
+        mean,
+        variance,
+        of_batch: statistics.of_batch,
+        epsilon,
+        slope,
+    };
+    let values = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
+    let ((pixels, channels), variant) = (extent(x), Variant::of(x.precision, x.shape().channels));
+    let scalars = [Count(pixels), Count(channels), Real(epsilon), Real(slope)];
+    let arguments = [&[Of(&x.values)][..], &norm.parameters(), &[Of(&values)], &scalars].concat();
+    launch(x.values.device(), variant, "normalize", blocks_of_pixels(variant, pixels, channels), &arguments)?;
+    CudaMap::record(values, x.precision, &[x], &weights, || norm)
+}
+
+struct BatchNorm {
+    x: CudaMap,
+    /// Gamma and beta.
+    weights: [TensorInput; 2],
+    gamma: Tensor,
+    beta: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    of_batch: bool,
+    epsilon: f64,
+    slope: f64,
+}
+
+impl BatchNorm {
+    fn parameters(&self) -> [crate::cuda::launch::Argument<'_>; 4] {
+        [Of(&self.gamma), Of(&self.beta), Of(&self.mean), Of(&self.variance)]
+    }
+
+    /// The gradients of gamma and beta, and per channel the factor of x and the constant in the gradient of x.
+    fn sums(&self, gradient: &Tensor, variant: Variant) -> Result<[Tensor; 4]> {
+        let (device, dtype) = (gradient.device(), self.x.precision.dtype());
+        let (pixels, channels) = extent(&self.x);
+        let blocks = blocks_of_sums(variant, pixels, channels);
+        let partial = empty((blocks, 2, channels), dtype, device)?;
+        let scalars = [Count(pixels), Count(channels), Real(self.epsilon), Real(self.slope)];
+        let maps = [Of(&self.x.values), Of(gradient)];
+        let arguments = [&maps[..], &self.parameters(), &[Of(&partial)], &scalars].concat();
+        launch(device, variant, "normalize_sums", blocks, &arguments)?;
+        let channel = || empty(channels, dtype, device);
+        let results = [channel()?, channel()?, channel()?, channel()?];
+        let inputs = [Of(&partial), Of(&self.gamma), Of(&self.mean), Of(&self.variance)];
+        let scalars = [Count(blocks), Count(pixels), Count(channels), Real(self.epsilon)];
+        let arguments = [&inputs[..], &results.each_ref().map(Of), &scalars].concat();
+        launch(device, variant, "finish_normalize", blocks_of_finish(channels), &arguments)?;
+        Ok(results)
+    }
+}
+
+impl Backward for BatchNorm {
+    fn backward(&self, gradient: &Tensor) -> Result<()> {
+        let x = &self.x;
+        let ((pixels, channels), variant) = (extent(x), Variant::of(x.precision, x.shape().channels));
+        let through_statistics = self.of_batch && x.is_tracked();
+        let wanted = through_statistics || self.weights.iter().any(TensorInput::is_tracked);
+        let sums = wanted.then(|| self.sums(gradient, variant)).transpose()?;
+        if let Some([of_gamma, of_beta, ..]) = &sums {
+            self.weights[0].accumulate(|| Ok(of_gamma.clone()))?;
+            self.weights[1].accumulate(|| Ok(of_beta.clone()))?;
+        }
+        x.accumulate(|plus| {
+            let of_x = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
+            let along = match &sums {
+                Some([_, _, by_value, constant]) if through_statistics => [Of(by_value), Of(constant)],
+                _ => [Nothing, Nothing],
+            };
+            let scalars = [Count(pixels), Count(channels), Real(self.epsilon), Real(self.slope)];
+            let maps = [Of(&x.values), Of(gradient), plus.into()];
+            let arguments = [&maps[..], &self.parameters(), &along, &[Of(&of_x)], &scalars].concat();
+            let blocks = blocks_of_pixels(variant, pixels, channels);
+            launch(x.values.device(), variant, "normalize_gradient", blocks, &arguments)?;
+            Ok(of_x)
+        })
+    }
+}

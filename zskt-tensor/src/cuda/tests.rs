@@ -1,0 +1,378 @@
+//! The operations on accelerators, their kernels run on the CPU, against the CPU's own kernels.
+
+use candle_core::{DType, Device, Tensor, Var};
+
+use crate::autograd::backward;
+use crate::backend::Backend;
+use crate::cuda::launch::{SOURCE, Variant};
+use crate::cuda::map::CudaMap;
+use crate::cuda::ops::conv2d::{Convolution, Direction};
+use crate::cuda::{cpu_emulation, graph_parameters};
+use crate::error::Result;
+use crate::feature_map::FeatureMap;
+use crate::ops;
+use crate::precision::Precision;
+use crate::random::{Streams, standard_normal};
+use crate::shape::ConvGeometry;
+use crate::test_device::test_device as device;
+
+type Make<'a> = &'a dyn Fn(&Tensor) -> FeatureMap;
+
+/// From random variables of these shapes: a function's value and gradients, by both, in all precisions.
+fn compare(name: &str, shapes: &[&[usize]], compute: impl Fn(Make<'_>, &[Tensor]) -> Result<Tensor>) {
+    let bounds = [(Precision::F64, 1e-10), (Precision::F32, 5e-5), (Precision::Tf32, 5e-3), (Precision::Bf16, 3e-2)];
+    for (precision, bound) in bounds {
+        let mut rng = Streams::new(0).named(name);
+        let numbers: Vec<Tensor> = shapes
+            .iter()
+            .map(|shape| {
+                let numbers = standard_normal(&mut rng, shape.iter().product());
+                let numbers = Tensor::from_vec(numbers, *shape, &Device::Cpu).unwrap();
+                // What bf16 can hold, for both to begin with the same.
+                numbers.to_dtype(DType::BF16).unwrap().to_dtype(precision.dtype()).unwrap()
+            })
+            .collect();
+        let found = |device: &Device, map: Make<'_>| -> Vec<Vec<f64>> {
+            let vars = numbers.iter().map(|numbers| Var::from_tensor(&numbers.to_device(device).unwrap()).unwrap());
+            let inputs: Vec<Tensor> = vars.map(|var| var.as_tensor().clone()).collect();
+            let value = compute(&|x| map(x).to_precision(precision).unwrap(), &inputs).unwrap();
+            // Weighted, so that no gradient cancels out.
+            let weights = standard_normal(&mut Streams::new(1).named(name), value.elem_count());
+            let weights = Tensor::from_vec(weights, value.shape(), device).unwrap();
+            let loss = (&value * weights.to_dtype(value.dtype()).unwrap()).unwrap().sum_all().unwrap();
+            let store = backward(&loss).unwrap();
+            let gradient = |input: &Tensor| store.get(input).unwrap().clone();
+            std::iter::once(value)
+                .chain(inputs.iter().map(gradient))
+                .map(|t| t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap())
+                .collect()
+        };
+        let host = found(&Device::Cpu, &|x| FeatureMap::from_nchw(x).unwrap());
+        let on_device = found(&device(), &|x| CudaMap::from_nchw(x).unwrap().into());
+        cpu_emulation::BACKWARDS.set(true);
+        let backwards = found(&device(), &|x| CudaMap::from_nchw(x).unwrap().into());
+        cpu_emulation::BACKWARDS.set(false);
+        assert!(on_device == backwards, "{name} in {precision:?}: the order of threads, or chance, changes the result");
+        for (index, (host, on_device)) in host.iter().zip(&on_device).enumerate() {
+            let size = host.iter().fold(1e-300f64, |size, x| size.max(x.abs()));
+            let error = host.iter().zip(on_device).fold(0f64, |error, (a, b)| error.max((a - b).abs()));
+            assert!(error < bound * size, "{name} in {precision:?}: {error} of {size} in number {index}");
+            assert_eq!(host.len(), on_device.len());
+        }
+    }
+}
+
+#[test]
+fn each_operation_agrees_with_the_kernels() {
+    // By single channels; by packs, in several blocks; more packs than a block has threads.
+    for maps in [&[&[2, 3, 5, 4][..]][..], &[&[5, 16, 13, 11]], &[&[1, 2056, 2, 3]]] {
+        let twice = [maps[0], maps[0]];
+        let [batch, _, height, width] = maps[0] else { unreachable!() };
+        compare("to a tensor", maps, |map, x| map(&x[0]).channels_last());
+        compare("detached, and in its own precision", maps, |map, x| (&map(&x[0]).detach() + &map(&x[0]))?.to_nchw());
+        if *batch > 1 {
+            compare("a part of a batch", maps, |map, x| {
+                let part = map(&x[0]).narrow(1, 1)?;
+                (&part + &ops::activate(&map(&x[0]), 0.5)?.narrow(0, 1)?)?.to_nchw()
+            });
+            compare("no more than a part", maps, |map, x| map(&x[0]).narrow(1, 1)?.to_nchw());
+        }
+        compare("activate", maps, |map, x| ops::activate(&map(&x[0]), 0.2)?.to_nchw());
+        compare("upsample", maps, |map, x| ops::upsample_nearest(&map(&x[0]), 3)?.to_nchw());
+        compare("max pool", maps, |map, x| ops::max_pool(&map(&x[0]), 2)?.to_nchw());
+        compare("average pool", maps, |map, x| ops::average_pool(&map(&x[0]), 2)?.to_nchw());
+        compare("global average", maps, |map, x| ops::global_average(&map(&x[0])));
+        compare("attention map", maps, |map, x| ops::attention_map(&map(&x[0])));
+        compare("attention distance", maps, |map, x| {
+            let target = Tensor::arange(0., (batch * height * width) as f64, x[0].device())?;
+            let target = ((target * 1e-3)?.reshape((*batch, height * width))?).to_dtype(x[0].dtype())?;
+            ops::attention_distance(&map(&x[0]), &target)
+        });
+        compare("attention distance of two", &[maps[0], &[*batch, height * width]], |map, x| {
+            ops::attention_distance(&map(&x[0]), &x[1])
+        });
+        compare("add", &twice, |map, x| ops::add(&map(&x[0]), &map(&x[1]))?.to_nchw());
+        compare("used several times", maps, |map, x| {
+            let x = map(&x[0]);
+            let (a, b) = (ops::activate(&x, 0.5)?, ops::upsample_nearest(&x, 1)?);
+            let average = ops::global_average(&ops::average_pool(&x, 1)?)?.sum_all()?;
+            let attention = ops::attention_map(&x)?.sum_all()?;
+            Ok(((&(&a + &b)? + &x)?.to_nchw()?.sum_all()? + (average + attention)?)?)
+        });
+    }
+}
+
+#[test]
+fn convolutions_agree_with_the_kernels() {
+    for (stride, padding) in [(1, 1), (2, 1), (1, 0), (2, 0)] {
+        compare(&format!("convolution {stride} {padding}"), &[&[2, 3, 6, 5], &[4, 3, 3, 3], &[4]], |map, x| {
+            let map = map(&x[0]);
+            ops::conv2d(&map, &x[1], Some(&x[2]), stride, padding, map.precision())?.to_nchw()
+        });
+    }
+    // A weight that is made of another, and maps of two origins.
+    compare("made weights", &[&[2, 8, 4, 4], &[8, 8, 1, 1], &[2, 8, 4, 4]], |map, x| {
+        let (a, b) = (map(&x[0]), map(&x[2]));
+        let weight = (x[1].sqr()? * 0.5)?;
+        (&ops::conv2d(&a, &weight, None, 1, 0, a.precision())? + &b)?.to_nchw()
+    });
+}
+
+#[test]
+fn batch_norm_agrees_with_the_kernels() {
+    for slope in [0.0, 0.2, 1.0] {
+        for (channels, side) in [(4, 6), (16, 17)] {
+            let shapes: &[&[usize]] = &[&[3, channels, 5, side], &[channels], &[channels]];
+            compare(&format!("of the batch {slope}"), shapes, |map, x| {
+                let x0 = map(&x[0]);
+                ops::batch_norm(&x0, &x[1], &x[2], &ops::batch_moments(&x0)?, 1e-5, slope)?.to_nchw()
+            });
+            compare(&format!("running {slope}"), shapes, |map, x| {
+                let mean = (Tensor::arange(0., channels as f64, x[0].device())? * 0.1)?;
+                let variance = (&mean + 0.5)?;
+                let statistics = ops::BatchNormStatistics { mean, variance, of_batch: false };
+                ops::batch_norm(&map(&x[0]), &x[1], &x[2], &statistics, 1e-5, slope)?.to_nchw()
+            });
+        }
+    }
+}
+
+#[test]
+fn a_large_mean_costs_a_variance_no_digits() -> Result<()> {
+    let numbers = standard_normal(&mut Streams::new(3).named("mean"), 2 * 8 * 16 * 16);
+    let x = (Tensor::from_vec(numbers, (2, 16, 16, 8), &Device::Cpu)? + 3000.0)?;
+    let reference = ops::batch_moments(&FeatureMap::from_channels_last(&x)?)?.variance;
+    let found = CudaMap::from_channels_last(&x.to_device(&device())?.to_dtype(DType::F32)?)?.batch_moments()?.variance;
+    let error =
+        (found.to_device(&Device::Cpu)?.to_dtype(DType::F64)? - reference)?.abs()?.max_all()?.to_scalar::<f64>()?;
+    assert!(error < 1e-3, "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_gradient_of_a_weight_is_collected() -> Result<()> {
+    let x = Tensor::ones((1, 1, 2, 2), DType::F64, &device())?;
+    let weight = Var::ones((1, 1, 1, 1), DType::F64, &device())?;
+    let map = FeatureMap::from(CudaMap::from_nchw(&x)?);
+    let y = ops::conv2d(&map, weight.as_tensor(), None, 1, 0, Precision::F64)?.to_nchw()?.sum_all()?;
+    let error = y.backward().unwrap_err().to_string();
+    assert!(error.contains("Gradients::of"), "{error}");
+    // What failed leaves nothing behind.
+    let gradients = backward(&y)?;
+    assert_eq!(gradients.get(&weight).unwrap().flatten_all()?.to_vec1::<f64>()?, [4.0]);
+    Ok(())
+}
+
+#[test]
+fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
+    let updates = [
+        ops::Update::Average { decay: 0.9, share: 0.1, weight_decay: 0.01 },
+        ops::Update::AverageOfSquares { decay: 0.99, weight_decay: 0.01 },
+        ops::Update::Adam { keep: 0.999, rate: 0.01, root_bias: 0.3, epsilon: 1e-8 },
+        ops::Update::Step { keep: 0.9, x: -0.1, y: -0.2 },
+    ];
+    let mut rng = Streams::new(2).named("updates");
+    let mut tensor = |shape: &[usize]| -> Result<Tensor> {
+        let numbers = standard_normal(&mut rng, shape.iter().product());
+        Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?.abs()?)
+    };
+    let there = |tensor: &Tensor| tensor.to_device(&device());
+    let difference = |a: &Tensor, b: &Tensor| -> Result<f64> {
+        let a = a.to_device(&Device::Cpu)?;
+        Ok((a - b)?.abs()?.max_all()?.to_scalar::<f64>()?)
+    };
+    // More tensors than a launch has room for, of all sizes.
+    let shapes: Vec<Vec<usize>> = (0..70).map(|index| vec![1 + index * index * 13 % 700, 3]).collect();
+    for update in updates {
+        let tensors = shapes.iter().map(|shape| Ok([tensor(shape)?, tensor(shape)?, tensor(shape)?]));
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        let copies = tensors.iter().map(|[t, a, b]| Ok([there(&t.copy()?)?, there(a)?, there(b)?]));
+        let copies = copies.collect::<candle_core::Result<Vec<_>>>()?;
+        let updated = copies.iter().map(|[target, a, b]| ops::Updated { target, a, b });
+        CudaMap::update(&updated.collect::<Vec<_>>(), update)?;
+        for ([target, a, b], [copy, ..]) in tensors.iter().zip(&copies) {
+            ops::update_all(&[ops::Updated { target, a, b }], update)?;
+            assert!(difference(copy, target)? < 1e-14, "{update:?}");
+        }
+    }
+    let tensors = shapes.iter().map(|shape| tensor(shape)).collect::<Result<Vec<_>>>()?;
+    let copies = tensors.iter().map(there).collect::<candle_core::Result<Vec<_>>>()?;
+    let (norm, expected) = (CudaMap::norm(&copies)?, ops::norm(&tensors)?);
+    assert!(difference(&norm, &expected)? < 1e-11);
+    for limit in [0.5, 1e9] {
+        let (found, expected) = (CudaMap::clip(&copies, &norm, limit)?, ops::clip(&tensors, &expected, limit)?);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(difference(found, expected)? < 1e-14);
+        }
+    }
+    for temperature in [1.0, 0.5] {
+        let (logits, target) = (tensor(&[7, 300])?, ops::log_softmax(&tensor(&[7, 300])?)?);
+        let (copy, logits) = (Var::from_tensor(&there(&logits)?)?, Var::from_tensor(&logits)?);
+        let there = there(&target)?;
+        let found = CudaMap::kl_divergence(&copy, &there.exp()?, &there, temperature)?;
+        let expected = ops::kl_divergence(&logits, &target.exp()?, &target, temperature)?;
+        assert!(difference(&found, &expected)? < 1e-15);
+        let gradient = |of: &Tensor, by: &Var| of.affine(3.0, 0.0)?.backward()?.remove(by.as_tensor()).unwrap().copy();
+        assert!(difference(&gradient(&found, &copy)?, &gradient(&expected, &logits)?)? < 1e-15);
+    }
+    let (x, weight, bias) = (tensor(&[3, 4])?, tensor(&[5, 4])?, tensor(&[5])?);
+    let found = CudaMap::linear(&there(&x)?, &there(&weight)?, &there(&bias)?)?;
+    assert!(difference(&found, &ops::linear(&x, &weight, &bias)?)? < 1e-13);
+    let logits = tensor(&[7, 300])?;
+    let (copy, logits) = (Var::from_tensor(&there(&logits)?)?, Var::from_tensor(&logits)?);
+    let (found, expected) = (CudaMap::log_softmax(&copy)?, ops::log_softmax(&logits)?);
+    assert!(difference(&found, &expected)? < 1e-13);
+    let gradient = |of: &Tensor, by: &Var| {
+        Ok::<_, crate::error::Error>(of.sqr()?.sum_all()?.backward()?.remove(by.as_tensor()).unwrap())
+    };
+    assert!(difference(&gradient(&found, &copy)?, &gradient(&expected, &logits)?)? < 1e-11);
+    Ok(())
+}
+
+#[test]
+fn recorded_updates_read_their_constants_from_a_board() -> Result<()> {
+    let tensors = |count: usize| -> Result<Vec<Tensor>> {
+        (0..count).map(|index| Ok((Tensor::ones(5, DType::F64, &device())? * index as f64)?)).collect()
+    };
+    let step = |target: &[Tensor], a: &[Tensor], rate: f64| {
+        let updated: Vec<_> = target.iter().zip(a).map(|(target, a)| ops::Updated { target, a, b: a }).collect();
+        CudaMap::update(&updated, ops::Update::Step { keep: 0.5, x: rate, y: 0.0 })
+    };
+    // More than one launch for each update.
+    let (plain, recorded, a) = (tensors(70)?, tensors(70)?, tensors(70)?);
+    let board = graph_parameters::empty_board(&device())?;
+    let asked = |rate: f64| -> Result<()> {
+        step(&recorded, &a, rate)?;
+        Ok(step(&recorded, &a, 2.0 * rate)?)
+    };
+    // A recording computes nothing on a GPU; here it reads an empty board, for nothing is on it yet.
+    let (_, constants) = graph_parameters::on_board(&board, || asked(7.0))?;
+    assert_eq!(constants.len(), 4 * 4);
+    let values = |tensors: &[Tensor]| Tensor::stack(tensors, 0)?.flatten_all()?.to_vec1::<f64>();
+    assert!(values(&recorded)?.iter().all(|value| *value == 0.0));
+    // What is listed is not made.
+    let (_, constants) = graph_parameters::listed(|| asked(3.0))?;
+    assert!(values(&recorded)?.iter().all(|value| *value == 0.0));
+    graph_parameters::write(&board, constants)?;
+    for (target, plain) in recorded.iter().zip(&plain) {
+        target.slice_set(plain, 0, 0)?;
+    }
+    // What is on the board counts, and not what is asked for.
+    graph_parameters::on_board(&board, || asked(100.0))?;
+    step(&plain, &a, 3.0)?;
+    step(&plain, &a, 6.0)?;
+    assert_eq!(values(&recorded)?, values(&plain)?);
+    assert!(values(&plain)?[5..].iter().all(|value| *value != 0.0));
+    Ok(())
+}
+
+#[test]
+fn running_statistics_agree() -> Result<()> {
+    let found = |emulated: bool| -> Result<Vec<f64>> {
+        let device = if emulated { device() } else { Device::Cpu };
+        let batch = ops::BatchNormStatistics {
+            mean: Tensor::new(&[1.0, -2.0], &device)?,
+            variance: Tensor::new(&[0.5, 3.0], &device)?,
+            of_batch: true,
+        };
+        let (mean, variance) = (Var::new(&[0.3, 0.4], &device)?, Var::new(&[1.0, 2.0], &device)?);
+        let batches = Var::new(6_i64, &device)?;
+        let running = ops::RunningStatistics { mean: &mean, variance: &variance, batches: &batches };
+        if emulated {
+            CudaMap::track(running, &batch, 0.1, 10)?;
+        } else {
+            ops::track(running, &batch, 0.1, 10)?;
+        }
+        assert_eq!(batches.to_scalar::<i64>()?, 7);
+        Ok(Tensor::cat(&[mean.as_tensor(), variance.as_tensor()], 0)?.to_vec1()?)
+    };
+    for (found, expected) in found(true)?.iter().zip(found(false)?) {
+        assert!((found - expected).abs() < 1e-14);
+    }
+    Ok(())
+}
+
+/// The compiler of a GPU's driver takes every kernel in every variant: needs no GPU, but NVRTC.
+#[test]
+#[ignore = "needs the NVRTC library of a CUDA toolkit, in NVRTC_LIBRARY"]
+#[expect(unsafe_code, reason = "a C library is called")]
+fn every_kernel_compiles() {
+    use std::ffi::{CString, c_char, c_int, c_void};
+
+    type Program = *mut c_void;
+    type Create =
+        unsafe extern "C" fn(*mut Program, *const c_char, *const c_char, c_int, *const c_void, *const c_void) -> c_int;
+    type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int;
+    type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
+    type Text = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
+    let library = std::env::var("NVRTC_LIBRARY").expect("NVRTC_LIBRARY is the path of libnvrtc.so");
+    let source = CString::new(SOURCE).unwrap();
+    let kernels = SOURCE.matches("\nKERNEL(").count();
+    assert!(kernels > 20);
+    for (variant, architecture) in Variant::ALL.iter().flat_map(|variant| [(variant, "80"), (variant, "90")]) {
+        let options = [vec![format!("--gpu-architecture=sm_{architecture}")], variant.options().to_vec()].concat();
+        let options: Vec<CString> = options.into_iter().map(|option| CString::new(option).unwrap()).collect();
+        let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
+        // SAFETY: these are NVRTC's functions, and what they get lives until they return.
+        let (status, log) = unsafe {
+            let nvrtc = libloading::Library::new(&library).unwrap();
+            let mut program = std::ptr::null_mut();
+            let (none, nothing) = (std::ptr::null(), std::ptr::null());
+            let create = nvrtc.get::<Create>(b"nvrtcCreateProgram").unwrap();
+            assert_eq!(create(&raw mut program, source.as_ptr(), none, 0, nothing, nothing), 0);
+            let compile = nvrtc.get::<Compile>(b"nvrtcCompileProgram").unwrap();
+            let status = compile(program, options.len() as c_int, options.as_ptr());
+            let text = |size: &[u8], text: &[u8]| {
+                let mut bytes = 0;
+                nvrtc.get::<Size>(size).unwrap()(program, &raw mut bytes);
+                let mut out = vec![0_u8; bytes];
+                nvrtc.get::<Text>(text).unwrap()(program, out.as_mut_ptr().cast());
+                String::from_utf8_lossy(&out).into_owned()
+            };
+            if status == 0 {
+                let ptx = text(b"nvrtcGetPTXSize", b"nvrtcGetPTX");
+                assert_eq!(ptx.matches(".entry zskt_").count(), kernels, "{variant:?}");
+            }
+            (status, text(b"nvrtcGetProgramLogSize", b"nvrtcGetProgramLog"))
+        };
+        assert_eq!(status, 0, "{variant:?}: {log}");
+        assert!(!log.contains("warning"), "{variant:?}: {log}");
+    }
+}
+
+/// What cuDNN is to compute, by the definition.
+pub fn convolve(op: &Convolution, a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    let numbers = |tensor: &Tensor| tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let dtype = a.dtype();
+    let (a, b) = (numbers(a)?, numbers(b)?);
+    let mut out = vec![0.0; op.result().iter().product()];
+    let at = |dims: [usize; 4], index: [usize; 4]| {
+        ((index[0] * dims[1] + index[1]) * dims[2] + index[2]) * dims[3] + index[3]
+    };
+    let ConvGeometry { batch, in_channels, out_channels, height, width, kernel, stride, padding, .. } = op.geometry;
+    let [_, rows, columns, _] = op.output();
+    let all = |counts: [usize; 7]| {
+        (0..counts.iter().product()).map(move |mut index: usize| {
+            counts.map(|count| {
+                let digit = index % count;
+                index /= count;
+                digit
+            })
+        })
+    };
+    for [n, o, i, y, x, ky, kx] in all([batch, out_channels, in_channels, rows, columns, kernel, kernel]) {
+        let (from_y, from_x) = (y * stride + ky, x * stride + kx);
+        let inside = |at: usize, size: usize| at >= padding && at < size + padding;
+        if !inside(from_y, height) || !inside(from_x, width) {
+            continue;
+        }
+        let of_x = at(op.input(), [n, from_y - padding, from_x - padding, i]);
+        let (of_w, of_y) = (at(op.weight(), [o, ky, kx, i]), at(op.output(), [n, y, x, o]));
+        match op.direction {
+            Direction::Forward => out[of_y] += a[of_x] * b[of_w],
+            Direction::Input => out[of_x] += a[of_y] * b[of_w],
+            Direction::Weight => out[of_w] += a[of_x] * b[of_y],
+        }
+    }
+    Tensor::from_vec(out, &op.result()[..], &Device::Cpu)?.to_dtype(dtype)
+}

@@ -1,0 +1,94 @@
+//! What goes wrong while a pipeline runs.
+
+use std::fmt;
+
+/// A failure while building or running a node: a message for a person, outermost context first.
+#[derive(Debug)]
+pub struct Error {
+    message: String,
+    cause: Cause,
+}
+
+/// What a failure is to those who can do something about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Other,
+    Interrupted,
+    OutOfMemory,
+}
+
+/// The result of everything that runs.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure that says the place, the reason and the way out.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: Cause::Other }
+    }
+
+    /// The user asked to stop; everything worth keeping is already in a checkpoint.
+    pub fn interrupted() -> Self {
+        Self { message: "interrupted".into(), cause: Cause::Interrupted }
+    }
+
+    /// Whether the user asked to stop.
+    pub fn is_interrupted(&self) -> bool {
+        self.cause == Cause::Interrupted
+    }
+
+    /// The device has no room for what was to be computed.
+    pub fn out_of_memory(message: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: Cause::OutOfMemory }
+    }
+
+    /// Whether the device has no room for what was to be computed: a smaller batch may fit.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.cause == Cause::OutOfMemory
+    }
+
+    /// Says what was being done when it failed.
+    #[must_use]
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        if !self.is_interrupted() {
+            self.message = format!("{doing}: {}", self.message);
+        }
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        // The backtrace that candle attaches to its errors is of no use to who reads a message.
+        let mut error = error;
+        while let candle_core::Error::WithBacktrace { inner, .. } = error {
+            error = *inner;
+        }
+        let message = error.to_string();
+        // CUDA's words and cuDNN's; candle keeps no more of them.
+        let out_of_memory = ["CUDA_ERROR_OUT_OF_MEMORY", "CUDNN_STATUS_ALLOC_FAILED", "DEVICE_ALLOCATION_FAILED"];
+        if out_of_memory.iter().any(|words| message.contains(words)) {
+            return Self::out_of_memory(message);
+        }
+        Self::new(message)
+    }
+}
+
+/// Adds what was being done to a failure.
+pub trait Context<T> {
+    /// Says what was being done when it failed.
+    fn context(self, doing: impl fmt::Display) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
+    fn context(self, doing: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| error.into().context(doing))
+    }
+}

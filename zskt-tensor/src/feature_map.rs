@@ -1,0 +1,182 @@
+//! Feature maps: the images and activations that layers pass on.
+
+use candle_core::{DType, Tensor};
+
+use crate::backend::Backend;
+use crate::cpu::map::CpuMap;
+use crate::cuda::map::CudaMap;
+use crate::error::{Error, Result};
+use crate::precision::Precision;
+use crate::shape::{ImageShape, MapShape};
+
+/// A batch of images or activations, `[B, C, H, W]`.
+///
+/// It is computed when it is first read: what precedes and follows a convolution (batch norm, activation, upsampling, the
+/// sum at the end of a residual block) becomes part of it. In memory the channels lie next to each other (`[B, H, W, C]`), for
+/// that is what the convolutions are fast on, and numbers may have half the bits of an `f32` ([`Precision::Bf16`]).
+/// [`to_nchw`](Self::to_nchw), [`channels_last`](Self::channels_last), [`from_nchw`](Self::from_nchw) and
+/// [`from_channels_last`](Self::from_channels_last) convert, by a pass over memory each time, where a plugin computes with
+/// candle tensors of its own. Gradients flow through all of them.
+///
+/// Gradients lie with the map: one backward pass at a time may go through it. Tasks that share a map (`rayon::join`) may read
+/// it at the same time once one of them has read it before.
+#[derive(Clone)]
+pub struct FeatureMap(pub(crate) Storage);
+
+/// Where a map is, and with it how it is computed.
+#[derive(Clone)]
+pub(crate) enum Storage {
+    /// On the CPU.
+    Cpu(CpuMap),
+    /// On a GPU.
+    Cuda(CudaMap),
+}
+
+/// Runs code for a map on whatever device it is.
+macro_rules! on_backend {
+    ($map:expr, $name:ident => $body:expr) => {
+        match &$map.0 {
+            $crate::feature_map::Storage::Cpu($name) => $body,
+            $crate::feature_map::Storage::Cuda($name) => $body,
+        }
+    };
+}
+pub(crate) use on_backend;
+
+/// Runs code for the backend of a device.
+macro_rules! with_backend {
+    ($device:expr, $backend:ident => $body:expr) => {
+        if $device.is_cpu() {
+            type $backend = $crate::cpu::map::CpuMap;
+            $body
+        } else {
+            type $backend = $crate::cuda::map::CudaMap;
+            $body
+        }
+    };
+}
+pub(crate) use with_backend;
+
+impl From<CpuMap> for FeatureMap {
+    fn from(map: CpuMap) -> Self {
+        Self(Storage::Cpu(map))
+    }
+}
+
+impl From<CudaMap> for FeatureMap {
+    fn from(map: CudaMap) -> Self {
+        Self(Storage::Cuda(map))
+    }
+}
+
+impl std::fmt::Debug for FeatureMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FeatureMap({} × {}, {:?})", self.batch(), self.image(), self.precision())
+    }
+}
+
+impl FeatureMap {
+    /// From a tensor `[B, H, W, C]` of `f32` or `f64`.
+    ///
+    /// # Errors
+    /// When it has not four dimensions or another type.
+    pub fn from_channels_last(tensor: &Tensor) -> Result<Self> {
+        check_rank(tensor, "[B, H, W, C]")?;
+        with_backend!(tensor.device(), B => Ok(<B as Backend>::from_channels_last(tensor)?.into()))
+    }
+
+    /// From a tensor `[B, C, H, W]` of `f32` or `f64`.
+    ///
+    /// # Errors
+    /// When it has not four dimensions or another type.
+    pub fn from_nchw(tensor: &Tensor) -> Result<Self> {
+        check_rank(tensor, "[B, C, H, W]")?;
+        with_backend!(tensor.device(), B => Ok(<B as Backend>::from_nchw(tensor)?.into()))
+    }
+
+    /// As a tensor `[B, H, W, C]`, of `f32` where the map's precision is bf16.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn channels_last(&self) -> Result<Tensor> {
+        Ok(on_backend!(self, map => Backend::channels_last(map))?)
+    }
+
+    /// As a tensor `[B, C, H, W]`, of `f32` where the map's precision is bf16.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn to_nchw(&self) -> Result<Tensor> {
+        Ok(self.channels_last()?.permute((0, 3, 1, 2))?.contiguous()?)
+    }
+
+    /// Images in the batch.
+    pub fn batch(&self) -> usize {
+        self.shape().batch
+    }
+
+    /// The shape of one image.
+    pub fn image(&self) -> ImageShape {
+        let MapShape { height, width, channels, .. } = self.shape();
+        ImageShape { channels, height, width }
+    }
+
+    /// How exact its numbers are.
+    pub fn precision(&self) -> Precision {
+        on_backend!(self, map => Backend::precision(map))
+    }
+
+    /// The type of the tensors that it becomes.
+    pub fn dtype(&self) -> DType {
+        self.precision().dtype()
+    }
+
+    /// The same values, through which no gradient flows.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        on_backend!(self, map => Backend::detach(map).into())
+    }
+
+    /// Images `start..start + count`.
+    ///
+    /// # Errors
+    /// When there are fewer.
+    pub fn narrow(&self, start: usize, count: usize) -> Result<Self> {
+        Self::from_channels_last(&self.channels_last()?.narrow(0, start, count)?)?.to_precision(self.precision())
+    }
+
+    /// The same values in another precision of the same [`dtype`](Precision::dtype), rounded to the nearest.
+    ///
+    /// # Errors
+    /// When only one of both is `f64`.
+    pub fn to_precision(&self, precision: Precision) -> Result<Self> {
+        if precision.dtype() != self.dtype() {
+            return Err(Error::new(format!("{self:?} cannot become a map of {precision:?}: weights would not fit it")));
+        }
+        on_backend!(self, map => Ok(Backend::to_precision(map, precision)?.into()))
+    }
+
+    /// All images row by row, `[B, C·H·W]`, in PyTorch's order.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn flatten(&self) -> Result<Tensor> {
+        Ok(self.to_nchw()?.flatten_from(1)?)
+    }
+
+    pub(crate) fn shape(&self) -> MapShape {
+        on_backend!(self, map => Backend::shape(map))
+    }
+
+    /// With nothing left to be computed where it is read.
+    pub(crate) fn materialized(&self) -> Result<Self> {
+        on_backend!(self, map => Ok(map.materialized()?.into()))
+    }
+}
+
+fn check_rank(tensor: &Tensor, expected: &str) -> Result<()> {
+    match tensor.rank() {
+        4 => Ok(()),
+        _ => Err(Error::new(format!("expected a tensor {expected}, found {:?}", tensor.dims()))),
+    }
+}

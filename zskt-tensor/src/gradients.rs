@@ -1,0 +1,62 @@
+//! Gradients of one player.
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+use crate::nn::Parameter;
+use crate::{autograd, ops};
+
+/// The gradients of some parameters.
+pub struct Gradients {
+    entries: Vec<(Parameter, Tensor)>,
+}
+
+impl Gradients {
+    /// The gradients of a scalar with respect to `parameters`.
+    ///
+    /// # Errors
+    /// When the loss reaches none of them, or the device fails.
+    pub fn of<'a>(loss: &Tensor, parameters: impl Iterator<Item = &'a Parameter>) -> Result<Self> {
+        let mut store = autograd::backward(loss)?;
+        let gradient = |parameter: &Parameter| Some((parameter.clone(), store.remove(parameter.var().as_tensor())?));
+        let entries: Vec<_> = parameters.filter_map(gradient).collect();
+        if entries.is_empty() {
+            return Err(Error::new("the loss does not depend on any parameter of its player"));
+        }
+        Ok(Self { entries })
+    }
+
+    /// Each parameter with its gradient.
+    pub fn iter(&self) -> impl Iterator<Item = (&Parameter, &Tensor)> {
+        self.entries.iter().map(|(parameter, gradient)| (parameter, gradient))
+    }
+
+    /// The global L2 norm, an `f64` scalar on the gradients' device: on an accelerator, reading it waits for all that was
+    /// asked of the device before.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn norm(&self) -> Result<Tensor> {
+        ops::norm(&self.dense()?)
+    }
+
+    /// Scales all gradients so that their global L2 norm is at most `limit`, as PyTorch's `clip_grad_norm_` does
+    /// (factor `limit / (norm + 1e-6)`). Returns the norm before, like [`norm`](Self::norm); one that is not finite makes the
+    /// gradients NaN or leaves them so, which is for the caller to find in it.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn clip(&mut self, limit: f64) -> Result<Tensor> {
+        let dense = self.dense()?;
+        let norm = ops::norm(&dense)?;
+        let clipped = ops::clip(&dense, &norm, limit)?;
+        for ((_, gradient), clipped) in self.entries.iter_mut().zip(clipped) {
+            *gradient = clipped;
+        }
+        Ok(norm)
+    }
+
+    fn dense(&self) -> Result<Vec<Tensor>> {
+        self.entries.iter().map(|(_, gradient)| Ok(gradient.contiguous()?)).collect()
+    }
+}

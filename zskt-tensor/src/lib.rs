@@ -1,0 +1,33 @@
+//! Feature maps, their gradients and the layers made of them, on the CPU and on NVIDIA GPUs.
+
+mod autograd;
+mod backend;
+mod cpu;
+mod cuda;
+pub mod cuda_graph;
+mod error;
+mod feature_map;
+mod gradients;
+pub mod nn;
+pub mod ops;
+mod precision;
+mod random;
+mod shape;
+mod statistics;
+mod test_device;
+mod update_rule;
+
+pub use candle_core;
+pub use candle_nn;
+
+pub use autograd::backward;
+#[cfg(feature = "cuda")]
+pub use cuda::driver::open as open_gpu;
+pub use error::{Context, Error, Result};
+pub use feature_map::FeatureMap;
+pub use gradients::Gradients;
+pub use precision::Precision;
+pub use random::{StreamRng, Streams, standard_normal};
+pub use shape::ImageShape;
+#[doc(hidden)]
+pub use test_device::test_device;

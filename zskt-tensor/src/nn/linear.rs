@@ -1,0 +1,43 @@
+//! Fully connected layers.
+
+use candle_core::Tensor;
+
+use crate::error::Result;
+use crate::nn::forward_mode::Pass;
+use crate::nn::weights::{Builder, Init, Parameter};
+use crate::ops;
+
+/// A fully connected layer, `[B, input]` to `[B, output]`.
+pub struct Linear {
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl Linear {
+    /// Initialized as PyTorch does: weight and bias uniform within ±1/√input.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn new(builder: &Builder, input: usize, output: usize) -> Result<Self> {
+        let init = Init::Uniform { bound: 1.0 / (input as f64).sqrt() };
+        Self::with_bias(builder, input, output, init)
+    }
+
+    /// With the bias initialized in another way than the weight.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn with_bias(builder: &Builder, input: usize, output: usize, bias: Init) -> Result<Self> {
+        let weight =
+            builder.parameter("weight", &[output, input], Init::Uniform { bound: 1.0 / (input as f64).sqrt() })?;
+        Ok(Self { weight, bias: builder.parameter("bias", &[output], bias)? })
+    }
+
+    /// Computes `x · weightᵀ + bias`.
+    ///
+    /// # Errors
+    /// When the lengths do not fit or the device fails.
+    pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        ops::linear(x, &self.weight.tensor(pass), &self.bias.tensor(pass))
+    }
+}

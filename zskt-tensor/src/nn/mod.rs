@@ -1,0 +1,14 @@
+//! The layers that networks are made of, with PyTorch's names, defaults and initialization, and their weights.
+
+mod batch_norm;
+mod conv2d;
+mod forward_mode;
+mod linear;
+mod weights;
+
+pub use crate::ops::{activate, average_pool, global_average, max_pool, upsample_nearest};
+pub use batch_norm::{Activation, BatchNorm2d};
+pub use conv2d::{Conv2d, Conv2dShape};
+pub use forward_mode::Pass;
+pub use linear::Linear;
+pub use weights::{Builder, Init, Parameter, Role, Weights};

@@ -1,0 +1,234 @@
+//! The weights of a network, under PyTorch's names.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{DType, Device, Tensor, Var};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::error::{Context, Error, Result};
+use crate::nn::forward_mode::Pass;
+use crate::precision::Precision;
+use crate::random::Streams;
+
+/// What a weight is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Learnt by gradient.
+    Parameter,
+    /// Kept beside: running statistics and counters.
+    Buffer,
+}
+
+/// One named tensor of a network. Clones are the same tensor.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    name: Arc<str>,
+    role: Role,
+    var: Var,
+}
+
+impl Parameter {
+    /// Its name within the network, as PyTorch has it: `block1.layer.0.conv1.weight`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it is for.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The variable that an optimizer updates in place.
+    pub fn var(&self) -> &Var {
+        &self.var
+    }
+
+    /// The tensor to compute with: tracked when the pass learns, a plain tensor otherwise, so that no gradient is
+    /// computed that nobody asked for.
+    pub fn tensor(&self, pass: Pass) -> Tensor {
+        if pass.learns() { self.var.as_tensor().clone() } else { self.var.as_detached_tensor() }
+    }
+
+    /// The plain tensor.
+    pub fn value(&self) -> Tensor {
+        self.var.as_detached_tensor()
+    }
+}
+
+/// All weights of a network in the order of their making.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    entries: Vec<Parameter>,
+}
+
+impl Weights {
+    /// Every weight.
+    pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.entries.iter()
+    }
+
+    /// Those learnt by gradient.
+    pub fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.entries.iter().filter(|weight| weight.role == Role::Parameter)
+    }
+
+    /// How many numbers are learnt by gradient.
+    pub fn parameter_count(&self) -> usize {
+        self.parameters().map(|weight| weight.var.elem_count()).sum()
+    }
+
+    /// A copy of every weight by name.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.iter().map(|weight| Ok((weight.name.to_string(), weight.var.as_tensor().copy()?))).collect()
+    }
+
+    /// Takes every weight from `tensors`, converting to this network's precision and device. Either all weights are
+    /// taken or none.
+    ///
+    /// # Errors
+    /// One error that lists every missing name, every name that is too much and every wrong shape. PyTorch's
+    /// `num_batches_tracked` may be absent: files older than it have none.
+    pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        let wrong = self.mismatches(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())));
+        if !wrong.is_empty() {
+            return Err(Error::new(wrong.join("\n")));
+        }
+        for weight in &self.entries {
+            let Some(tensor) = tensors.get(&*weight.name) else { continue };
+            let tensor = tensor.to_device(weight.var.device())?.to_dtype(weight.var.dtype())?;
+            weight.var.set(&tensor.contiguous()?).context(&weight.name)?;
+        }
+        Ok(())
+    }
+
+    /// Every way in which named shapes differ from this network's, a line each; empty when they fit.
+    pub fn mismatches<'a>(&self, shapes: impl Iterator<Item = (&'a str, &'a [usize])>) -> Vec<String> {
+        let mut given: BTreeMap<&str, &[usize]> = shapes.collect();
+        let mut wrong = Vec::new();
+        for weight in &self.entries {
+            let expected = weight.var.dims();
+            match given.remove(&*weight.name) {
+                Some(found) if found == expected => {}
+                Some(found) => wrong.push(format!("{}: expected shape {expected:?}, found {found:?}", weight.name)),
+                None if weight.name.ends_with("num_batches_tracked") => {}
+                None => wrong.push(format!("{}: missing, expected shape {expected:?}", weight.name)),
+            }
+        }
+        wrong.extend(given.iter().map(|(name, shape)| format!("{name}: not part of the network, has shape {shape:?}")));
+        wrong
+    }
+}
+
+/// How a weight begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All equal.
+    Constant(f64),
+    /// N(0, std²).
+    Normal {
+        /// Standard deviation.
+        std: f64,
+    },
+    /// Uniform between −bound and bound.
+    Uniform {
+        /// Largest absolute value.
+        bound: f64,
+    },
+}
+
+/// Makes the weights of a network under nested names, as PyTorch's modules do.
+#[derive(Clone)]
+pub struct Builder {
+    entries: Arc<Mutex<Vec<Parameter>>>,
+    prefix: String,
+    device: Device,
+    precision: Precision,
+    init: Option<(Streams, String)>,
+}
+
+impl Builder {
+    /// Weights drawn from the stream `<node>/init/<weight>` of the run, each its own, so that no weight depends on the
+    /// order of making.
+    pub fn random(streams: &Streams, node: &str, precision: Precision, device: &Device) -> Self {
+        Self { init: Some((streams.clone(), node.to_owned())), ..Self::zeros(precision, device) }
+    }
+
+    /// Weights that wait to be loaded.
+    pub fn zeros(precision: Precision, device: &Device) -> Self {
+        Self { entries: Arc::default(), prefix: String::new(), device: device.clone(), precision, init: None }
+    }
+
+    /// The precision of the network's weights and maps.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// The builder of a part: its names begin with `name.`.
+    #[must_use]
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
+    }
+
+    /// A weight that is learnt by gradient.
+    ///
+    /// # Errors
+    /// When the name is taken, or the device has no room.
+    pub fn parameter(&self, name: &str, shape: &[usize], init: Init) -> Result<Parameter> {
+        let full = format!("{}{name}", self.prefix);
+        let tensor = match (&self.init, init) {
+            (_, Init::Constant(value)) => Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?,
+            (None, _) => Tensor::zeros(shape, self.precision.dtype(), &self.device)?,
+            (Some((streams, node)), init) => {
+                let mut rng = streams.named(&format!("{node}/init/{full}"));
+                let count = shape.iter().product();
+                let numbers: Vec<f64> = match init {
+                    Init::Normal { std } => (0..count)
+                        .map(|_| std * <StandardNormal as Distribution<f64>>::sample(&StandardNormal, &mut rng))
+                        .collect(),
+                    Init::Uniform { bound } => (0..count).map(|_| rng.random_range(-bound..=bound)).collect(),
+                    Init::Constant(_) => Vec::new(),
+                };
+                Tensor::from_vec(numbers, shape, &self.device)?.to_dtype(self.precision.dtype())?
+            }
+        };
+        self.add(full, Role::Parameter, &tensor.contiguous()?)
+    }
+
+    /// A weight that is kept beside, such as a running mean.
+    ///
+    /// # Errors
+    /// When the name is taken, or the device has no room.
+    pub fn buffer(&self, name: &str, shape: &[usize], value: f64) -> Result<Parameter> {
+        let tensor = Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?.contiguous()?;
+        self.add(format!("{}{name}", self.prefix), Role::Buffer, &tensor)
+    }
+
+    /// A whole number that is kept beside, such as PyTorch's `num_batches_tracked`.
+    ///
+    /// # Errors
+    /// When the name is taken, or the device has no room.
+    pub fn counter(&self, name: &str) -> Result<Parameter> {
+        let tensor = Tensor::zeros((), DType::I64, &self.device)?;
+        self.add(format!("{}{name}", self.prefix), Role::Buffer, &tensor)
+    }
+
+    /// Everything made so far by this builder and its parts.
+    pub fn weights(&self) -> Weights {
+        Weights { entries: self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone() }
+    }
+
+    fn add(&self, name: String, role: Role, tensor: &Tensor) -> Result<Parameter> {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.iter().any(|entry| *entry.name == *name) {
+            return Err(Error::new(format!("two weights are called `{name}`")));
+        }
+        let weight = Parameter { name: name.into(), role, var: Var::from_tensor(tensor)? };
+        entries.push(weight.clone());
+        Ok(weight)
+    }
+}

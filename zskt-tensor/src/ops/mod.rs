@@ -1,0 +1,32 @@
+//! The differentiable operations that layers and losses are made of.
+//!
+//! An operation says what fits, and hands on to the backend of its device. A backward computes the gradients of tracked
+//! inputs only. On the CPU sums are in f32 or f64, products of bf16 maps may be in bf16, and the same inputs give the same
+//! bits whatever the number of threads.
+
+mod activation;
+mod add;
+mod attention_map;
+mod batch_norm;
+mod conv2d;
+mod kl_divergence;
+mod linear;
+mod log_softmax;
+mod pooling;
+mod update;
+mod upsample;
+
+pub use crate::statistics::{BatchNormStatistics, RunningStatistics};
+pub use crate::update_rule::{Update, Updated};
+pub use activation::activate;
+pub use add::add;
+pub use attention_map::{attention_distance, attention_map};
+pub use batch_norm::{batch_moments, batch_norm, track};
+pub use conv2d::conv2d;
+pub use kl_divergence::kl_divergence;
+pub use linear::linear;
+pub use log_softmax::log_softmax;
+pub use pooling::{average_pool, global_average, max_pool};
+pub use update::update_all;
+pub(crate) use update::{clip, norm};
+pub use upsample::upsample_nearest;
