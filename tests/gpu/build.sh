@@ -9,14 +9,14 @@ cd "$(dirname "$0")/../.."
 # The same packages with the same features, tests' dependencies included, in both commands: cargo would build candle and all
 # its kernels once more for others. Without the default features the program is one file, which needs no library beside it.
 selection=(--release --message-format=json-render-diagnostics --no-default-features)
-for package in zskt-runtime zskt-api zskt-tests; do
+for package in zskt-runtime zskt-tensor zskt-tests; do
     selection+=(--package "$package" --features "$package/cuda")
 done
 
 # From cargo's messages: each executable under the name that check.sh knows.
 copy='
 import json, shutil, sys
-wanted = {("bin", "zskt-run"): "zskt-run", ("lib", "zskt_api"): "operations", ("test", "parity"): "parity"}
+wanted = {("bin", "zskt-run"): "zskt-run", ("lib", "zskt_tensor"): "operations", ("test", "parity"): "parity"}
 for message in map(json.loads, sys.stdin):
     if message.get("executable"):
         target = message["target"]

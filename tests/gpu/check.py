@@ -345,7 +345,7 @@ def main():
     checks = Checks(options, table)
     try:
         table.check("machine", checks.machine)
-        table.check("operations, against the CPU", checks.tests, "operations", "device::")
+        table.check("operations, against the CPU", checks.tests, "operations", "cuda::")
         table.check("pseudo-batches, against PyTorch", checks.tests, "parity")
         table.check("first pseudo-batch, against the CPU", checks.agrees_with_the_cpu)
         for precision in BOUNDS:
