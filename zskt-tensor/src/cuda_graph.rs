@@ -1,4 +1,4 @@
-//! Work on a GPU that is recorded once and replayed: the host no longer asks for each of its thousands of kernels.
+//! Work on a GPU that is captured once and replayed: the host no longer asks for each of its thousands of kernels.
 
 use std::mem::ManuallyDrop;
 
@@ -7,45 +7,46 @@ use candle_core::{Device, Tensor};
 use crate::cuda::{graph, graph_parameters};
 use crate::error::{Error, Result};
 
-/// Work that was recorded as a CUDA graph, and what it returned: tensors whose numbers are those of the latest replay.
+/// Work that was captured as a CUDA graph, and what it returned: tensors whose numbers are those of the latest replay.
 ///
 /// What changes from replay to replay must lie in tensors that were there before, or be a constant of
 /// [`update_all`](crate::ops::update::update_all): replays read these anew.
-pub struct Recording<T> {
+pub struct CudaGraph<T> {
     graph: graph::Graph,
     /// The constants of all updates, `[updates, 4]`, in the order in which they were asked for.
     board: Tensor,
     updates: usize,
     /// Its memory belongs to the graph.
-    recorded: ManuallyDrop<T>,
+    captured: ManuallyDrop<T>,
 }
 
-impl<T> Recording<T> {
+impl<T> CudaGraph<T> {
     /// Records `work`, and computes nothing of it yet. `None` where the device records nothing; work that copies between host
-    /// and device, or otherwise waits for the device, cannot be recorded, and fails.
+    /// and device, or otherwise waits for the device, cannot be captured, and fails.
     ///
     /// # Errors
-    /// When the work fails, or cannot be recorded; the device is as before then.
+    /// When the work fails, or cannot be captured; the device is as before then.
     pub fn of(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<Self>> {
-        if !graph::can_record(device) {
+        if !graph::can_capture(device) {
             return Ok(None);
         }
-        let board = graph_parameters::empty_board(device)?;
-        let Some((graph, (recorded, constants))) = graph::record(device, || graph_parameters::on_board(&board, work))?
+        let board = graph_parameters::new_parameter_buffer(device)?;
+        let Some((graph, (captured, constants))) =
+            graph::capture(device, || graph_parameters::with_parameter_buffer(&board, work))?
         else {
             return Ok(None);
         };
-        let recording = Self { graph, updates: constants.len() / 4, board, recorded: ManuallyDrop::new(recorded) };
-        graph_parameters::write(&recording.board, constants)?;
+        let recording = Self { graph, updates: constants.len() / 4, board, captured: ManuallyDrop::new(captured) };
+        graph_parameters::write_parameters(&recording.board, constants)?;
         Ok(Some(recording))
     }
 
     /// What the work returned.
-    pub fn recorded(&self) -> &T {
-        &self.recorded
+    pub fn captured(&self) -> &T {
+        &self.captured
     }
 
-    /// Computes it with the constants that it was recorded with.
+    /// Computes it with the constants that it was captured with.
     ///
     /// # Errors
     /// When the device fails.
@@ -56,23 +57,23 @@ impl<T> Recording<T> {
     /// Computes it with the constants of the updates that `updates` asks for, of which none is made.
     ///
     /// # Errors
-    /// When `updates` fails or asks for another number of updates than were recorded, or the device fails.
+    /// When `updates` fails or asks for another number of updates than were captured, or the device fails.
     pub fn replay<R>(&self, updates: impl FnOnce() -> Result<R>) -> Result<R> {
-        let (listed, constants) = graph_parameters::listed(updates)?;
+        let (collect_parameters, constants) = graph_parameters::collect_parameters(updates)?;
         if constants.len() / 4 != self.updates {
             let found = constants.len() / 4;
-            return Err(Error::new(format!("{} updates were recorded, and {found} are to be replayed", self.updates)));
+            return Err(Error::new(format!("{} updates were captured, and {found} are to be replayed", self.updates)));
         }
-        graph_parameters::write(&self.board, constants)?;
+        graph_parameters::write_parameters(&self.board, constants)?;
         self.graph.launch()?;
-        Ok(listed)
+        Ok(collect_parameters)
     }
 }
 
-/// Does work as it will be recorded, for all that is made once to be there: the small tables that candle's kernels read.
+/// Does work as it will be captured, for all that is made once to be there: the small tables that candle's kernels read.
 ///
 /// # Errors
 /// When the work fails.
-pub fn rehearsed<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    graph::rehearsed(device, work)
+pub fn warm_up<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    graph::warm_up(device, work)
 }

@@ -42,7 +42,7 @@ impl Backend for CpuMap {
     }
 
     fn materialized(&self) -> Result<Self> {
-        self.settled()
+        self.materialized()
     }
 
     fn activate(&self, slope: f64) -> Result<Self> {

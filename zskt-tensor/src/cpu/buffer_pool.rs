@@ -1,4 +1,4 @@
-//! Memory that is used again: large buffers come from a pool and return to it, so that a training step in its steady
+//! SimdLoadStore that is used again: large buffers come from a pool and return to it, so that a training step in its steady
 //! state asks the system for none, and touches no page for the first time.
 
 #![expect(unsafe_code, reason = "lines of the cache, seen as the elements they hold")]
@@ -10,24 +10,24 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::simd::dtype::Plain;
 
-/// A line of the cache: vectors that cross lines take twice as long to load, and tiles four times.
+/// A line of the cache: vectors that cross lines take twice as long to prologue, and tiles four times.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-struct Line([u8; 64]);
+struct CacheLine([u8; 64]);
 
-const EMPTY: Line = Line([0; 64]);
+const EMPTY: CacheLine = CacheLine([0; 64]);
 
 fn lines<E>(len: usize) -> usize {
-    (len * size_of::<E>()).div_ceil(size_of::<Line>())
+    (len * size_of::<E>()).div_ceil(size_of::<CacheLine>())
 }
 
-fn elements<E: Plain>(lines: &[Line], len: usize) -> &[E] {
+fn elements<E: Plain>(lines: &[CacheLine], len: usize) -> &[E] {
     assert!(len * size_of::<E>() <= size_of_val(lines), "the elements fit");
     // SAFETY: elements are numbers, of which every pattern of bits is one; lines are aligned for all of them, and they fit.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), len) }
 }
 
-fn elements_mut<E: Plain>(lines: &mut [Line], len: usize) -> &mut [E] {
+fn elements_mut<E: Plain>(lines: &mut [CacheLine], len: usize) -> &mut [E] {
     assert!(len * size_of::<E>() <= size_of_val(lines), "the elements fit");
     // SAFETY: as above, and the lines are borrowed for writing.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) }
@@ -35,7 +35,7 @@ fn elements_mut<E: Plain>(lines: &mut [Line], len: usize) -> &mut [E] {
 
 /// A buffer that waits in the pool, and when it came there.
 struct Idle {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     since: u64,
 }
 
@@ -52,7 +52,7 @@ const PATIENCE: u64 = 1 << 19;
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { idle: BTreeMap::new(), clock: 0 });
 
-fn take(lines: usize) -> Vec<Line> {
+fn take(lines: usize) -> Vec<CacheLine> {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     pool.clock += 1;
     if pool.clock.is_multiple_of(PATIENCE / 8) {
@@ -73,7 +73,7 @@ fn take(lines: usize) -> Vec<Line> {
     vec![EMPTY; lines]
 }
 
-fn give(lines: Vec<Line>) {
+fn give(lines: Vec<CacheLine>) {
     if !lines.is_empty() {
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         let since = pool.clock;
@@ -83,7 +83,7 @@ fn give(lines: Vec<Line>) {
 
 /// Elements in memory of the pool, aligned to lines of the cache.
 pub struct Buffer<E> {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     len: usize,
     elements: PhantomData<E>,
 }

@@ -5,33 +5,33 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use crate::autograd::{self, Node, TapeEntry};
-use crate::cpu::fusion::lazy_map::{Loaded, Map};
+use crate::cpu::fusion::lazy_map::{LazyInput, LazyMap};
 use crate::cpu::kernels::transpose;
-use crate::cpu::storage::by_precision;
+use crate::cpu::storage::dispatch_precision;
 use crate::precision::Precision;
 use crate::shape::MapShape;
 
 /// A feature map on the CPU. Clones are the same map.
 #[derive(Clone)]
 pub struct CpuMap {
-    /// What is read.
-    pub input: Loaded,
+    /// EpilogueKind is read.
+    pub input: LazyInput,
     entry: Option<Arc<TapeEntry>>,
 }
 
 impl CpuMap {
     /// A map that is read as it is, at its place on the tape.
-    pub fn new(map: Arc<Map>, entry: Option<Arc<TapeEntry>>) -> Self {
-        Self::lazy(Loaded::new(map), entry)
+    pub fn new(map: Arc<LazyMap>, entry: Option<Arc<TapeEntry>>) -> Self {
+        Self::lazy(LazyInput::new(map), entry)
     }
 
     /// A map that something is done to where it is read.
-    pub fn lazy(input: Loaded, entry: Option<Arc<TapeEntry>>) -> Self {
+    pub fn lazy(input: LazyInput, entry: Option<Arc<TapeEntry>>) -> Self {
         Self { input, entry }
     }
 
     /// Records an operation on maps whose result is read as it is.
-    pub fn record<N: Node + 'static>(result: Arc<Map>, inputs: &[&Self], node: impl FnOnce() -> N) -> Result<Self> {
+    pub fn record<N: Node + 'static>(result: Arc<LazyMap>, inputs: &[&Self], node: impl FnOnce() -> N) -> Result<Self> {
         let entry = autograd::record(&candle_core::Device::Cpu, inputs.iter().map(|map| map.entry()), &[], node)?;
         Ok(Self::new(result, entry))
     }
@@ -57,19 +57,19 @@ impl CpuMap {
     fn from_tensor(tensor: &Tensor, shape: MapShape, channels_first: bool) -> Result<Self> {
         let MapShape { batch, height, width, channels } = shape;
         let precision = Precision::of(tensor.dtype())?;
-        let map = by_precision!(precision, T => {
+        let map = dispatch_precision!(precision, T => {
             let numbers = tensor.flatten_all()?.to_vec1::<T>()?;
             let numbers = match channels_first {
                 true => transpose::transposed(&numbers, batch, channels, height * width),
                 false => numbers,
             };
-            Map::from_numbers(shape, precision, &numbers)
+            LazyMap::from_numbers(shape, precision, &numbers)
         });
         let map = Arc::new(map);
         let [gathered, dropped] = [Arc::clone(&map), Arc::clone(&map)];
         let (dims, device) = (tensor.dims().to_vec(), tensor.device().clone());
         let gradient = move || {
-            by_precision!(precision, T => {
+            dispatch_precision!(precision, T => {
                 let gradient = gathered.take_gradient::<T>()?;
                 let gradient = match channels_first {
                     true => transpose::transposed(&gradient, batch, height * width, channels),
@@ -78,7 +78,7 @@ impl CpuMap {
                 Tensor::from_vec(gradient, dims.as_slice(), &device)
             })
         };
-        let entry = autograd::from_tensor(tensor, gradient, move || dropped.slot.reset())?;
+        let entry = autograd::from_tensor(tensor, gradient, move || dropped.gradient.reset())?;
         Ok(Self::new(map, entry))
     }
 
@@ -89,10 +89,10 @@ impl CpuMap {
     pub fn channels_last(&self) -> Result<Tensor> {
         let MapShape { batch, height, width, channels } = self.shape();
         let map = self.clone();
-        by_precision!(self.precision(), T => {
+        dispatch_precision!(self.precision(), T => {
             let values = Tensor::from_vec(self.input.to_vec::<T>(), (batch, height, width, channels), &candle_core::Device::Cpu)?;
             autograd::to_tensor(self.entry(), values, move |gradient| {
-                map.input.deposit_numbers::<T>(&gradient.flatten_all()?.to_vec1::<T>()?);
+                map.input.accumulate_values::<T>(&gradient.flatten_all()?.to_vec1::<T>()?);
                 map.schedule();
                 Ok(())
             })
@@ -135,41 +135,42 @@ impl CpuMap {
     /// # Errors
     /// When there is no room.
     pub fn to_precision(&self, precision: Precision) -> Result<Self> {
-        if precision == self.precision() { Ok(self.clone()) } else { self.settled_in(precision) }
+        if precision == self.precision() { Ok(self.clone()) } else { self.materialized_in(precision) }
     }
 
     /// The same values as a map of its own, with nothing left to be done where it is read.
     ///
     /// # Errors
     /// When there is no room.
-    pub fn settled(&self) -> Result<Self> {
-        if self.input.is_plain() { Ok(self.clone()) } else { self.settled_in(self.precision()) }
+    pub fn materialized(&self) -> Result<Self> {
+        if self.input.is_plain() { Ok(self.clone()) } else { self.materialized_in(self.precision()) }
     }
 
-    fn settled_in(&self, precision: Precision) -> Result<Self> {
+    fn materialized_in(&self, precision: Precision) -> Result<Self> {
         let shape = self.input.shape();
-        let map = by_precision!(precision, T => Map::from_numbers(shape, precision, &self.input.to_vec::<T>()));
+        let map =
+            dispatch_precision!(precision, T => LazyMap::from_numbers(shape, precision, &self.input.to_vec::<T>()));
         let to = Arc::new(map);
-        Self::record(Arc::clone(&to), &[self], || Settle { from: self.clone(), to })
+        Self::record(Arc::clone(&to), &[self], || Materialize { from: self.clone(), to })
     }
 }
 
 /// From a map that is to be normalized or upsampled to one that is.
-struct Settle {
+struct Materialize {
     from: CpuMap,
-    to: Arc<Map>,
+    to: Arc<LazyMap>,
 }
 
-impl Node for Settle {
+impl Node for Materialize {
     fn backward(&self) -> Result<()> {
-        by_precision!(self.to.precision, T => {
-            self.from.input.deposit_numbers::<T>(&self.to.take_gradient::<T>()?);
+        dispatch_precision!(self.to.precision, T => {
+            self.from.input.accumulate_values::<T>(&self.to.take_gradient::<T>()?);
         });
         self.from.schedule();
         Ok(())
     }
 
     fn reset(&self) {
-        self.to.slot.reset();
+        self.to.gradient.reset();
     }
 }

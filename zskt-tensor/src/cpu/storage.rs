@@ -3,13 +3,13 @@
 use candle_core::WithDType;
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::simd::dtype::{Bf16, Numbers, NumbersMut};
-use crate::cpu::simd::float::Real;
+use crate::cpu::simd::dtype::{Bf16, MapSlice, MapSliceMut};
+use crate::cpu::simd::float::Float;
 use crate::precision::Precision;
 
 /// The numbers of a map in memory, channels last.
 #[derive(Debug)]
-pub enum Values {
+pub enum MapStorage {
     /// Single precision.
     F32(Buffer<f32>),
     /// Double precision.
@@ -18,7 +18,7 @@ pub enum Values {
     Bf16(Buffer<Bf16>),
 }
 
-impl Values {
+impl MapStorage {
     /// `len` numbers with anything in them.
     pub fn new(precision: Precision, len: usize) -> Self {
         match precision {
@@ -30,36 +30,36 @@ impl Values {
 }
 
 /// A type that tensors, maps and kernels have in common.
-pub trait Number: Real + WithDType {
+pub trait Scalar: Float + WithDType {
     /// The square root.
     fn root(self) -> Self;
 
     /// The numbers, to compute with in this type.
-    fn of(values: &Values) -> Numbers<'_, Self>;
+    fn of(values: &MapStorage) -> MapSlice<'_, Self>;
 
     /// The numbers, to be written.
-    fn of_mut(values: &mut Values) -> NumbersMut<'_, Self>;
+    fn of_mut(values: &mut MapStorage) -> MapSliceMut<'_, Self>;
 }
 
 macro_rules! number {
     ($type:ty, $full:ident) => {
-        impl Number for $type {
+        impl Scalar for $type {
             fn root(self) -> Self {
                 self.sqrt()
             }
 
-            fn of(values: &Values) -> Numbers<'_, Self> {
+            fn of(values: &MapStorage) -> MapSlice<'_, Self> {
                 match values {
-                    Values::$full(numbers) => Numbers::Full(numbers),
-                    Values::Bf16(numbers) => Numbers::Half(numbers),
+                    MapStorage::$full(numbers) => MapSlice::Full(numbers),
+                    MapStorage::Bf16(numbers) => MapSlice::Half(numbers),
                     other => unreachable!("{other:?} is not computed with in this type"),
                 }
             }
 
-            fn of_mut(values: &mut Values) -> NumbersMut<'_, Self> {
+            fn of_mut(values: &mut MapStorage) -> MapSliceMut<'_, Self> {
                 match values {
-                    Values::$full(numbers) => NumbersMut::Full(numbers),
-                    Values::Bf16(numbers) => NumbersMut::Half(numbers),
+                    MapStorage::$full(numbers) => MapSliceMut::Full(numbers),
+                    MapStorage::Bf16(numbers) => MapSliceMut::Half(numbers),
                     other => unreachable!("{other:?} is not computed with in this type"),
                 }
             }
@@ -71,7 +71,7 @@ number!(f32, F32);
 number!(f64, F64);
 
 /// Runs code for the type that maps of a precision are computed with.
-macro_rules! by_precision {
+macro_rules! dispatch_precision {
     ($precision:expr, $number:ident => $body:expr) => {
         match $precision {
             $crate::Precision::F32 | $crate::Precision::Tf32 | $crate::Precision::Bf16 => {
@@ -85,4 +85,4 @@ macro_rules! by_precision {
         }
     };
 }
-pub(crate) use by_precision;
+pub(crate) use dispatch_precision;

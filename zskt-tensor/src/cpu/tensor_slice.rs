@@ -2,10 +2,10 @@
 
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
 
-use crate::cpu::storage::Number;
+use crate::cpu::storage::Scalar;
 
 /// The numbers of a dense tensor on the CPU.
-pub fn slice<'a, T: Number>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
+pub fn slice<'a, T: Scalar>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
         None => bail!("a dense tensor is expected here, found strides {:?}", layout.stride()),
@@ -26,7 +26,7 @@ impl<'a> Dense<'a> {
     }
 
     /// Its numbers.
-    pub fn slice<T: Number>(&self) -> Result<&[T]> {
+    pub fn slice<T: Scalar>(&self) -> Result<&[T]> {
         match &*self.storage {
             Storage::Cpu(storage) => slice(storage, self.layout),
             _ => bail!("this operation runs on the CPU only"),
@@ -35,7 +35,7 @@ impl<'a> Dense<'a> {
 }
 
 /// Runs code for the element type that a tensor has at run time.
-macro_rules! by_dtype {
+macro_rules! dispatch_dtype {
     ($dtype:expr, $element:ident => $body:expr) => {
         match $dtype {
             candle_core::DType::F32 => {
@@ -50,4 +50,4 @@ macro_rules! by_dtype {
         }
     };
 }
-pub(crate) use by_dtype;
+pub(crate) use dispatch_dtype;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 /// Below this many elements a pass over memory is not worth a second thread.
-pub const PASS: usize = 1 << 15;
+pub const PARALLEL_THRESHOLD: usize = 1 << 15;
 
 /// Fills a slice of memory from its beginning to its end.
 pub struct Writer<'a, T> {
@@ -66,8 +66,8 @@ pub fn update<T: Send>(slice: &mut [T], part: usize, work: impl Fn(usize, &mut [
 }
 
 /// Whole rows of `row` elements that make a part for [`build`] or a partial sum, whatever the number of threads.
-pub fn part(row: usize) -> usize {
-    PASS.div_ceil(row.max(1)) * row.max(1)
+pub fn task_len(row: usize) -> usize {
+    PARALLEL_THRESHOLD.div_ceil(row.max(1)) * row.max(1)
 }
 
 /// Calls `work` with `0..count`, in parallel where there is more than one.

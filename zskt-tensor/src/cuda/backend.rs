@@ -127,6 +127,6 @@ impl Backend for CudaMap {
     }
 
     fn clip(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tensor>> {
-        update::clipped(tensors, norm, limit)
+        update::clip(tensors, norm, limit)
     }
 }

@@ -10,13 +10,13 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::CpuStorage;
 use libloading::Library;
 
-use crate::cuda::launch::{SOURCE, Variant};
+use crate::cuda::launch::{KernelVariant, SOURCE};
 
 type Thread = unsafe extern "C" fn(*const c_void);
 type RunBlocks = unsafe extern "C" fn(Thread, *const c_void, c_uint, c_int);
 
 /// The compiled variants; one launch at a time, for the emulation has one set of threads.
-static COMPILED: Mutex<Option<HashMap<Variant, Library>>> = Mutex::new(None);
+static COMPILED: Mutex<Option<HashMap<KernelVariant, Library>>> = Mutex::new(None);
 
 thread_local! {
     /// Whether blocks and threads run backwards.
@@ -24,7 +24,7 @@ thread_local! {
 }
 
 /// Runs a kernel.
-pub fn launch(variant: Variant, kernel: &str, blocks: usize, arguments: &[u64]) {
+pub fn launch(variant: KernelVariant, kernel: &str, blocks: usize, arguments: &[u64]) {
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
     let library = compiled.get_or_insert_default().entry(variant).or_insert_with(|| compile(variant));
     // SAFETY: the functions have these types, and the arguments are those of the kernel.
@@ -46,7 +46,7 @@ pub fn address(storage: &CpuStorage) -> u64 {
     }
 }
 
-fn compile(variant: Variant) -> Library {
+fn compile(variant: KernelVariant) -> Library {
     let folder =
         std::env::temp_dir().join(format!("zskt-kernels-{}-{}", std::process::id(), variant.options().concat()));
     std::fs::create_dir_all(&folder).unwrap();

@@ -20,11 +20,11 @@ use crate::precision::Precision;
 /// An algorithm that wants more memory than this is taken only where there is no other.
 const LARGE_WORKSPACE: usize = 1 << 30;
 
-type Outcome<T> = std::result::Result<T, CudnnError>;
+type CudnnResult<T> = std::result::Result<T, CudnnError>;
 
 /// How the numbers of tensors lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Order {
+enum TensorLayout {
     /// Channels next to each other, as in maps: what tensor cores are fed with.
     ChannelsLast,
     /// Channels one after the other: what cuDNN has all its algorithms for, and copies of the tensors.
@@ -33,7 +33,7 @@ enum Order {
 
 /// A convolution that cuDNN knows how to compute: asking takes longer than computing.
 #[derive(Clone, Copy)]
-struct Plan {
+struct ConvPlan {
     x: sys::cudnnTensorDescriptor_t,
     w: sys::cudnnFilterDescriptor_t,
     y: sys::cudnnTensorDescriptor_t,
@@ -51,11 +51,11 @@ enum Algorithm {
 }
 
 /// What is kept of a device, as long as its thread lives.
-struct Kept {
+struct CudnnCache {
     handle: sys::cudnnHandle_t,
-    plans: HashMap<(Convolution, Order), Plan>,
+    plans: HashMap<(Convolution, TensorLayout), ConvPlan>,
     /// The order in which each convolution works.
-    orders: HashMap<Convolution, Order>,
+    orders: HashMap<Convolution, TensorLayout>,
     /// Memory that all convolutions work in, one after the other.
     workspace: CudaSlice<u8>,
     /// Workspaces that were too small for a later convolution: a recording may write to them as long as it is replayed.
@@ -63,7 +63,7 @@ struct Kept {
 }
 
 thread_local! {
-    static KEPT: RefCell<HashMap<DeviceId, Kept>> = RefCell::new(HashMap::new());
+    static KEPT: RefCell<HashMap<DeviceId, CudnnCache>> = RefCell::new(HashMap::new());
 }
 
 /// Computes a convolution or one of its gradients of dense tensors.
@@ -75,7 +75,7 @@ pub fn convolve(op: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor> {
     KEPT.with_borrow_mut(|kept| {
         let kept = match kept.entry(device.id()) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Kept::new(device)?),
+            Entry::Vacant(entry) => entry.insert(CudnnCache::new(device)?),
         };
         if let Some(order) = kept.orders.get(op).copied() {
             return kept.compute(device, op, order, a, b).map_err(Failure::into_error);
@@ -84,18 +84,18 @@ pub fn convolve(op: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor> {
         let exact = matches!(op.precision, Precision::F32 | Precision::F64);
         let mut refused = String::new();
         if !exact {
-            match kept.compute(device, op, Order::ChannelsLast, a, b) {
+            match kept.compute(device, op, TensorLayout::ChannelsLast, a, b) {
                 Ok(computed) => {
-                    kept.orders.insert(*op, Order::ChannelsLast);
+                    kept.orders.insert(*op, TensorLayout::ChannelsLast);
                     return Ok(computed);
                 }
                 Err(Failure::Unsupported(error)) => refused = format!(" (channels last: {error})"),
                 Err(failure) => return Err(failure.into_error()),
             }
         }
-        let computed = kept.compute(device, op, Order::ChannelsFirst, a, b);
+        let computed = kept.compute(device, op, TensorLayout::ChannelsFirst, a, b);
         let computed = computed.map_err(|failure| Error::Msg(format!("{}{refused}", failure.into_error())))?;
-        kept.orders.insert(*op, Order::ChannelsFirst);
+        kept.orders.insert(*op, TensorLayout::ChannelsFirst);
         Ok(computed)
     })
 }
@@ -133,7 +133,7 @@ impl From<Error> for Failure {
     }
 }
 
-impl Kept {
+impl CudnnCache {
     fn new(device: &CudaDevice) -> Result<Self> {
         let failed = |error: CudnnError| Error::Msg(format!("cuDNN cannot be used: {error}"));
         let handle = result::create_handle().map_err(failed)?;
@@ -148,19 +148,19 @@ impl Kept {
         &mut self,
         device: &CudaDevice,
         op: &Convolution,
-        order: Order,
+        order: TensorLayout,
         a: &Tensor,
         b: &Tensor,
     ) -> std::result::Result<Tensor, Failure> {
         let ordered = |tensor: &Tensor| match order {
-            Order::ChannelsLast => Ok(tensor.clone()),
-            Order::ChannelsFirst => tensor.permute((0, 3, 1, 2))?.contiguous(),
+            TensorLayout::ChannelsLast => Ok(tensor.clone()),
+            TensorLayout::ChannelsFirst => tensor.permute((0, 3, 1, 2))?.contiguous(),
         };
         let (a, b) = (ordered(a)?, ordered(b)?);
         let [n, h, w, c] = op.result();
         let shape = match order {
-            Order::ChannelsLast => [n, h, w, c],
-            Order::ChannelsFirst => [n, c, h, w],
+            TensorLayout::ChannelsLast => [n, h, w, c],
+            TensorLayout::ChannelsFirst => [n, c, h, w],
         };
         let out = empty(&shape[..], stored(op.precision), a.device())?;
         let plan = match self.plans.get(&(*op, order)) {
@@ -181,8 +181,8 @@ impl Kept {
         // SAFETY: the descriptors are those of the tensors, which are dense; the workspace is as large as was asked.
         unsafe { self.launch(&plan, op.precision, [a, b, to], workspace as *mut c_void)? };
         match order {
-            Order::ChannelsLast => Ok(out),
-            Order::ChannelsFirst => Ok(out.permute((0, 2, 3, 1))?.contiguous()?),
+            TensorLayout::ChannelsLast => Ok(out),
+            TensorLayout::ChannelsFirst => Ok(out.permute((0, 2, 3, 1))?.contiguous()?),
         }
     }
 
@@ -190,18 +190,18 @@ impl Kept {
     /// The memory must be what the plan says.
     unsafe fn launch(
         &self,
-        plan: &Plan,
+        plan: &ConvPlan,
         precision: Precision,
         [a, b, out]: [*mut c_void; 3],
         workspace: *mut c_void,
-    ) -> Outcome<()> {
+    ) -> CudnnResult<()> {
         let (single, double) = ([1.0_f32, 0.0], [1.0_f64, 0.0]);
         // The result counts once, and what is there not at all.
         let [alpha, beta] = [0, 1].map(|which| match precision {
             Precision::F64 => (&raw const double[which]).cast::<c_void>(),
             _ => (&raw const single[which]).cast::<c_void>(),
         });
-        let Plan { x, w, y, convolution, algorithm, workspace: bytes } = *plan;
+        let ConvPlan { x, w, y, convolution, algorithm, workspace: bytes } = *plan;
         // SAFETY: the caller's.
         unsafe {
             match algorithm {
@@ -277,13 +277,13 @@ macro_rules! pick {
 }
 
 /// Makes the descriptors of a convolution and chooses its algorithm.
-fn plan(handle: sys::cudnnHandle_t, op: &Convolution, order: Order) -> Outcome<Plan> {
+fn plan(handle: sys::cudnnHandle_t, op: &Convolution, order: TensorLayout) -> CudnnResult<ConvPlan> {
     use sys::cudnnDataType_t as Type;
     use sys::cudnnMathType_t as Math;
     use sys::cudnnTensorFormat_t as Format;
     let format = match order {
-        Order::ChannelsLast => Format::CUDNN_TENSOR_NHWC,
-        Order::ChannelsFirst => Format::CUDNN_TENSOR_NCHW,
+        TensorLayout::ChannelsLast => Format::CUDNN_TENSOR_NHWC,
+        TensorLayout::ChannelsFirst => Format::CUDNN_TENSOR_NCHW,
     };
     let (number, sum, math) = match op.precision {
         Precision::F32 => (Type::CUDNN_DATA_FLOAT, Type::CUDNN_DATA_FLOAT, Math::CUDNN_FMA_MATH),
@@ -330,5 +330,5 @@ fn plan(handle: sys::cudnnHandle_t, op: &Convolution, order: Order) -> Outcome<P
         // SAFETY: the descriptor is the one above.
         unsafe { result::set_convolution_math_type(convolution, chosen)? };
     }
-    Ok(Plan { x, w, y, convolution, algorithm, workspace })
+    Ok(ConvPlan { x, w, y, convolution, algorithm, workspace })
 }

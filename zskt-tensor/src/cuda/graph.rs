@@ -1,4 +1,4 @@
-//! CUDA graphs: what a stream was asked for, recorded.
+//! CUDA graphs: what a stream was asked for, captured.
 
 use candle_core::Device;
 
@@ -7,19 +7,19 @@ use crate::error::Result;
 #[cfg(feature = "cuda")]
 pub use cuda::Graph;
 #[cfg(feature = "cuda")]
-pub use cuda::can_record;
+pub use cuda::can_capture;
 #[cfg(feature = "cuda")]
-pub use cuda::record;
+pub use cuda::capture;
 #[cfg(feature = "cuda")]
-pub use cuda::rehearsed;
+pub use cuda::warm_up;
 #[cfg(not(feature = "cuda"))]
 pub use none::Graph;
 #[cfg(not(feature = "cuda"))]
-pub use none::can_record;
+pub use none::can_capture;
 #[cfg(not(feature = "cuda"))]
-pub use none::record;
+pub use none::capture;
 #[cfg(not(feature = "cuda"))]
-pub use none::rehearsed;
+pub use none::warm_up;
 
 #[cfg(not(feature = "cuda"))]
 mod none {
@@ -30,7 +30,7 @@ mod none {
     pub enum Graph {}
 
     impl Graph {
-        /// Computes what was recorded.
+        /// Computes what was captured.
         ///
         /// # Errors
         /// Never.
@@ -40,7 +40,7 @@ mod none {
     }
 
     /// Whether the device records.
-    pub fn can_record(_: &Device) -> bool {
+    pub fn can_capture(_: &Device) -> bool {
         false
     }
 
@@ -48,15 +48,15 @@ mod none {
     ///
     /// # Errors
     /// Never.
-    pub fn record<T>(_: &Device, _: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
+    pub fn capture<T>(_: &Device, _: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
         Ok(None)
     }
 
-    /// Does work as it will be recorded.
+    /// Does work as it will be captured.
     ///
     /// # Errors
     /// When the work fails.
-    pub fn rehearsed<T>(_: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn warm_up<T>(_: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
         work()
     }
 }
@@ -77,14 +77,14 @@ mod cuda {
     use super::Result;
     use crate::error::Error;
 
-    /// A recorded graph.
+    /// A captured graph.
     pub struct Graph {
         graph: Option<CudaGraph>,
         device: CudaDevice,
     }
 
     impl Graph {
-        /// Computes what was recorded.
+        /// Computes what was captured.
         ///
         /// # Errors
         /// When the device fails.
@@ -115,15 +115,15 @@ mod cuda {
     }
 
     /// Whether the device records.
-    pub fn can_record(device: &Device) -> bool {
+    pub fn can_capture(device: &Device) -> bool {
         device.is_cuda()
     }
 
     /// Records work.
     ///
     /// # Errors
-    /// When the work fails or cannot be recorded.
-    pub fn record<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
+    /// When the work fails or cannot be captured.
+    pub fn capture<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
         let Device::Cuda(device) = device else { return Ok(None) };
         let stream = device.cuda_stream();
         let failed = |error: DriverError| Error::new(format!("CUDA, recording: {error}"));
@@ -131,23 +131,23 @@ mod cuda {
         // candle refuses copies between host and device meanwhile, but for those that it has made before.
         let _tables = device.enable_cuda_graph_htod_cache();
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
-        let recorded = work();
+        let captured = work();
         // Where recording was made impossible, what was dropped since could not be freed: an old error, that ending would only
         // repeat, and not end.
         let _ = stream.context().check_err();
         // What the recording leaves in memory is freed by its next launch.
         let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
-        match (recorded, graph) {
-            (Ok(recorded), Ok(Some(graph))) => {
-                Ok(Some((Graph { graph: Some(graph), device: device.clone() }, recorded)))
+        match (captured, graph) {
+            (Ok(captured), Ok(Some(graph))) => {
+                Ok(Some((Graph { graph: Some(graph), device: device.clone() }, captured)))
             }
-            (recorded, graph) => {
-                let reason = match (recorded, graph) {
+            (captured, graph) => {
+                let reason = match (captured, graph) {
                     (Err(error), _) => error,
                     // Its memory never came to be, so there is nothing to be freed.
-                    (Ok(recorded), graph) => {
-                        std::mem::forget(recorded);
-                        graph.err().map_or_else(|| Error::new("CUDA recorded nothing"), failed)
+                    (Ok(captured), graph) => {
+                        std::mem::forget(captured);
+                        graph.err().map_or_else(|| Error::new("CUDA captured nothing"), failed)
                     }
                 };
                 // What was dropped while recording may have failed to be freed, which is not for the next call to report.
@@ -161,7 +161,7 @@ mod cuda {
     ///
     /// # Errors
     /// When the work fails.
-    pub fn rehearsed<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn warm_up<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let _tables = match device {
             Device::Cuda(device) => Some(device.enable_cuda_graph_htod_cache()),
             _ => None,

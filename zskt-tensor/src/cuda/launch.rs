@@ -32,23 +32,23 @@ pub const SOURCE: &str = concat!(
 
 /// How the kernels are compiled: for which numbers, and how many channels a thread reads at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Variant {
+pub struct KernelVariant {
     /// `NUMBER_F32`, `NUMBER_F64` or `NUMBER_BF16`.
     pub number: &'static str,
     /// `PACK`.
-    pub pack: usize,
+    pub vector_width: usize,
 }
 
-impl Variant {
+impl KernelVariant {
     /// Every variant there is.
     #[cfg(test)]
     pub const ALL: [Self; 6] = [
-        Self { number: "NUMBER_F32", pack: 4 },
-        Self { number: "NUMBER_F32", pack: 1 },
-        Self { number: "NUMBER_F64", pack: 2 },
-        Self { number: "NUMBER_F64", pack: 1 },
-        Self { number: "NUMBER_BF16", pack: 8 },
-        Self { number: "NUMBER_BF16", pack: 1 },
+        Self { number: "NUMBER_F32", vector_width: 4 },
+        Self { number: "NUMBER_F32", vector_width: 1 },
+        Self { number: "NUMBER_F64", vector_width: 2 },
+        Self { number: "NUMBER_F64", vector_width: 1 },
+        Self { number: "NUMBER_BF16", vector_width: 8 },
+        Self { number: "NUMBER_BF16", vector_width: 1 },
     ];
 
     /// For maps of this precision and so many channels: 16 bytes at once where that divides them.
@@ -58,7 +58,7 @@ impl Variant {
             Precision::F64 => ("NUMBER_F64", 2),
             Precision::Bf16 => ("NUMBER_BF16", 8),
         };
-        Self { number, pack: if channels.is_multiple_of(widest) { widest } else { 1 } }
+        Self { number, vector_width: if channels.is_multiple_of(widest) { widest } else { 1 } }
     }
 
     /// For tensors of weights.
@@ -67,8 +67,8 @@ impl Variant {
     /// When they are neither `f32` nor `f64`.
     pub fn of_tensors(dtype: DType) -> Result<Self> {
         match dtype {
-            DType::F32 => Ok(Self { number: "NUMBER_F32", pack: 1 }),
-            DType::F64 => Ok(Self { number: "NUMBER_F64", pack: 1 }),
+            DType::F32 => Ok(Self { number: "NUMBER_F32", vector_width: 1 }),
+            DType::F64 => Ok(Self { number: "NUMBER_F64", vector_width: 1 }),
             other => bail!("expected f32 or f64, found {other:?}"),
         }
     }
@@ -76,7 +76,7 @@ impl Variant {
     /// The compiler's options.
     #[cfg(any(test, feature = "cuda"))]
     pub fn options(self) -> [String; 2] {
-        [format!("-D{}", self.number), format!("-DPACK={}", self.pack)]
+        [format!("-D{}", self.number), format!("-DPACK={}", self.vector_width)]
     }
 
     /// Bytes of a `Real`.
@@ -112,7 +112,7 @@ impl<'a> From<Option<&'a Tensor>> for Argument<'a> {
 /// When a tensor is not dense or too large, or the device fails.
 pub fn launch(
     device: &Device,
-    variant: Variant,
+    variant: KernelVariant,
     kernel: &'static str,
     blocks: usize,
     arguments: &[Argument<'_>],
@@ -207,12 +207,12 @@ pub fn blocks_of_packs(packs: usize) -> usize {
 }
 
 /// Blocks for work on the pixels of maps whose channels matter.
-pub fn blocks_of_pixels(variant: Variant, pixels: usize, channels: usize) -> usize {
+pub fn blocks_of_pixels(variant: KernelVariant, pixels: usize, channels: usize) -> usize {
     pixels.div_ceil(rows(variant, channels)).min(DIVIDED)
 }
 
 /// Blocks for sums over pixels: with at least eight pixels for each thread.
-pub fn blocks_of_sums(variant: Variant, pixels: usize, channels: usize) -> usize {
+pub fn blocks_of_sums(variant: KernelVariant, pixels: usize, channels: usize) -> usize {
     pixels.div_ceil(8 * rows(variant, channels)).min(SUMMING)
 }
 
@@ -222,6 +222,6 @@ pub fn blocks_of_finish(channels: usize) -> usize {
 }
 
 /// Pixels that a block has in hand at once.
-fn rows(variant: Variant, channels: usize) -> usize {
-    BLOCK / (channels / variant.pack).clamp(1, BLOCK)
+fn rows(variant: KernelVariant, channels: usize) -> usize {
+    BLOCK / (channels / variant.vector_width).clamp(1, BLOCK)
 }

@@ -12,13 +12,13 @@ use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_
 use candle_core::cuda_backend::{CudaStorageSlice, DeviceId};
 use candle_core::{CudaDevice, CudaStorage, Error, Result, bail};
 
-use crate::cuda::launch::{BLOCK, SOURCE, Variant};
+use crate::cuda::launch::{BLOCK, KernelVariant, SOURCE};
 
 /// What was compiled for a device.
 #[derive(Default)]
 struct Compiled {
-    modules: HashMap<Variant, Arc<CudaModule>>,
-    functions: HashMap<(Variant, &'static str), CUfunction>,
+    modules: HashMap<KernelVariant, Arc<CudaModule>>,
+    functions: HashMap<(KernelVariant, &'static str), CUfunction>,
 }
 
 thread_local! {
@@ -31,7 +31,7 @@ thread_local! {
 /// When it cannot be compiled or launched.
 pub fn launch(
     device: &CudaDevice,
-    variant: Variant,
+    variant: KernelVariant,
     kernel: &'static str,
     blocks: usize,
     arguments: &mut [u64],
@@ -67,7 +67,7 @@ pub fn launch(
     .map_err(failed(kernel))
 }
 
-fn compile(device: &CudaDevice, variant: Variant) -> Result<Arc<CudaModule>> {
+fn compile(device: &CudaDevice, variant: KernelVariant) -> Result<Arc<CudaModule>> {
     let stream = device.cuda_stream();
     let context = stream.context();
     let attribute = |attribute| context.attribute(attribute).map_err(failed("its device"));

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
-use crate::cuda::launch::{Variant, blocks_of_packs, empty, launch};
+use crate::cuda::launch::{KernelVariant, blocks_of_packs, empty, launch};
 use crate::precision::Precision;
 
 /// The sum of two dense tensors of a map's numbers, or the first.
@@ -19,9 +19,9 @@ pub fn plus(x: Tensor, y: Option<&Tensor>, precision: Precision) -> Result<Tenso
 }
 
 /// How all numbers of a map are read, channels being the same to the kernel.
-pub fn flat(values: &Tensor, precision: Precision) -> (Variant, usize) {
+pub fn flat(values: &Tensor, precision: Precision) -> (KernelVariant, usize) {
     let count = values.elem_count();
     // By the channels and not by the count, for parts of a batch to begin where a pack may.
-    let variant = Variant::of(precision, values.dims().last().copied().unwrap_or_default());
-    (variant, count / variant.pack)
+    let variant = KernelVariant::of(precision, values.dims().last().copied().unwrap_or_default());
+    (variant, count / variant.vector_width)
 }

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::autograd::backward;
 use crate::backend::Backend;
-use crate::cuda::launch::{SOURCE, Variant};
+use crate::cuda::launch::{KernelVariant, SOURCE};
 use crate::cuda::map::CudaMap;
 use crate::cuda::ops::conv2d::{Convolution, Direction};
 use crate::cuda::{cpu_emulation, graph_parameters};
@@ -239,29 +239,29 @@ fn recorded_updates_read_their_constants_from_a_board() -> Result<()> {
         CudaMap::update(&updated, ops::Update::Step { keep: 0.5, x: rate, y: 0.0 })
     };
     // More than one launch for each update.
-    let (plain, recorded, a) = (tensors(70)?, tensors(70)?, tensors(70)?);
-    let board = graph_parameters::empty_board(&device())?;
+    let (plain, captured, a) = (tensors(70)?, tensors(70)?, tensors(70)?);
+    let board = graph_parameters::new_parameter_buffer(&device())?;
     let asked = |rate: f64| -> Result<()> {
-        step(&recorded, &a, rate)?;
-        Ok(step(&recorded, &a, 2.0 * rate)?)
+        step(&captured, &a, rate)?;
+        Ok(step(&captured, &a, 2.0 * rate)?)
     };
     // A recording computes nothing on a GPU; here it reads an empty board, for nothing is on it yet.
-    let (_, constants) = graph_parameters::on_board(&board, || asked(7.0))?;
+    let (_, constants) = graph_parameters::with_parameter_buffer(&board, || asked(7.0))?;
     assert_eq!(constants.len(), 4 * 4);
     let values = |tensors: &[Tensor]| Tensor::stack(tensors, 0)?.flatten_all()?.to_vec1::<f64>();
-    assert!(values(&recorded)?.iter().all(|value| *value == 0.0));
-    // What is listed is not made.
-    let (_, constants) = graph_parameters::listed(|| asked(3.0))?;
-    assert!(values(&recorded)?.iter().all(|value| *value == 0.0));
-    graph_parameters::write(&board, constants)?;
-    for (target, plain) in recorded.iter().zip(&plain) {
+    assert!(values(&captured)?.iter().all(|value| *value == 0.0));
+    // What is collect_parameters is not made.
+    let (_, constants) = graph_parameters::collect_parameters(|| asked(3.0))?;
+    assert!(values(&captured)?.iter().all(|value| *value == 0.0));
+    graph_parameters::write_parameters(&board, constants)?;
+    for (target, plain) in captured.iter().zip(&plain) {
         target.slice_set(plain, 0, 0)?;
     }
     // What is on the board counts, and not what is asked for.
-    graph_parameters::on_board(&board, || asked(100.0))?;
+    graph_parameters::with_parameter_buffer(&board, || asked(100.0))?;
     step(&plain, &a, 3.0)?;
     step(&plain, &a, 6.0)?;
-    assert_eq!(values(&recorded)?, values(&plain)?);
+    assert_eq!(values(&captured)?, values(&plain)?);
     assert!(values(&plain)?[5..].iter().all(|value| *value != 0.0));
     Ok(())
 }
@@ -309,7 +309,7 @@ fn every_kernel_compiles() {
     let source = CString::new(SOURCE).unwrap();
     let kernels = SOURCE.matches("\nKERNEL(").count();
     assert!(kernels > 20);
-    for (variant, architecture) in Variant::ALL.iter().flat_map(|variant| [(variant, "80"), (variant, "90")]) {
+    for (variant, architecture) in KernelVariant::ALL.iter().flat_map(|variant| [(variant, "80"), (variant, "90")]) {
         let options = [vec![format!("--gpu-architecture=sm_{architecture}")], variant.options().to_vec()].concat();
         let options: Vec<CString> = options.into_iter().map(|option| CString::new(option).unwrap()).collect();
         let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();

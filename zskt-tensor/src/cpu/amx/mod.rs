@@ -1,5 +1,5 @@
-//! Convolution kernels for bf16 on Intel's matrix unit (AMX): `strip` computes outputs of a correlation (forward pass and
-//! data gradient), `TileOuter` sums outer products over pixels (weight gradient); [`TileSums`] and the
+//! Convolution kernels for bf16 on Intel's matrix unit (AMX): `strip` computes outputs of a conv (forward pass and
+//! data gradient), `TileOuter` sums outer products over pixels (weight gradient); [`AmxWeightGradient`] and the
 //! [`Operand`](crate::cpu::conv::operand::Operand) that bf16 is make the layers' operations of them.
 //!
 //! Everything but [`available`] exists on x86-64 Linux only, and needs [`available`] to be true. The unit multiplies bf16
@@ -32,7 +32,7 @@ use crate::cpu::amx::tile::Tiles;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use crate::cpu::simd::dtype::Bf16;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub use weight_gradient::TileSums;
+pub use weight_gradient::AmxWeightGradient;
 
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
 mod tests;

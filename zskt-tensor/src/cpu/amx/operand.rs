@@ -1,4 +1,4 @@
-//! Correlations of bf16 canvases.
+//! Correlations of bf16 padded inputs.
 
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 
@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use crate::cpu::amx::{Bf16, StripShape, TileStrip, Tiles, strip};
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::conv::operand::{Form, Operand, PhaseShape, Rows, STRIP};
-use crate::cpu::conv::sub_kernels::Taps;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::conv::operand::{Operand, PhaseShape, RowBlock, STRIP, SumLayout};
+use crate::cpu::conv::sub_kernels::SubKernels;
+use crate::cpu::simd::instruction_set::InstructionSet;
 
 /// Channels and outputs come in sixteens.
 const SIXTEEN: usize = 16;
@@ -23,13 +23,13 @@ pub enum Rowwise {
 }
 
 impl Operand for Bf16 {
-    type Real = f32;
+    type Accumulator = f32;
     /// Output channels, padded.
-    type Layout = usize;
+    type ChannelBlocking = usize;
     type Kernel = Rowwise;
-    type Session = Tiles;
+    type ThreadState = Tiles;
 
-    fn layout(_: Instructions, _: usize, outputs: usize) -> usize {
+    fn blocking(_: InstructionSet, _: usize, outputs: usize) -> usize {
         outputs.next_multiple_of(SIXTEEN)
     }
 
@@ -37,7 +37,7 @@ impl Operand for Bf16 {
         channels.next_multiple_of(SIXTEEN)
     }
 
-    fn session() -> Tiles {
+    fn thread_state() -> Tiles {
         Tiles::enter()
     }
 
@@ -45,8 +45,8 @@ impl Operand for Bf16 {
         outputs
     }
 
-    fn pitch(layout: usize, _: usize) -> usize {
-        layout
+    fn pitch(blocking: usize, _: usize) -> usize {
+        blocking
     }
 
     fn behind(step: usize) -> usize {
@@ -55,10 +55,10 @@ impl Operand for Bf16 {
     }
 
     fn pack(
-        _: Instructions,
-        layout: usize,
-        _: &Form<Rowwise>,
-        taps: &Taps<f32>,
+        _: InstructionSet,
+        blocking: usize,
+        _: &SumLayout<Rowwise>,
+        taps: &SubKernels<f32>,
         step: usize,
         rows: &[Range<usize>],
         columns: &[Range<usize>],
@@ -67,7 +67,7 @@ impl Operand for Bf16 {
             return Buffer::new(0);
         }
         let pixel = Self::pixel(taps.inputs);
-        let shape = StripShape { x_step: step, kernel_rows: rows.len(), run: columns.len() * pixel, outputs: layout };
+        let shape = StripShape { x_step: step, kernel_rows: rows.len(), run: columns.len() * pixel, outputs: blocking };
         let mut packed = Buffer::new(shape.packed_len());
         if rows.iter().chain(columns).all(|taps| taps.len() == 1) {
             // Where each weight begins is found once for all outputs and rows.
@@ -91,33 +91,39 @@ impl Operand for Bf16 {
         packed
     }
 
-    fn form(_: Instructions, layout: usize, phase: &PhaseShape) -> Form<Rowwise> {
+    fn sum_layout(_: InstructionSet, blocking: usize, phase: &PhaseShape) -> SumLayout<Rowwise> {
         let PhaseShape { count: [rows, columns], canvas_columns, pixel, step, .. } = *phase;
         // How many pixels are written depends on the step alone.
         let written =
-            |pixels: usize| StripShape { x_step: step, kernel_rows: 1, run: pixel, outputs: layout }.written(pixels);
+            |pixels: usize| StripShape { x_step: step, kernel_rows: 1, run: pixel, outputs: blocking }.written(pixels);
         if step == pixel {
-            let rows = (STRIP / (layout * canvas_columns).max(1)).clamp(1, rows);
+            let rows = (STRIP / (blocking * canvas_columns).max(1)).clamp(1, rows);
             let pixels = written((rows - 1) * canvas_columns + columns);
-            return Form { kernel: Rowwise::Together, rows, row: canvas_columns, pixels, scratch: 0 };
+            return SumLayout { kernel: Rowwise::Together, rows, row: canvas_columns, pixels, scratch: 0 };
         }
         let row = written(columns);
-        let rows = (STRIP / (layout * row).max(1)).clamp(1, rows);
-        Form { kernel: Rowwise::Apart, rows, row, pixels: rows * row, scratch: 0 }
+        let rows = (STRIP / (blocking * row).max(1)).clamp(1, rows);
+        SumLayout { kernel: Rowwise::Apart, rows, row, pixels: rows * row, scratch: 0 }
     }
 
-    unsafe fn sum(tiles: &Tiles, layout: usize, form: &Form<Rowwise>, _: usize, rows: &Rows<'_, Bf16>) {
+    unsafe fn sum(
+        tiles: &Tiles,
+        blocking: usize,
+        sum_layout: &SumLayout<Rowwise>,
+        _: usize,
+        rows: &RowBlock<'_, Bf16>,
+    ) {
         if rows.taps == 0 {
-            for pixel in 0..form.pixels {
-                // SAFETY: the form has room for so many pixels, and there is a start for every output.
-                unsafe { std::ptr::copy_nonoverlapping(rows.start.as_ptr(), rows.y.add(pixel * layout), layout) };
+            for pixel in 0..sum_layout.pixels {
+                // SAFETY: the sum_layout has room for so many pixels, and there is a start for every output.
+                unsafe { std::ptr::copy_nonoverlapping(rows.start.as_ptr(), rows.y.add(pixel * blocking), blocking) };
             }
             return;
         }
-        let shape = StripShape { x_step: rows.x_step, kernel_rows: rows.taps, run: rows.run, outputs: layout };
-        let (runs, pixels) = match form.kernel {
-            Rowwise::Together => (1, (form.rows - 1) * form.row + rows.columns),
-            Rowwise::Apart => (form.rows, rows.columns),
+        let shape = StripShape { x_step: rows.x_step, kernel_rows: rows.taps, run: rows.run, outputs: blocking };
+        let (runs, pixels) = match sum_layout.kernel {
+            Rowwise::Together => (1, (sum_layout.rows - 1) * sum_layout.row + rows.columns),
+            Rowwise::Apart => (sum_layout.rows, rows.columns),
         };
         for run in 0..runs {
             let strip_of_run = TileStrip {
@@ -126,14 +132,14 @@ impl Operand for Bf16 {
                 x_row: rows.x_row,
                 weights: rows.weights.as_ptr(),
                 start: rows.start.as_ptr(),
-                // SAFETY: the form has room for all its rows.
-                y: unsafe { rows.y.add(run * form.row * layout) },
-                y_step: layout,
+                // SAFETY: the sum_layout has room for all its rows.
+                y: unsafe { rows.y.add(run * sum_layout.row * blocking) },
+                y_step: blocking,
                 pixels,
             };
             debug_assert!(shape.read(pixels) <= pixels * rows.x_step + rows.run + Self::behind(rows.x_step));
-            // SAFETY: the weights are packed for this shape; the canvas has every input and is finite behind the last; the
-            // form has room for what is written.
+            // SAFETY: the weights are packed for this shape; the padded has every input and is finite behind the last; the
+            // sum_layout has room for what is written.
             unsafe { strip(tiles, &strip_of_run) };
         }
     }

@@ -1,4 +1,4 @@
-//! Sums of outer products over pixels: the gradient of a convolution's weights.
+//! ChannelSums of outer products over pixels: the gradient of a convolution's weights.
 #![expect(unsafe_code, reason = "reads and writes memory through pointers, with AVX-512 and the tile registers")]
 
 use std::ptr::{null, null_mut};
@@ -22,20 +22,20 @@ pub struct OuterShape {
     pub kernel_rows: usize,
     /// Columns of the kernel, at least 1.
     pub kernel_columns: usize,
-    /// Pixels of the canvas, in both directions, from an output pixel to the next; at least 1.
+    /// Pixels of the padded, in both directions, from an output pixel to the next; at least 1.
     pub stride: usize,
     /// Rows of output pixels, at least 1. An "image" here may as well be a band of rows of one.
     pub rows: usize,
     /// Columns of output pixels, at least 1.
     pub columns: usize,
-    /// Elements between neighbouring rows of the canvas.
+    /// Elements between neighbouring rows of the padded.
     pub pitch: usize,
     /// How many images one summation may take in, at least 1: the more, the less often the sums travel to the
     /// registers and back, which matters where an image has few pixels and the sums are many.
     pub images: usize,
 }
 
-/// Sums of outer products over pixels, in two steps: [`put`](Self::put) transposes an image's operands into scratch
+/// ChannelSums of outer products over pixels, in two steps: [`put`](Self::put) transposes an image's operands into scratch
 /// memory, [`add`](Self::add) adds the products of all images that lie there to the sums.
 ///
 /// Output pixels count in pairs of neighbouring columns (an odd row ends with half a pair), a tile product takes 16
@@ -53,7 +53,7 @@ pub struct TileOuter {
     shape: OuterShape,
     /// Pairs in a row of output pixels.
     row: usize,
-    /// Tile products per image.
+    /// RegisterTile products per image.
     steps: usize,
     /// Rows of the kernel taken modulo the stride.
     phases: usize,
@@ -104,7 +104,7 @@ impl TileOuter {
 
     /// Transposes an image's operands into its place in the scratch memory.
     ///
-    /// `x` is the canvas, `[row][pitch / channels][channels]`, which begins with the input of the first output pixel
+    /// `x` is the padded, `[row][pitch / channels][channels]`, which begins with the input of the first output pixel
     /// under the first element of the kernel; `dy` is the gradient of the output, `[rows][columns][outputs]`, dense.
     ///
     /// # Panics
@@ -112,7 +112,7 @@ impl TileOuter {
     ///
     /// # Safety
     /// - The process may use AMX and AVX-512: [`available`](crate::cpu::amx::available) was true.
-    /// - Of the canvas, `(rows - 1) * stride + kernel_rows` rows of `((columns - 1) * stride + kernel_columns) *
+    /// - Of the padded, `(rows - 1) * stride + kernel_rows` rows of `((columns - 1) * stride + kernel_columns) *
     ///   channels` elements can be read, of `dy` all; nothing beyond is.
     /// - `scratch` is aligned to 64 bytes and has [`scratch`](Self::scratch) elements, which nobody else uses
     ///   meanwhile.
@@ -171,10 +171,10 @@ impl TileOuter {
             let rows = s.rows + (s.kernel_rows - 1 - phase) / s.stride;
             for row in 0..rows {
                 for tile in 0..tiles {
-                    // Of a kernel column's channels, then the next column's: the way they lie in the canvas.
+                    // Of a kernel column's channels, then the next column's: the way they lie in the padded.
                     let from = (row * s.stride + phase) * s.pitch + tile * ROWS;
                     let to_row = tile * self.right_column() + (phase * self.phase + row * self.row) * PAIR;
-                    // SAFETY: the canvas has row `(rows - 1) * stride + phase`, and the columns of all pairs but the
+                    // SAFETY: the padded has row `(rows - 1) * stride + phase`, and the columns of all pairs but the
                     // second of an odd row's last, which isn't read. A phase has room for `phase` pairs, at least
                     // `rows * row`.
                     unsafe { put_row(x.add(from), s.stride * s.channels, s.columns, to.add(to_row)) };

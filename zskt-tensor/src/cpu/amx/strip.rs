@@ -1,4 +1,4 @@
-//! Outputs of a correlation for a run of pixels.
+//! Outputs of a conv for a run of pixels.
 #![expect(unsafe_code, reason = "reads and writes memory through pointers, with the tile registers")]
 
 use std::ptr::{null, null_mut};
@@ -8,7 +8,7 @@ use crate::cpu::amx::tile::{Block, DEPTH, ROWS, TILE, Tiles, narrow_block};
 use crate::cpu::simd::dtype::Element;
 use crate::cpu::threads;
 
-/// What the weights of a [`strip`] are packed for. All lengths are in elements.
+/// EpilogueKind the weights of a [`strip`] are packed for. All lengths are in elements.
 ///
 /// Where neighbouring pixels' inputs are 16 elements apart (16 channels, stride 1), two neighbouring pixels count as
 /// one with twice the outputs. Their inputs overlap but for a pixel, and every row of a tile begins on a cache line if
@@ -45,7 +45,7 @@ impl StripShape {
     /// Packs the weights `weight(output, kernel row, input within the run)`, which is asked for `outputs` outputs
     /// (those beyond, up to the padded number, get zeros), rounded to nearest even.
     ///
-    /// Layout: `[pixel of the group][16 outputs][kernel row][chunk of 32 inputs][16 pairs of inputs][16 outputs][2]`.
+    /// ChannelBlocking: `[pixel of the group][16 outputs][kernel row][chunk of 32 inputs][16 pairs of inputs][16 outputs][2]`.
     ///
     /// # Panics
     /// If `packed` hasn't [`packed_len`](Self::packed_len) elements or isn't aligned to 64 bytes, or if the outputs
@@ -94,7 +94,7 @@ impl StripShape {
     }
 }
 
-/// A run of output pixels of a correlation, for [`strip`].
+/// A run of output pixels of a conv, for [`strip`].
 ///
 /// With `s` for the shape: `y[p][o] = start[o] + sum over r, k of x[p * s.x_step + r * x_row + k] * weight(o, r, k)`
 /// for pixels `p < pixels`, outputs `o < s.outputs`, kernel rows `r < s.kernel_rows` and inputs `k < s.run`, summed
@@ -103,14 +103,14 @@ impl StripShape {
 pub struct TileStrip {
     /// The sizes, and what the weights were packed for.
     pub shape: StripShape,
-    /// A canvas (an image with its margins of zeros, channels last): the first input of the first pixel. Fast if
+    /// A padded (an image with its margins of zeros, channels last): the first input of the first pixel. Fast if
     /// aligned to 64 bytes; then `x_row` should be a multiple of 32.
     pub x: *const Bf16,
     /// Elements between one row of the kernel and the next.
     pub x_row: usize,
     /// The packed weights, aligned to 64 bytes.
     pub weights: *const Bf16,
-    /// What the sums start from (the bias), per output, padded ones too.
+    /// EpilogueKind the sums start from (the bias), per output, padded ones too.
     pub start: *const f32,
     /// The output of the first pixel. Fast if aligned to 64 bytes, with `y_step` a multiple of 16.
     pub y: *mut f32,
@@ -135,7 +135,7 @@ pub struct TileStrip {
 ///   those that belong to no pixel are multiplied by zero and added, or go into pixels behind the run.
 /// - From `y + p * y_step` on, `shape.outputs` elements can be written, for `p < shape.written(pixels)`; pixels from
 ///   `pixels` on get values of no meaning.
-/// - What is written overlaps nothing that is read, and nobody else uses it meanwhile.
+/// - EpilogueKind is written overlaps nothing that is read, and nobody else uses it meanwhile.
 pub unsafe fn strip(tiles: &Tiles, s: &TileStrip) {
     let shape = &s.shape;
     assert!(s.pixels.min(shape.kernel_rows).min(shape.run) > 0 && shape.outputs.is_multiple_of(ROWS), "{s:?}");

@@ -8,7 +8,7 @@ use crate::cpu::amx::*;
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::simd::dtype::{Element, Plain};
 
-/// Memory with these numbers.
+/// SimdLoadStore with these numbers.
 fn filled<E: Plain>(len: usize, value: impl FnMut() -> E) -> Buffer<E> {
     let mut memory = Buffer::new(len);
     memory.fill_with(value);
@@ -143,7 +143,7 @@ fn outer_against_loops(random: &mut Random, shape: &OuterShape, images: usize) {
     let used = ((s.columns - 1) * s.stride + s.kernel_columns) * s.channels;
     let mut sums = filled(outer.sums(), || random.number());
     let before = sums.to_vec();
-    // What scratch memory holds at first doesn't matter, even NaN.
+    // EpilogueKind scratch memory holds at first doesn't matter, even NaN.
     let mut scratch = filled(outer.scratch(), || NAN);
     let mut all = Vec::new();
     for _ in 0..2 {

@@ -37,7 +37,7 @@ impl Tiles {
     /// # Panics
     /// Where [`available`] is false.
     pub fn enter() -> Self {
-        /// What `ldtilecfg` reads.
+        /// EpilogueKind `ldtilecfg` reads.
         #[repr(C, align(64))]
         struct Config {
             palette: u8,
@@ -111,7 +111,7 @@ pub struct Block {
     pub a: [*const Bf16; 4],
     /// The right tiles of the first chunk, aligned to 64 bytes.
     pub b: [*const Bf16; 4],
-    /// What the sums start from.
+    /// EpilogueKind the sums start from.
     pub from: [*const f32; 6],
     /// Where the sums go.
     pub to: [*mut f32; 6],

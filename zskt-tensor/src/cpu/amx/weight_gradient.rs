@@ -1,42 +1,42 @@
-//! Weight gradients from bf16 canvases.
+//! Weight gradients from bf16 padded inputs.
 
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 
 use crate::cpu::amx::{Bf16, OuterShape, TileOuter, Tiles};
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::conv::padded_input::Canvas;
-use crate::cpu::conv::sub_kernels::Axis;
-use crate::cpu::conv::weight_gradient::{ImageSums, Problem, Summing, total, transposed};
-use crate::cpu::kernels::prologue::Source;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::conv::padded_input::PaddedInput;
+use crate::cpu::conv::sub_kernels::AxisPhase;
+use crate::cpu::conv::weight_gradient::{PartialSums, WeightGradientProblem, WeightGradientSums, total, transposed};
+use crate::cpu::kernels::prologue::InputView;
+use crate::cpu::simd::instruction_set::InstructionSet;
 
 /// Products and sums that are worth a task of their own.
 const TASK: usize = 1 << 24;
 
 /// The weight gradient `[outputs, inputs, kernel, kernel]`, by tiles.
-pub struct TileSums<'a> {
-    set: Instructions,
-    plans: Vec<Plan<'a>>,
+pub struct AmxWeightGradient<'a> {
+    set: InstructionSet,
+    plans: Vec<PhasePlan<'a>>,
 }
 
-impl<'a> TileSums<'a> {
+impl<'a> AmxWeightGradient<'a> {
     /// Plans the sums.
-    pub fn new(set: Instructions, problem: &'a Problem) -> Self {
-        Self { set, plans: problem.phases().map(|axes| Plan::new(problem, axes)).collect() }
+    pub fn new(set: InstructionSet, problem: &'a WeightGradientProblem) -> Self {
+        Self { set, plans: problem.phases().map(|axes| PhasePlan::new(problem, axes)).collect() }
     }
 }
 
-impl ImageSums<f32> for TileSums<'_> {
+impl WeightGradientSums<f32> for AmxWeightGradient<'_> {
     fn images(&self) -> usize {
-        let pixels = |plan: &Plan| plan.axes[0].count * plan.axes[1].count;
+        let pixels = |plan: &PhasePlan| plan.axes[0].count * plan.axes[1].count;
         let products: usize = self.plans.iter().map(|plan| pixels(plan) * plan.outer.sums()).sum();
         TASK.div_ceil(2 * products.max(1))
     }
 
-    fn begin<'a>(&'a self, x: &'a Source<'a, f32>, dy: &'a Source<'a, f32>) -> Box<dyn Summing<f32> + 'a> {
+    fn begin<'a>(&'a self, x: &'a InputView<'a, f32>, dy: &'a InputView<'a, f32>) -> Box<dyn PartialSums<f32> + 'a> {
         self.plans.iter().for_each(|plan| plan.problem.check(x, dy));
         let tiles = Tiles::enter();
-        Box::new(Task {
+        Box::new(AmxPartialSums {
             set: self.set,
             x,
             dy,
@@ -55,11 +55,11 @@ impl ImageSums<f32> for TileSums<'_> {
 }
 
 /// How the weight gradient of a phase is computed.
-struct Plan<'a> {
-    problem: &'a Problem,
-    axes: [&'a Axis; 2],
-    inputs: Canvas,
-    gradients: Canvas,
+struct PhasePlan<'a> {
+    problem: &'a WeightGradientProblem,
+    axes: [&'a AxisPhase; 2],
+    inputs: PaddedInput,
+    gradients: PaddedInput,
     /// Rows of gradients in a band.
     band: usize,
     outer: TileOuter,
@@ -69,18 +69,18 @@ struct Plan<'a> {
     padded: [usize; 2],
 }
 
-impl<'a> Plan<'a> {
-    fn new(problem: &'a Problem, axes: [&'a Axis; 2]) -> Self {
-        let Problem { in_channels, out_channels, stride, .. } = *problem;
+impl<'a> PhasePlan<'a> {
+    fn new(problem: &'a WeightGradientProblem, axes: [&'a AxisPhase; 2]) -> Self {
+        let WeightGradientProblem { in_channels, out_channels, stride, .. } = *problem;
         let padded = [in_channels, out_channels].map(|channels| channels.next_multiple_of(16));
         let (taps, count) = (axes.map(|axis| axis.taps.len()), axes.map(|axis| axis.count));
         let span = |axis: usize| {
             let origin = axes[axis].origin;
             [origin, origin + ((count[axis] - 1) * stride + taps[axis]) as isize]
         };
-        let inputs = Canvas::copied(problem.input, in_channels, padded[0], [span(0), span(1)]);
+        let inputs = PaddedInput::copied(problem.input, in_channels, padded[0], [span(0), span(1)]);
         let first = axes.map(|axis| axis.first);
-        let gradients = Canvas::sampled(problem.output, out_channels, padded[1], first, problem.out_step);
+        let gradients = PaddedInput::sampled(problem.output, out_channels, padded[1], first, problem.out_step);
         // Few pixels at a time, and the sums travel too often; many, and the operands leave the cache.
         let pixels = if padded[0] * padded[1] <= 256 { 128 } else { 256 };
         let most = (pixels / count[1]).clamp(1, count[0]);
@@ -102,7 +102,7 @@ impl<'a> Plan<'a> {
 
     /// Adds the sums to the weight gradient, each tap's to all the coordinates of the kernel that it stands for.
     fn unpack(&self, sums: &[f32], weight: &mut [f32]) {
-        let Problem { in_channels, kernel, .. } = *self.problem;
+        let WeightGradientProblem { in_channels, kernel, .. } = *self.problem;
         let [channels, outputs] = self.padded;
         let columns_len = self.axes[1].taps.len();
         for (output, weight) in weight.chunks_exact_mut(in_channels * kernel * kernel).enumerate() {
@@ -122,15 +122,15 @@ impl<'a> Plan<'a> {
 }
 
 /// One task: some images, all phases.
-struct Task<'a> {
-    set: Instructions,
-    x: &'a Source<'a, f32>,
-    dy: &'a Source<'a, f32>,
+struct AmxPartialSums<'a> {
+    set: InstructionSet,
+    x: &'a InputView<'a, f32>,
+    dy: &'a InputView<'a, f32>,
     phases: Vec<Phase<'a>>,
     tiles: Tiles,
 }
 
-impl Summing<f32> for Task<'_> {
+impl PartialSums<f32> for AmxPartialSums<'_> {
     fn image(&mut self, image: usize) {
         for phase in &mut self.phases {
             phase.image(self.set, self.x, self.dy, image, &self.tiles);
@@ -145,8 +145,8 @@ impl Summing<f32> for Task<'_> {
 
 /// A phase being summed.
 struct Phase<'a> {
-    plan: &'a Plan<'a>,
-    gradients: Canvas,
+    plan: &'a PhasePlan<'a>,
+    gradients: PaddedInput,
     x_copy: Buffer<Bf16>,
     dy_copy: Buffer<Bf16>,
     operands: Buffer<Bf16>,
@@ -156,7 +156,7 @@ struct Phase<'a> {
 }
 
 impl<'a> Phase<'a> {
-    fn new(plan: &'a Plan<'a>, dy: &Source<f32>) -> Self {
+    fn new(plan: &'a PhasePlan<'a>, dy: &InputView<f32>) -> Self {
         let mut sums = Buffer::new(plan.outer.sums());
         sums.fill(0.0);
         let gradients = plan.gradients.or_direct(dy.direct::<Bf16>().is_some());
@@ -164,9 +164,9 @@ impl<'a> Phase<'a> {
         Self { plan, gradients, x_copy, dy_copy, operands: Buffer::new(plan.outer.scratch()), waiting: 0, sums }
     }
 
-    fn image(&mut self, set: Instructions, x: &Source<f32>, dy: &Source<f32>, image: usize, tiles: &Tiles) {
+    fn image(&mut self, set: InstructionSet, x: &InputView<f32>, dy: &InputView<f32>, image: usize, tiles: &Tiles) {
         let plan = self.plan;
-        let Problem { input, output, in_channels, out_channels, stride, .. } = *plan.problem;
+        let WeightGradientProblem { input, output, in_channels, out_channels, stride, .. } = *plan.problem;
         let x_from = image * input[0] * input[1] * in_channels;
         let dy_from = image * output[0] * output[1] * out_channels;
         let (mut x_filled, mut dy_filled) = (0, 0);
@@ -176,7 +176,7 @@ impl<'a> Phase<'a> {
             self.gradients.fill(set, dy, dy_from, &mut self.dy_copy, &mut dy_filled, top + plan.band);
             let inputs = plan.inputs.pixels(x, x_from, &self.x_copy);
             let gradients = self.gradients.pixels(dy, dy_from, &self.dy_copy);
-            // SAFETY: both canvases have the rows of the band, the gradients densely; tiles could be entered, so the
+            // SAFETY: both padded inputs have the rows of the band, the gradients densely; tiles could be entered, so the
             // processor has what it takes.
             unsafe {
                 let inputs = inputs.add(top * stride * plan.inputs.pitch());

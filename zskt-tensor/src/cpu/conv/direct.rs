@@ -1,18 +1,18 @@
-//! Correlations of f32 and f64 canvases, by fused multiply-adds.
+//! Correlations of f32 and f64 padded inputs, by fused multiply-adds.
 
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 
 use std::ops::Range;
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::conv::operand::{Form, Operand, PhaseShape, Rows, STRIP};
-use crate::cpu::conv::sub_kernels::Taps;
+use crate::cpu::conv::operand::{Operand, PhaseShape, RowBlock, STRIP, SumLayout};
+use crate::cpu::conv::sub_kernels::SubKernels;
 use crate::cpu::conv::winograd;
-use crate::cpu::conv::winograd::Squares;
-use crate::cpu::kernels::kernel_table::Tile;
+use crate::cpu::conv::winograd::WinogradTiles;
+use crate::cpu::kernels::kernel_table::RegisterTile;
 use crate::cpu::kernels::microkernel::{Strip, StripKernel};
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
 
 /// Elements of both sides of a product of minimal filtering, per point.
 const SQUARES: usize = 1024;
@@ -22,16 +22,16 @@ const LARGE: usize = 256;
 
 /// How some rows are computed by fused multiply-adds.
 #[derive(Clone, Copy)]
-pub enum Direct<T> {
+pub enum RowKernel<T> {
     /// By the definition, so many rows at once.
     Strips(StripKernel<T>, usize),
     /// By squares of outputs of some size.
-    Squares(winograd::Kernels<T>, usize),
+    Squares(winograd::WinogradKernels<T>, usize),
 }
 
-/// What a vector runs over.
+/// EpilogueKind a vector runs over.
 #[derive(Clone, Copy, Debug)]
-pub enum Vectors {
+pub enum DirectBlocking {
     /// Output channels, by this many vectors; inputs are broadcast.
     Outputs(usize, usize),
     /// Inputs, when there are only a few output channels.
@@ -39,15 +39,20 @@ pub enum Vectors {
 }
 
 /// The fused multiply-add kernel for so many output pixels, with its tile.
-fn kernel<T: Real>(set: Instructions, layout: Vectors, count: [usize; 2], step: usize) -> (StripKernel<T>, Tile) {
-    let vectors = match layout {
-        Vectors::Outputs(vectors, _) => vectors,
-        Vectors::Inputs(outputs) => {
+fn kernel<T: Float>(
+    set: InstructionSet,
+    blocking: DirectBlocking,
+    count: [usize; 2],
+    step: usize,
+) -> (StripKernel<T>, RegisterTile) {
+    let vectors = match blocking {
+        DirectBlocking::Outputs(vectors, _) => vectors,
+        DirectBlocking::Inputs(outputs) => {
             return T::dot(set, outputs, count[1]).expect("asked before choosing it");
         }
     };
     // Fewer than eight accumulators wait for each other, however few there are.
-    let cost = |tile: &&Tile| {
+    let cost = |tile: &&RegisterTile| {
         let blocks = count[0].div_ceil(tile.rows) * count[1].div_ceil(tile.columns);
         blocks * (tile.rows * tile.columns * vectors).max(8)
     };
@@ -62,37 +67,37 @@ fn kernel<T: Real>(set: Instructions, layout: Vectors, count: [usize; 2], step: 
 macro_rules! multiply_add {
     ($type:ty) => {
         impl Operand for $type {
-            type Real = $type;
-            type Layout = Vectors;
-            type Kernel = Direct<$type>;
+            type Accumulator = $type;
+            type ChannelBlocking = DirectBlocking;
+            type Kernel = RowKernel<$type>;
 
-            fn layout(set: Instructions, pixel: usize, outputs: usize) -> Vectors {
-                let width = <$type as crate::cpu::kernels::kernel_table::Kernels>::width(set);
+            fn blocking(set: InstructionSet, pixel: usize, outputs: usize) -> DirectBlocking {
+                let width = <$type as crate::cpu::kernels::kernel_table::KernelTable>::width(set);
                 if pixel.is_multiple_of(width)
-                    && <$type as crate::cpu::kernels::kernel_table::Kernels>::dot(set, outputs, 1).is_some()
+                    && <$type as crate::cpu::kernels::kernel_table::KernelTable>::dot(set, outputs, 1).is_some()
                 {
-                    return Vectors::Inputs(outputs);
+                    return DirectBlocking::Inputs(outputs);
                 }
                 let vectors =
-                    <$type as crate::cpu::kernels::kernel_table::Kernels>::vectors(set, outputs.div_ceil(width));
-                Vectors::Outputs(vectors, vectors * width)
+                    <$type as crate::cpu::kernels::kernel_table::KernelTable>::vectors(set, outputs.div_ceil(width));
+                DirectBlocking::Outputs(vectors, vectors * width)
             }
 
             fn pixel(channels: usize) -> usize {
                 channels
             }
 
-            type Session = ();
+            type ThreadState = ();
 
-            fn session() {}
+            fn thread_state() {}
 
-            fn block(layout: Vectors) -> usize {
-                match layout {
-                    Vectors::Outputs(_, block) | Vectors::Inputs(block) => block,
+            fn block(blocking: DirectBlocking) -> usize {
+                match blocking {
+                    DirectBlocking::Outputs(_, block) | DirectBlocking::Inputs(block) => block,
                 }
             }
 
-            fn pitch(_: Vectors, outputs: usize) -> usize {
+            fn pitch(_: DirectBlocking, outputs: usize) -> usize {
                 outputs
             }
 
@@ -101,67 +106,83 @@ macro_rules! multiply_add {
             }
 
             fn pack(
-                set: Instructions,
-                layout: Vectors,
-                form: &Form<Self::Kernel>,
-                taps: &Taps<$type>,
+                set: InstructionSet,
+                blocking: DirectBlocking,
+                sum_layout: &SumLayout<Self::Kernel>,
+                taps: &SubKernels<$type>,
                 _: usize,
                 rows: &[Range<usize>],
                 columns: &[Range<usize>],
             ) -> Buffer<$type> {
-                match (layout, form.kernel) {
-                    (Vectors::Outputs(_, block), Direct::Squares(_, size)) => {
+                match (blocking, sum_layout.kernel) {
+                    (DirectBlocking::Outputs(_, block), RowKernel::Squares(_, size)) => {
                         winograd::weights(taps, rows, columns, block, size)
                     }
-                    (Vectors::Outputs(_, block), Direct::Strips(..)) => taps.broadcast(rows, columns, block),
-                    (Vectors::Inputs(_), _) => {
-                        taps.dot(rows, columns, <$type as crate::cpu::kernels::kernel_table::Kernels>::width(set))
+                    (DirectBlocking::Outputs(_, block), RowKernel::Strips(..)) => taps.broadcast(rows, columns, block),
+                    (DirectBlocking::Inputs(_), _) => {
+                        taps.dot(rows, columns, <$type as crate::cpu::kernels::kernel_table::KernelTable>::width(set))
                     }
                 }
             }
 
-            fn form(set: Instructions, layout: Vectors, phase: &PhaseShape) -> Form<Self::Kernel> {
+            fn sum_layout(
+                set: InstructionSet,
+                blocking: DirectBlocking,
+                phase: &PhaseShape,
+            ) -> SumLayout<Self::Kernel> {
                 let PhaseShape { outputs, count, taps, pixel, step, .. } = *phase;
-                let width = <$type as crate::cpu::kernels::kernel_table::Kernels>::width(set);
-                if let Vectors::Outputs(vectors, block) = layout
+                let width = <$type as crate::cpu::kernels::kernel_table::KernelTable>::width(set);
+                if let DirectBlocking::Outputs(vectors, block) = blocking
                     && taps == [3, 3]
                     && step == pixel
                     && pixel.is_multiple_of(width)
                     && outputs.is_multiple_of(block)
                     && count.iter().all(|count| *count > 0 && count.is_multiple_of(2))
                 {
-                    // Squares for whole blocks of the product, as far as their operands leave the cache to it.
+                    // WinogradTiles for whole blocks of the product, as far as their operands leave the cache to it.
                     let large = count.iter().all(|count| count.is_multiple_of(4)) && count[0] * count[1] >= LARGE;
                     let size = if large { 4 } else { 2 };
                     let per_row = count[1] / size;
                     let rows = (SQUARES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / size);
                     let squares = rows * per_row;
-                    if let Some(kernels) =
-                        <$type as crate::cpu::kernels::kernel_table::Kernels>::winograd(set, vectors, squares, pixel)
-                    {
+                    if let Some(kernels) = <$type as crate::cpu::kernels::kernel_table::KernelTable>::winograd(
+                        set, vectors, squares, pixel,
+                    ) {
                         let scratch = winograd::scratch(size, squares, pixel, block);
                         let (rows, row) = (size * rows, count[1]);
-                        return Form { kernel: Direct::Squares(kernels, size), rows, row, pixels: rows * row, scratch };
+                        return SumLayout {
+                            kernel: RowKernel::Squares(kernels, size),
+                            rows,
+                            row,
+                            pixels: rows * row,
+                            scratch,
+                        };
                     }
                 }
-                let (kernel, tile) = kernel::<$type>(set, layout, count, step);
-                let pitch = Self::pitch(layout, outputs);
+                let (kernel, tile) = kernel::<$type>(set, blocking, count, step);
+                let pitch = Self::pitch(blocking, outputs);
                 let rows = (STRIP / (count[1] * pitch).max(1)).clamp(tile.rows, count[0]);
-                let kernel = Direct::Strips(kernel, tile.rows);
-                Form { kernel, rows, row: count[1], pixels: rows * count[1], scratch: 0 }
+                let kernel = RowKernel::Strips(kernel, tile.rows);
+                SumLayout { kernel, rows, row: count[1], pixels: rows * count[1], scratch: 0 }
             }
 
-            unsafe fn sum((): &(), layout: Vectors, form: &Form<Self::Kernel>, outputs: usize, rows: &Rows<'_, $type>) {
-                let block_len = Self::block(layout);
+            unsafe fn sum(
+                (): &(),
+                blocking: DirectBlocking,
+                sum_layout: &SumLayout<Self::Kernel>,
+                outputs: usize,
+                rows: &RowBlock<'_, $type>,
+            ) {
+                let block_len = Self::block(blocking);
                 let weights = rows.taps * rows.run * block_len;
-                let (kernel, tile) = match form.kernel {
-                    Direct::Strips(kernel, tile) => (kernel, tile),
-                    Direct::Squares(kernels, size) => {
-                        let (count, of) = ([form.rows / size, form.row / size], std::marker::PhantomData);
-                        let correlation = winograd::Correlation {
+                let (kernel, tile) = match sum_layout.kernel {
+                    RowKernel::Strips(kernel, tile) => (kernel, tile),
+                    RowKernel::Squares(kernels, size) => {
+                        let (count, of) = ([sum_layout.rows / size, sum_layout.row / size], std::marker::PhantomData);
+                        let conv = winograd::WinogradConv {
                             kernels,
                             x: rows.x,
-                            inputs: Squares {
+                            inputs: WinogradTiles {
                                 size,
                                 count,
                                 channels: rows.x_step,
@@ -169,11 +190,11 @@ macro_rules! multiply_add {
                                 step: rows.x_step,
                                 of,
                             },
-                            outputs: Squares {
+                            outputs: WinogradTiles {
                                 size,
                                 count,
                                 channels: block_len,
-                                down: form.row * outputs,
+                                down: sum_layout.row * outputs,
                                 step: outputs,
                                 of,
                             },
@@ -182,17 +203,17 @@ macro_rules! multiply_add {
                             y: rows.y,
                             scratch: rows.scratch,
                         };
-                        // SAFETY: the caller's promise; the form was chosen for whole vectors, blocks and squares.
-                        unsafe { winograd::run(&correlation, rows.blocks.clone()) };
+                        // SAFETY: the caller's promise; the sum_layout was chosen for whole vectors, blocks and squares.
+                        unsafe { winograd::run(&conv, rows.blocks.clone()) };
                         return;
                     }
                 };
-                let tiles = form.rows.div_ceil(tile);
+                let tiles = sum_layout.rows.div_ceil(tile);
                 for (block, index) in rows.blocks.clone().flat_map(|block| (0..tiles).map(move |index| (block, index)))
                 {
                     let channel = block * block_len;
                     // As the last block of a row, the last rows are moved up to end with the others.
-                    let row = (index * tile).min(form.rows - tile);
+                    let row = (index * tile).min(sum_layout.rows - tile);
                     let strip = Strip {
                         x: rows.x.wrapping_add(row * rows.x_down),
                         x_row: rows.x_row,
@@ -203,13 +224,13 @@ macro_rules! multiply_add {
                         weights: rows.weights[block * weights..].as_ptr(),
                         start: rows.start[channel..].as_ptr(),
                         // SAFETY: the pixel and the channel exist.
-                        y: unsafe { rows.y.add(row * form.row * outputs + channel) },
-                        y_down: form.row * outputs,
+                        y: unsafe { rows.y.add(row * sum_layout.row * outputs + channel) },
+                        y_down: sum_layout.row * outputs,
                         y_step: outputs,
                         channels: block_len.min(outputs - channel),
                         columns: rows.columns,
                     };
-                    // SAFETY: the canvas has every input, and the tile fits into the rows.
+                    // SAFETY: the padded has every input, and the tile fits into the rows.
                     unsafe { kernel(&strip) };
                 }
             }

@@ -4,28 +4,28 @@
 //! stay in the order of `PyTorch`, `[out_channels, in_channels, kernel, kernel]`.
 
 use crate::cpu::conv::operand::Operand;
-use crate::cpu::conv::packed_conv::{Correlation, Problem};
-use crate::cpu::conv::sub_kernels::Taps;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::conv::packed_conv::{ConvProblem, PackedConv};
+use crate::cpu::conv::sub_kernels::SubKernels;
+use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::shape::ConvGeometry;
 
 /// The convolution with `weight`, plus `bias` (`[out_channels]`) at every pixel.
 pub fn forward<C: Operand>(
-    set: Instructions,
+    set: InstructionSet,
     g: &ConvGeometry,
-    weight: &[C::Real],
-    bias: Option<&[C::Real]>,
-) -> Correlation<C> {
+    weight: &[C::Accumulator],
+    bias: Option<&[C::Accumulator]>,
+) -> PackedConv<C> {
     assert_eq!(weight.len(), g.weight_len(), "the weight has the shape it should have");
     let taps = g.kernel * g.kernel;
-    let problem = Problem {
+    let problem = ConvProblem {
         batch: g.batch,
         input: [g.height, g.width],
         output: [g.out_height(), g.out_width()],
         stride: g.stride,
         out_step: g.upsampling,
         axes: g.extents().map(|extent| extent.forward()),
-        taps: Taps {
+        taps: SubKernels {
             weight,
             outputs: g.out_channels,
             output_step: g.in_channels * taps,
@@ -35,5 +35,5 @@ pub fn forward<C: Operand>(
         },
         bias,
     };
-    Correlation::new(set, &problem)
+    PackedConv::new(set, &problem)
 }

@@ -5,18 +5,18 @@
 
 use crate::cpu::conv::data_gradient::data_gradient;
 use crate::cpu::conv::forward;
-use crate::cpu::conv::packed_conv::Correlation;
-use crate::cpu::conv::weight_gradient::{self, Order, Problem};
-use crate::cpu::kernels::epilogue::Sink;
+use crate::cpu::conv::packed_conv::PackedConv;
+use crate::cpu::conv::weight_gradient::{self, WeightGradientProblem, WeightLayout};
+use crate::cpu::kernels::epilogue::Epilogue;
 use crate::cpu::kernels::pixel_sums;
-use crate::cpu::kernels::prologue::Source;
-use crate::cpu::simd::dtype::{Numbers, NumbersMut};
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::kernels::prologue::InputView;
+use crate::cpu::simd::dtype::{MapSlice, MapSliceMut};
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::shape::ConvGeometry;
 
 /// `[batch, outputs]`, with `bias` (`[outputs]`) added to every row.
-pub fn forward<T: Real>(
+pub fn forward<T: Float>(
     batch: usize,
     inputs: usize,
     outputs: usize,
@@ -24,26 +24,26 @@ pub fn forward<T: Real>(
     weight: &[T],
     bias: Option<&[T]>,
 ) -> Vec<T> {
-    let forward = forward::forward::<T>(Instructions::best(), &pixels(batch, inputs, outputs), weight, bias);
+    let forward = forward::forward::<T>(InstructionSet::best(), &pixels(batch, inputs, outputs), weight, bias);
     run(&forward, x)
 }
 
 /// The gradient with respect to `x`, `[batch, inputs]`.
-pub fn backward_input<T: Real>(batch: usize, inputs: usize, outputs: usize, dy: &[T], weight: &[T]) -> Vec<T> {
-    run(&data_gradient::<T>(Instructions::best(), &pixels(batch, inputs, outputs), weight), dy)
+pub fn backward_input<T: Float>(batch: usize, inputs: usize, outputs: usize, dy: &[T], weight: &[T]) -> Vec<T> {
+    run(&data_gradient::<T>(InstructionSet::best(), &pixels(batch, inputs, outputs), weight), dy)
 }
 
 /// The gradient with respect to the weight, `[outputs, inputs]`, summed over the rows.
-pub fn backward_weight<T: Real>(batch: usize, inputs: usize, outputs: usize, x: &[T], dy: &[T]) -> Vec<T> {
+pub fn backward_weight<T: Float>(batch: usize, inputs: usize, outputs: usize, x: &[T], dy: &[T]) -> Vec<T> {
     // With the sides exchanged, the sums come out in the order of the weight, and may be wide without being partial.
-    let [x, dy] = [x, dy].map(|rows| Source::Plain(Numbers::Full(rows)));
-    let problem = Problem::of(&pixels(batch, outputs, inputs));
-    weight_gradient::run(Instructions::best(), &problem, &dy, &x, Order::InputsFirst)
+    let [x, dy] = [x, dy].map(|rows| InputView::Plain(MapSlice::Full(rows)));
+    let problem = WeightGradientProblem::of(&pixels(batch, outputs, inputs));
+    weight_gradient::run(InstructionSet::best(), &problem, &dy, &x, WeightLayout::InputsFirst)
 }
 
 /// The gradient with respect to the bias, `[outputs]`: the sum over the rows.
-pub fn backward_bias<T: Real>(outputs: usize, dy: &[T]) -> Vec<T> {
-    pixel_sums::pixel_sums(&Source::Plain(Numbers::Full(dy)), 1, outputs, 1.0)
+pub fn backward_bias<T: Float>(outputs: usize, dy: &[T]) -> Vec<T> {
+    pixel_sums::pixel_sums(&InputView::Plain(MapSlice::Full(dy)), 1, outputs, 1.0)
 }
 
 pub fn pixels(batch: usize, inputs: usize, outputs: usize) -> ConvGeometry {
@@ -52,8 +52,8 @@ pub fn pixels(batch: usize, inputs: usize, outputs: usize) -> ConvGeometry {
     ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding }
 }
 
-fn run<T: Real>(layer: &Correlation<T>, x: &[T]) -> Vec<T> {
+fn run<T: Float>(layer: &PackedConv<T>, x: &[T]) -> Vec<T> {
     let mut y = vec![T::ZERO; layer.len()];
-    layer.run(&Source::Plain(Numbers::Full(x)), &Sink::STORE, NumbersMut::Full(&mut y));
+    layer.run(&InputView::Plain(MapSlice::Full(x)), &Epilogue::STORE, MapSliceMut::Full(&mut y));
     y
 }

@@ -1,20 +1,20 @@
-//! What a canvas holds, and how correlations are computed from it.
+//! EpilogueKind a padded holds, and how correlations are computed from it.
 
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 
 use std::ops::Range;
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::conv::sub_kernels::Taps;
-use crate::cpu::kernels::prologue::Read;
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::conv::sub_kernels::SubKernels;
+use crate::cpu::kernels::prologue::InputElement;
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
 
-/// Sums that are computed at once, for them to stay in the first-level cache.
+/// ChannelSums that are computed at once, for them to stay in the first-level cache.
 pub const STRIP: usize = 4096;
 
-/// Some rows of outputs of a correlation, for some blocks of output channels.
-pub struct Rows<'a, C: Operand> {
+/// Some rows of outputs of a conv, for some blocks of output channels.
+pub struct RowBlock<'a, C: Operand> {
     /// The first input of the first pixel.
     pub x: *const C,
     /// Between the inputs of one row of taps and the next.
@@ -23,36 +23,36 @@ pub struct Rows<'a, C: Operand> {
     pub x_step: usize,
     /// Between the inputs of outputs one row apart, in elements.
     pub x_down: usize,
-    /// Rows of taps.
+    /// RowBlock of taps.
     pub taps: usize,
     /// Contiguous inputs under one of them.
     pub run: usize,
     /// The packed weights of all blocks.
     pub weights: &'a [C],
-    /// What sums start from: the bias, padded to whole blocks.
-    pub start: &'a [C::Real],
+    /// EpilogueKind sums start from: the bias, padded to whole blocks.
+    pub start: &'a [C::Accumulator],
     /// Where the sums go.
-    pub y: *mut C::Real,
-    /// Room for what the form needs.
-    pub scratch: *mut C::Real,
+    pub y: *mut C::Accumulator,
+    /// Room for what the sum_layout needs.
+    pub scratch: *mut C::Accumulator,
     /// Outputs in a row.
     pub columns: usize,
     /// The blocks.
     pub blocks: Range<usize>,
 }
 
-/// The shape of a phase of a correlation.
+/// The shape of a phase of a conv.
 #[derive(Clone, Copy, Debug)]
 pub struct PhaseShape {
     /// Output channels.
     pub outputs: usize,
-    /// Rows and columns of outputs.
+    /// RowBlock and columns of outputs.
     pub count: [usize; 2],
-    /// Rows and columns of taps.
+    /// RowBlock and columns of taps.
     pub taps: [usize; 2],
-    /// Pixels in a row of the canvas.
+    /// Pixels in a row of the padded.
     pub canvas_columns: usize,
-    /// Elements of a pixel of the canvas.
+    /// Elements of a pixel of the padded.
     pub pixel: usize,
     /// Elements between the inputs of neighbouring outputs.
     pub step: usize,
@@ -60,10 +60,10 @@ pub struct PhaseShape {
 
 /// How the sums of some rows lie in memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Form<K> {
-    /// What computes them.
+pub struct SumLayout<K> {
+    /// EpilogueKind computes them.
     pub kernel: K,
-    /// Rows that are best computed at once.
+    /// RowBlock that are best computed at once.
     pub rows: usize,
     /// Pixels between one row and the next.
     pub row: usize,
@@ -73,7 +73,7 @@ pub struct Form<K> {
     pub scratch: usize,
 }
 
-impl<K> Form<K> {
+impl<K> SumLayout<K> {
     /// Elements of all the sums, with `pitch` for each pixel, in whole lines of the cache.
     pub fn sums(&self, pitch: usize) -> usize {
         (self.pixels * pitch).next_multiple_of(16)
@@ -81,62 +81,62 @@ impl<K> Form<K> {
 }
 
 /// An element type that correlations are computed from.
-pub trait Operand: Read<Self::Real> {
-    /// What is computed with.
-    type Real: Real;
+pub trait Operand: InputElement<Self::Accumulator> {
+    /// EpilogueKind is computed with.
+    type Accumulator: Float;
 
-    /// How the output channels of a correlation are divided, and what a vector runs over.
-    type Layout: Copy + Send + Sync;
+    /// How the output channels of a conv are divided, and what a vector runs over.
+    type ChannelBlocking: Copy + Send + Sync;
 
-    /// What computes some rows.
+    /// EpilogueKind computes some rows.
     type Kernel: Copy + Send + Sync;
 
-    /// The layout for a correlation of pixels of so many elements.
-    fn layout(set: Instructions, pixel: usize, outputs: usize) -> Self::Layout;
+    /// The blocking for a conv of pixels of so many elements.
+    fn blocking(set: InstructionSet, pixel: usize, outputs: usize) -> Self::ChannelBlocking;
 
-    /// Elements of a pixel of so many channels on a canvas.
+    /// Elements of a pixel of so many channels on a padded.
     fn pixel(channels: usize) -> usize;
 
-    /// What a thread holds while it computes.
-    type Session;
+    /// EpilogueKind a thread holds while it computes.
+    type ThreadState;
 
     /// Begins to compute on this thread.
-    fn session() -> Self::Session;
+    fn thread_state() -> Self::ThreadState;
 
     /// Output channels in a block.
-    fn block(layout: Self::Layout) -> usize;
+    fn block(blocking: Self::ChannelBlocking) -> usize;
 
     /// Output channels of a pixel of sums.
-    fn pitch(layout: Self::Layout, outputs: usize) -> usize;
+    fn pitch(blocking: Self::ChannelBlocking, outputs: usize) -> usize;
 
-    /// Elements that are read behind the last pixel of a canvas on which the inputs of neighbouring outputs are `step`
+    /// Elements that are read behind the last pixel of a padded on which the inputs of neighbouring outputs are `step`
     /// elements apart.
     fn behind(step: usize) -> usize;
 
-    /// The weights of some taps, for canvases with such a step.
+    /// The weights of some taps, for padded inputs with such a step.
     fn pack(
-        set: Instructions,
-        layout: Self::Layout,
-        form: &Form<Self::Kernel>,
-        taps: &Taps<Self::Real>,
+        set: InstructionSet,
+        blocking: Self::ChannelBlocking,
+        sum_layout: &SumLayout<Self::Kernel>,
+        taps: &SubKernels<Self::Accumulator>,
         step: usize,
         rows: &[Range<usize>],
         columns: &[Range<usize>],
     ) -> Buffer<Self>;
 
     /// How the sums of a phase lie.
-    fn form(set: Instructions, layout: Self::Layout, phase: &PhaseShape) -> Form<Self::Kernel>;
+    fn sum_layout(set: InstructionSet, blocking: Self::ChannelBlocking, phase: &PhaseShape) -> SumLayout<Self::Kernel>;
 
-    /// Computes sums, `[row][pixel][pitch]` in the given form.
+    /// Computes sums, `[row][pixel][pitch]` in the given sum_layout.
     ///
     /// # Safety
     ///
-    /// The canvas has every input, and [`behind`](Self::behind) it finite elements; `y` has room for the form.
+    /// The padded has every input, and [`behind`](Self::behind) it finite elements; `y` has room for the sum_layout.
     unsafe fn sum(
-        session: &Self::Session,
-        layout: Self::Layout,
-        form: &Form<Self::Kernel>,
+        thread_state: &Self::ThreadState,
+        blocking: Self::ChannelBlocking,
+        sum_layout: &SumLayout<Self::Kernel>,
         outputs: usize,
-        rows: &Rows<'_, Self>,
+        rows: &RowBlock<'_, Self>,
     );
 }

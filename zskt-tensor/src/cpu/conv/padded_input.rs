@@ -1,30 +1,30 @@
 //! The image that the kernels read: a copy with margins, or the input itself where no output needs any.
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::kernels::prologue::{Read, Source};
+use crate::cpu::kernels::prologue::{InputElement, InputView};
 use crate::cpu::simd::dtype::Plain;
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
 
 /// A rectangle of pixels around (or inside) an image.
 #[derive(Clone, Copy, Debug)]
-pub struct Canvas {
+pub struct PaddedInput {
     /// Rows and columns of the image.
     input: [usize; 2],
     channels: usize,
-    /// Elements of a pixel of the canvas: its channels, perhaps zeros behind them.
+    /// Elements of a pixel of the padded: its channels, perhaps zeros behind them.
     pixel: usize,
-    /// Rows and columns of the canvas.
+    /// Rows and columns of the padded.
     size: [usize; 2],
     /// The coordinates of its corner in the image.
     corner: [isize; 2],
-    /// Between the pixels of the image that are neighbours on the canvas.
+    /// Between the pixels of the image that are neighbours on the padded.
     step: usize,
     /// Whether it is the image itself, not a copy.
     pub direct: bool,
 }
 
-impl Canvas {
+impl PaddedInput {
     /// A copy of the coordinates `low..high` of either axis, of which the image has `0..input`, with `pixel` elements for
     /// each pixel.
     pub fn copied(input: [usize; 2], channels: usize, pixel: usize, spans: [[isize; 2]; 2]) -> Self {
@@ -38,13 +38,13 @@ impl Canvas {
         Self { input, channels, pixel, size, corner: first.map(|first| first as isize), step, direct: false }
     }
 
-    /// The same canvas for an image of another size.
+    /// The same padded for an image of another size.
     #[must_use]
     pub fn of(self, input: [usize; 2]) -> Self {
         Self { input, ..self }
     }
 
-    /// The image itself instead, where it is `available` and has all pixels, which are as on the canvas.
+    /// The image itself instead, where it is `available` and has all pixels, which are as on the padded.
     #[must_use]
     pub fn or_direct(self, available: bool) -> Self {
         let inside = (0..2).all(|axis| {
@@ -56,7 +56,7 @@ impl Canvas {
         self
     }
 
-    /// Memory for the copy, and `behind` it: zeros, of which the margins will stay so. (Where [`of`](Self::of) makes an image
+    /// SimdLoadStore for the copy, and `behind` it: zeros, of which the margins will stay so. (Where [`of`](Self::of) makes an image
     /// smaller, others of its pixels are left behind it: only where pixels are independent, and theirs are dropped.)
     pub fn copy<C: Plain>(&self, behind: usize) -> Buffer<C> {
         let mut copy = Buffer::new(if self.direct { 0 } else { self.size[0] * self.pitch() } + behind);
@@ -79,13 +79,13 @@ impl Canvas {
         self.pixel * if self.direct { self.input[1] } else { self.size[1] }
     }
 
-    /// The place of an image coordinate of an axis on the canvas.
+    /// The place of an image coordinate of an axis on the padded.
     pub fn place(&self, axis: usize, coordinate: isize) -> usize {
         (coordinate - self.corner[axis]) as usize
     }
 
     /// Where the kernels read: the copy, or its corner in the image that begins at `first` in the source.
-    pub fn pixels<T: Real, C: Plain>(&self, source: &Source<T>, first: usize, scratch: &[C]) -> *const C {
+    pub fn pixels<T: Float, C: Plain>(&self, source: &InputView<T>, first: usize, scratch: &[C]) -> *const C {
         match source.direct::<C>() {
             Some(image) if self.direct => {
                 let [row, column] = self.corner.map(|corner| corner as usize);
@@ -97,10 +97,10 @@ impl Canvas {
 
     /// Fills the rows of the [`copy`](Self::copy) up to `need`, of the image that begins at element `first` of the source; `filled` rows
     /// are there already.
-    pub fn fill<T: Real, C: Read<T>>(
+    pub fn fill<T: Float, C: InputElement<T>>(
         &self,
-        set: Instructions,
-        source: &Source<T>,
+        set: InstructionSet,
+        source: &InputView<T>,
         first: usize,
         scratch: &mut [C],
         filled: &mut usize,
@@ -116,13 +116,13 @@ impl Canvas {
         let skip = self.corner[1].max(0) as usize;
         let left = left.min(self.size[1]);
         let copied = columns.saturating_sub(skip).div_ceil(self.step).min(self.size[1] - left);
-        for (row, canvas) in scratch[..need * pitch].chunks_exact_mut(pitch).enumerate().skip(*filled) {
+        for (row, padded) in scratch[..need * pitch].chunks_exact_mut(pitch).enumerate().skip(*filled) {
             let from = (row * self.step) as isize + self.corner[0];
             if from < 0 || from as usize >= rows {
                 continue;
             }
             let at = first + (from as usize * columns + skip) * self.channels;
-            let middle = &mut canvas[left * self.pixel..(left + copied) * self.pixel];
+            let middle = &mut padded[left * self.pixel..(left + copied) * self.pixel];
             if self.step == 1 && self.pixel == self.channels {
                 source.write(set, at, middle);
             } else if self.step == 1 {

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::simd::float::Real;
+use crate::cpu::simd::float::Float;
 use crate::cpu::threads;
 use crate::shape::ConvGeometry;
 
@@ -17,7 +17,7 @@ const PART: usize = 1 << 13;
 
 /// One axis of a phase.
 #[derive(Clone, Debug)]
-pub struct Axis {
+pub struct AxisPhase {
     /// The first output coordinate.
     pub first: usize,
     /// Output coordinates: `first`, `first + out_step` and so on.
@@ -30,7 +30,7 @@ pub struct Axis {
 
 /// An axis of a convolution.
 #[derive(Clone, Copy, Debug)]
-pub struct Extent {
+pub struct AxisExtent {
     /// Coordinates of the map as it lies in memory.
     pub input: usize,
     /// How often each of them is repeated before the convolution.
@@ -45,10 +45,10 @@ pub struct Extent {
     pub padding: usize,
 }
 
-impl Extent {
+impl AxisExtent {
     /// The phases of the outputs, which are as many steps apart: those that see the inputs through the same taps. Inputs of
     /// neighbouring outputs of a phase are `stride` apart, or 1 after upsampling, with which there is no stride.
-    pub fn forward(&self) -> Vec<Axis> {
+    pub fn forward(&self) -> Vec<AxisPhase> {
         let up = self.upsampling as isize;
         let phase = |first: usize| {
             // Tap k meets the repeated coordinate first + k − padding, that is this one in memory.
@@ -59,7 +59,7 @@ impl Extent {
                 let start = (0..self.kernel).find(of).unwrap_or(0);
                 start..start + (0..self.kernel).filter(of).count()
             });
-            Axis { first, count: (self.output - first).div_ceil(self.upsampling), origin, taps: taps.collect() }
+            AxisPhase { first, count: (self.output - first).div_ceil(self.upsampling), origin, taps: taps.collect() }
         };
         (0..self.upsampling.min(self.output)).map(phase).collect()
     }
@@ -71,7 +71,7 @@ impl Extent {
     /// `j`-th of them, so that in descending order of taps the outputs ascend. After upsampling, where the stride is 1, input
     /// `i` stands for the repeated coordinates `i · upsampling + 0..upsampling`, whose outputs begin `i · upsampling +
     /// padding − k`: they are gathered by their distance from `i · upsampling`.
-    pub fn backward(&self) -> Vec<Axis> {
+    pub fn backward(&self) -> Vec<AxisPhase> {
         if self.upsampling > 1 {
             let (up, padding, kernel) = (self.upsampling as isize, self.padding as isize, self.kernel as isize);
             let origin = padding - (kernel - 1);
@@ -80,13 +80,13 @@ impl Extent {
                 low as usize..(padding - distance + up).min(kernel) as usize
             };
             let taps = (origin..=padding + up - 1).map(tap).collect();
-            return vec![Axis { first: 0, count: self.input, origin, taps }];
+            return vec![AxisPhase { first: 0, count: self.input, origin, taps }];
         }
         let phase = |first: usize| {
             let met = first + self.padding;
             let taps: Vec<_> = (met % self.stride..self.kernel).step_by(self.stride).rev().map(|k| k..k + 1).collect();
             let origin = (met / self.stride + 1) as isize - taps.len() as isize;
-            Axis { first, count: (self.input - first).div_ceil(self.stride), origin, taps }
+            AxisPhase { first, count: (self.input - first).div_ceil(self.stride), origin, taps }
         };
         (0..self.stride.min(self.input)).map(phase).collect()
     }
@@ -94,9 +94,9 @@ impl Extent {
 
 impl ConvGeometry {
     /// How its two axes meet their kernels.
-    pub fn extents(&self) -> [Extent; 2] {
+    pub fn extents(&self) -> [AxisExtent; 2] {
         let Self { upsampling, kernel, stride, padding, .. } = *self;
-        [(self.height, self.out_height()), (self.width, self.out_width())].map(|(input, output)| Extent {
+        [(self.height, self.out_height()), (self.width, self.out_width())].map(|(input, output)| AxisExtent {
             input,
             upsampling,
             output,
@@ -109,14 +109,14 @@ impl ConvGeometry {
 
 /// A view of a weight tensor as `[outputs, inputs]` per tap, whichever of its axes these are.
 #[derive(Clone, Copy)]
-pub struct Taps<'a, T> {
+pub struct SubKernels<'a, T> {
     /// The tensor.
     pub weight: &'a [T],
-    /// Output channels of the correlation.
+    /// Output channels of the conv.
     pub outputs: usize,
     /// Elements between neighbouring output channels.
     pub output_step: usize,
-    /// Input channels of the correlation.
+    /// Input channels of the conv.
     pub inputs: usize,
     /// Elements between neighbouring input channels.
     pub input_step: usize,
@@ -124,7 +124,7 @@ pub struct Taps<'a, T> {
     pub kernel: usize,
 }
 
-impl<T: Real> Taps<'_, T> {
+impl<T: Float> SubKernels<'_, T> {
     /// The weight of a tap: the sum over its rows and columns of the kernel.
     #[inline(always)]
     pub fn weight(&self, output: usize, input: usize, rows: &Range<usize>, columns: &Range<usize>) -> T {
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     /// Which outputs each input reaches, by which coordinates of the kernel, from the definition.
-    fn reached(e: &Extent) -> Vec<(usize, usize, usize)> {
+    fn reached(e: &AxisExtent) -> Vec<(usize, usize, usize)> {
         let met = |output: usize, k: usize| {
             let at = (output * e.stride + k).checked_sub(e.padding)? / e.upsampling;
             (at < e.input).then_some((at, output, k))
@@ -215,7 +215,7 @@ mod tests {
                 for input in 2..9 {
                     let padded: usize = input * upsampling + 2 * padding;
                     let Some(room) = padded.checked_sub(kernel) else { continue };
-                    let e = Extent { input, upsampling, output: room / stride + 1, kernel, stride, padding };
+                    let e = AxisExtent { input, upsampling, output: room / stride + 1, kernel, stride, padding };
                     let (mut there, mut back) = (Vec::new(), Vec::new());
                     for axis in e.forward() {
                         for t in 0..axis.count {

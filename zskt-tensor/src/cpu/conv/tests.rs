@@ -6,18 +6,18 @@ use crate::cpu::conv::fused_backward;
 use crate::cpu::conv::fused_backward::Data;
 use crate::cpu::conv::linear;
 use crate::cpu::conv::operand::Operand;
-use crate::cpu::conv::packed_conv::Correlation;
-use crate::cpu::conv::weight_gradient::Problem;
-use crate::cpu::conv::weight_gradient::{ImageSums, MultiplyAdd};
-use crate::cpu::kernels::epilogue::Sink;
+use crate::cpu::conv::packed_conv::PackedConv;
+use crate::cpu::conv::weight_gradient::WeightGradientProblem;
+use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientSums};
+use crate::cpu::kernels::epilogue::Epilogue;
 use crate::cpu::kernels::pixel_sums::pixel_sums;
-use crate::cpu::kernels::prologue::Source;
-use crate::cpu::simd::dtype::{Bf16, Element, Numbers, NumbersMut};
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::kernels::prologue::InputView;
+use crate::cpu::simd::dtype::{Bf16, Element, MapSlice, MapSliceMut};
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::shape::ConvGeometry;
 
-/// Numbers that look random, the same for the same seed.
+/// MapSlice that look random, the same for the same seed.
 fn numbers(len: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -87,50 +87,54 @@ impl Case {
         [y, dx, dw, (0..g.out_channels).map(column).collect()]
     }
 
-    fn computed<T: Real>(&self, set: Instructions) -> [Vec<T>; 4] {
-        self.computed_by::<T>(set, false, |problem, x, dy| Box::new(MultiplyAdd::new(set, problem, x, dy)))
+    fn computed<T: Float>(&self, set: InstructionSet) -> [Vec<T>; 4] {
+        self.computed_by::<T>(set, false, |problem, x, dy| Box::new(DirectWeightGradient::new(set, problem, x, dy)))
     }
 
     /// From maps in full or in half precision.
     fn computed_by<C: Operand>(
         &self,
-        set: Instructions,
+        set: InstructionSet,
         half: bool,
-        weights: impl for<'a> Fn(&'a Problem, &Source<C::Real>, &Source<C::Real>) -> Box<dyn ImageSums<C::Real> + 'a>,
-    ) -> [Vec<C::Real>; 4] {
+        weights: impl for<'a> Fn(
+            &'a WeightGradientProblem,
+            &InputView<C::Accumulator>,
+            &InputView<C::Accumulator>,
+        ) -> Box<dyn WeightGradientSums<C::Accumulator> + 'a>,
+    ) -> [Vec<C::Accumulator>; 4] {
         let g = &self.geometry;
         let [x, weight, bias, dy] = [&self.x, &self.weight, &self.bias, &self.dy]
-            .map(|values| values.iter().map(|&value| C::Real::from_f64(value)).collect::<Vec<_>>());
+            .map(|values| values.iter().map(|&value| C::Accumulator::from_f64(value)).collect::<Vec<_>>());
         // In memory that ends where the numbers do, for what is read behind them to be noticed.
         let halves =
             [&x, &dy].map(|numbers| numbers.iter().map(|number| Bf16::narrow(number.to_f32())).collect::<Vec<_>>());
         let [x, dy] = [(&x, &halves[0]), (&dy, &halves[1])]
-            .map(|(full, halves)| Source::Plain(if half { Numbers::Half(halves) } else { Numbers::Full(full) }));
-        let run = |correlation: &Correlation<C>, source: &Source<C::Real>| {
-            let mut out = vec![C::Real::ZERO; correlation.len()];
-            correlation.run(source, &Sink::STORE, NumbersMut::Full(&mut out));
+            .map(|(full, halves)| InputView::Plain(if half { MapSlice::Half(halves) } else { MapSlice::Full(full) }));
+        let run = |conv: &PackedConv<C>, source: &InputView<C::Accumulator>| {
+            let mut out = vec![C::Accumulator::ZERO; conv.len()];
+            conv.run(source, &Epilogue::STORE, MapSliceMut::Full(&mut out));
             out
         };
-        let problem = Problem::of(g);
+        let problem = WeightGradientProblem::of(g);
         let weights = weights(&problem, &x, &dy);
-        let correlation: Correlation<C> = data_gradient(set, g, &weight);
-        let (dx, dw) = if correlation.images().is_some() {
-            let mut dx = vec![C::Real::ZERO; correlation.len()];
-            let data = Data { correlation: &correlation, sink: Sink::STORE, out: NumbersMut::Full(&mut dx) };
+        let conv: PackedConv<C> = data_gradient(set, g, &weight);
+        let (dx, dw) = if conv.images().is_some() {
+            let mut dx = vec![C::Accumulator::ZERO; conv.len()];
+            let data = Data { conv: &conv, epilogue: Epilogue::STORE, out: MapSliceMut::Full(&mut dx) };
             let (_, dw) = fused_backward::run(Some(data), &*weights, g.batch, &x, &dy);
             (dx, dw)
         } else {
-            (run(&correlation, &dy), fused_backward::run::<C>(None, &*weights, g.batch, &x, &dy).1)
+            (run(&conv, &dy), fused_backward::run::<C>(None, &*weights, g.batch, &x, &dy).1)
         };
         let y = run(&forward(set, g, &weight, Some(&bias)), &x);
         [y, dx, dw, pixel_sums(&dy, 1, g.out_channels, 1.0)]
     }
 
-    fn check<T: Real>(&self, set: Instructions, tolerance: f64) -> Result<(), TestCaseError> {
+    fn check<T: Float>(&self, set: InstructionSet, tolerance: f64) -> Result<(), TestCaseError> {
         self.compare(self.computed::<T>(set), &format!("{set:?}"), tolerance)
     }
 
-    fn compare<T: Real>(&self, computed: [Vec<T>; 4], set: &str, tolerance: f64) -> Result<(), TestCaseError> {
+    fn compare<T: Float>(&self, computed: [Vec<T>; 4], set: &str, tolerance: f64) -> Result<(), TestCaseError> {
         let names = ["output", "input gradient", "weight gradient", "bias gradient"];
         for ((name, expected), actual) in names.iter().zip(self.reference()).zip(computed) {
             prop_assert_eq!(expected.len(), actual.len());
@@ -144,8 +148,8 @@ impl Case {
     }
 }
 
-fn available() -> impl Iterator<Item = Instructions> {
-    Instructions::ALL.into_iter().filter(|set| set.available())
+fn available() -> impl Iterator<Item = InstructionSet> {
+    InstructionSet::ALL.into_iter().filter(|set| set.available())
 }
 
 fn geometries() -> impl Strategy<Value = ConvGeometry> {
@@ -182,14 +186,14 @@ proptest! {
         for set in available() {
             case.check::<f32>(set, 2e-5)?;
         }
-        case.check::<f64>(Instructions::Portable, 1e-13)?;
+        case.check::<f64>(InstructionSet::Portable, 1e-13)?;
     }
 
     #[test]
     fn upsampling_is_part_of_the_convolution(geometry in upsampled()) {
         let case = Case::new(geometry);
-        case.check::<f32>(Instructions::best(), 2e-5)?;
-        case.check::<f64>(Instructions::Portable, 1e-13)?;
+        case.check::<f32>(InstructionSet::best(), 2e-5)?;
+        case.check::<f64>(InstructionSet::Portable, 1e-13)?;
     }
 }
 
@@ -202,9 +206,10 @@ fn check_tiles(geometry: ConvGeometry) -> Result<(), TestCaseError> {
         return Ok(());
     }
     let case = Case::rounded(geometry, |value| Bf16::narrow(value).widen());
-    let set = Instructions::best();
+    let set = InstructionSet::best();
     for half in [false, true] {
-        let computed = case.computed_by::<Bf16>(set, half, |problem, _, _| Box::new(amx::TileSums::new(set, problem)));
+        let computed =
+            case.computed_by::<Bf16>(set, half, |problem, _, _| Box::new(amx::AmxWeightGradient::new(set, problem)));
         case.compare(computed, "tiles", if geometry.upsampling > 1 { 8e-3 } else { 2e-5 })?;
     }
     Ok(())
@@ -289,7 +294,7 @@ fn the_number_of_threads_does_not_change_a_bit() {
     let layer = Case::new(linear::pixels(rows, inputs, outputs));
     let results = [1, 2, 5].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        pool.install(|| (case.computed::<f32>(Instructions::best()), layer.computed::<f32>(Instructions::best())))
+        pool.install(|| (case.computed::<f32>(InstructionSet::best()), layer.computed::<f32>(InstructionSet::best())))
     });
     assert!(results.iter().all(|result| *result == results[0]));
 }

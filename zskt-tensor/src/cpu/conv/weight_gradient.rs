@@ -6,12 +6,12 @@ use std::ops::Range;
 
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::conv::packed_conv::split;
-use crate::cpu::conv::padded_input::Canvas;
-use crate::cpu::conv::sub_kernels::Axis;
+use crate::cpu::conv::padded_input::PaddedInput;
+use crate::cpu::conv::sub_kernels::AxisPhase;
 use crate::cpu::kernels::microkernel::{Patch, PatchKernel};
-use crate::cpu::kernels::prologue::Source;
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::kernels::prologue::InputView;
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::threads;
 use crate::cpu::threads::Shared;
 use crate::shape::ConvGeometry;
@@ -30,7 +30,7 @@ const IMAGE: usize = 256;
 const FAR: usize = 2 << 10;
 
 /// A convolution whose weight gradient is wanted.
-pub struct Problem {
+pub struct WeightGradientProblem {
     /// Images.
     pub batch: usize,
     /// Rows and columns of the input.
@@ -46,21 +46,21 @@ pub struct Problem {
     /// Between neighbouring outputs of a phase.
     pub out_step: usize,
     /// The phases of either axis.
-    pub axes: [Vec<Axis>; 2],
+    pub axes: [Vec<AxisPhase>; 2],
     /// Rows and columns of the kernel.
     pub kernel: usize,
 }
 
 /// The order of the elements of the result.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Order {
+pub enum WeightLayout {
     /// `[outputs, inputs, kernel, kernel]`
     OutputsFirst,
     /// `[inputs, outputs, kernel, kernel]`
     InputsFirst,
 }
 
-impl Problem {
+impl WeightGradientProblem {
     /// That of a convolution.
     pub fn of(g: &ConvGeometry) -> Self {
         Self {
@@ -82,14 +82,14 @@ impl Problem {
     }
 
     /// The phases of both axes that have any products.
-    pub fn phases(&self) -> impl Iterator<Item = [&Axis; 2]> {
+    pub fn phases(&self) -> impl Iterator<Item = [&AxisPhase; 2]> {
         let [rows, columns] =
             self.axes.each_ref().map(|axes| axes.iter().filter(|axis| axis.count > 0 && !axis.taps.is_empty()));
         rows.flat_map(move |row| columns.clone().map(move |column| [row, column]))
     }
 
     /// Asserts that inputs and gradients have their shapes.
-    pub fn check<T: Real>(&self, x: &Source<T>, dy: &Source<T>) {
+    pub fn check<T: Float>(&self, x: &InputView<T>, dy: &InputView<T>) {
         let pixels = |[rows, columns]: [usize; 2]| self.batch * rows * columns;
         assert_eq!(x.len(), pixels(self.input) * self.in_channels, "the input has the shape it should have");
         assert_eq!(dy.len(), pixels(self.output) * self.out_channels, "the gradient has the shape it should have");
@@ -98,7 +98,7 @@ impl Problem {
     /// The same sum over pixels, cut anew into images of convenient size if the pixels are independent.
     fn regroup(&self) -> Option<Self> {
         let pointwise =
-            |axis: &Vec<Axis>| matches!(axis.as_slice(), [axis] if axis.taps.len() == 1 && axis.origin == 0);
+            |axis: &Vec<AxisPhase>| matches!(axis.as_slice(), [axis] if axis.taps.len() == 1 && axis.origin == 0);
         if self.stride != 1 || self.out_step != 1 || !self.axes.iter().all(pointwise) || self.input != self.output {
             return None;
         }
@@ -108,13 +108,19 @@ impl Problem {
         // Images are what partial sums are made of: a few, of many pixels.
         let batch = divisor(pixels / width, (pixels / IMAGE).clamp(1, TASKS));
         let size = [pixels / width / batch, width];
-        let axes = [0, 1].map(|axis| vec![Axis { count: size[axis], ..self.axes[axis][0].clone() }]);
+        let axes = [0, 1].map(|axis| vec![AxisPhase { count: size[axis], ..self.axes[axis][0].clone() }]);
         Some(Self { batch, input: size, output: size, axes, ..*self })
     }
 }
 
 /// The weight gradient from inputs `x` and gradients `dy`.
-pub fn run<T: Real>(set: Instructions, problem: &Problem, x: &Source<T>, dy: &Source<T>, order: Order) -> Vec<T> {
+pub fn run<T: Float>(
+    set: InstructionSet,
+    problem: &WeightGradientProblem,
+    x: &InputView<T>,
+    dy: &InputView<T>,
+    order: WeightLayout,
+) -> Vec<T> {
     problem.check(x, dy);
     let mut weight = vec![T::ZERO; problem.weight_len()];
     if weight.is_empty() || dy.len() == 0 {
@@ -129,25 +135,30 @@ pub fn run<T: Real>(set: Instructions, problem: &Problem, x: &Source<T>, dy: &So
 }
 
 /// A plan for each phase.
-fn plans<'a, T: Real>(set: Instructions, problem: &'a Problem, x: &Source<T>, dy: &Source<T>) -> Vec<Plan<'a, T>> {
+fn plans<'a, T: Float>(
+    set: InstructionSet,
+    problem: &'a WeightGradientProblem,
+    x: &InputView<T>,
+    dy: &InputView<T>,
+) -> Vec<PhasePlan<'a, T>> {
     let direct = [x.direct::<T>().is_some(), dy.direct::<T>().is_some()];
-    problem.phases().map(|axes| Plan::new(set, problem, axes, direct)).collect()
+    problem.phases().map(|axes| PhasePlan::new(set, problem, axes, direct)).collect()
 }
 
-/// Sums of outer products that are taken image by image, by tasks that have some images each.
-pub trait ImageSums<T>: Sync {
+/// ChannelSums of outer products that are taken image by image, by tasks that have some images each.
+pub trait WeightGradientSums<T>: Sync {
     /// Images that are worth a task of their own.
     fn images(&self) -> usize;
 
     /// Begins to sum on this thread.
-    fn begin<'a>(&'a self, x: &'a Source<'a, T>, dy: &'a Source<'a, T>) -> Box<dyn Summing<T> + 'a>;
+    fn begin<'a>(&'a self, x: &'a InputView<'a, T>, dy: &'a InputView<'a, T>) -> Box<dyn PartialSums<T> + 'a>;
 
     /// The weight gradient, from what each task has summed.
     fn weight(&self, tasks: Vec<Vec<Buffer<T>>>) -> Vec<T>;
 }
 
-/// One task of [`ImageSums`].
-pub trait Summing<T> {
+/// One task of [`WeightGradientSums`].
+pub trait PartialSums<T> {
     /// Adds an image.
     fn image(&mut self, image: usize);
 
@@ -156,34 +167,35 @@ pub trait Summing<T> {
 }
 
 /// The weight gradient `[outputs, inputs, kernel, kernel]`, by fused multiply-adds.
-pub struct MultiplyAdd<'a, T: Real> {
-    plans: Vec<Plan<'a, T>>,
+pub struct DirectWeightGradient<'a, T: Float> {
+    plans: Vec<PhasePlan<'a, T>>,
 }
 
-impl<'a, T: Real> MultiplyAdd<'a, T> {
+impl<'a, T: Float> DirectWeightGradient<'a, T> {
     /// Plans the sums.
-    pub fn new(set: Instructions, problem: &'a Problem, x: &Source<T>, dy: &Source<T>) -> Self {
+    pub fn new(set: InstructionSet, problem: &'a WeightGradientProblem, x: &InputView<T>, dy: &InputView<T>) -> Self {
         problem.check(x, dy);
         Self { plans: plans(set, problem, x, dy) }
     }
 }
 
-impl<T: Real> ImageSums<T> for MultiplyAdd<'_, T> {
+impl<T: Float> WeightGradientSums<T> for DirectWeightGradient<'_, T> {
     fn images(&self) -> usize {
         let products: usize = self.plans.iter().map(|plan| plan.count[0] * plan.count[1] * plan.sums_len()).sum();
         TASK.div_ceil(2 * products.max(1))
     }
 
-    fn begin<'a>(&'a self, x: &'a Source<'a, T>, dy: &'a Source<'a, T>) -> Box<dyn Summing<T> + 'a> {
-        let part = |plan: &'a Plan<'a, T>| Part { plan, scratch: plan.scratch(), sums: Buffer::new(plan.sums_len()) };
+    fn begin<'a>(&'a self, x: &'a InputView<'a, T>, dy: &'a InputView<'a, T>) -> Box<dyn PartialSums<T> + 'a> {
+        let part =
+            |plan: &'a PhasePlan<'a, T>| Part { plan, scratch: plan.scratch(), sums: Buffer::new(plan.sums_len()) };
         let parts = self.plans.iter().map(part);
-        Box::new(SummingMultiplyAdd { x, dy, parts: parts.collect(), fresh: true })
+        Box::new(DirectPartialSums { x, dy, parts: parts.collect(), fresh: true })
     }
 
     fn weight(&self, tasks: Vec<Vec<Buffer<T>>>) -> Vec<T> {
         let mut weight = vec![T::ZERO; self.plans.first().map_or(0, |plan| plan.problem.weight_len())];
         for (plan, partials) in self.plans.iter().zip(transposed(tasks)) {
-            plan.unpack(&total(partials), Order::OutputsFirst, &mut weight);
+            plan.unpack(&total(partials), WeightLayout::OutputsFirst, &mut weight);
         }
         weight
     }
@@ -199,21 +211,21 @@ pub fn transposed<T>(tasks: Vec<Vec<T>>) -> Vec<Vec<T>> {
     phases
 }
 
-struct SummingMultiplyAdd<'a, T: Real> {
-    x: &'a Source<'a, T>,
-    dy: &'a Source<'a, T>,
+struct DirectPartialSums<'a, T: Float> {
+    x: &'a InputView<'a, T>,
+    dy: &'a InputView<'a, T>,
     parts: Vec<Part<'a, T>>,
     fresh: bool,
 }
 
 /// A phase being summed.
-struct Part<'a, T: Real> {
-    plan: &'a Plan<'a, T>,
+struct Part<'a, T: Float> {
+    plan: &'a PhasePlan<'a, T>,
     scratch: [Buffer<T>; 3],
     sums: Buffer<T>,
 }
 
-impl<T: Real> Summing<T> for SummingMultiplyAdd<'_, T> {
+impl<T: Float> PartialSums<T> for DirectPartialSums<'_, T> {
     fn image(&mut self, image: usize) {
         for Part { plan, scratch, sums } in &mut self.parts {
             // SAFETY: the sums are this task's own.
@@ -229,11 +241,11 @@ impl<T: Real> Summing<T> for SummingMultiplyAdd<'_, T> {
 }
 
 /// The sum of all buffers, in order.
-pub fn total<T: Real>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
+pub fn total<T: Float>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
     let rest = partials.split_off(1);
     let mut total = partials.swap_remove(0);
     if !rest.is_empty() {
-        threads::update(&mut total, threads::part(1), |at, total| {
+        threads::update(&mut total, threads::task_len(1), |at, total| {
             for partial in &rest {
                 for (sum, &value) in total.iter_mut().zip(&partial[at..]) {
                     *sum += value;
@@ -246,7 +258,7 @@ pub fn total<T: Real>(mut partials: Vec<Buffer<T>>) -> Buffer<T> {
 
 /// Which of the two maps is broadcast, element by element, and which is read by vectors.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Roles {
+enum OperandRoles {
     /// Inputs are broadcast: sums are `[tap row][tap column · input][output]`.
     Inputs,
     /// Gradients are broadcast, being few: sums are `[tap row][output][tap column · input]`.
@@ -254,42 +266,42 @@ enum Roles {
 }
 
 /// How the weight gradient of a phase is computed.
-struct Plan<'a, T> {
-    set: Instructions,
-    problem: &'a Problem,
-    axes: [&'a Axis; 2],
+struct PhasePlan<'a, T> {
+    set: InstructionSet,
+    problem: &'a WeightGradientProblem,
+    axes: [&'a AxisPhase; 2],
     /// Rows and columns of taps.
     taps: [usize; 2],
     /// Rows and columns of gradients.
     count: [usize; 2],
-    roles: Roles,
+    roles: OperandRoles,
     kernel: PatchKernel<T>,
     /// Scalars and vector elements of a block.
     block: [usize; 2],
     /// Scalars under one tap row, and vector elements padded to whole blocks.
     size: [usize; 2],
-    inputs: Canvas,
-    gradients: Canvas,
+    inputs: PaddedInput,
+    gradients: PaddedInput,
     /// Rows of gradients in a band.
     band: usize,
     /// Whether the scalars of a block are gathered before they are used.
     gather: bool,
 }
 
-impl<'a, T: Real> Plan<'a, T> {
+impl<'a, T: Float> PhasePlan<'a, T> {
     fn new(
-        set: Instructions,
-        problem: &'a Problem,
-        axes: [&'a Axis; 2],
+        set: InstructionSet,
+        problem: &'a WeightGradientProblem,
+        axes: [&'a AxisPhase; 2],
         [inputs_direct, gradients_direct]: [bool; 2],
     ) -> Self {
-        let Problem { in_channels, out_channels, stride, .. } = *problem;
+        let WeightGradientProblem { in_channels, out_channels, stride, .. } = *problem;
         let (taps, count) = (axes.map(|axis| axis.taps.len()), axes.map(|axis| axis.count));
         let (width, run) = (T::width(set), taps[1] * in_channels);
         let (roles, kernel, block, size) = match T::few(set, out_channels, run) {
             Some((kernel, vectors)) => {
                 let lanes = vectors * width;
-                (Roles::Gradients, kernel, [out_channels, lanes], [out_channels, run.next_multiple_of(lanes)])
+                (OperandRoles::Gradients, kernel, [out_channels, lanes], [out_channels, run.next_multiple_of(lanes)])
             }
             None => {
                 let vectors = T::vectors(set, out_channels.div_ceil(width));
@@ -297,7 +309,7 @@ impl<'a, T: Real> Plan<'a, T> {
                 let scalars = T::scalars(set, vectors).iter().copied().min_by_key(|&s| run.next_multiple_of(s));
                 let scalars = scalars.expect("there is a kernel for every number of vectors");
                 let size = [run, out_channels.next_multiple_of(lanes)];
-                (Roles::Inputs, T::patch(set, vectors, scalars), [scalars, lanes], size)
+                (OperandRoles::Inputs, T::patch(set, vectors, scalars), [scalars, lanes], size)
             }
         };
         let span = |axis: usize| {
@@ -306,12 +318,12 @@ impl<'a, T: Real> Plan<'a, T> {
         };
         // Blocks that reach beyond the last channel of the last pixel need a copy, which has room behind it.
         let (inputs_fit, gradients_fit) = match roles {
-            Roles::Inputs => (size[0].is_multiple_of(block[0]), size[1] == out_channels),
-            Roles::Gradients => (size[1] == run, true),
+            OperandRoles::Inputs => (size[0].is_multiple_of(block[0]), size[1] == out_channels),
+            OperandRoles::Gradients => (size[1] == run, true),
         };
-        let inputs = Canvas::copied(problem.input, in_channels, in_channels, [span(0), span(1)]);
+        let inputs = PaddedInput::copied(problem.input, in_channels, in_channels, [span(0), span(1)]);
         let first = axes.map(|axis| axis.first);
-        let gradients = Canvas::sampled(problem.output, out_channels, out_channels, first, problem.out_step);
+        let gradients = PaddedInput::sampled(problem.output, out_channels, out_channels, first, problem.out_step);
         let row = (stride * problem.input[1] * in_channels + count[1] * out_channels) * size_of::<T>();
         // A band also has pixels enough for its sums to be worth loading and storing.
         let least = if taps == [1, 1] { 128 } else { 48 };
@@ -319,7 +331,7 @@ impl<'a, T: Real> Plan<'a, T> {
         // Pixels that far apart compete for the same few places in the cache, and would be fetched anew for every vector.
         let far = in_channels * size_of::<T>() >= FAR;
         Self {
-            gather: far && taps == [1, 1] && roles == Roles::Inputs && size[1] > block[1],
+            gather: far && taps == [1, 1] && roles == OperandRoles::Inputs && size[1] > block[1],
             set,
             problem,
             axes,
@@ -346,7 +358,7 @@ impl<'a, T: Real> Plan<'a, T> {
     }
 
     /// The sums over all images, where there are so few that blocks are divided too.
-    fn run(&self, x: &Source<T>, dy: &Source<T>) -> Buffer<T> {
+    fn run(&self, x: &InputView<T>, dy: &InputView<T>) -> Buffer<T> {
         let batch = self.problem.batch;
         let products = batch * self.count[0] * self.count[1] * self.sums_len();
         let tasks = (2 * products / TASK).clamp(1, TASKS);
@@ -368,7 +380,7 @@ impl<'a, T: Real> Plan<'a, T> {
     }
 
     fn scratch(&self) -> [Buffer<T>; 3] {
-        // What blocks read beyond the last pixel.
+        // EpilogueKind blocks read beyond the last pixel.
         let slack = self.block[0].max(self.block[1]);
         let panel = if self.gather { self.band * self.count[1] * self.block[0] } else { 0 };
         [self.inputs.copy(slack), self.gradients.copy(slack), Buffer::new(panel)]
@@ -383,15 +395,15 @@ impl<'a, T: Real> Plan<'a, T> {
     #[expect(clippy::too_many_arguments, reason = "the state of the loop above, spelled out")]
     unsafe fn image(
         &self,
-        x: &Source<T>,
-        dy: &Source<T>,
+        x: &InputView<T>,
+        dy: &InputView<T>,
         image: usize,
         blocks: Range<usize>,
         [x_scratch, dy_scratch, panel]: &mut [Buffer<T>; 3],
         out: *mut T,
         fresh: bool,
     ) {
-        let Problem { input, output, in_channels, out_channels, stride, .. } = *self.problem;
+        let WeightGradientProblem { input, output, in_channels, out_channels, stride, .. } = *self.problem;
         let [rows, columns] = self.count;
         let [scalars, lanes] = self.block;
         let per_tap = self.size[0].div_ceil(scalars);
@@ -430,8 +442,8 @@ impl<'a, T: Real> Plan<'a, T> {
                 }
                 let sides = [(inputs, inputs_step), (gradients, gradients_step)];
                 let [(scalar, scalar_step), (vector, vector_step)] = match self.roles {
-                    Roles::Inputs => sides,
-                    Roles::Gradients => [sides[1], sides[0]],
+                    OperandRoles::Inputs => sides,
+                    OperandRoles::Gradients => [sides[1], sides[0]],
                 };
                 for lane in (0..self.size[1]).step_by(lanes) {
                     let patch = Patch {
@@ -456,19 +468,19 @@ impl<'a, T: Real> Plan<'a, T> {
     }
 
     /// Adds the sums to the weight gradient, each tap's to all the coordinates of the kernel that it stands for.
-    fn unpack(&self, sums: &[T], order: Order, weight: &mut [T]) {
-        let Problem { in_channels, out_channels, kernel, .. } = *self.problem;
+    fn unpack(&self, sums: &[T], order: WeightLayout, weight: &mut [T]) {
+        let WeightGradientProblem { in_channels, out_channels, kernel, .. } = *self.problem;
         let [scalars, lanes] = self.size;
         let (input_step, output_step) = match self.roles {
-            Roles::Inputs => (lanes, 1),
-            Roles::Gradients => (1, lanes),
+            OperandRoles::Inputs => (lanes, 1),
+            OperandRoles::Gradients => (1, lanes),
         };
         let (first_step, [second, second_step]) = match order {
-            Order::OutputsFirst => (output_step, [in_channels, input_step]),
-            Order::InputsFirst => (input_step, [out_channels, output_step]),
+            WeightLayout::OutputsFirst => (output_step, [in_channels, input_step]),
+            WeightLayout::InputsFirst => (input_step, [out_channels, output_step]),
         };
         let row_len = second * kernel * kernel;
-        threads::update(weight, threads::part(row_len), |at, weight| {
+        threads::update(weight, threads::task_len(row_len), |at, weight| {
             for (first, weight) in (at / row_len..).zip(weight.chunks_exact_mut(row_len)) {
                 for (row, rows) in self.axes[0].taps.iter().enumerate() {
                     for (column, columns) in self.axes[1].taps.iter().enumerate() {

@@ -14,10 +14,10 @@
 use std::ops::Range;
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::conv::sub_kernels::Taps;
+use crate::cpu::conv::sub_kernels::SubKernels;
 use crate::cpu::kernels::microkernel::{Strip, StripKernel};
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::vector::Lanes;
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::vector::SimdVector;
 use crate::cpu::threads;
 
 /// The points ±5/8 of `F(4×4, 3×3)`; what is computed of either for `A` and `B` is exact.
@@ -28,25 +28,25 @@ const FAR: f64 = 1.5;
 const APART: usize = 16;
 
 /// A kernel that transforms [`inputs`].
-pub type Inputs<T> = unsafe fn(&Squares<T>, *const T, *mut T);
+pub type InputTransform<T> = unsafe fn(&WinogradTiles<T>, *const T, *mut T);
 /// A kernel that transforms [`outputs`].
-pub type Outputs<T> = unsafe fn(&Squares<T>, *const T, *const T, *mut T);
+pub type OutputTransform<T> = unsafe fn(&WinogradTiles<T>, *const T, *const T, *mut T);
 
 /// The kernels: the transforms of inputs and of outputs, and the product of matrices with the squares it computes at once.
 #[derive(Clone, Copy)]
-pub struct Kernels<T> {
+pub struct WinogradKernels<T> {
     /// [`inputs`]
-    pub inputs: Inputs<T>,
+    pub inputs: InputTransform<T>,
     /// [`outputs`]
-    pub outputs: Outputs<T>,
+    pub outputs: OutputTransform<T>,
     /// The product.
     pub product: StripKernel<T>,
 }
 
-/// Squares of outputs, in rows; distances are in elements.
+/// WinogradTiles of outputs, in rows; distances are in elements.
 #[derive(Clone, Copy)]
-pub struct Squares<T> {
-    /// Outputs on a side of a square: 2 or 4.
+pub struct WinogradTiles<T> {
+    /// OutputTransform on a side of a square: 2 or 4.
     pub size: usize,
     /// Rows and columns of squares.
     pub count: [usize; 2],
@@ -60,7 +60,7 @@ pub struct Squares<T> {
     pub of: std::marker::PhantomData<T>,
 }
 
-impl<T> Squares<T> {
+impl<T> WinogradTiles<T> {
     fn all(&self) -> usize {
         self.count[0] * self.count[1]
     }
@@ -77,7 +77,7 @@ fn points(size: usize) -> usize {
 }
 
 /// `G` times three numbers; the first `size + 2` count.
-fn kernel_line<T: Real>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
+fn kernel_line<T: Float>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
     if size == 2 {
         let half = T::from_f64(0.5);
         return [x, half * (x + y + z), half * (x - y + z), z, T::ZERO, T::ZERO];
@@ -93,8 +93,8 @@ fn kernel_line<T: Real>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
 }
 
 /// `G g Gᵀ` of every pair of channels, `[block of outputs][point][input][block]`.
-pub fn weights<T: Real>(
-    taps: &Taps<T>,
+pub fn weights<T: Float>(
+    taps: &SubKernels<T>,
     rows: &[Range<usize>],
     columns: &[Range<usize>],
     block: usize,
@@ -120,7 +120,7 @@ pub fn weights<T: Real>(
 
 /// `Bᵀ` times the numbers of a line. (Closures, also those of `array::map`, would be compiled without the instructions.)
 #[inline(always)]
-unsafe fn input_line<L: Lanes, const SIDE: usize>(d: [L; SIDE]) -> [L; SIDE] {
+unsafe fn input_line<L: SimdVector, const SIDE: usize>(d: [L; SIDE]) -> [L; SIDE] {
     // SAFETY: the caller's promise.
     unsafe {
         let mut line = d;
@@ -147,7 +147,7 @@ unsafe fn input_line<L: Lanes, const SIDE: usize>(d: [L; SIDE]) -> [L; SIDE] {
 
 /// `Aᵀ` times the numbers of a line; the first two or four count.
 #[inline(always)]
-unsafe fn output_line<L: Lanes, const SIDE: usize>(m: [L; SIDE]) -> [L; 4] {
+unsafe fn output_line<L: SimdVector, const SIDE: usize>(m: [L; SIDE]) -> [L; 4] {
     // SAFETY: the caller's promise.
     unsafe {
         let (even, odd) = (m[1].add(m[2]), m[1].subtract(m[2]));
@@ -165,7 +165,7 @@ unsafe fn output_line<L: Lanes, const SIDE: usize>(m: [L; SIDE]) -> [L; 4] {
 }
 
 #[inline(always)]
-unsafe fn constant<L: Lanes>(value: f64) -> L {
+unsafe fn constant<L: SimdVector>(value: f64) -> L {
     // SAFETY: the caller's promise.
     unsafe { L::splat(L::Element::from_f64(value)) }
 }
@@ -176,13 +176,17 @@ unsafe fn constant<L: Lanes>(value: f64) -> L {
 ///
 /// The processor has the instructions of `L`, whole vectors of channels, and both pointers are good for all squares.
 #[inline(always)]
-pub unsafe fn inputs<L: Lanes>(s: &Squares<L::Element>, x: *const L::Element, to: *mut L::Element) {
+pub unsafe fn inputs<L: SimdVector>(s: &WinogradTiles<L::Element>, x: *const L::Element, to: *mut L::Element) {
     // SAFETY: the caller's promise.
     unsafe { if s.size == 2 { inputs_of::<L, 4>(s, x, to) } else { inputs_of::<L, 6>(s, x, to) } }
 }
 
 #[inline(always)]
-unsafe fn inputs_of<L: Lanes, const SIDE: usize>(s: &Squares<L::Element>, x: *const L::Element, to: *mut L::Element) {
+unsafe fn inputs_of<L: SimdVector, const SIDE: usize>(
+    s: &WinogradTiles<L::Element>,
+    x: *const L::Element,
+    to: *mut L::Element,
+) {
     // SAFETY: pixels and channels stay within the squares.
     unsafe {
         let point = s.point();
@@ -220,8 +224,8 @@ unsafe fn inputs_of<L: Lanes, const SIDE: usize>(s: &Squares<L::Element>, x: *co
 ///
 /// As for [`inputs`].
 #[inline(always)]
-pub unsafe fn outputs<L: Lanes>(
-    s: &Squares<L::Element>,
+pub unsafe fn outputs<L: SimdVector>(
+    s: &WinogradTiles<L::Element>,
     m: *const L::Element,
     start: *const L::Element,
     y: *mut L::Element,
@@ -231,8 +235,8 @@ pub unsafe fn outputs<L: Lanes>(
 }
 
 #[inline(always)]
-unsafe fn outputs_of<L: Lanes, const SIDE: usize>(
-    s: &Squares<L::Element>,
+unsafe fn outputs_of<L: SimdVector, const SIDE: usize>(
+    s: &WinogradTiles<L::Element>,
     m: *const L::Element,
     start: *const L::Element,
     y: *mut L::Element,
@@ -270,19 +274,19 @@ unsafe fn outputs_of<L: Lanes, const SIDE: usize>(
     }
 }
 
-/// What a correlation with 3×3 taps of some rows takes, in squares.
-pub struct Correlation<'a, T> {
+/// EpilogueKind a conv with 3×3 taps of some rows takes, in squares.
+pub struct WinogradConv<'a, T> {
     /// The kernels.
-    pub kernels: Kernels<T>,
+    pub kernels: WinogradKernels<T>,
     /// The first input of the first output.
     pub x: *const T,
     /// The squares of inputs.
-    pub inputs: Squares<T>,
+    pub inputs: WinogradTiles<T>,
     /// The squares of outputs, of one block of channels.
-    pub outputs: Squares<T>,
+    pub outputs: WinogradTiles<T>,
     /// The transformed weights, of all blocks.
     pub weights: &'a [T],
-    /// What is added to the outputs.
+    /// EpilogueKind is added to the outputs.
     pub start: &'a [T],
     /// Where the first output goes.
     pub y: *mut T,
@@ -295,13 +299,13 @@ pub fn scratch(size: usize, squares: usize, inputs: usize, block: usize) -> usiz
     points(size) * (squares * (inputs + block) + 2 * APART) + block
 }
 
-/// Computes a correlation for some blocks of output channels.
+/// Computes a conv for some blocks of output channels.
 ///
 /// # Safety
 ///
 /// The processor has the instructions of the kernels, whole vectors of channels and blocks, and the pointers are good for
 /// all squares.
-pub unsafe fn run<T: Real>(c: &Correlation<'_, T>, blocks: Range<usize>) {
+pub unsafe fn run<T: Float>(c: &WinogradConv<'_, T>, blocks: Range<usize>) {
     let (squares, inputs, block) = (c.inputs.all(), c.inputs.channels, c.outputs.channels);
     let (points, matrix) = (points(c.inputs.size), inputs * block);
     // SAFETY: the scratch memory has room for both sides of the products, and for a block of zeros.

@@ -1,36 +1,36 @@
-//! What becomes of the kernels' results, row by row, while they are still in the first-level cache.
+//! EpilogueKind becomes of the kernels' results, row by row, while they are still in the first-level cache.
 
 #![expect(unsafe_code, reason = "rows are written by tasks that interleave")]
 
 use crate::cpu::kernels::prologue::Activation;
-use crate::cpu::simd::dtype::{Bf16, Element, Numbers, NumbersMut};
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
-use crate::cpu::simd::vector::{Lanes, Memory};
+use crate::cpu::simd::dtype::{Bf16, Element, MapSlice, MapSliceMut};
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
+use crate::cpu::simd::vector::{SimdLoadStore, SimdVector};
 
-/// What is added to a result.
+/// EpilogueKind is added to a result.
 #[derive(Clone, Copy)]
-pub enum Plus<'a, T> {
+pub enum Residual<'a, T> {
     /// Nothing.
-    Nothing,
+    None,
     /// The same element of another map, before anything else is done.
-    Map(Numbers<'a, T>),
-    /// What its place holds already, of which nothing else is to be done.
-    Itself,
+    Add(MapSlice<'a, T>),
+    /// EpilogueKind its place holds already, of which nothing else is to be done.
+    Accumulate,
 }
 
-/// What is done with a result on its way to memory.
+/// EpilogueKind is done with a result on its way to memory.
 #[derive(Clone, Copy)]
-pub enum Then<'a, T> {
+pub enum EpilogueOp<'a, T> {
     /// Nothing more.
     Store,
     /// Per channel, sums of the elements, before they are rounded to the map's precision, and of their squares.
     Moments,
     /// The result is a gradient behind the activation of `x`: stored is the gradient in front of it, `g'`; the sums are of
     /// `g'` and of `g' · (x − mean)`.
-    Through {
+    ActivationGradient {
         /// The map in front of the activation.
-        x: Numbers<'a, T>,
+        x: MapSlice<'a, T>,
         /// The activation.
         activation: &'a Activation<T>,
         /// Per channel, what the sums take from `x`.
@@ -38,36 +38,36 @@ pub enum Then<'a, T> {
     },
 }
 
-/// What becomes of results. All maps that take part have the precision of the one that is written.
+/// EpilogueKind becomes of results. All maps that take part have the precision of the one that is written.
 #[derive(Clone, Copy)]
-pub struct Sink<'a, T> {
-    /// What is added.
-    pub plus: Plus<'a, T>,
-    /// What is done then.
-    pub then: Then<'a, T>,
+pub struct Epilogue<'a, T> {
+    /// EpilogueKind is added.
+    pub residual: Residual<'a, T>,
+    /// EpilogueKind is done then.
+    pub op: EpilogueOp<'a, T>,
 }
 
-impl<T> Sink<'_, T> {
+impl<T> Epilogue<'_, T> {
     /// Stores results as they are.
-    pub const STORE: Self = Sink { plus: Plus::Nothing, then: Then::Store };
+    pub const STORE: Self = Epilogue { residual: Residual::None, op: EpilogueOp::Store };
 
     /// Whether all maps that take part have `len` elements.
     pub fn fits(&self, len: usize) -> bool {
-        let plus = if let Plus::Map(map) = &self.plus { map.len() == len } else { true };
-        plus && if let Then::Through { x, .. } = &self.then { x.len() == len } else { true }
+        let plus = if let Residual::Add(map) = &self.residual { map.len() == len } else { true };
+        plus && if let EpilogueOp::ActivationGradient { x, .. } = &self.op { x.len() == len } else { true }
     }
 }
 
 /// Two sums for each channel, in double precision.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sums {
+pub struct ChannelSums {
     /// The first sum of each channel.
     pub first: Vec<f64>,
     /// The second sum of each channel.
     pub second: Vec<f64>,
 }
 
-impl Sums {
+impl ChannelSums {
     /// Nothing summed yet.
     pub fn zeros(channels: usize) -> Self {
         Self { first: vec![0.0; channels], second: vec![0.0; channels] }
@@ -84,42 +84,42 @@ impl Sums {
 
 /// The map that results go to, shared by tasks that write disjoint parts of it.
 #[derive(Clone, Copy)]
-pub enum Target<T> {
-    /// Numbers as they are computed with.
+pub enum OutputPointer<T> {
+    /// MapSlice as they are computed with.
     Full(*mut T),
-    /// Numbers in half the memory.
+    /// MapSlice in half the memory.
     Half(*mut Bf16),
 }
 
 // SAFETY: whoever writes through the pointer answers for the parts being disjoint; numbers may change threads.
-unsafe impl<T: Send> Send for Target<T> {}
+unsafe impl<T: Send> Send for OutputPointer<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Target<T> {}
+unsafe impl<T: Send> Sync for OutputPointer<T> {}
 
-impl<T> Target<T> {
+impl<T> OutputPointer<T> {
     /// The map, and how many elements it has.
-    pub fn of(numbers: NumbersMut<T>) -> (Self, usize) {
+    pub fn of(numbers: MapSliceMut<T>) -> (Self, usize) {
         match numbers {
-            NumbersMut::Full(numbers) => (Self::Full(numbers.as_mut_ptr()), numbers.len()),
-            NumbersMut::Half(numbers) => (Self::Half(numbers.as_mut_ptr()), numbers.len()),
+            MapSliceMut::Full(numbers) => (Self::Full(numbers.as_mut_ptr()), numbers.len()),
+            MapSliceMut::Half(numbers) => (Self::Half(numbers.as_mut_ptr()), numbers.len()),
         }
     }
 }
 
-/// Rows of results.
-pub struct Rows<'a, T> {
+/// OutputRows of results.
+pub struct OutputRows<'a, T> {
     /// The results, pixel by pixel.
     pub results: &'a [T],
     /// Between neighbouring pixels of the results.
     pub pitch: usize,
     /// Between pixels of the results one row apart.
     pub row: usize,
-    /// Rows.
+    /// OutputRows.
     pub rows: usize,
     /// Pixels in a row.
     pub pixels: usize,
     /// The map the rows belong to.
-    pub map: Target<T>,
+    pub map: OutputPointer<T>,
     /// The first of their elements in the map.
     pub at: usize,
     /// Between neighbouring pixels of a row in the map.
@@ -129,21 +129,21 @@ pub struct Rows<'a, T> {
     /// The channels to work on: the first, and the one after the last.
     pub channels: [usize; 2],
     /// The sums so far.
-    pub sums: &'a mut Sums,
+    pub sums: &'a mut ChannelSums,
 }
 
-impl<T: Real> Sink<'_, T> {
+impl<T: Float> Epilogue<'_, T> {
     /// Finishes rows.
     ///
     /// # Safety
     ///
     /// The map has the rows' pixels, and nobody else touches these channels of theirs meanwhile.
-    pub unsafe fn finish(&self, set: Instructions, rows: &mut Rows<'_, T>) {
+    pub unsafe fn finish(&self, set: InstructionSet, rows: &mut OutputRows<'_, T>) {
         // SAFETY: the caller's promise.
         unsafe {
             match rows.map {
-                Target::Full(map) => self.finish_typed(set, rows, map, full, T::finish_full),
-                Target::Half(map) => self.finish_typed(set, rows, map, half, T::finish_half),
+                OutputPointer::Full(map) => self.finish_typed(set, rows, map, full, T::finish_full),
+                OutputPointer::Half(map) => self.finish_typed(set, rows, map, half, T::finish_half),
             }
         }
     }
@@ -153,11 +153,11 @@ impl<T: Real> Sink<'_, T> {
     /// As for [`finish`](Self::finish).
     unsafe fn finish_typed<E: Element<T>>(
         &self,
-        set: Instructions,
-        rows: &mut Rows<'_, T>,
+        set: InstructionSet,
+        rows: &mut OutputRows<'_, T>,
         map: *mut E,
-        of: fn(Numbers<'_, T>) -> &[E],
-        kernel: fn(Instructions, What, bool) -> Kernel<T, E>,
+        of: fn(MapSlice<'_, T>) -> &[E],
+        kernel: fn(InstructionSet, EpilogueKind, bool) -> FinishKernel<T, E>,
     ) {
         if rows.rows == 0 || rows.pixels == 0 {
             return;
@@ -169,22 +169,23 @@ impl<T: Real> Sink<'_, T> {
         for first in (first..end).step_by(width) {
             let count = width.min(end - first);
             let at = rows.at + first;
-            // What is read along with the map is as long as it.
-            let along = |numbers: Numbers<'_, T>| of(numbers)[at..=last(at + count - 1, rows.step, rows.down)].as_ptr();
+            // EpilogueKind is read along with the map is as long as it.
+            let along =
+                |numbers: MapSlice<'_, T>| of(numbers)[at..=last(at + count - 1, rows.step, rows.down)].as_ptr();
             let mut channels = [[T::ZERO; WIDEST]; 3];
             let mut totals = [[0.0; WIDEST]; 2];
-            let (what, x, slope) = match self.then {
-                Then::Store => (What::Store, std::ptr::null(), T::ZERO),
-                Then::Moments => (What::Moments, std::ptr::null(), T::ZERO),
-                Then::Through { x, activation, mean } => {
+            let (what, x, slope) = match self.op {
+                EpilogueOp::Store => (EpilogueKind::Store, std::ptr::null(), T::ZERO),
+                EpilogueOp::Moments => (EpilogueKind::Moments, std::ptr::null(), T::ZERO),
+                EpilogueOp::ActivationGradient { x, activation, mean } => {
                     let values = [activation.scale.values(), activation.shift.values(), mean];
                     for (channels, values) in channels.iter_mut().zip(values) {
                         channels[..count].copy_from_slice(&values[first..first + count]);
                     }
-                    (What::Through, along(x), activation.slope)
+                    (EpilogueKind::ActivationGradient, along(x), activation.slope)
                 }
             };
-            let mut block = Block {
+            let mut block = ChannelBlock {
                 // SAFETY: it was just checked that the results are there, and the caller has the map.
                 results: unsafe { rows.results.as_ptr().add(first) },
                 pitch: rows.pitch,
@@ -195,8 +196,8 @@ impl<T: Real> Sink<'_, T> {
                 down: rows.down,
                 rows: rows.rows,
                 pixels: rows.pixels,
-                plus: if let Plus::Map(plus) = self.plus { along(plus) } else { std::ptr::null() },
-                itself: matches!(self.plus, Plus::Itself),
+                residual: if let Residual::Add(plus) = self.residual { along(plus) } else { std::ptr::null() },
+                itself: matches!(self.residual, Residual::Accumulate),
                 x,
                 channels: &channels,
                 slope,
@@ -205,7 +206,7 @@ impl<T: Real> Sink<'_, T> {
             };
             // SAFETY: the processor has the instructions of the set, and all pointers are good for the block.
             unsafe { kernel(set, what, count == width)(&mut block) };
-            if what != What::Store {
+            if what != EpilogueKind::Store {
                 let sums = [&mut rows.sums.first, &mut rows.sums.second];
                 for (sums, totals) in sums.into_iter().zip(&totals) {
                     sums[first..first + count].iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
@@ -215,32 +216,32 @@ impl<T: Real> Sink<'_, T> {
     }
 }
 
-fn full<T: Copy>(numbers: Numbers<'_, T>) -> &[T] {
-    let Numbers::Full(numbers) = numbers else { unreachable!("all maps of a sink have one precision") };
+fn full<T: Copy>(numbers: MapSlice<'_, T>) -> &[T] {
+    let MapSlice::Full(numbers) = numbers else { unreachable!("all maps of a epilogue have one precision") };
     numbers
 }
 
-fn half<T: Copy>(numbers: Numbers<'_, T>) -> &[Bf16] {
-    let Numbers::Half(numbers) = numbers else { unreachable!("all maps of a sink have one precision") };
+fn half<T: Copy>(numbers: MapSlice<'_, T>) -> &[Bf16] {
+    let MapSlice::Half(numbers) = numbers else { unreachable!("all maps of a epilogue have one precision") };
     numbers
 }
 
 /// Elements of the widest vector.
 const WIDEST: usize = 16;
 
-/// Which [`Then`], without its maps.
+/// Which [`EpilogueOp`], without its maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
-    /// [`Then::Store`]
+pub enum EpilogueKind {
+    /// [`EpilogueOp::Store`]
     Store,
-    /// [`Then::Moments`]
+    /// [`EpilogueOp::Moments`]
     Moments,
-    /// [`Then::Through`]
-    Through,
+    /// [`EpilogueOp::ActivationGradient`]
+    ActivationGradient,
 }
 
 /// A vector of channels of some rows, for the kernels.
-pub struct Block<'a, T, E> {
+pub struct ChannelBlock<'a, T, E> {
     results: *const T,
     pitch: usize,
     row: usize,
@@ -249,8 +250,8 @@ pub struct Block<'a, T, E> {
     down: usize,
     rows: usize,
     pixels: usize,
-    /// What is added before, or null.
-    plus: *const E,
+    /// EpilogueKind is added before, or null.
+    residual: *const E,
     /// Whether what is there is added after.
     itself: bool,
     /// The map in front of the activation, or null.
@@ -263,19 +264,21 @@ pub struct Block<'a, T, E> {
     totals: &'a mut [[f64; WIDEST]; 2],
 }
 
-/// A kernel that finishes a [`Block`].
-pub type Kernel<T, E> = unsafe fn(&mut Block<'_, T, E>);
+/// A kernel that finishes a [`ChannelBlock`].
+pub type FinishKernel<T, E> = unsafe fn(&mut ChannelBlock<'_, T, E>);
 
-/// Finishes a block: `THEN` is a [`What`]; `ALL` is whether all channels of the vector exist.
+/// Finishes a block: `THEN` is a [`EpilogueKind`]; `ALL` is whether all channels of the vector exist.
 ///
-/// Sums are taken in the type of the results over the block alone, and in double precision over blocks. Those of
-/// [`What::Moments`] are of differences from the first pixel, lest a large mean drown the variance.
+/// ChannelSums are taken in the type of the results over the block alone, and in double precision over blocks. Those of
+/// [`EpilogueKind::Moments`] are of differences from the first pixel, lest a large mean drown the variance.
 ///
 /// # Safety
 ///
 /// The processor has the instructions of `L`, and the pointers are good for all pixels of the block.
 #[inline(always)]
-pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, L::Element, E>) {
+pub unsafe fn finish<L: SimdVector, E: SimdLoadStore<L>, const THEN: u8, const ALL: bool>(
+    block: &mut ChannelBlock<'_, L::Element, E>,
+) {
     // SAFETY: pixels and channels stay within the block.
     unsafe {
         let b = &*block;
@@ -289,10 +292,10 @@ pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(bl
                 let results = b.results.add(row * b.row + pixel * b.pitch);
                 let at = row * b.down + pixel * b.step;
                 let mut value = if ALL { L::load(results) } else { load_results(results, b.count) };
-                if !b.plus.is_null() {
-                    value = value.add(load(b.plus.add(at)));
+                if !b.residual.is_null() {
+                    value = value.add(load(b.residual.add(at)));
                 }
-                if THEN == What::Moments as u8 {
+                if THEN == EpilogueKind::Moments as u8 {
                     if row == 0 && pixel == 0 {
                         pivot = value;
                     }
@@ -300,7 +303,7 @@ pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(bl
                     first = first.add(difference);
                     second = second.accumulate(difference, difference);
                 }
-                if THEN == What::Through as u8 {
+                if THEN == EpilogueKind::ActivationGradient as u8 {
                     let x = load(b.x.add(at));
                     // In the order in which the forward pass computes it, for both to be on one side of zero.
                     value = scale.multiply(x).add(shift).select(value, slope.multiply(value));
@@ -314,7 +317,7 @@ pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(bl
                 if ALL { E::store(value, place) } else { store_some(value, place, b.count) }
             }
         }
-        if THEN != What::Store as u8 {
+        if THEN != EpilogueKind::Store as u8 {
             let [mut firsts, mut seconds, mut pivots] = [[L::Element::ZERO; WIDEST]; 3];
             first.store(firsts.as_mut_ptr());
             second.store(seconds.as_mut_ptr());
@@ -336,7 +339,7 @@ pub unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(bl
 ///
 /// The processor has the instructions of `L`, and there are `count` elements at `from`.
 #[inline(always)]
-unsafe fn load_some<L: Lanes, E: Memory<L>>(from: *const E, count: usize) -> L {
+unsafe fn load_some<L: SimdVector, E: SimdLoadStore<L>>(from: *const E, count: usize) -> L {
     let mut memory = [E::default(); WIDEST];
     // SAFETY: the array has room for the widest vector, the caller has the elements.
     unsafe {
@@ -351,7 +354,7 @@ unsafe fn load_some<L: Lanes, E: Memory<L>>(from: *const E, count: usize) -> L {
 ///
 /// The processor has the instructions of `L`, and there are `count` results at `from`.
 #[inline(always)]
-unsafe fn load_results<L: Lanes>(from: *const L::Element, count: usize) -> L {
+unsafe fn load_results<L: SimdVector>(from: *const L::Element, count: usize) -> L {
     let mut memory = [L::Element::ZERO; WIDEST];
     // SAFETY: the array has room for the widest vector, the caller has the results.
     unsafe {
@@ -366,7 +369,7 @@ unsafe fn load_results<L: Lanes>(from: *const L::Element, count: usize) -> L {
 ///
 /// The processor has the instructions of `L`, and there is room for `count` elements at `to`.
 #[inline(always)]
-unsafe fn store_some<L: Lanes, E: Memory<L>>(vector: L, to: *mut E, count: usize) {
+unsafe fn store_some<L: SimdVector, E: SimdLoadStore<L>>(vector: L, to: *mut E, count: usize) {
     let mut memory = [E::default(); WIDEST];
     // SAFETY: the array has room for the widest vector, the caller for the elements.
     unsafe {

@@ -3,80 +3,85 @@
 #![expect(unsafe_code, reason = "the kernels are unsafe functions")]
 
 use crate::cpu::conv::winograd;
-use crate::cpu::conv::winograd::Squares;
-use crate::cpu::kernels::epilogue::{Block, What};
+use crate::cpu::conv::winograd::WinogradTiles;
+use crate::cpu::kernels::epilogue::{ChannelBlock, EpilogueKind};
 use crate::cpu::kernels::microkernel::{Patch, PatchKernel, Strip, StripKernel};
-use crate::cpu::kernels::prologue::Source;
+use crate::cpu::kernels::prologue::InputView;
 use crate::cpu::kernels::{epilogue, microkernel, prologue};
 use crate::cpu::simd::dtype::Bf16;
-use crate::cpu::simd::instruction_set::Instructions;
-use crate::cpu::simd::vector::{Array, Lanes, Memory};
+use crate::cpu::simd::instruction_set::InstructionSet;
+use crate::cpu::simd::vector::{PortableVector, SimdLoadStore, SimdVector};
 
 /// A block of output pixels and channels that one kernel keeps in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tile {
+pub struct RegisterTile {
     /// Rows of pixels.
     pub rows: usize,
     /// Pixels in a row.
     pub columns: usize,
 }
 
-const fn tile(rows: usize, columns: usize) -> Tile {
-    Tile { rows, columns }
+const fn tile(rows: usize, columns: usize) -> RegisterTile {
+    RegisterTile { rows, columns }
 }
 
 /// The kernels of an element type.
-pub trait Kernels: Sized {
+pub trait KernelTable: Sized {
     /// Elements in a vector.
-    fn width(set: Instructions) -> usize;
+    fn width(set: InstructionSet) -> usize;
 
     /// Vectors of channels in a block when there are `vectors` in all.
-    fn vectors(set: Instructions, vectors: usize) -> usize;
+    fn vectors(set: InstructionSet, vectors: usize) -> usize;
 
     /// The pixel blocks there are for a number of vectors, best first.
-    fn tiles(set: Instructions, vectors: usize) -> &'static [Tile];
+    fn tiles(set: InstructionSet, vectors: usize) -> &'static [RegisterTile];
 
     /// [`microkernel::strip`] for one of the [`tiles`](Self::tiles) and the distance of neighbouring inputs.
-    fn strip(set: Instructions, vectors: usize, tile: Tile, step: usize) -> StripKernel<Self>;
+    fn strip(set: InstructionSet, vectors: usize, tile: RegisterTile, step: usize) -> StripKernel<Self>;
 
     /// [`microkernel::dot`] for so few output channels and a row of pixels, where it pays.
-    fn dot(set: Instructions, outputs: usize, columns: usize) -> Option<(StripKernel<Self>, Tile)>;
+    fn dot(set: InstructionSet, outputs: usize, columns: usize) -> Option<(StripKernel<Self>, RegisterTile)>;
 
     /// The numbers of scalars there are for [`patch`](Self::patch) kernels of a number of vectors, best first.
-    fn scalars(set: Instructions, vectors: usize) -> &'static [usize];
+    fn scalars(set: InstructionSet, vectors: usize) -> &'static [usize];
 
     /// [`microkernel::patch`] for a number of vectors and one of the [`scalars`](Self::scalars).
-    fn patch(set: Instructions, vectors: usize, scalars: usize) -> PatchKernel<Self>;
+    fn patch(set: InstructionSet, vectors: usize, scalars: usize) -> PatchKernel<Self>;
 
     /// [`microkernel::patch`] for so few scalars, all of them at once, with its number of vectors, where it pays.
-    fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<Self>, usize)>;
+    fn few(set: InstructionSet, scalars: usize, len: usize) -> Option<(PatchKernel<Self>, usize)>;
 
     /// The kernels of minimal filtering, where there are any, for a number of vectors and of squares.
-    fn winograd(set: Instructions, vectors: usize, squares: usize, inputs: usize) -> Option<winograd::Kernels<Self>>;
+    fn winograd(
+        set: InstructionSet,
+        vectors: usize,
+        squares: usize,
+        inputs: usize,
+    ) -> Option<winograd::WinogradKernels<Self>>;
 
     /// [`prologue::read`] as this type.
-    fn read_full(set: Instructions) -> prologue::Kernel<Self, Self>;
+    fn read_full(set: InstructionSet) -> prologue::ReadKernel<Self, Self>;
 
     /// [`prologue::read`] as half the precision.
-    fn read_half(set: Instructions) -> prologue::Kernel<Self, Bf16>;
+    fn read_half(set: InstructionSet) -> prologue::ReadKernel<Self, Bf16>;
 
     /// [`epilogue::finish`] into a map of this type, for all channels of a vector or for some.
-    fn finish_full(set: Instructions, what: What, all: bool) -> epilogue::Kernel<Self, Self>;
+    fn finish_full(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<Self, Self>;
 
     /// [`epilogue::finish`] into a map of half the precision.
-    fn finish_half(set: Instructions, what: What, all: bool) -> epilogue::Kernel<Self, Bf16>;
+    fn finish_half(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<Self, Bf16>;
 }
 
 /// The instance of a function with these parameters that [`epilogue::finish`] has.
 macro_rules! finish_kernel {
     ($what:expr, $all:expr, $function:ident::<$($type:ty),*>) => {
         match ($what, $all) {
-            (What::Store, true) => $function::<$($type,)* { What::Store as u8 }, true>,
-            (What::Store, false) => $function::<$($type,)* { What::Store as u8 }, false>,
-            (What::Moments, true) => $function::<$($type,)* { What::Moments as u8 }, true>,
-            (What::Moments, false) => $function::<$($type,)* { What::Moments as u8 }, false>,
-            (What::Through, true) => $function::<$($type,)* { What::Through as u8 }, true>,
-            (What::Through, false) => $function::<$($type,)* { What::Through as u8 }, false>,
+            (EpilogueKind::Store, true) => $function::<$($type,)* { EpilogueKind::Store as u8 }, true>,
+            (EpilogueKind::Store, false) => $function::<$($type,)* { EpilogueKind::Store as u8 }, false>,
+            (EpilogueKind::Moments, true) => $function::<$($type,)* { EpilogueKind::Moments as u8 }, true>,
+            (EpilogueKind::Moments, false) => $function::<$($type,)* { EpilogueKind::Moments as u8 }, false>,
+            (EpilogueKind::ActivationGradient, true) => $function::<$($type,)* { EpilogueKind::ActivationGradient as u8 }, true>,
+            (EpilogueKind::ActivationGradient, false) => $function::<$($type,)* { EpilogueKind::ActivationGradient as u8 }, false>,
         }
     };
 }
@@ -85,34 +90,38 @@ macro_rules! finish_kernel {
 mod portable {
     use super::*;
 
-    pub const TILES: [Tile; 2] = [tile(1, 4), tile(1, 1)];
+    pub const TILES: [RegisterTile; 2] = [tile(1, 4), tile(1, 1)];
     pub const SCALARS: [usize; 1] = [4];
 
-    unsafe fn strip<L: Lanes, const Q: usize>(s: &Strip<L::Element>) {
+    unsafe fn strip<L: SimdVector, const Q: usize>(s: &Strip<L::Element>) {
         // SAFETY: every processor has these instructions; the rest is the caller's promise.
         unsafe { microkernel::strip::<L, 1, 1, Q, 0>(s) }
     }
 
-    unsafe fn patch<L: Lanes, const M: usize>(p: &Patch<L::Element>) {
+    unsafe fn patch<L: SimdVector, const M: usize>(p: &Patch<L::Element>) {
         // SAFETY: as above.
         unsafe { microkernel::patch::<L, 1, M>(p) }
     }
 
-    pub fn strip_kernel<L: Lanes>(tile: Tile) -> StripKernel<L::Element> {
+    pub fn strip_kernel<L: SimdVector>(tile: RegisterTile) -> StripKernel<L::Element> {
         if tile.columns == 4 { strip::<L, 4> } else { strip::<L, 1> }
     }
 
-    pub fn patch_kernel<L: Lanes>() -> PatchKernel<L::Element> {
+    pub fn patch_kernel<L: SimdVector>() -> PatchKernel<L::Element> {
         patch::<L, 4>
     }
 
-    pub unsafe fn winograd_inputs<L: Lanes>(s: &Squares<L::Element>, x: *const L::Element, to: *mut L::Element) {
+    pub unsafe fn winograd_inputs<L: SimdVector>(
+        s: &WinogradTiles<L::Element>,
+        x: *const L::Element,
+        to: *mut L::Element,
+    ) {
         // SAFETY: as above.
         unsafe { winograd::inputs::<L>(s, x, to) }
     }
 
-    pub unsafe fn winograd_outputs<L: Lanes>(
-        s: &Squares<L::Element>,
+    pub unsafe fn winograd_outputs<L: SimdVector>(
+        s: &WinogradTiles<L::Element>,
         m: *const L::Element,
         start: *const L::Element,
         y: *mut L::Element,
@@ -121,8 +130,8 @@ mod portable {
         unsafe { winograd::outputs::<L>(s, m, start, y) }
     }
 
-    pub unsafe fn read<L: Lanes<Element: Memory<L>>, C: Memory<L>>(
-        source: &Source<L::Element>,
+    pub unsafe fn read<L: SimdVector<Element: SimdLoadStore<L>>, C: SimdLoadStore<L>>(
+        source: &InputView<L::Element>,
         at: usize,
         out: &mut [C],
         add: bool,
@@ -131,68 +140,73 @@ mod portable {
         unsafe { prologue::read::<L, C>(source, at, out, add) }
     }
 
-    unsafe fn finish<L: Lanes, E: Memory<L>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, L::Element, E>) {
+    unsafe fn finish<L: SimdVector, E: SimdLoadStore<L>, const THEN: u8, const ALL: bool>(
+        block: &mut ChannelBlock<'_, L::Element, E>,
+    ) {
         // SAFETY: as above.
         unsafe { epilogue::finish::<L, E, THEN, ALL>(block) }
     }
 
-    pub fn finish_kernel<L: Lanes, E: Memory<L>>(what: What, all: bool) -> epilogue::Kernel<L::Element, E> {
+    pub fn finish_kernel<L: SimdVector, E: SimdLoadStore<L>>(
+        what: EpilogueKind,
+        all: bool,
+    ) -> epilogue::FinishKernel<L::Element, E> {
         finish_kernel!(what, all, finish::<L, E>)
     }
 }
 
-impl Kernels for f64 {
-    fn width(_: Instructions) -> usize {
-        Array::<f64>::WIDTH
+impl KernelTable for f64 {
+    fn width(_: InstructionSet) -> usize {
+        PortableVector::<f64>::WIDTH
     }
 
-    fn vectors(_: Instructions, _: usize) -> usize {
+    fn vectors(_: InstructionSet, _: usize) -> usize {
         1
     }
 
-    fn tiles(_: Instructions, _: usize) -> &'static [Tile] {
+    fn tiles(_: InstructionSet, _: usize) -> &'static [RegisterTile] {
         &portable::TILES
     }
 
-    fn strip(_: Instructions, _: usize, tile: Tile, _: usize) -> StripKernel<f64> {
-        portable::strip_kernel::<Array<f64>>(tile)
+    fn strip(_: InstructionSet, _: usize, tile: RegisterTile, _: usize) -> StripKernel<f64> {
+        portable::strip_kernel::<PortableVector<f64>>(tile)
     }
 
-    fn dot(_: Instructions, _: usize, _: usize) -> Option<(StripKernel<f64>, Tile)> {
+    fn dot(_: InstructionSet, _: usize, _: usize) -> Option<(StripKernel<f64>, RegisterTile)> {
         None
     }
 
-    fn scalars(_: Instructions, _: usize) -> &'static [usize] {
+    fn scalars(_: InstructionSet, _: usize) -> &'static [usize] {
         &portable::SCALARS
     }
 
-    fn patch(_: Instructions, _: usize, _: usize) -> PatchKernel<f64> {
-        portable::patch_kernel::<Array<f64>>()
+    fn patch(_: InstructionSet, _: usize, _: usize) -> PatchKernel<f64> {
+        portable::patch_kernel::<PortableVector<f64>>()
     }
 
-    fn few(_: Instructions, _: usize, _: usize) -> Option<(PatchKernel<f64>, usize)> {
+    fn few(_: InstructionSet, _: usize, _: usize) -> Option<(PatchKernel<f64>, usize)> {
         None
     }
 
-    fn winograd(_: Instructions, _: usize, _: usize, _: usize) -> Option<winograd::Kernels<f64>> {
+    fn winograd(_: InstructionSet, _: usize, _: usize, _: usize) -> Option<winograd::WinogradKernels<f64>> {
         // It is there to compare with.
         None
     }
 
-    fn read_full(_: Instructions) -> prologue::Kernel<f64, f64> {
-        portable::read::<Array<f64>, f64>
+    fn read_full(_: InstructionSet) -> prologue::ReadKernel<f64, f64> {
+        portable::read::<PortableVector<f64>, f64>
     }
 
-    fn read_half(_: Instructions) -> prologue::Kernel<f64, Bf16> {
-        portable::read::<Array<f64>, Bf16>
+    fn read_half(_: InstructionSet) -> prologue::ReadKernel<f64, Bf16> {
+        portable::read::<PortableVector<f64>, Bf16>
     }
 
-    fn finish_full(_: Instructions, what: What, all: bool) -> epilogue::Kernel<f64, f64> {
-        portable::finish_kernel::<Array<f64>, f64>(what, all)
+    fn finish_full(_: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f64, f64> {
+        portable::finish_kernel::<PortableVector<f64>, f64>(what, all)
     }
 
-    fn finish_half(_: Instructions, what: What, all: bool) -> epilogue::Kernel<f64, Bf16> {
-        portable::finish_kernel::<Array<f64>, Bf16>(what, all)
+    fn finish_half(_: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f64, Bf16> {
+        portable::finish_kernel::<PortableVector<f64>, Bf16>(what, all)
     }
 }
 
@@ -229,43 +243,43 @@ macro_rules! vector_kernels {
             }
 
             #[target_feature(enable = $features)]
-            pub unsafe fn winograd_inputs(s: &Squares<f32>, x: *const f32, to: *mut f32) {
+            pub unsafe fn winograd_inputs(s: &WinogradTiles<f32>, x: *const f32, to: *mut f32) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { winograd::inputs::<$vector>(s, x, to) }
             }
 
             #[target_feature(enable = $features)]
-            pub unsafe fn winograd_outputs(s: &Squares<f32>, m: *const f32, start: *const f32, y: *mut f32) {
+            pub unsafe fn winograd_outputs(s: &WinogradTiles<f32>, m: *const f32, start: *const f32, y: *mut f32) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { winograd::outputs::<$vector>(s, m, start, y) }
             }
 
             #[target_feature(enable = $features)]
-            pub unsafe fn read<C: Memory<$vector>>(source: &Source<f32>, at: usize, out: &mut [C], add: bool) {
+            pub unsafe fn read<C: SimdLoadStore<$vector>>(source: &InputView<f32>, at: usize, out: &mut [C], add: bool) {
                 // SAFETY: the caller has the instructions.
                 unsafe { prologue::read::<$vector, C>(source, at, out, add) }
             }
 
             #[target_feature(enable = $features)]
-            unsafe fn finish<E: Memory<$vector>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, f32, E>) {
+            unsafe fn finish<E: SimdLoadStore<$vector>, const THEN: u8, const ALL: bool>(block: &mut ChannelBlock<'_, f32, E>) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { epilogue::finish::<$vector, E, THEN, ALL>(block) }
             }
 
-            pub fn finish_kernel<E: Memory<$vector>>(what: What, all: bool) -> epilogue::Kernel<f32, E> {
+            pub fn finish_kernel<E: SimdLoadStore<$vector>>(what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, E> {
                 finish_kernel!(what, all, finish::<E>)
             }
 
             pub const WIDTH: usize = $vector::WIDTH;
 
-            pub fn tiles(vectors: usize) -> &'static [Tile] {
+            pub fn tiles(vectors: usize) -> &'static [RegisterTile] {
                 match vectors {
                     $($sv => const { &[$(tile($r, $q),)* $(tile($tr, $tq),)*] },)*
                     _ => &[],
                 }
             }
 
-            pub fn strip_kernel(vectors: usize, tile: Tile, step: usize) -> StripKernel<f32> {
+            pub fn strip_kernel(vectors: usize, tile: RegisterTile, step: usize) -> StripKernel<f32> {
                 match (vectors, tile.rows, tile.columns) {
                     $(
                         // The steps of the usual networks are compiled in; odd ones pay for address arithmetic.
@@ -284,7 +298,7 @@ macro_rules! vector_kernels {
                 }
             }
 
-            pub fn dot_kernel(outputs: usize, columns: usize) -> Option<(StripKernel<f32>, Tile)> {
+            pub fn dot_kernel(outputs: usize, columns: usize) -> Option<(StripKernel<f32>, RegisterTile)> {
                 let wide = columns >= $dq;
                 let kernel: StripKernel<f32> = match (outputs, wide) {
                     (1, true) => dot::<1, $dq>,
@@ -365,25 +379,27 @@ vector_kernels! {
     few: [3]
 }
 
-/// What [`avx512`] has for maps of half the precision, where there is an instruction that rounds to it.
+/// EpilogueKind [`avx512`] has for maps of half the precision, where there is an instruction that rounds to it.
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16 {
     use super::*;
     use crate::cpu::simd::vector::Bf16Rounding;
 
     #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-    pub unsafe fn read(source: &Source<f32>, at: usize, out: &mut [Bf16], add: bool) {
+    pub unsafe fn read(source: &InputView<f32>, at: usize, out: &mut [Bf16], add: bool) {
         // SAFETY: the caller has the instructions.
         unsafe { prologue::read::<Bf16Rounding, Bf16>(source, at, out, add) }
     }
 
     #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
-    unsafe fn finish<E: Memory<Bf16Rounding>, const THEN: u8, const ALL: bool>(block: &mut Block<'_, f32, E>) {
+    unsafe fn finish<E: SimdLoadStore<Bf16Rounding>, const THEN: u8, const ALL: bool>(
+        block: &mut ChannelBlock<'_, f32, E>,
+    ) {
         // SAFETY: the caller has the instructions and the pointers.
         unsafe { epilogue::finish::<Bf16Rounding, E, THEN, ALL>(block) }
     }
 
-    pub fn finish_kernel(what: What, all: bool) -> epilogue::Kernel<f32, Bf16> {
+    pub fn finish_kernel(what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, Bf16> {
         finish_kernel!(what, all, finish::<Bf16>)
     }
 }
@@ -393,101 +409,106 @@ macro_rules! by_set {
     ($set:expr, $portable:expr, $avx2:expr, $avx512:expr) => {
         match $set {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2 => $avx2,
+            InstructionSet::Avx2 => $avx2,
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512 | Instructions::Avx512Bf16 => $avx512,
+            InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => $avx512,
             _ => $portable,
         }
     };
 }
 
-impl Kernels for f32 {
-    fn width(set: Instructions) -> usize {
-        by_set!(set, Array::<f32>::WIDTH, avx2::WIDTH, avx512::WIDTH)
+impl KernelTable for f32 {
+    fn width(set: InstructionSet) -> usize {
+        by_set!(set, PortableVector::<f32>::WIDTH, avx2::WIDTH, avx512::WIDTH)
     }
 
-    fn vectors(set: Instructions, vectors: usize) -> usize {
+    fn vectors(set: InstructionSet, vectors: usize) -> usize {
         // Two vectors share every broadcast, unless the second would be mostly padding.
         let pairs = if vectors.is_multiple_of(2) || vectors > 6 { 2 } else { 1 };
         by_set!(set, 1, pairs, pairs)
     }
 
-    fn tiles(set: Instructions, vectors: usize) -> &'static [Tile] {
+    fn tiles(set: InstructionSet, vectors: usize) -> &'static [RegisterTile] {
         by_set!(set, &portable::TILES, avx2::tiles(vectors), avx512::tiles(vectors))
     }
 
-    fn strip(set: Instructions, vectors: usize, tile: Tile, step: usize) -> StripKernel<f32> {
+    fn strip(set: InstructionSet, vectors: usize, tile: RegisterTile, step: usize) -> StripKernel<f32> {
         by_set!(
             set,
-            portable::strip_kernel::<Array<f32>>(tile),
+            portable::strip_kernel::<PortableVector<f32>>(tile),
             avx2::strip_kernel(vectors, tile, step),
             avx512::strip_kernel(vectors, tile, step)
         )
     }
 
-    fn dot(set: Instructions, outputs: usize, columns: usize) -> Option<(StripKernel<f32>, Tile)> {
+    fn dot(set: InstructionSet, outputs: usize, columns: usize) -> Option<(StripKernel<f32>, RegisterTile)> {
         by_set!(set, None, avx2::dot_kernel(outputs, columns), avx512::dot_kernel(outputs, columns))
     }
 
-    fn scalars(set: Instructions, vectors: usize) -> &'static [usize] {
+    fn scalars(set: InstructionSet, vectors: usize) -> &'static [usize] {
         by_set!(set, &portable::SCALARS, avx2::scalars(vectors), avx512::scalars(vectors))
     }
 
-    fn patch(set: Instructions, vectors: usize, scalars: usize) -> PatchKernel<f32> {
+    fn patch(set: InstructionSet, vectors: usize, scalars: usize) -> PatchKernel<f32> {
         by_set!(
             set,
-            portable::patch_kernel::<Array<f32>>(),
+            portable::patch_kernel::<PortableVector<f32>>(),
             avx2::patch_kernel(vectors, scalars),
             avx512::patch_kernel(vectors, scalars)
         )
     }
 
-    fn few(set: Instructions, scalars: usize, len: usize) -> Option<(PatchKernel<f32>, usize)> {
+    fn few(set: InstructionSet, scalars: usize, len: usize) -> Option<(PatchKernel<f32>, usize)> {
         by_set!(set, None, avx2::few(scalars, len), avx512::few(scalars, len))
     }
 
-    fn winograd(set: Instructions, vectors: usize, squares: usize, inputs: usize) -> Option<winograd::Kernels<f32>> {
+    fn winograd(
+        set: InstructionSet,
+        vectors: usize,
+        squares: usize,
+        inputs: usize,
+    ) -> Option<winograd::WinogradKernels<f32>> {
         let tiles = Self::tiles(set, vectors).iter().filter(|tile| tile.rows == 1 && tile.columns <= squares);
         let tile = *tiles.max_by_key(|tile| tile.columns)?;
         let product = Self::strip(set, vectors, tile, inputs);
-        let (inputs, outputs): (winograd::Inputs<f32>, winograd::Outputs<f32>) = by_set!(
+        let (inputs, outputs): (winograd::InputTransform<f32>, winograd::OutputTransform<f32>) = by_set!(
             set,
-            (portable::winograd_inputs::<Array<f32>>, portable::winograd_outputs::<Array<f32>>),
+            (portable::winograd_inputs::<PortableVector<f32>>, portable::winograd_outputs::<PortableVector<f32>>),
             (avx2::winograd_inputs, avx2::winograd_outputs),
             (avx512::winograd_inputs, avx512::winograd_outputs)
         );
-        Some(winograd::Kernels { inputs, outputs, product })
+        Some(winograd::WinogradKernels { inputs, outputs, product })
     }
 
-    fn read_full(set: Instructions) -> prologue::Kernel<f32, f32> {
-        by_set!(set, portable::read::<Array<f32>, f32>, avx2::read::<f32>, avx512::read::<f32>)
+    fn read_full(set: InstructionSet) -> prologue::ReadKernel<f32, f32> {
+        by_set!(set, portable::read::<PortableVector<f32>, f32>, avx2::read::<f32>, avx512::read::<f32>)
     }
 
-    fn read_half(set: Instructions) -> prologue::Kernel<f32, Bf16> {
+    fn read_half(set: InstructionSet) -> prologue::ReadKernel<f32, Bf16> {
         #[cfg(target_arch = "x86_64")]
-        if set == Instructions::Avx512Bf16 {
+        if set == InstructionSet::Avx512Bf16 {
             return avx512_bf16::read;
         }
-        by_set!(set, portable::read::<Array<f32>, Bf16>, avx2::read::<Bf16>, avx512::read::<Bf16>)
+        by_set!(set, portable::read::<PortableVector<f32>, Bf16>, avx2::read::<Bf16>, avx512::read::<Bf16>)
     }
 
-    fn finish_full(set: Instructions, what: What, all: bool) -> epilogue::Kernel<f32, f32> {
+    fn finish_full(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, f32> {
         by_set!(
             set,
-            portable::finish_kernel::<Array<f32>, f32>(what, all),
+            portable::finish_kernel::<PortableVector<f32>, f32>(what, all),
             avx2::finish_kernel(what, all),
             avx512::finish_kernel(what, all)
         )
     }
 
-    fn finish_half(set: Instructions, what: What, all: bool) -> epilogue::Kernel<f32, Bf16> {
+    fn finish_half(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, Bf16> {
         #[cfg(target_arch = "x86_64")]
-        if set == Instructions::Avx512Bf16 {
+        if set == InstructionSet::Avx512Bf16 {
             return avx512_bf16::finish_kernel(what, all);
         }
         by_set!(
             set,
-            portable::finish_kernel::<Array<f32>, Bf16>(what, all),
+            portable::finish_kernel::<PortableVector<f32>, Bf16>(what, all),
             avx2::finish_kernel(what, all),
             avx512::finish_kernel(what, all)
         )

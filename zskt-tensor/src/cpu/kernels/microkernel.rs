@@ -4,7 +4,7 @@
 #![expect(unsafe_code, reason = "pointers into scratch images, output blocks that interleave")]
 #![expect(clippy::needless_range_loop, reason = "registers are counted; iterators over them are harder to read")]
 
-use crate::cpu::simd::vector::Lanes;
+use crate::cpu::simd::vector::SimdVector;
 
 /// A strip of output rows of a correlation, for one block of output channels.
 ///
@@ -25,7 +25,7 @@ pub struct Strip<T> {
     pub run: usize,
     /// The packed weights of the channel block.
     pub weights: *const T,
-    /// What the accumulators start from: the bias, padded to the block.
+    /// EpilogueKind the accumulators start from: the bias, padded to the block.
     pub start: *const T,
     /// The first output of the strip.
     pub y: *mut T,
@@ -51,7 +51,7 @@ pub type StripKernel<T> = unsafe fn(&Strip<T>);
 ///
 /// The processor has the instructions of `L`, and the pointers are good for what the strip describes.
 #[inline(always)]
-pub unsafe fn strip<L: Lanes, const V: usize, const R: usize, const Q: usize, const STEP: usize>(
+pub unsafe fn strip<L: SimdVector, const V: usize, const R: usize, const Q: usize, const STEP: usize>(
     s: &Strip<L::Element>,
 ) {
     let step = if STEP == 0 { s.x_step } else { STEP };
@@ -122,7 +122,7 @@ const MAX_BLOCK: usize = 32;
 ///
 /// As for [`strip`].
 #[inline(always)]
-pub unsafe fn dot<L: Lanes, const O: usize, const Q: usize>(s: &Strip<L::Element>) {
+pub unsafe fn dot<L: SimdVector, const O: usize, const Q: usize>(s: &Strip<L::Element>) {
     let mut from = 0;
     while from < s.columns {
         let column = from.min(s.columns - Q);
@@ -208,7 +208,7 @@ pub type PatchKernel<T> = unsafe fn(&Patch<T>);
 /// The processor has the instructions of `L`, and the pointers are good for what the patch describes: `M` scalars and
 /// `V · WIDTH` vector elements at every pixel, `valid` rows of `V · WIDTH` sums.
 #[inline(always)]
-pub unsafe fn patch<L: Lanes, const V: usize, const M: usize>(p: &Patch<L::Element>) {
+pub unsafe fn patch<L: SimdVector, const V: usize, const M: usize>(p: &Patch<L::Element>) {
     // SAFETY: pixels, scalars and vectors stay within what the caller promises.
     unsafe {
         let zero = L::splat(L::Element::default());

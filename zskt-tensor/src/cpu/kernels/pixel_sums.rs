@@ -1,9 +1,9 @@
-//! Sums over the pixels of maps.
+//! ChannelSums over the pixels of maps.
 
 use crate::cpu::buffer_pool::Buffer;
-use crate::cpu::kernels::prologue::Source;
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
+use crate::cpu::kernels::prologue::InputView;
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::threads;
 
 /// Elements that are read at once, to stay in the first-level cache.
@@ -11,12 +11,12 @@ const STRIP: usize = 4096;
 
 /// For each of `groups` equal parts of the source, which is `[groups, pixels, channels]`, the sum over its pixels times
 /// `scale`: `[groups, channels]`, summed in double precision.
-pub fn pixel_sums<T: Real>(source: &Source<T>, groups: usize, channels: usize, scale: f64) -> Vec<T> {
-    let set = Instructions::best();
+pub fn pixel_sums<T: Float>(source: &InputView<T>, groups: usize, channels: usize, scale: f64) -> Vec<T> {
+    let set = InstructionSet::best();
     let group = source.len() / groups.max(1);
     let strip = (STRIP / channels.max(1)).max(1) * channels;
     // Large groups are divided too.
-    let part = threads::part(channels).min(group.max(1));
+    let part = threads::task_len(channels).min(group.max(1));
     let parts = group.div_ceil(part).max(1);
     let partials = threads::map(groups * parts, |index| {
         let mut sums = vec![0.0; channels];

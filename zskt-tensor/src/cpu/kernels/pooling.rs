@@ -2,7 +2,7 @@
 //!
 //! Rows and columns that do not fill a square are dropped, and get no gradient.
 
-use crate::cpu::simd::float::Real;
+use crate::cpu::simd::float::Float;
 use crate::cpu::threads;
 use crate::shape::MapShape;
 
@@ -13,7 +13,7 @@ pub fn pooled(shape: &MapShape, kernel: usize) -> MapShape {
 
 /// The largest element of every square (`[batch, height / kernel, width / kernel, channels]`), and the index of its
 /// pixel in the image, `row · width + column`: the first one if there are several, and a NaN if there is one.
-pub fn max_pool2d<T: Real>(shape: &MapShape, kernel: usize, x: &[T]) -> (Vec<T>, Vec<u32>) {
+pub fn max_pool2d<T: Float>(shape: &MapShape, kernel: usize, x: &[T]) -> (Vec<T>, Vec<u32>) {
     assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
     let out = pooled(shape, kernel);
     // One pass for the indices, one that picks the elements: the second is short and keeps both loops simple.
@@ -47,7 +47,7 @@ pub fn max_pool2d<T: Real>(shape: &MapShape, kernel: usize, x: &[T]) -> (Vec<T>,
 }
 
 /// The gradient with respect to the input of [`max_pool2d`], from `dy` and the indices it returned.
-pub fn max_pool2d_backward<T: Real>(shape: &MapShape, kernel: usize, dy: &[T], indices: &[u32]) -> Vec<T> {
+pub fn max_pool2d_backward<T: Float>(shape: &MapShape, kernel: usize, dy: &[T], indices: &[u32]) -> Vec<T> {
     let out = pooled(shape, kernel);
     assert_eq!(dy.len(), out.len(), "the gradient has the shape it should have");
     assert_eq!(indices.len(), out.len(), "one index per gradient");
@@ -63,13 +63,13 @@ pub fn max_pool2d_backward<T: Real>(shape: &MapShape, kernel: usize, dy: &[T], i
 }
 
 /// The mean of every square, `[batch, height / kernel, width / kernel, channels]`.
-pub fn avg_pool2d<T: Real>(shape: &MapShape, kernel: usize, x: &[T]) -> Vec<T> {
+pub fn avg_pool2d<T: Float>(shape: &MapShape, kernel: usize, x: &[T]) -> Vec<T> {
     assert_eq!(x.len(), shape.len(), "the map has the shape it should have");
     square_sums(shape, kernel, x, T::ONE / T::from_f64((kernel * kernel) as f64))
 }
 
 /// The sum of every square, times `scale`.
-pub fn square_sums<T: Real>(shape: &MapShape, kernel: usize, x: &[T], scale: T) -> Vec<T> {
+pub fn square_sums<T: Float>(shape: &MapShape, kernel: usize, x: &[T], scale: T) -> Vec<T> {
     let out = pooled(shape, kernel);
     let (channels, row) = (shape.channels, shape.width * shape.channels);
     threads::build(out.len(), out.image_len(), |at, writer| {
@@ -98,7 +98,7 @@ pub fn square_sums<T: Real>(shape: &MapShape, kernel: usize, x: &[T], scale: T) 
 }
 
 /// The gradient with respect to the input of [`avg_pool2d`], from `dy`.
-pub fn avg_pool2d_backward<T: Real>(shape: &MapShape, kernel: usize, dy: &[T]) -> Vec<T> {
+pub fn avg_pool2d_backward<T: Float>(shape: &MapShape, kernel: usize, dy: &[T]) -> Vec<T> {
     let out = pooled(shape, kernel);
     assert_eq!(dy.len(), out.len(), "the gradient has the shape it should have");
     let scale = T::ONE / T::from_f64((kernel * kernel) as f64);

@@ -1,13 +1,13 @@
-//! What the kernels read: a map in memory, and what is made of it on the way into the canvas.
+//! EpilogueKind the kernels read: a map in memory, and what is made of it on the way into the padded.
 
 #![expect(unsafe_code, reason = "vectors are loaded through pointers")]
 
 use std::any::TypeId;
 
-use crate::cpu::simd::dtype::{Bf16, Element, Numbers, Plain};
-use crate::cpu::simd::float::Real;
-use crate::cpu::simd::instruction_set::Instructions;
-use crate::cpu::simd::vector::{Lanes, Memory};
+use crate::cpu::simd::dtype::{Bf16, Element, MapSlice, Plain};
+use crate::cpu::simd::float::Float;
+use crate::cpu::simd::instruction_set::InstructionSet;
+use crate::cpu::simd::vector::{SimdLoadStore, SimdVector};
 
 /// Elements over which per-channel values are repeated, for inner loops to be long whatever the channels.
 const REPEAT: usize = 256;
@@ -20,7 +20,7 @@ pub struct PerChannel<T> {
     channels: usize,
 }
 
-impl<T: Real> PerChannel<T> {
+impl<T: Float> PerChannel<T> {
     /// From the numbers in double precision.
     pub fn new(values: impl ExactSizeIterator<Item = f64>) -> Self {
         let values: Vec<T> = values.map(T::from_f64).collect();
@@ -44,12 +44,12 @@ pub struct Activation<T> {
     pub slope: T,
 }
 
-impl<T: Real> Activation<T> {
+impl<T: Float> Activation<T> {
     /// The activated value of `x`.
     #[inline(always)]
     pub fn value(x: T, scale: T, shift: T, slope: T) -> T {
         let value = scale * x + shift;
-        // Computed in any case, for a selection instead of a branch.
+        // ConvElement in any case, for a selection instead of a branch.
         let below = slope * value;
         if value > T::ZERO { value } else { below }
     }
@@ -68,30 +68,30 @@ pub struct Affine<T> {
 
 /// A map as the kernels read it, dense and channels last.
 #[derive(Clone, Copy)]
-pub enum Source<'a, T> {
+pub enum InputView<'a, T> {
     /// As it is.
-    Plain(Numbers<'a, T>),
+    Plain(MapSlice<'a, T>),
     /// Normalized and activated.
-    Activated(Numbers<'a, T>, &'a Activation<T>),
+    Activated(MapSlice<'a, T>, &'a Activation<T>),
     /// A gradient and the map whose batch norm it went through.
     Affine {
         /// The gradient behind the batch norm.
-        gradient: Numbers<'a, T>,
+        gradient: MapSlice<'a, T>,
         /// The map in front of it.
-        x: Numbers<'a, T>,
+        x: MapSlice<'a, T>,
         /// How they are combined.
         affine: &'a Affine<T>,
     },
     /// Each pixel times a number of its own.
     Scaled {
         /// The map.
-        x: Numbers<'a, T>,
+        x: MapSlice<'a, T>,
         /// One factor for each pixel.
         factors: &'a [T],
     },
 }
 
-impl<'a, T: Real> Source<'a, T> {
+impl<'a, T: Float> InputView<'a, T> {
     /// How many elements there are.
     pub fn len(&self) -> usize {
         match self {
@@ -107,19 +107,19 @@ impl<'a, T: Real> Source<'a, T> {
     /// The elements themselves, where nothing is to be made of them, not even another type.
     pub fn direct<C: Plain>(&self) -> Option<&'a [C]> {
         match self {
-            Self::Plain(Numbers::Full(x)) => same(x),
-            Self::Plain(Numbers::Half(x)) => same(x),
+            Self::Plain(MapSlice::Full(x)) => same(x),
+            Self::Plain(MapSlice::Half(x)) => same(x),
             _ => None,
         }
     }
 
     /// Writes the elements from `at` on, where a pixel begins.
-    pub fn write<C: Read<T>>(&self, set: Instructions, at: usize, out: &mut [C]) {
+    pub fn write<C: InputElement<T>>(&self, set: InstructionSet, at: usize, out: &mut [C]) {
         C::read(set, self, at, out, false);
     }
 
     /// Adds the elements from `at` on, where a pixel begins, to what is there.
-    pub fn add(&self, set: Instructions, at: usize, out: &mut [T]) {
+    pub fn add(&self, set: InstructionSet, at: usize, out: &mut [T]) {
         T::read(set, self, at, out, true);
     }
 }
@@ -132,27 +132,27 @@ fn same<E: Plain, C: Plain>(slice: &[E]) -> Option<&[C]> {
 }
 
 /// A type that sources are written as.
-pub trait Read<T: Real>: Element<T> {
+pub trait InputElement<T: Float>: Element<T> {
     /// Writes or adds the elements of a source from `at` on.
-    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [Self], add: bool);
+    fn read(set: InstructionSet, source: &InputView<T>, at: usize, out: &mut [Self], add: bool);
 }
 
-impl<T: Real> Read<T> for T {
-    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [T], add: bool) {
+impl<T: Float> InputElement<T> for T {
+    fn read(set: InstructionSet, source: &InputView<T>, at: usize, out: &mut [T], add: bool) {
         // SAFETY: the processor has the instructions of the set.
         unsafe { T::read_full(set)(source, at, out, add) }
     }
 }
 
-impl<T: Real> Read<T> for Bf16 {
-    fn read(set: Instructions, source: &Source<T>, at: usize, out: &mut [Bf16], add: bool) {
+impl<T: Float> InputElement<T> for Bf16 {
+    fn read(set: InstructionSet, source: &InputView<T>, at: usize, out: &mut [Bf16], add: bool) {
         // SAFETY: the processor has the instructions of the set.
         unsafe { T::read_half(set)(source, at, out, add) }
     }
 }
 
 /// A kernel that writes, or adds, the elements of a source from some place on.
-pub type Kernel<T, C> = unsafe fn(&Source<T>, usize, &mut [C], bool);
+pub type ReadKernel<T, C> = unsafe fn(&InputView<T>, usize, &mut [C], bool);
 
 /// Writes, or adds, the elements of a source from `at` on, where a pixel begins.
 ///
@@ -160,8 +160,8 @@ pub type Kernel<T, C> = unsafe fn(&Source<T>, usize, &mut [C], bool);
 ///
 /// The processor has the instructions of `L`.
 #[inline(always)]
-pub unsafe fn read<L: Lanes<Element: Memory<L>>, C: Memory<L>>(
-    source: &Source<L::Element>,
+pub unsafe fn read<L: SimdVector<Element: SimdLoadStore<L>>, C: SimdLoadStore<L>>(
+    source: &InputView<L::Element>,
     at: usize,
     out: &mut [C],
     add: bool,
@@ -169,23 +169,23 @@ pub unsafe fn read<L: Lanes<Element: Memory<L>>, C: Memory<L>>(
     // SAFETY: the caller's promise.
     unsafe {
         match source {
-            Source::Plain(Numbers::Full(x)) => plain::<L, _, C>(&x[at..], out, add),
-            Source::Plain(Numbers::Half(x)) => plain::<L, _, C>(&x[at..], out, add),
-            Source::Activated(Numbers::Full(x), activation) => activated::<L, _, C>(&x[at..], activation, out, add),
-            Source::Activated(Numbers::Half(x), activation) => activated::<L, _, C>(&x[at..], activation, out, add),
-            Source::Affine { gradient: Numbers::Full(gradient), x: Numbers::Full(x), affine: by } => {
+            InputView::Plain(MapSlice::Full(x)) => plain::<L, _, C>(&x[at..], out, add),
+            InputView::Plain(MapSlice::Half(x)) => plain::<L, _, C>(&x[at..], out, add),
+            InputView::Activated(MapSlice::Full(x), activation) => activated::<L, _, C>(&x[at..], activation, out, add),
+            InputView::Activated(MapSlice::Half(x), activation) => activated::<L, _, C>(&x[at..], activation, out, add),
+            InputView::Affine { gradient: MapSlice::Full(gradient), x: MapSlice::Full(x), affine: by } => {
                 affine::<L, _, C>(&gradient[at..], &x[at..], by, out, add);
             }
-            Source::Affine { gradient: Numbers::Half(gradient), x: Numbers::Half(x), affine: by } => {
+            InputView::Affine { gradient: MapSlice::Half(gradient), x: MapSlice::Half(x), affine: by } => {
                 affine::<L, _, C>(&gradient[at..], &x[at..], by, out, add);
             }
-            Source::Affine { .. } => unreachable!("a gradient has the precision of its map"),
-            Source::Scaled { x, factors } => {
+            InputView::Affine { .. } => unreachable!("a gradient has the precision of its map"),
+            InputView::Scaled { x, factors } => {
                 let channels = x.len() / factors.len().max(1);
                 let factors = &factors[at / channels.max(1)..];
                 match x {
-                    Numbers::Full(x) => scaled::<L, _, C>(&x[at..], factors, channels, out, add),
-                    Numbers::Half(x) => scaled::<L, _, C>(&x[at..], factors, channels, out, add),
+                    MapSlice::Full(x) => scaled::<L, _, C>(&x[at..], factors, channels, out, add),
+                    MapSlice::Half(x) => scaled::<L, _, C>(&x[at..], factors, channels, out, add),
                 }
             }
         }
@@ -199,7 +199,7 @@ pub unsafe fn read<L: Lanes<Element: Memory<L>>, C: Memory<L>>(
 ///
 /// The processor has the instructions of `L`.
 #[inline(always)]
-unsafe fn each<L: Lanes, C: Memory<L>>(
+unsafe fn each<L: SimdVector, C: SimdLoadStore<L>>(
     out: &mut [C],
     add: bool,
     value: impl Fn(usize) -> L,
@@ -221,14 +221,14 @@ unsafe fn each<L: Lanes, C: Memory<L>>(
 }
 
 #[inline(always)]
-unsafe fn plain<L: Lanes, E: Memory<L>, C: Memory<L>>(x: &[E], out: &mut [C], add: bool) {
+unsafe fn plain<L: SimdVector, E: SimdLoadStore<L>, C: SimdLoadStore<L>>(x: &[E], out: &mut [C], add: bool) {
     let x = &x[..out.len()];
     // SAFETY: the caller's promise; `x` is as long as `out`.
     unsafe { each::<L, C>(out, add, |at| E::load(x.as_ptr().add(at)), |at| x[at].widen()) }
 }
 
 #[inline(always)]
-unsafe fn activated<L: Lanes, E: Memory<L>, C: Memory<L>>(
+unsafe fn activated<L: SimdVector, E: SimdLoadStore<L>, C: SimdLoadStore<L>>(
     x: &[E],
     activation: &Activation<L::Element>,
     out: &mut [C],
@@ -253,7 +253,7 @@ unsafe fn activated<L: Lanes, E: Memory<L>, C: Memory<L>>(
 }
 
 #[inline(always)]
-unsafe fn affine<L: Lanes, E: Memory<L>, C: Memory<L>>(
+unsafe fn affine<L: SimdVector, E: SimdLoadStore<L>, C: SimdLoadStore<L>>(
     gradient: &[E],
     x: &[E],
     affine: &Affine<L::Element>,
@@ -278,7 +278,7 @@ unsafe fn affine<L: Lanes, E: Memory<L>, C: Memory<L>>(
 }
 
 #[inline(always)]
-unsafe fn scaled<L: Lanes, E: Memory<L>, C: Memory<L>>(
+unsafe fn scaled<L: SimdVector, E: SimdLoadStore<L>, C: SimdLoadStore<L>>(
     x: &[E],
     factors: &[L::Element],
     channels: usize,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::Result;
 
 use crate::autograd::Node;
-use crate::cpu::fusion::lazy_map::{Map, Recipe};
+use crate::cpu::fusion::lazy_map::{LazyMap, LazyOp};
 use crate::cpu::map::CpuMap;
 
 /// The sum of two maps of one shape and precision. Where the first (or else the second) is a convolution that nobody has read
@@ -15,41 +15,41 @@ use crate::cpu::map::CpuMap;
 /// When there is no room.
 pub fn add(a: &CpuMap, b: &CpuMap) -> Result<CpuMap> {
     let convolution = |of: &CpuMap| of.input.is_plain().then(|| of.input.map.convolution()).flatten();
-    let (recipe, inputs) = match (convolution(a), convolution(b)) {
+    let (op, inputs) = match (convolution(a), convolution(b)) {
         (Some((layer, input)), _) => {
-            let b = b.settled()?;
-            (Recipe::Convolution(layer, input, Some(Arc::clone(&b.input.map))), [a.clone(), b])
+            let b = b.materialized()?;
+            (LazyOp::Convolution(layer, input, Some(Arc::clone(&b.input.map))), [a.clone(), b])
         }
         (None, Some((layer, input))) => {
-            let a = a.settled()?;
-            (Recipe::Convolution(layer, input, Some(Arc::clone(&a.input.map))), [a, b.clone()])
+            let a = a.materialized()?;
+            (LazyOp::Convolution(layer, input, Some(Arc::clone(&a.input.map))), [a, b.clone()])
         }
         (None, None) => {
-            let (a, b) = (a.settled()?, b.settled()?);
-            (Recipe::Sum([&a, &b].map(|part| Arc::clone(&part.input.map))), [a, b])
+            let (a, b) = (a.materialized()?, b.materialized()?);
+            (LazyOp::Sum([&a, &b].map(|part| Arc::clone(&part.input.map))), [a, b])
         }
     };
-    let sum = Arc::new(Map::deferred(a.shape(), a.precision(), Some(recipe)));
+    let sum = Arc::new(LazyMap::deferred(a.shape(), a.precision(), Some(op)));
     let node = || Add { parts: inputs.clone(), sum: Arc::clone(&sum) };
     CpuMap::record(Arc::clone(&sum), &[&inputs[0], &inputs[1]], node)
 }
 
 struct Add {
     parts: [CpuMap; 2],
-    sum: Arc<Map>,
+    sum: Arc<LazyMap>,
 }
 
 impl Node for Add {
     fn backward(&self) -> Result<()> {
-        let gradient = self.sum.slot.take(&self.sum)?;
+        let gradient = self.sum.gradient.take(&self.sum)?;
         for part in self.parts.iter().filter(|part| part.is_tracked()) {
-            part.input.map.slot.push(gradient.clone());
+            part.input.map.gradient.push(gradient.clone());
             part.schedule();
         }
         Ok(())
     }
 
     fn reset(&self) {
-        self.sum.slot.reset();
+        self.sum.gradient.reset();
     }
 }

@@ -6,11 +6,11 @@ use candle_core::{DType, Device, Result, Tensor};
 
 use crate::autograd;
 use crate::backend::ATTENTION_EPSILON;
-use crate::cpu::fusion::gradient::Gradient;
+use crate::cpu::fusion::gradient::GradientPart;
 use crate::cpu::kernels::attention_map as kernel;
 use crate::cpu::map::CpuMap;
-use crate::cpu::simd::float::Real;
-use crate::cpu::storage::{Number, by_precision};
+use crate::cpu::simd::float::Float;
+use crate::cpu::storage::{Scalar, dispatch_precision};
 use crate::cpu::tensor_slice::Dense;
 use crate::cpu::threads;
 use crate::shape::MapShape;
@@ -20,8 +20,8 @@ use crate::shape::MapShape;
 /// # Errors
 /// When there is no room.
 pub fn attention_map(x: &CpuMap) -> Result<Tensor> {
-    let x = x.settled()?;
-    by_precision!(x.precision(), T => {
+    let x = x.materialized()?;
+    dispatch_precision!(x.precision(), T => {
         let MapShape { batch, height, width, .. } = x.shape();
         let energies = Energies::<T>::of(x.clone());
         let mut maps = energies.energies.clone();
@@ -32,7 +32,7 @@ pub fn attention_map(x: &CpuMap) -> Result<Tensor> {
         });
         let maps = Tensor::from_vec(maps, (batch, height * width), &Device::Cpu)?;
         autograd::to_tensor(x.entry(), maps, move |gradient| {
-            energies.deposit(gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?);
+            energies.accumulate(gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?);
             Ok(())
         })
     })
@@ -46,8 +46,8 @@ pub fn attention_distance(x: &CpuMap, target: &Tensor) -> Result<Tensor> {
     if target.track_op() {
         return (attention_map(x)? - target)?.sqr()?.mean_all();
     }
-    let (x, target) = (x.settled()?, target.contiguous()?);
-    by_precision!(x.precision(), T => {
+    let (x, target) = (x.materialized()?, target.contiguous()?);
+    dispatch_precision!(x.precision(), T => {
         let energies = Energies::<T>::of(x.clone());
         let mut differences = Dense::of(&target).slice::<T>()?.to_vec();
         energies.each(&mut differences, |norm, energies, difference| {
@@ -61,17 +61,17 @@ pub fn attention_distance(x: &CpuMap, target: &Tensor) -> Result<Tensor> {
         let distance = Tensor::new(narrow::<T>(squares / count), &Device::Cpu)?;
         autograd::to_tensor(x.entry(), distance, move |gradient| {
             let factor = 2.0 * gradient.to_dtype(DType::F64)?.to_scalar::<f64>()? / count;
-            energies.deposit(differences.iter().map(|difference| wide(difference) * factor).collect());
+            energies.accumulate(differences.iter().map(|difference| wide(difference) * factor).collect());
             Ok(())
         })
     })
 }
 
-fn wide<T: Real>(number: &T) -> f64 {
+fn wide<T: Float>(number: &T) -> f64 {
     number.to_f64()
 }
 
-fn narrow<T: Real>(number: f64) -> T {
+fn narrow<T: Float>(number: f64) -> T {
     T::from_f64(number)
 }
 
@@ -81,7 +81,7 @@ struct Energies<T> {
     energies: Vec<T>,
 }
 
-impl<T: Number> Energies<T> {
+impl<T: Scalar> Energies<T> {
     fn of(x: CpuMap) -> Self {
         let map = &x.input.map;
         let energies = kernel::forward(&map.shape, T::of(map.values()));
@@ -91,7 +91,7 @@ impl<T: Number> Energies<T> {
     /// Calls `change` for each image, with the norm of its energies, these, and its part of `values`.
     fn each<V: Send>(&self, values: &mut [V], change: impl Fn(f64, &[T], &mut [V]) + Sync) {
         let pixels = (self.x.input.map.shape.height * self.x.input.map.shape.width).max(1);
-        threads::update(values, threads::part(pixels), |at, values| {
+        threads::update(values, threads::task_len(pixels), |at, values| {
             for (energies, values) in self.energies[at..].chunks_exact(pixels).zip(values.chunks_exact_mut(pixels)) {
                 let squares: f64 = energies.iter().map(|energy| wide(energy) * wide(energy)).sum();
                 change(squares.sqrt(), energies, values);
@@ -101,7 +101,7 @@ impl<T: Number> Energies<T> {
 
     /// Leaves the gradient with the map, given that of the attention map: `gradients`, which it overwrites. With a = e / |e|:
     /// de = (g − a·⟨a, g⟩) / |e|, and with e the mean of x²: dx = 2 · x · de / channels.
-    fn deposit(&self, mut gradients: Vec<f64>) {
+    fn accumulate(&self, mut gradients: Vec<f64>) {
         let twice = 2.0 / self.x.input.map.shape.channels.max(1) as f64;
         self.each(&mut gradients, |norm, energies, gradients| {
             let inverse = 1.0 / norm.max(ATTENTION_EPSILON);
@@ -113,7 +113,7 @@ impl<T: Number> Energies<T> {
             }
         });
         let map = &self.x.input.map;
-        map.slot.push(Gradient::Attention { x: Arc::clone(map), factors: gradients.into() });
+        map.gradient.push(GradientPart::Attention { x: Arc::clone(map), factors: gradients.into() });
         self.x.schedule();
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 
 use crate::autograd::{self, Node, TensorInput};
-use crate::cpu::fusion::gradient::Gradient;
-use crate::cpu::fusion::lazy_map::{Loaded, Normalization};
+use crate::cpu::fusion::gradient::GradientPart;
+use crate::cpu::fusion::lazy_map::{LazyInput, Normalization};
 use crate::cpu::map::CpuMap;
 use crate::statistics::{BatchNormStatistics, RunningStatistics, bessel_correction};
 
@@ -31,7 +31,7 @@ pub fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, moment
 /// # Errors
 /// When there is no room.
 pub fn moments(x: &CpuMap) -> Result<BatchNormStatistics> {
-    let x = x.settled()?;
+    let x = x.materialized()?;
     let map = &x.input.map;
     let count = (map.shape.len() / map.shape.channels.max(1)) as f64;
     let sums = map.moments();
@@ -58,14 +58,14 @@ pub fn normalize(
     slope: f64,
 ) -> Result<CpuMap> {
     let BatchNormStatistics { mean, variance, of_batch } = statistics;
-    let x = x.settled()?;
+    let x = x.materialized()?;
     let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
     let (gammas, betas, mean, variance) = (numbers(gamma), numbers(beta), numbers(mean)?, numbers(variance)?);
     let inv_std: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
     let scale: Vec<f64> = gammas?.iter().zip(&inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
     let shift = betas?.iter().zip(scale.iter().zip(&mean)).map(|(beta, (scale, mean))| beta - scale * mean).collect();
     let normalization = Arc::new(Normalization::new(scale, shift, slope, mean));
-    let input = Loaded::normalized(&x.input.map, Arc::clone(&normalization));
+    let input = LazyInput::normalized(&x.input.map, Arc::clone(&normalization));
     let weights = [TensorInput::of(gamma)?, TensorInput::of(beta)?];
     let node = || BatchNorm {
         x: x.clone(),
@@ -98,16 +98,16 @@ impl Node for BatchNorm {
         let projection: Vec<f64> = sums.second.iter().zip(&self.inv_std).map(|(sum, inv_std)| sum * inv_std).collect();
         if self.x.is_tracked() {
             let (map, values) = (&self.x.input.map, Arc::new(values));
-            map.slot.push(if self.of_batch {
+            map.gradient.push(if self.of_batch {
                 // scale · (g' − mean(g') − xhat · mean(g' · xhat)) with xhat = (x − mean) · inv_std
                 let count = (map.shape.len() / scale.len().max(1)) as f64;
                 let of = |formula: &dyn Fn(usize) -> f64| (0..scale.len()).map(formula).collect::<Vec<f64>>();
                 let by_value = of(&|c| -scale[c] * self.inv_std[c] * projection[c] / count);
                 let constant = of(&|c| -scale[c] * sums.first[c] / count - by_value[c] * mean[c]);
                 let coefficients = Arc::new([scale.clone(), by_value, constant]);
-                Gradient::Affine { behind: values, x: Arc::clone(map), coefficients }
+                GradientPart::Affine { behind: values, x: Arc::clone(map), coefficients }
             } else {
-                Gradient::Scaled(values, scale.as_slice().into())
+                GradientPart::Scaled(values, scale.as_slice().into())
             });
             self.x.schedule();
         }

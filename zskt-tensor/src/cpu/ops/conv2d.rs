@@ -5,12 +5,12 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 
 use crate::autograd::{self, Node, TensorInput};
-use crate::cpu::fusion::convolution::{Computed, Convolution, Wanted};
-use crate::cpu::fusion::lazy_map::{Map, Recipe};
+use crate::cpu::fusion::convolution::{ConvElement, Convolution, WantedGradients};
+use crate::cpu::fusion::lazy_map::{LazyMap, LazyOp};
 use crate::cpu::kernels::pixel_sums::pixel_sums;
-use crate::cpu::kernels::prologue::Source;
+use crate::cpu::kernels::prologue::InputView;
 use crate::cpu::map::CpuMap;
-use crate::cpu::tensor_slice::{Dense, by_dtype};
+use crate::cpu::tensor_slice::{Dense, dispatch_dtype};
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 
@@ -25,10 +25,10 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     precision: Precision,
 ) -> Result<CpuMap> {
-    let upsampling = x.input.load.upsampling;
+    let upsampling = x.input.prologue.upsampling;
     // A stride over an upsampled map is rare, and would need phases of both.
     if geometry.stride > 1 && upsampling > 1 {
-        return conv2d(&x.settled()?, geometry, weight, bias, precision);
+        return conv2d(&x.materialized()?, geometry, weight, bias, precision);
     }
     let MapShape { height, width, .. } = x.input.map.shape;
     let geometry = ConvGeometry { height, width, upsampling, ..*geometry };
@@ -39,8 +39,8 @@ pub fn conv2d(
         width: geometry.out_width(),
         channels: geometry.out_channels,
     };
-    let recipe = Recipe::Convolution(Arc::new(convolution), x.input.clone(), None);
-    let output = Arc::new(Map::deferred(shape, precision, Some(recipe)));
+    let op = LazyOp::Convolution(Arc::new(convolution), x.input.clone(), None);
+    let output = Arc::new(LazyMap::deferred(shape, precision, Some(op)));
     let weight_input = TensorInput::of(weight)?;
     let bias_input = bias.map(TensorInput::of).transpose()?;
     let tensors: Vec<&TensorInput> = [Some(&weight_input), bias_input.as_ref()].into_iter().flatten().collect();
@@ -65,7 +65,7 @@ fn packed(
     let weight = weight.contiguous()?;
     let bias = bias.map(Tensor::contiguous).transpose()?;
     let (weight_data, bias_data) = (Dense::of(&weight), bias.as_ref().map(Dense::of));
-    by_dtype!(weight.dtype(), T => {
+    dispatch_dtype!(weight.dtype(), T => {
         let bias = bias_data.as_ref().map(Dense::slice).transpose()?;
         Ok(T::forward(geometry, weight_data.slice()?, bias, precision))
     })
@@ -75,26 +75,26 @@ struct Conv2d {
     geometry: ConvGeometry,
     x: CpuMap,
     weight: Tensor,
-    output: Arc<Map>,
+    output: Arc<LazyMap>,
     weight_input: TensorInput,
     bias_input: Option<TensorInput>,
 }
 
 impl Node for Conv2d {
     fn backward(&self) -> Result<()> {
-        let gradient = self.output.slot.take(&self.output)?;
-        by_dtype!(self.weight.dtype(), T => gradient.read(|dy| self.gradients::<T>(dy)))
+        let gradient = self.output.gradient.take(&self.output)?;
+        dispatch_dtype!(self.weight.dtype(), T => gradient.read(|dy| self.gradients::<T>(dy)))
     }
 
     fn reset(&self) {
-        self.output.slot.reset();
+        self.output.gradient.reset();
     }
 }
 
 impl Conv2d {
-    fn gradients<T: Computed>(&self, dy: &Source<T>) -> Result<()> {
+    fn gradients<T: ConvElement>(&self, dy: &InputView<T>) -> Result<()> {
         let g = &self.geometry;
-        let wanted = Wanted { input: self.x.is_tracked(), weight: self.weight_input.is_tracked() };
+        let wanted = WantedGradients { input: self.x.is_tracked(), weight: self.weight_input.is_tracked() };
         let weight = self.weight.contiguous()?;
         let weight = Dense::of(&weight);
         let of_weight = T::backward(g, weight.slice()?, &self.x.input, dy, self.output.precision, wanted);

@@ -4,7 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType, bail};
 
 use crate::cpu::conv::linear as kernel;
-use crate::cpu::tensor_slice::{Dense, by_dtype, slice};
+use crate::cpu::tensor_slice::{Dense, dispatch_dtype, slice};
 
 /// `x · weightᵀ + bias`.
 ///
@@ -36,7 +36,7 @@ impl CustomOp3 for Linear {
         b: &CpuStorage,
         bl: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(x.dtype(), T => {
+        dispatch_dtype!(x.dtype(), T => {
             let Self { batch, inputs, outputs } = *self;
             let y = kernel::forward::<T>(batch, inputs, outputs, slice(x, xl)?, slice(w, wl)?, Some(slice(b, bl)?));
             Ok((T::to_cpu_storage_owned(y), (batch, outputs).into()))
@@ -57,7 +57,7 @@ impl CustomOp3 for Linear {
         }
         let grad = grad.contiguous()?;
         let (x_data, w_data, grad_data) = (Dense::of(x), Dense::of(w), Dense::of(&grad));
-        by_dtype!(x.dtype(), T => {
+        dispatch_dtype!(x.dtype(), T => {
             let grad = grad_data.slice::<T>()?;
             let of = |tensor: &Tensor, values: Vec<T>| Tensor::from_vec(values, tensor.shape(), tensor.device());
             let of_x = x.track_op().then(|| of(x, kernel::backward_input::<T>(batch, inputs, outputs, grad, w_data.slice()?)));

@@ -7,8 +7,8 @@ use crate::cpu::kernels::pixel_sums::pixel_sums;
 use crate::cpu::kernels::{elementwise_loop, pooling as kernel};
 use crate::cpu::map::CpuMap;
 use crate::cpu::ops::unfused::{MapOp, apply};
-use crate::cpu::simd::instruction_set::Instructions;
-use crate::cpu::storage::{Number, by_precision};
+use crate::cpu::simd::instruction_set::InstructionSet;
+use crate::cpu::storage::{Scalar, dispatch_precision};
 use crate::shape::MapShape;
 
 /// The largest of each `size`×`size` square.
@@ -36,7 +36,7 @@ pub fn global_average(x: &CpuMap) -> Result<Tensor> {
     let MapShape { batch, height, width, channels } = x.input.map.shape;
     let pixels = height * width;
     let map = x.clone();
-    by_precision!(x.precision(), T => {
+    dispatch_precision!(x.precision(), T => {
         let means: Vec<T> = x.input.read(|source| pixel_sums(source, batch, channels, 1.0 / pixels as f64));
         let means = Tensor::from_vec(means, (batch, channels), &Device::Cpu)?;
         autograd::to_tensor(x.entry(), means, move |gradient| {
@@ -46,8 +46,8 @@ pub fn global_average(x: &CpuMap) -> Result<Tensor> {
                     results.copy_from_slice(&gradient[pixel / pixels * channels..][..channels]);
                 }
             };
-            let set = Instructions::best();
-            map.input.deposit(|sink, out| elementwise_loop::run(set, channels, produce, sink, out));
+            let set = InstructionSet::best();
+            map.input.accumulate(|epilogue, out| elementwise_loop::run(set, channels, produce, epilogue, out));
             map.schedule();
             Ok(())
         })
@@ -61,11 +61,11 @@ impl MapOp for Max {
         kernel::pooled(shape, self.0)
     }
 
-    fn forward<T: Number>(&self, shape: &MapShape, x: &[T]) -> Vec<T> {
+    fn forward<T: Scalar>(&self, shape: &MapShape, x: &[T]) -> Vec<T> {
         kernel::max_pool2d(shape, self.0, x).0
     }
 
-    fn backward<T: Number>(&self, shape: &MapShape, x: &[T], grad: &[T]) -> Vec<T> {
+    fn backward<T: Scalar>(&self, shape: &MapShape, x: &[T], grad: &[T]) -> Vec<T> {
         // Finding the largest once more costs less than keeping their places through the forward pass.
         let (_, places) = kernel::max_pool2d(shape, self.0, x);
         kernel::max_pool2d_backward(shape, self.0, grad, &places)
@@ -79,11 +79,11 @@ impl MapOp for Average {
         kernel::pooled(shape, self.0)
     }
 
-    fn forward<T: Number>(&self, shape: &MapShape, x: &[T]) -> Vec<T> {
+    fn forward<T: Scalar>(&self, shape: &MapShape, x: &[T]) -> Vec<T> {
         kernel::avg_pool2d(shape, self.0, x)
     }
 
-    fn backward<T: Number>(&self, shape: &MapShape, _x: &[T], grad: &[T]) -> Vec<T> {
+    fn backward<T: Scalar>(&self, shape: &MapShape, _x: &[T], grad: &[T]) -> Vec<T> {
         kernel::avg_pool2d_backward(shape, self.0, grad)
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use candle_core::Result;
 
 use crate::autograd::Node;
-use crate::cpu::fusion::lazy_map::Map;
+use crate::cpu::fusion::lazy_map::LazyMap;
 use crate::cpu::map::CpuMap;
-use crate::cpu::storage::{Number, by_precision};
+use crate::cpu::storage::{Scalar, dispatch_precision};
 use crate::shape::MapShape;
 
 /// An operation on one feature map, for any type of numbers.
@@ -16,17 +16,17 @@ pub trait MapOp: Send + Sync + 'static {
     fn shape(&self, shape: &MapShape) -> MapShape;
 
     /// The result.
-    fn forward<T: Number>(&self, shape: &MapShape, x: &[T]) -> Vec<T>;
+    fn forward<T: Scalar>(&self, shape: &MapShape, x: &[T]) -> Vec<T>;
 
     /// The gradient of `x`.
-    fn backward<T: Number>(&self, shape: &MapShape, x: &[T], gradient: &[T]) -> Vec<T>;
+    fn backward<T: Scalar>(&self, shape: &MapShape, x: &[T], gradient: &[T]) -> Vec<T>;
 }
 
 /// Applies an operation to a feature map.
 pub fn apply<O: MapOp>(x: &CpuMap, op: O) -> Result<CpuMap> {
     let (shape, precision) = (x.shape(), x.precision());
-    let to = by_precision!(precision, T => {
-        Map::from_numbers(op.shape(&shape), precision, &op.forward::<T>(&shape, &x.input.to_vec()))
+    let to = dispatch_precision!(precision, T => {
+        LazyMap::from_numbers(op.shape(&shape), precision, &op.forward::<T>(&shape, &x.input.to_vec()))
     });
     let to = Arc::new(to);
     CpuMap::record(Arc::clone(&to), &[x], || Unfused { op, x: x.clone(), to })
@@ -35,20 +35,20 @@ pub fn apply<O: MapOp>(x: &CpuMap, op: O) -> Result<CpuMap> {
 struct Unfused<O> {
     op: O,
     x: CpuMap,
-    to: Arc<Map>,
+    to: Arc<LazyMap>,
 }
 
 impl<O: MapOp> Node for Unfused<O> {
     fn backward(&self) -> Result<()> {
-        by_precision!(self.to.precision, T => {
+        dispatch_precision!(self.to.precision, T => {
             let (input, gradient) = (&self.x.input, self.to.take_gradient::<T>()?);
-            input.deposit_numbers(&self.op.backward(&input.shape(), &input.to_vec(), &gradient));
+            input.accumulate_values(&self.op.backward(&input.shape(), &input.to_vec(), &gradient));
         });
         self.x.schedule();
         Ok(())
     }
 
     fn reset(&self) {
-        self.to.slot.reset();
+        self.to.gradient.reset();
     }
 }

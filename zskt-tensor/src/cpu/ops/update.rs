@@ -3,9 +3,9 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
 
-use crate::cpu::simd::float::Real;
-use crate::cpu::storage::Number;
-use crate::cpu::tensor_slice::{Dense, by_dtype, slice};
+use crate::cpu::simd::float::Float;
+use crate::cpu::storage::Scalar;
+use crate::cpu::tensor_slice::{Dense, dispatch_dtype, slice};
 use crate::cpu::threads;
 use crate::update_rule::{Update, Updated};
 
@@ -47,12 +47,12 @@ pub fn clipped(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tens
 fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let tensor = tensor.contiguous()?;
     let data = Dense::of(&tensor);
-    by_dtype!(tensor.dtype(), T => {
+    dispatch_dtype!(tensor.dtype(), T => {
         let numbers = data.slice::<T>()?;
-        let part = threads::part(1);
+        let part = threads::task_len(1);
         let sums = threads::map(numbers.len().div_ceil(part).max(1), |index| {
             let numbers = &numbers[index * part..numbers.len().min((index + 1) * part)];
-            numbers.iter().map(|x| Real::to_f64(*x)).map(|x| x * x).sum::<f64>()
+            numbers.iter().map(|x| Float::to_f64(*x)).map(|x| x * x).sum::<f64>()
         });
         Ok(sums.into_iter().sum())
     })
@@ -83,13 +83,13 @@ impl InplaceOp3 for Update {
 }
 
 impl Update {
-    fn apply<T: Number>(self, target: &mut [T], a: &[T], b: &[T]) {
-        let part = threads::part(1);
+    fn apply<T: Scalar>(self, target: &mut [T], a: &[T], b: &[T]) {
+        let part = threads::task_len(1);
         threads::update(target, part, |at, target| self.part(target, &a[at..], &b[at..]));
     }
 
-    fn part<T: Number>(self, target: &mut [T], a: &[T], b: &[T]) {
-        let real = <T as Real>::from_f64;
+    fn part<T: Scalar>(self, target: &mut [T], a: &[T], b: &[T]) {
+        let real = <T as Float>::from_f64;
         let numbers = target.iter_mut().zip(a.iter().zip(b));
         match self {
             Self::Average { decay, share, weight_decay } => {

@@ -6,6 +6,6 @@ use crate::cpu::map::CpuMap;
 #[must_use]
 pub fn upsample(x: &CpuMap, factor: usize) -> CpuMap {
     let mut upsampled = x.clone();
-    upsampled.input.load.upsampling *= factor;
+    upsampled.input.prologue.upsampling *= factor;
     upsampled
 }

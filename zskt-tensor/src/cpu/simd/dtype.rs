@@ -4,7 +4,7 @@
 
 use std::fmt::Debug;
 
-use crate::cpu::simd::float::Real;
+use crate::cpu::simd::float::Float;
 
 /// A number in memory: plain bits.
 ///
@@ -53,7 +53,7 @@ itself!(f64);
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Bf16(pub u16);
 
-impl<T: Real> Element<T> for Bf16 {
+impl<T: Float> Element<T> for Bf16 {
     #[inline(always)]
     fn widen(self) -> T {
         T::from_f32(f32::from_bits(u32::from(self.0) << 16))
@@ -71,14 +71,14 @@ impl<T: Real> Element<T> for Bf16 {
 
 /// The numbers of a map in memory, whatever they are.
 #[derive(Clone, Copy, Debug)]
-pub enum Numbers<'a, T> {
+pub enum MapSlice<'a, T> {
     /// As they are computed with.
     Full(&'a [T]),
     /// In half the memory of an `f32`.
     Half(&'a [Bf16]),
 }
 
-impl<T> Numbers<'_, T> {
+impl<T> MapSlice<'_, T> {
     /// How many there are.
     pub fn len(&self) -> usize {
         match self {
@@ -90,7 +90,7 @@ impl<T> Numbers<'_, T> {
 
 /// The numbers of a map in memory, to be written.
 #[derive(Debug)]
-pub enum NumbersMut<'a, T> {
+pub enum MapSliceMut<'a, T> {
     /// As they are computed with.
     Full(&'a mut [T]),
     /// In half the memory of an `f32`.

@@ -4,12 +4,12 @@ use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use crate::cpu::conv::operand::Operand;
-use crate::cpu::kernels::kernel_table::Kernels;
+use crate::cpu::kernels::kernel_table::KernelTable;
 
 /// The element types kernels exist for: `f32` (vector paths) and `f64` (the portable path).
-pub trait Real:
-    Kernels
-    + Operand<Real = Self>
+pub trait Float:
+    KernelTable
+    + Operand<Accumulator = Self>
     + Copy
     + Debug
     + Default
@@ -45,7 +45,7 @@ pub trait Real:
 
 macro_rules! real {
     ($type:ty) => {
-        impl Real for $type {
+        impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
 

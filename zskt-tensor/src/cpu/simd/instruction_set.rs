@@ -4,8 +4,8 @@
 
 /// The instruction set a kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Instructions {
-    /// What every processor of the target has.
+pub enum InstructionSet {
+    /// EpilogueKind every processor of the target has.
     Portable,
     /// 256-bit vectors with fused multiply-add.
     Avx2,
@@ -15,7 +15,7 @@ pub enum Instructions {
     Avx512Bf16,
 }
 
-impl Instructions {
+impl InstructionSet {
     /// Slowest first.
     #[cfg(test)]
     pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
@@ -51,26 +51,26 @@ impl Instructions {
 }
 
 /// Plain code that the compiler vectorises with whatever instructions it is told to use.
-pub trait Pass<A> {
+pub trait Vectorized<A> {
     /// The code; implementations are `#[inline(always)]`, to be compiled as part of their callers.
     fn run(&self, argument: A);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn avx2<A>(pass: &impl Pass<A>, argument: A) {
+fn avx2<A>(pass: &impl Vectorized<A>, argument: A) {
     pass.run(argument);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl")]
-fn avx512<A>(pass: &impl Pass<A>, argument: A) {
+fn avx512<A>(pass: &impl Vectorized<A>, argument: A) {
     pass.run(argument);
 }
 
-impl Instructions {
+impl InstructionSet {
     /// Runs code compiled for the set.
-    pub fn run<A>(self, pass: &impl Pass<A>, argument: A) {
+    pub fn run<A>(self, pass: &impl Vectorized<A>, argument: A) {
         assert!(self.available(), "the processor has the instructions");
         match self {
             #[cfg(target_arch = "x86_64")]

@@ -3,15 +3,15 @@
 #![expect(unsafe_code, reason = "vector instructions and loads through pointers")]
 
 use crate::cpu::simd::dtype::{Bf16, Element, Plain};
-use crate::cpu::simd::float::Real;
+use crate::cpu::simd::float::Float;
 
 /// A vector of [`WIDTH`](Self::WIDTH) elements.
 ///
 /// The methods are `unsafe` because the processor must have the instructions of the type (they are inlined into
 /// functions that enable them) and because pointers must be good for `WIDTH` elements, of any alignment.
-pub trait Lanes: Copy {
-    /// What the vector holds.
-    type Element: Real;
+pub trait SimdVector: Copy {
+    /// EpilogueKind the vector holds.
+    type Element: Float;
     /// How many of them.
     const WIDTH: usize;
 
@@ -39,26 +39,26 @@ pub trait Lanes: Copy {
     unsafe fn sum(self) -> Self::Element;
 }
 
-/// What vectors are loaded from and stored to.
-pub trait Memory<L: Lanes>: Element<L::Element> {
+/// EpilogueKind vectors are loaded from and stored to.
+pub trait SimdLoadStore<L: SimdVector>: Element<L::Element> {
     /// The elements at `from`, to compute with.
     ///
     /// # Safety
     ///
-    /// As for [`Lanes`].
+    /// As for [`SimdVector`].
     unsafe fn load(from: *const Self) -> L;
 
     /// Writes the elements to `to`.
     ///
     /// # Safety
     ///
-    /// As for [`Lanes`].
+    /// As for [`SimdVector`].
     unsafe fn store(vector: L, to: *mut Self);
 }
 
 macro_rules! full_memory {
     ($type:ty) => {
-        impl<L: Lanes<Element = $type>> Memory<L> for $type {
+        impl<L: SimdVector<Element = $type>> SimdLoadStore<L> for $type {
             #[inline(always)]
             unsafe fn load(from: *const $type) -> L {
                 // SAFETY: the caller's promise.
@@ -77,7 +77,7 @@ macro_rules! full_memory {
 full_memory!(f32);
 full_memory!(f64);
 
-impl<L: Lanes> Memory<L> for Bf16 {
+impl<L: SimdVector> SimdLoadStore<L> for Bf16 {
     #[inline(always)]
     unsafe fn load(from: *const Bf16) -> L {
         // SAFETY: the caller's promise.
@@ -93,9 +93,9 @@ impl<L: Lanes> Memory<L> for Bf16 {
 
 /// Plain arrays, for the compiler to vectorise as it can.
 #[derive(Clone, Copy)]
-pub struct Array<T>([T; 4]);
+pub struct PortableVector<T>([T; 4]);
 
-impl<T: Real> Array<T> {
+impl<T: Float> PortableVector<T> {
     #[inline(always)]
     fn map2(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
         let ([a, b, c, d], [e, f2, g, h]) = (self.0, other.0);
@@ -117,7 +117,7 @@ impl<T: Real> Array<T> {
 
 macro_rules! array {
     ($type:ty) => {
-        impl Lanes for Array<$type> {
+        impl SimdVector for PortableVector<$type> {
             type Element = $type;
             const WIDTH: usize = 4;
 
@@ -204,13 +204,13 @@ pub use x86::Bf16Rounding;
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::Bf16;
-    use super::Lanes;
+    use super::SimdVector;
     use std::arch::x86_64::*;
 
     macro_rules! x86 {
         ($vector:ty, $width:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident,
          $load_half:ident, $store_half:ident, $select:ident, $sum:expr) => {
-            impl Lanes for $vector {
+            impl SimdVector for $vector {
                 type Element = f32;
                 const WIDTH: usize = $width;
 
@@ -372,7 +372,7 @@ mod x86 {
         )*};
     }
 
-    impl Lanes for Bf16Rounding {
+    impl SimdVector for Bf16Rounding {
         type Element = f32;
         const WIDTH: usize = 16;
 

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor, bail};
 use crate::autograd::to_tensor;
 use crate::backend::ATTENTION_EPSILON;
 use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{Variant, empty, launch};
+use crate::cuda::launch::{KernelVariant, empty, launch};
 use crate::cuda::map::CudaMap;
 use crate::shape::MapShape;
 
@@ -13,7 +13,7 @@ use crate::shape::MapShape;
 #[derive(Clone)]
 struct Attention {
     x: CudaMap,
-    variant: Variant,
+    variant: KernelVariant,
     map: Tensor,
     norm: Tensor,
     target: Option<Tensor>,
@@ -24,11 +24,11 @@ impl Attention {
     fn of(x: &CudaMap, target: Option<Tensor>) -> Result<(Self, Option<Tensor>)> {
         let MapShape { batch, height, width, channels } = x.shape();
         let (device, dtype, pixels) = (x.values.device(), x.precision.dtype(), height * width);
-        let variant = Variant::of(x.precision, channels);
+        let variant = KernelVariant::of(x.precision, channels);
         let (map, norm) = (empty((batch, pixels), dtype, device)?, empty(batch, dtype, device)?);
         let distances = target.as_ref().map(|_| empty(batch, dtype, device)).transpose()?;
         let maps = [Of(&x.values), target.as_ref().into(), Of(&map), Of(&norm), distances.as_ref().into()];
-        let scalars = [Count(pixels), Count(channels / variant.pack), Real(ATTENTION_EPSILON)];
+        let scalars = [Count(pixels), Count(channels / variant.vector_width), Real(ATTENTION_EPSILON)];
         launch(device, variant, "attention", batch, &[&maps[..], &scalars].concat())?;
         Ok((Self { x: x.clone(), variant, map, norm, target }, distances))
     }
@@ -40,7 +40,7 @@ impl Attention {
         x.accumulate(|plus| {
             let of_x = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
             let maps = [Of(&x.values), plus.into(), Of(map), Of(norm), target.as_ref().into(), Of(gradient), Of(&of_x)];
-            let counts = [Count(batch), Count(height * width), Count(channels / variant.pack)];
+            let counts = [Count(batch), Count(height * width), Count(channels / variant.vector_width)];
             let arguments = [&maps[..], &counts, &[Real(ATTENTION_EPSILON)]].concat();
             launch(of_x.device(), *variant, "attention_gradient", batch, &arguments)?;
             Ok(of_x)
@@ -79,6 +79,6 @@ pub fn attention_distance(x: &CudaMap, target: &Tensor) -> Result<Tensor> {
     let distance = empty((), dtype, target.device())?;
     let numbers = distances.as_ref().map_or(Nothing, Of);
     let arguments = [numbers, Of(&distance), Count(batch), Real(1.0 / (batch * pixels) as f64)];
-    launch(target.device(), Variant::of_tensors(dtype)?, "total", 1, &arguments)?;
+    launch(target.device(), KernelVariant::of_tensors(dtype)?, "total", 1, &arguments)?;
     to_tensor(x.entry(), distance, move |gradient| attention.backward(gradient))
 }

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::autograd::TensorInput;
 use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{
-    Variant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch,
+    KernelVariant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch,
 };
 use crate::cuda::map::{Backward, CudaMap};
 use crate::statistics::{BatchNormStatistics, RunningStatistics, bessel_correction};
@@ -22,7 +22,7 @@ fn extent(x: &CudaMap) -> (usize, usize) {
 /// When the device fails.
 pub fn moments(x: &CudaMap) -> Result<BatchNormStatistics> {
     let (device, dtype) = (x.values.device(), x.precision.dtype());
-    let ((pixels, channels), variant) = (extent(x), Variant::of(x.precision, x.shape().channels));
+    let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
     let blocks = blocks_of_sums(variant, pixels, channels);
     let partial = empty((blocks, 2, channels), dtype, device)?;
     let arguments = [Of(&x.values), Of(&partial), Count(pixels), Count(channels)];
@@ -43,7 +43,7 @@ pub fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, moment
     let [mean, variance, batches] = [running.mean, running.variance, running.batches].map(|var| var.detach());
     launch(
         mean.device(),
-        Variant::of_tensors(mean.dtype())?,
+        KernelVariant::of_tensors(mean.dtype())?,
         "track",
         blocks_of_packs(channels),
         &[
@@ -87,7 +87,7 @@ pub fn normalize(
         slope,
     };
     let values = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
-    let ((pixels, channels), variant) = (extent(x), Variant::of(x.precision, x.shape().channels));
+    let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
     let scalars = [Count(pixels), Count(channels), Real(epsilon), Real(slope)];
     let arguments = [&[Of(&x.values)][..], &norm.parameters(), &[Of(&values)], &scalars].concat();
     launch(x.values.device(), variant, "normalize", blocks_of_pixels(variant, pixels, channels), &arguments)?;
@@ -113,7 +113,7 @@ impl BatchNorm {
     }
 
     /// The gradients of gamma and beta, and per channel the factor of x and the constant in the gradient of x.
-    fn sums(&self, gradient: &Tensor, variant: Variant) -> Result<[Tensor; 4]> {
+    fn sums(&self, gradient: &Tensor, variant: KernelVariant) -> Result<[Tensor; 4]> {
         let (device, dtype) = (gradient.device(), self.x.precision.dtype());
         let (pixels, channels) = extent(&self.x);
         let blocks = blocks_of_sums(variant, pixels, channels);
@@ -135,7 +135,7 @@ impl BatchNorm {
 impl Backward for BatchNorm {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
         let x = &self.x;
-        let ((pixels, channels), variant) = (extent(x), Variant::of(x.precision, x.shape().channels));
+        let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
         let through_statistics = self.of_batch && x.is_tracked();
         let wanted = through_statistics || self.weights.iter().any(TensorInput::is_tracked);
         let sums = wanted.then(|| self.sums(gradient, variant)).transpose()?;

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::autograd::TensorInput;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
 use crate::cuda::launch::{
-    Variant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch,
+    KernelVariant, blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch,
 };
 use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::sum::plus;
@@ -90,7 +90,7 @@ pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Optio
     let values = convolve(&convolution, &x.values, &packed)?;
     if let Some(bias) = bias {
         weights.push(TensorInput::of(bias)?);
-        let (variant, pixels) = (Variant::of(precision, out_channels), values.elem_count() / out_channels);
+        let (variant, pixels) = (KernelVariant::of(precision, out_channels), values.elem_count() / out_channels);
         let bias = bias.detach().contiguous()?;
         let arguments = [Of(&values), Of(&bias), Count(pixels), Count(out_channels)];
         launch(device, variant, "add_bias", blocks_of_pixels(variant, pixels, out_channels), &arguments)?;
@@ -110,7 +110,7 @@ fn launch_layout(
     let ConvGeometry { out_channels, in_channels, kernel: side, .. } = *geometry;
     let counts = [Count(out_channels), Count(in_channels), Count(side * side)];
     let arguments = [&[Of(from), Of(to)][..], &counts].concat();
-    launch(from.device(), Variant::of(precision, 1), kernel, blocks_of_packs(from.elem_count()), &arguments)
+    launch(from.device(), KernelVariant::of(precision, 1), kernel, blocks_of_packs(from.elem_count()), &arguments)
 }
 
 struct Conv2d {
@@ -145,7 +145,7 @@ impl Backward for Conv2d {
 impl Conv2d {
     fn of_bias(&self, gradient: &Tensor) -> Result<Tensor> {
         let (precision, channels) = (self.x.precision, self.convolution.geometry.out_channels);
-        let (device, variant) = (gradient.device(), Variant::of(precision, channels));
+        let (device, variant) = (gradient.device(), KernelVariant::of(precision, channels));
         let pixels = gradient.elem_count() / channels;
         let blocks = blocks_of_sums(variant, pixels, channels);
         let partial = empty((blocks, 2, channels), precision.dtype(), device)?;

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::autograd::function;
 use crate::cuda::launch::Argument::{Count, Real, Tensor as Of};
-use crate::cuda::launch::{Variant, empty, launch};
+use crate::cuda::launch::{KernelVariant, empty, launch};
 use crate::cuda::ops::log_softmax::log_softmax;
 
 /// The mean over images and classes of `t · (log t − log s)`, in one kernel for constants `t` and `log t`, where `s` is the softmax of
@@ -20,7 +20,7 @@ pub fn kl_divergence(logits: &Tensor, belief: &Tensor, log_belief: &Tensor, temp
     let [dense, belief, log_belief] = [logits.detach(), belief.clone(), log_belief.clone()].map(|t| t.contiguous());
     let (dense, belief, log_belief) = (dense?, belief?, log_belief?);
     let (batch, classes) = dense.dims2()?;
-    let (device, dtype, variant) = (dense.device(), dense.dtype(), Variant::of_tensors(dense.dtype())?);
+    let (device, dtype, variant) = (dense.device(), dense.dtype(), KernelVariant::of_tensors(dense.dtype())?);
     let log_softmax = empty((batch, classes), dtype, device)?;
     let (divergences, divergence) = (empty(batch, dtype, device)?, empty((), dtype, device)?);
     let tensors = [Of(&dense), Of(&belief), Of(&log_belief), Of(&log_softmax), Of(&divergences)];

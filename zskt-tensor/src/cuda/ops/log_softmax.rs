@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::autograd::function;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
-use crate::cuda::launch::{Variant, empty, launch};
+use crate::cuda::launch::{KernelVariant, empty, launch};
 
 /// The logarithm of the softmax over the classes of `[B, classes]`.
 ///
@@ -14,7 +14,7 @@ pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     let dense = logits.detach().contiguous()?;
     let (batch, classes) = dense.dims2()?;
     let log_beliefs = empty((batch, classes), dense.dtype(), dense.device())?;
-    let variant = Variant::of_tensors(dense.dtype())?;
+    let variant = KernelVariant::of_tensors(dense.dtype())?;
     launch(dense.device(), variant, "log_softmax", batch, &[Of(&dense), Of(&log_beliefs), Count(classes)])?;
     function(logits, log_beliefs.clone(), move |gradient| {
         let of_logits = empty((batch, classes), log_beliefs.dtype(), log_beliefs.device())?;

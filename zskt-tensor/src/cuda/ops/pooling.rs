@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 
 use crate::autograd::to_tensor;
 use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{Argument, Variant, blocks_of_packs, empty, launch};
+use crate::cuda::launch::{Argument, KernelVariant, blocks_of_packs, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::shape::MapShape;
 
@@ -33,8 +33,8 @@ impl Squares {
     ) -> Result<Tensor> {
         let MapShape { batch, height, width, channels } = self.small;
         let out = empty((batch, to.height, to.width, channels), like.values.dtype(), like.values.device())?;
-        let variant = Variant::of(like.precision, channels);
-        let columns = channels / variant.pack;
+        let variant = KernelVariant::of(like.precision, channels);
+        let columns = channels / variant.vector_width;
         let arguments = [
             from,
             other,
@@ -49,7 +49,7 @@ impl Squares {
             Count(self.large.width),
             Real(scale),
         ];
-        launch(like.values.device(), variant, kernel, blocks_of_packs(to.len() / variant.pack), &arguments)?;
+        launch(like.values.device(), variant, kernel, blocks_of_packs(to.len() / variant.vector_width), &arguments)?;
         Ok(out)
     }
 }
@@ -108,15 +108,15 @@ impl Backward for MaxPool {
 /// When the device fails.
 pub fn global_average(x: &CudaMap) -> Result<Tensor> {
     let MapShape { batch, height, width, channels } = x.shape();
-    let (variant, pixels, device) = (Variant::of(x.precision, channels), height * width, x.values.device());
+    let (variant, pixels, device) = (KernelVariant::of(x.precision, channels), height * width, x.values.device());
     let mean = empty((batch, channels), x.precision.dtype(), device)?;
     launch(device, variant, "average", batch, &[Of(&x.values), Of(&mean), Count(pixels), Count(channels)])?;
     let map = x.clone();
     to_tensor(x.entry(), mean, move |gradient| {
         map.accumulate(|plus| {
             let of_x = empty(map.values.shape(), map.values.dtype(), map.values.device())?;
-            let packs = of_x.elem_count() / variant.pack;
-            let counts = [Count(packs), Count(pixels), Count(channels / variant.pack)];
+            let packs = of_x.elem_count() / variant.vector_width;
+            let counts = [Count(packs), Count(pixels), Count(channels / variant.vector_width)];
             let arguments = [&[Of(gradient), plus.into(), Of(&of_x)][..], &counts].concat();
             launch(of_x.device(), variant, "average_gradient", blocks_of_packs(packs), &arguments)?;
             Ok(of_x)

@@ -3,9 +3,9 @@
 use candle_core::{DType, Result, Tensor, bail};
 
 use crate::cuda::graph_parameters;
-use crate::cuda::graph_parameters::Constants;
+use crate::cuda::graph_parameters::ParameterSource;
 use crate::cuda::launch::Argument::{Count, Double, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{Argument, BLOCK, Variant, empty, launch};
+use crate::cuda::launch::{Argument, BLOCK, KernelVariant, empty, launch};
 use crate::update_rule::{Update, Updated};
 
 /// Tensors of one launch, `TENSORS` in the kernels.
@@ -53,19 +53,19 @@ pub fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
         let counts: Vec<usize> = tensors.iter().map(|tensor| tensor.target.elem_count()).collect();
         let blocks = blocks(&counts);
         let mut arguments = arrays(&[targets, a, b], &counts);
-        let on_board;
-        let (board, slot) = match graph_parameters::place(constants)? {
-            Constants::Listed => continue,
-            Constants::Direct => (Nothing, 0),
-            Constants::OnBoard(board, slot) => {
-                on_board = board;
-                (Of(&on_board), slot)
+        let with_parameter_buffer;
+        let (board, slot) = match graph_parameters::place_parameters(constants)? {
+            ParameterSource::Collected => continue,
+            ParameterSource::Direct => (Nothing, 0),
+            ParameterSource::Buffer(board, slot) => {
+                with_parameter_buffer = board;
+                (Of(&with_parameter_buffer), slot)
             }
         };
         arguments.extend([Count(formula), Count(blocks), board, Count(slot)]);
         arguments.extend(constants.map(Real));
         let device = tensors[0].target.device();
-        launch(device, Variant::of_tensors(dtype)?, "update", tensors.len() * blocks, &arguments)?;
+        launch(device, KernelVariant::of_tensors(dtype)?, "update", tensors.len() * blocks, &arguments)?;
     }
     Ok(())
 }
@@ -76,7 +76,7 @@ pub fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
 /// When there is no tensor, or the device fails.
 pub fn norm(tensors: &[Tensor]) -> Result<Tensor> {
     let Some(first) = tensors.first() else { bail!("a norm of nothing") };
-    let (device, variant) = (first.device(), Variant::of_tensors(first.dtype())?);
+    let (device, variant) = (first.device(), KernelVariant::of_tensors(first.dtype())?);
     let chunks: Vec<(&[Tensor], Vec<usize>)> =
         tensors.chunks(TENSORS).map(|tensors| (tensors, tensors.iter().map(Tensor::elem_count).collect())).collect();
     let total = chunks.iter().map(|(tensors, counts)| tensors.len() * blocks(counts)).sum::<usize>();
@@ -99,8 +99,8 @@ pub fn norm(tensors: &[Tensor]) -> Result<Tensor> {
 ///
 /// # Errors
 /// When the device fails.
-pub fn clipped(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tensor>> {
-    let mut clipped = Vec::with_capacity(tensors.len());
+pub fn clip(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tensor>> {
+    let mut clip = Vec::with_capacity(tensors.len());
     for tensors in tensors.chunks(TENSORS) {
         let targets = tensors.iter().map(|tensor| empty(tensor.shape(), tensor.dtype(), tensor.device()));
         let targets = targets.collect::<Result<Vec<_>>>()?;
@@ -108,9 +108,9 @@ pub fn clipped(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tens
         let blocks = blocks(&counts);
         let mut arguments = arrays(&[targets.iter().collect(), tensors.iter().collect()], &counts);
         arguments.extend([Count(blocks), Of(norm), Double(limit)]);
-        let variant = Variant::of_tensors(tensors[0].dtype())?;
+        let variant = KernelVariant::of_tensors(tensors[0].dtype())?;
         launch(tensors[0].device(), variant, "clip", tensors.len() * blocks, &arguments)?;
-        clipped.extend(targets);
+        clip.extend(targets);
     }
-    Ok(clipped)
+    Ok(clip)
 }
