@@ -6,24 +6,27 @@ mkdir -p "$1"
 binaries=$(cd "$1" && pwd)
 cd "$(dirname "$0")/../.."
 
-# Of cargo's messages, the path of the one test executable that it has built.
-executable='
-import json, sys
-found = [m["executable"] for m in map(json.loads, sys.stdin) if m.get("profile", {}).get("test") and m.get("executable")]
-sys.exit(f"one test executable expected, not {found}") if len(found) != 1 else print(found[0])
+# The same packages with the same features, tests' dependencies included, in both commands: cargo would build candle and all
+# its kernels once more for others. Without the default features the program is one file, which needs no library beside it.
+selection=(--release --message-format=json-render-diagnostics --no-default-features)
+for package in zskt-runtime zskt-tensor zskt-tests; do
+    selection+=(--package "$package" --features "$package/cuda")
+done
+
+# From cargo's messages: each executable under the name that check.sh knows.
+copy='
+import json, shutil, sys
+wanted = {("bin", "zskt-run"): "zskt-run", ("lib", "zskt_tensor"): "operations", ("test", "parity"): "parity"}
+for message in map(json.loads, sys.stdin):
+    if message.get("executable"):
+        target = message["target"]
+        name = wanted.pop((target["kind"][0], target["name"]), None)
+        if name:
+            shutil.copy(message["executable"], f"{sys.argv[1]}/{name}")
+sys.exit(f"cargo has built no {list(wanted.values())}" if wanted else 0)
 '
-
-# NAME ARGUMENTS: builds a test executable, and copies it under that name.
-test_executable() {
-    local name=$1 built
-    shift
-    built=$(cargo test --release --no-run --message-format=json-render-diagnostics "$@" | python3 -c "$executable")
-    install -m 755 "$built" "$binaries/$name"
-}
-
-# Without the default features the program is one file, which needs none of its libraries beside it.
-cargo build --release -p zskt-runtime --bin zskt-run --no-default-features --features cuda
-install -m 755 "${CARGO_TARGET_DIR:-target}/release/zskt-run" "$binaries/zskt-run"
-test_executable operations -p zskt-api --features zskt-api/cuda --lib
-test_executable parity -p zskt-tests --features zskt-tests/cuda --test parity
+{
+    cargo build "${selection[@]}" --bin zskt-run --test parity
+    cargo test "${selection[@]}" --no-run --lib
+} | python3 -c "$copy" "$binaries"
 ls -l "$binaries"

@@ -28,8 +28,11 @@ import pseudo_batches  # noqa: E402
 
 # Seconds for all steps; a step gets what is left where that is less than its own limit.
 TOTAL = 570
-# How far the losses of the first pseudo-batch may be from the CPU's in f32, relatively.
-BOUNDS = {"f32": 1e-4, "tf32": 1e-2, "bf16": 1e-2}
+# How far the losses of the first pseudo-batch may be from the CPU's in f32, relatively: the generator's and the
+# student's, as in tests/tests/parity.rs. The generator's precedes any update. The student's is a mean over ten of Adam's
+# steps: a unit within rounding of a ReLU's edge may fall on either side of it, and Adam's first steps, which are as long
+# whatever the gradient, carry that on. PyTorch's own f32 and f64 differ there by up to 8e-4.
+BOUNDS = {"f32": (1e-5, 1e-3), "tf32": (1e-2, 1e-2), "bf16": (1e-2, 5e-2)}
 LOSSES = ("seek.loss", "imitate.loss")
 FIGURES = (*LOSSES, "seek.gradient_norm", "imitate.gradient_norm")
 
@@ -223,7 +226,7 @@ class Checks:
         """The first pseudo-batch's losses in each precision, against the CPU's in f32."""
         expected = self.play("f32", 1, device="cpu")[0]
         texts, bad = [], False
-        for precision, bound in BOUNDS.items():
+        for precision, bounds in BOUNDS.items():
             try:
                 found = self.play(precision, 1)[0]
             except (subprocess.SubprocessError, OSError, ValueError, LookupError) as error:
@@ -232,9 +235,10 @@ class Checks:
                 continue
             errors = [abs(found[name] - expected[name]) / abs(expected[name]) for name in LOSSES]
             # So that a NaN is too far, too.
-            far = not all(error <= bound for error in errors)
+            far = not all(error <= bound for error, bound in zip(errors, bounds))
             bad |= far
-            texts.append(f"{precision} {' '.join(f'{error:.1e}' for error in errors)}{f' (over {bound})' * far}")
+            over = f" (over {' '.join(f'{bound:.0e}' for bound in bounds)})"
+            texts.append(f"{precision} {' '.join(f'{error:.1e}' for error in errors)}{over * far}")
         text = f"off by (generator's, student's): {', '.join(texts)}"
         if bad:
             raise Failed(text)
@@ -341,7 +345,7 @@ def main():
     checks = Checks(options, table)
     try:
         table.check("machine", checks.machine)
-        table.check("operations, against the CPU", checks.tests, "operations", "device::")
+        table.check("operations, against the CPU", checks.tests, "operations", "cuda::")
         table.check("pseudo-batches, against PyTorch", checks.tests, "parity")
         table.check("first pseudo-batch, against the CPU", checks.agrees_with_the_cpu)
         for precision in BOUNDS:

@@ -22,6 +22,15 @@ fn sources(folder: &Path) -> PathBuf {
     copy
 }
 
+/// Settings for the builds in a folder: compiled quickly, as fast as nothing here need be but the kernels. `zskt-api`, which
+/// describes what libraries must agree on, is compiled as it is released.
+fn compile_quickly(folder: &Path) {
+    let packages = ["zskt-api", "zskt-tensor"].map(|name| format!("[profile.release.package.{name}]\nopt-level = 3\n"));
+    let profiles = format!("[profile.dev]\ndebug = false\n[profile.release]\nopt-level = 0\n{}", packages.concat());
+    fs::create_dir(folder.join(".cargo")).unwrap();
+    fs::write(folder.join(".cargo/config.toml"), profiles).unwrap();
+}
+
 /// One folder for what all of these builds have in common.
 fn cargo(folder: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new("cargo");
@@ -44,6 +53,7 @@ fn differences(complaint: &str) -> Vec<&str> {
 fn libraries_of_other_builds_are_refused_with_what_differs() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
+    compile_quickly(folder);
     let sources = sources(folder);
     let insert = |file: &str, place: &str, text: &str| {
         let path = sources.join(file);
@@ -99,6 +109,7 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
 fn a_static_program_has_linked_plugins_and_says_that_it_loads_none() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
+    compile_quickly(folder);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     success(&mut zskt_run(
         folder,

@@ -12,9 +12,8 @@ use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Device, Error, Result, Tensor, bail};
 
-use crate::cuda::conv2d::{Convolution, Direction};
 use crate::cuda::launch::{address, empty};
-use crate::cuda::map::stored;
+use crate::cuda::ops::conv2d::{Convolution, Direction};
 use crate::precision::Precision;
 
 /// An algorithm that wants more memory than this is taken only where there is no other.
@@ -162,7 +161,7 @@ impl CudnnCache {
             TensorLayout::ChannelsLast => [n, h, w, c],
             TensorLayout::ChannelsFirst => [n, c, h, w],
         };
-        let out = empty(&shape[..], stored(op.precision), a.device())?;
+        let out = empty(&shape[..], op.precision.storage_dtype(), a.device())?;
         let plan = match self.plans.get(&(*op, order)) {
             Some(plan) => *plan,
             None => {
