@@ -33,7 +33,7 @@ pub use shape::{
     TurnSignature,
 };
 pub use value::{Form, Name, Value};
-pub use zskt_tensor::cuda_graph::{Recording, rehearsed};
+pub use zskt_tensor::cuda_graph::{CudaGraph as Recording, warm_up as rehearsed};
 pub use zskt_tensor::nn::{Builder, Init, Parameter, Pass, Role, Weights};
 #[cfg(feature = "cuda")]
 pub use zskt_tensor::open_gpu;

@@ -9,36 +9,36 @@ use crate::error::{Error, Result};
 
 /// Work that was captured as a CUDA graph, and what it returned: tensors whose numbers are those of the latest replay.
 ///
-/// What changes from replay to replay must lie in tensors that were there before, or be a constant of
-/// [`update_all`](crate::ops::update::update_all): replays read these anew.
+/// What changes from replay to replay must lie in tensors that were there before, or be a parameter of
+/// [`update_all`](crate::ops::update_all): replays read these anew.
 pub struct CudaGraph<T> {
     graph: graph::Graph,
-    /// The constants of all updates, `[updates, 4]`, in the order in which they were asked for.
-    board: Tensor,
+    /// The parameters of all updates, `[updates, 4]`, in the order in which they were asked for.
+    buffer: Tensor,
     updates: usize,
     /// Its memory belongs to the graph.
     captured: ManuallyDrop<T>,
 }
 
 impl<T> CudaGraph<T> {
-    /// Records `work`, and computes nothing of it yet. `None` where the device records nothing; work that copies between host
+    /// Captures `work`, and computes nothing of it yet. `None` where the device captures nothing; work that copies between host
     /// and device, or otherwise waits for the device, cannot be captured, and fails.
     ///
     /// # Errors
     /// When the work fails, or cannot be captured; the device is as before then.
-    pub fn of(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<Self>> {
+    pub fn capture(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<Self>> {
         if !graph::can_capture(device) {
             return Ok(None);
         }
-        let board = graph_parameters::new_parameter_buffer(device)?;
-        let Some((graph, (captured, constants))) =
-            graph::capture(device, || graph_parameters::with_parameter_buffer(&board, work))?
+        let buffer = graph_parameters::new_parameter_buffer(device)?;
+        let Some((graph, (captured, parameters))) =
+            graph::capture(device, || graph_parameters::with_parameter_buffer(&buffer, work))?
         else {
             return Ok(None);
         };
-        let recording = Self { graph, updates: constants.len() / 4, board, captured: ManuallyDrop::new(captured) };
-        graph_parameters::write_parameters(&recording.board, constants)?;
-        Ok(Some(recording))
+        let graph = Self { graph, updates: parameters.len() / 4, buffer, captured: ManuallyDrop::new(captured) };
+        graph_parameters::write_parameters(&graph.buffer, parameters)?;
+        Ok(Some(graph))
     }
 
     /// What the work returned.
@@ -46,7 +46,7 @@ impl<T> CudaGraph<T> {
         &self.captured
     }
 
-    /// Computes it with the constants that it was captured with.
+    /// Computes it with the parameters that it was captured with.
     ///
     /// # Errors
     /// When the device fails.
@@ -54,19 +54,19 @@ impl<T> CudaGraph<T> {
         self.graph.launch()
     }
 
-    /// Computes it with the constants of the updates that `updates` asks for, of which none is made.
+    /// Computes it with the parameters of the updates that `updates` asks for, of which none is made.
     ///
     /// # Errors
     /// When `updates` fails or asks for another number of updates than were captured, or the device fails.
     pub fn replay<R>(&self, updates: impl FnOnce() -> Result<R>) -> Result<R> {
-        let (collect_parameters, constants) = graph_parameters::collect_parameters(updates)?;
-        if constants.len() / 4 != self.updates {
-            let found = constants.len() / 4;
+        let (asked, parameters) = graph_parameters::collect_parameters(updates)?;
+        if parameters.len() / 4 != self.updates {
+            let found = parameters.len() / 4;
             return Err(Error::new(format!("{} updates were captured, and {found} are to be replayed", self.updates)));
         }
-        graph_parameters::write_parameters(&self.board, constants)?;
+        graph_parameters::write_parameters(&self.buffer, parameters)?;
         self.graph.launch()?;
-        Ok(collect_parameters)
+        Ok(asked)
     }
 }
 

@@ -92,3 +92,34 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
         self.map_err(|error| error.into().context(doing))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Error;
+
+    /// As candle hands on what CUDA and cuDNN say: wrapped, with a backtrace, in words.
+    #[test]
+    fn a_device_without_room_is_told_from_other_failures() {
+        let wrapped = |message: &str| {
+            let error: Box<dyn std::error::Error + Send + Sync> = message.into();
+            Error::from(candle_core::Error::Cuda(error).bt().context("a batch"))
+        };
+        assert!(wrapped("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")").is_out_of_memory());
+        assert!(wrapped("CudnnError(CUDNN_STATUS_ALLOC_FAILED)").is_out_of_memory());
+        assert!(!wrapped("DriverError(CUDA_ERROR_INVALID_VALUE, \"invalid argument\")").is_out_of_memory());
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn the_very_values_of_the_driver_and_cudnn_are_known() {
+        use candle_core::cuda_backend::CudaError;
+        use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, sys::cudnnStatus_t};
+        use candle_core::cuda_backend::cudarc::driver::{DriverError, sys::CUresult};
+
+        let full = CudaError::Cuda(DriverError(CUresult::CUDA_ERROR_OUT_OF_MEMORY));
+        assert!(Error::from(candle_core::Error::from(full)).is_out_of_memory());
+        let full =
+            candle_core::Error::Msg(format!("cuDNN: {:?}", CudnnError(cudnnStatus_t::CUDNN_STATUS_ALLOC_FAILED)));
+        assert!(Error::from(full).is_out_of_memory());
+    }
+}

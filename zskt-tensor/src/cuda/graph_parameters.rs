@@ -1,4 +1,5 @@
-//! Where captured updates find their constants: a learning rate that was written into a recording would stay what it was.
+//! The parameters of updates in a captured graph: a learning rate that was written into a graph would stay what it was, so
+//! captured updates read theirs from a buffer on the device.
 
 use std::cell::RefCell;
 
@@ -6,34 +7,34 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Updates that a board has room for.
+/// Updates that a buffer has room for.
 const CAPACITY: usize = 4096;
 
-/// What becomes of the constants of updates in this thread.
+/// What becomes of the parameters of updates in this thread.
 enum Mode {
     /// Updates are made with them.
-    Direct,
-    /// Updates are captured, and read them from a board, on which these belong.
-    Buffer(Tensor, Vec<f64>),
+    Immediate,
+    /// Updates are captured, and read them from a buffer, to which these belong.
+    Buffered(Tensor, Vec<f64>),
     /// Updates are not made.
     Collected(Vec<f64>),
 }
 
 thread_local! {
-    static MODE: RefCell<Mode> = const { RefCell::new(Mode::Direct) };
+    static MODE: RefCell<Mode> = const { RefCell::new(Mode::Immediate) };
 }
 
-/// What an update does with its constants.
-pub enum ParameterSource {
+/// What an update does with its parameters.
+pub enum UpdateParameters {
     /// It uses them.
-    Direct,
-    /// It reads them from this place of a board.
-    Buffer(Tensor, usize),
+    Immediate,
+    /// It reads them from this row of a buffer.
+    Buffered(Tensor, usize),
     /// It is not made.
     Collected,
 }
 
-/// A board for as many updates as there may be.
+/// A buffer for as many updates as there may be, `[CAPACITY, 4]`.
 ///
 /// # Errors
 /// When the device has no room.
@@ -41,58 +42,80 @@ pub fn new_parameter_buffer(device: &Device) -> Result<Tensor> {
     Ok(Tensor::zeros((CAPACITY, 4), DType::F64, device)?)
 }
 
-/// What is to be done with the constants of an update.
+/// What is to be done with the parameters of an update.
 ///
 /// # Errors
-/// When a board is full.
-pub fn place_parameters(constants: [f64; 4]) -> candle_core::Result<ParameterSource> {
+/// When a buffer is full.
+pub fn place_parameters(parameters: [f64; 4]) -> candle_core::Result<UpdateParameters> {
     MODE.with_borrow_mut(|mode| match mode {
-        Mode::Direct => Ok(ParameterSource::Direct),
-        Mode::Buffer(board, all) => {
-            let slot = all.len() / 4;
-            if slot == CAPACITY {
-                candle_core::bail!("more than {CAPACITY} updates in a recording");
+        Mode::Immediate => Ok(UpdateParameters::Immediate),
+        Mode::Buffered(buffer, all) => {
+            let row = all.len() / 4;
+            if row == CAPACITY {
+                candle_core::bail!("more than {CAPACITY} updates in a captured graph");
             }
-            all.extend(constants);
-            Ok(ParameterSource::Buffer(board.clone(), slot))
+            all.extend(parameters);
+            Ok(UpdateParameters::Buffered(buffer.clone(), row))
         }
         Mode::Collected(all) => {
-            all.extend(constants);
-            Ok(ParameterSource::Collected)
+            all.extend(parameters);
+            Ok(UpdateParameters::Collected)
         }
     })
 }
 
-/// Does `work`, whose updates read a board, and the constants that belong on it.
+/// Does `work`, whose updates read a buffer, and returns the parameters that belong there.
 ///
 /// # Errors
-/// When the work fails.
-pub fn with_parameter_buffer<T>(board: &Tensor, work: impl FnOnce() -> Result<T>) -> Result<(T, Vec<f64>)> {
-    within(Mode::Buffer(board.clone(), Vec::new()), work)
+/// When the work fails, or this is done within such work.
+pub fn with_parameter_buffer<T>(buffer: &Tensor, work: impl FnOnce() -> Result<T>) -> Result<(T, Vec<f64>)> {
+    within(Mode::Buffered(buffer.clone(), Vec::new()), work)
 }
 
-/// Does `work`, whose updates are not made, and their constants.
+/// Does `work`, whose updates are not made, and returns their parameters.
 ///
 /// # Errors
-/// When the work fails.
+/// When the work fails, or this is done within such work.
 pub fn collect_parameters<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, Vec<f64>)> {
     within(Mode::Collected(Vec::new()), work)
 }
 
 fn within<T>(mode: Mode, work: impl FnOnce() -> Result<T>) -> Result<(T, Vec<f64>)> {
+    let nested = MODE.with_borrow(|current| !matches!(current, Mode::Immediate));
+    if nested {
+        return Err(Error::new("a graph is being captured or replayed already"));
+    }
     MODE.set(mode);
     let done = work();
-    match MODE.replace(Mode::Direct) {
-        Mode::Buffer(_, constants) | Mode::Collected(constants) => Ok((done?, constants)),
-        Mode::Direct => Err(Error::new("a recording within a recording")),
+    match MODE.replace(Mode::Immediate) {
+        Mode::Buffered(_, parameters) | Mode::Collected(parameters) => Ok((done?, parameters)),
+        Mode::Immediate => unreachable!("what is done within does not change the mode"),
     }
 }
 
-/// Puts constants on a board.
+/// Writes parameters into a buffer.
 ///
 /// # Errors
 /// When the device fails.
-pub fn write_parameters(board: &Tensor, constants: Vec<f64>) -> Result<()> {
-    let updates = constants.len() / 4;
-    Ok(board.slice_set(&Tensor::from_vec(constants, (updates, 4), board.device())?, 0, 0)?)
+pub fn write_parameters(buffer: &Tensor, parameters: Vec<f64>) -> Result<()> {
+    let updates = parameters.len() / 4;
+    Ok(buffer.slice_set(&Tensor::from_vec(parameters, (updates, 4), buffer.device())?, 0, 0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UpdateParameters, collect_parameters, place_parameters};
+
+    #[test]
+    fn a_capture_within_another_fails_and_leaves_that_as_it_was() {
+        let ((), parameters) = collect_parameters(|| {
+            place_parameters([1.0; 4])?;
+            assert!(collect_parameters(|| Ok(())).is_err());
+            place_parameters([2.0; 4])?;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(parameters, [[1.0; 4], [2.0; 4]].concat());
+        assert!(matches!(place_parameters([3.0; 4]), Ok(UpdateParameters::Immediate)));
+    }
 }

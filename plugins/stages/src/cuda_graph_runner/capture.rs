@@ -47,13 +47,13 @@ impl GraphCapture for Device {
     }
 
     fn capture(&self, work: impl FnOnce() -> Result<Vec<TurnResult>>) -> Result<Option<Self::Graph>> {
-        Recording::of(self, work)
+        Recording::capture(self, work)
     }
 }
 
 impl CapturedGraph for Recording<Vec<TurnResult>> {
     fn results(&self) -> &[TurnResult] {
-        self.recorded()
+        self.captured()
     }
 
     fn launch(&self) -> Result<()> {

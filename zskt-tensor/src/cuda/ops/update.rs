@@ -2,8 +2,7 @@
 
 use candle_core::{DType, Result, Tensor, bail};
 
-use crate::cuda::graph_parameters;
-use crate::cuda::graph_parameters::ParameterSource;
+use crate::cuda::graph_parameters::{UpdateParameters, place_parameters};
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 use crate::cuda::launch::Argument::{Count, Double, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{Argument, empty, launch};
@@ -54,16 +53,16 @@ pub fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
         let counts: Vec<usize> = tensors.iter().map(|tensor| tensor.target.elem_count()).collect();
         let blocks = blocks(&counts);
         let mut arguments = arrays(&[targets, a, b], &counts);
-        let with_parameter_buffer;
-        let (board, slot) = match graph_parameters::place_parameters(constants)? {
-            ParameterSource::Collected => continue,
-            ParameterSource::Direct => (Nothing, 0),
-            ParameterSource::Buffer(board, slot) => {
-                with_parameter_buffer = board;
-                (Of(&with_parameter_buffer), slot)
+        let buffered;
+        let (buffer, row) = match place_parameters(constants)? {
+            UpdateParameters::Collected => continue,
+            UpdateParameters::Immediate => (Nothing, 0),
+            UpdateParameters::Buffered(buffer, row) => {
+                buffered = buffer;
+                (Of(&buffered), row)
             }
         };
-        arguments.extend([Count(formula), Count(blocks), board, Count(slot)]);
+        arguments.extend([Count(formula), Count(blocks), buffer, Count(row)]);
         arguments.extend(constants.map(Real));
         let device = tensors[0].target.device();
         launch(device, KernelVariant::of_tensors(dtype)?, "update", tensors.len() * blocks, &arguments)?;
