@@ -75,7 +75,7 @@ pub trait Backend: Clone + Sized {
     /// [`crate::ops::log_softmax`]
     fn log_softmax(logits: &Tensor) -> Result<Tensor>;
     /// [`crate::ops::kl_divergence`]
-    fn kl_divergence(logits: &Tensor, belief: &Tensor, log_belief: &Tensor, temperature: f64) -> Result<Tensor>;
+    fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor>;
     /// [`crate::ops::update_all`]
     fn update(tensors: &[Updated<'_>], update: Update) -> Result<()>;
     /// The L2 norm of all numbers of some tensors, an `f64` scalar on their device.

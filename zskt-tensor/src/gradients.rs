@@ -31,7 +31,7 @@ impl Gradients {
         self.entries.iter().map(|(parameter, gradient)| (parameter, gradient))
     }
 
-    /// The global L2 norm, an `f64` scalar on the gradients' device: on an accelerator, reading it waits for all that was
+    /// The global L2 norm, an `f64` scalar on the gradients' device: on a GPU, reading it waits for all that was
     /// asked of the device before.
     ///
     /// # Errors

@@ -114,8 +114,8 @@ impl Backend for CudaMap {
         log_softmax::log_softmax(logits)
     }
 
-    fn kl_divergence(logits: &Tensor, belief: &Tensor, log_belief: &Tensor, temperature: f64) -> Result<Tensor> {
-        kl_divergence::kl_divergence(logits, belief, log_belief, temperature)
+    fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor> {
+        kl_divergence::kl_divergence(logits, target, log_target, temperature)
     }
 
     fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {

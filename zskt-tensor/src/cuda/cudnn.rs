@@ -57,7 +57,7 @@ struct CudnnCache {
     orders: HashMap<Convolution, TensorLayout>,
     /// Memory that all convolutions work in, one after the other.
     workspace: CudaSlice<u8>,
-    /// Workspaces that were too small for a later convolution: a recording may write to them as long as it is replayed.
+    /// Workspaces that were too small for a later convolution: a captured graph may write to them as long as it is replayed.
     retired: Vec<CudaSlice<u8>>,
 }
 

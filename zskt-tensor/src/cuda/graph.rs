@@ -39,12 +39,12 @@ mod none {
         }
     }
 
-    /// Whether the device records.
+    /// Whether the device captures.
     pub fn can_capture(_: &Device) -> bool {
         false
     }
 
-    /// Records work.
+    /// Captures work.
     ///
     /// # Errors
     /// Never.
@@ -90,7 +90,7 @@ mod cuda {
         /// When the device fails.
         pub fn launch(&self) -> Result<()> {
             let launched = self.graph.as_ref().map_or(Ok(()), CudaGraph::launch);
-            Ok(launched.map_err(|error| candle_core::Error::Msg(format!("CUDA, a recording: {error}")))?)
+            Ok(launched.map_err(|error| candle_core::Error::Msg(format!("CUDA, a graph: {error}")))?)
         }
     }
 
@@ -103,7 +103,7 @@ mod cuda {
         }
     }
 
-    /// Gives back the memory that nobody uses: a recording takes its own from another pool.
+    /// Gives back the memory that nobody uses: a graph takes its own from another pool.
     fn trim(device: &CudaDevice) -> Result<(), DriverError> {
         let stream = device.cuda_stream();
         stream.synchronize()?;
@@ -114,28 +114,28 @@ mod cuda {
         }
     }
 
-    /// Whether the device records.
+    /// Whether the device captures.
     pub fn can_capture(device: &Device) -> bool {
         device.is_cuda()
     }
 
-    /// Records work.
+    /// Captures work.
     ///
     /// # Errors
     /// When the work fails or cannot be captured.
     pub fn capture<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
         let Device::Cuda(device) = device else { return Ok(None) };
         let stream = device.cuda_stream();
-        let failed = |error: DriverError| Error::new(format!("CUDA, recording: {error}"));
+        let failed = |error: DriverError| Error::new(format!("CUDA, capturing: {error}"));
         trim(device).map_err(failed)?;
         // candle refuses copies between host and device meanwhile, but for those that it has made before.
         let _tables = device.enable_cuda_graph_htod_cache();
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
         let captured = work();
-        // Where recording was made impossible, what was dropped since could not be freed: an old error, that ending would only
+        // Where capturing was made impossible, what was dropped since could not be freed: an old error, that ending would only
         // repeat, and not end.
         let _ = stream.context().check_err();
-        // What the recording leaves in memory is freed by its next launch.
+        // What the graph leaves in memory is freed by its next launch.
         let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
         match (captured, graph) {
             (Ok(captured), Ok(Some(graph))) => {
@@ -150,7 +150,7 @@ mod cuda {
                         graph.err().map_or_else(|| Error::new("CUDA captured nothing"), failed)
                     }
                 };
-                // What was dropped while recording may have failed to be freed, which is not for the next call to report.
+                // What was dropped while capturing may have failed to be freed, which is not for the next call to report.
                 let _ = stream.context().check_err();
                 Err(reason)
             }

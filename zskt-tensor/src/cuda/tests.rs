@@ -1,4 +1,4 @@
-//! The operations on accelerators, their kernels run on the CPU, against the CPU's own kernels.
+//! The operations on GPUs, their kernels run on the CPU, against the CPU's own kernels.
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -230,7 +230,7 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
 }
 
 #[test]
-fn recorded_updates_read_their_constants_from_a_board() -> Result<()> {
+fn captured_updates_read_their_parameters_from_a_buffer() -> Result<()> {
     let tensors = |count: usize| -> Result<Vec<Tensor>> {
         (0..count).map(|index| Ok((Tensor::ones(5, DType::F64, &device())? * index as f64)?)).collect()
     };
@@ -240,25 +240,25 @@ fn recorded_updates_read_their_constants_from_a_board() -> Result<()> {
     };
     // More than one launch for each update.
     let (plain, captured, a) = (tensors(70)?, tensors(70)?, tensors(70)?);
-    let board = graph_parameters::new_parameter_buffer(&device())?;
+    let buffer = graph_parameters::new_parameter_buffer(&device())?;
     let asked = |rate: f64| -> Result<()> {
         step(&captured, &a, rate)?;
         Ok(step(&captured, &a, 2.0 * rate)?)
     };
-    // A recording computes nothing on a GPU; here it reads an empty board, for nothing is on it yet.
-    let (_, constants) = graph_parameters::with_parameter_buffer(&board, || asked(7.0))?;
+    // A capture computes nothing on a GPU; here it reads an empty buffer, for nothing is in it yet.
+    let (_, constants) = graph_parameters::with_parameter_buffer(&buffer, || asked(7.0))?;
     assert_eq!(constants.len(), 4 * 4);
     let values = |tensors: &[Tensor]| Tensor::stack(tensors, 0)?.flatten_all()?.to_vec1::<f64>();
     assert!(values(&captured)?.iter().all(|value| *value == 0.0));
     // What is collect_parameters is not made.
     let (_, constants) = graph_parameters::collect_parameters(|| asked(3.0))?;
     assert!(values(&captured)?.iter().all(|value| *value == 0.0));
-    graph_parameters::write_parameters(&board, constants)?;
+    graph_parameters::write_parameters(&buffer, constants)?;
     for (target, plain) in captured.iter().zip(&plain) {
         target.slice_set(plain, 0, 0)?;
     }
-    // What is on the board counts, and not what is asked for.
-    graph_parameters::with_parameter_buffer(&board, || asked(100.0))?;
+    // What is in the buffer counts, and not what is asked for.
+    graph_parameters::with_parameter_buffer(&buffer, || asked(100.0))?;
     step(&plain, &a, 3.0)?;
     step(&plain, &a, 6.0)?;
     assert_eq!(values(&captured)?, values(&plain)?);

@@ -7,24 +7,19 @@ use crate::error::{Error, Result};
 use crate::feature_map::with_backend;
 
 /// The mean over images **and classes** of `t · (log t − log s)`, where `s` is the softmax of `logits / temperature`
-/// `[B, classes]`, and `probabilities` and `log_probabilities` are `t` and `log t`, of the same shape.
+/// `[B, classes]`, and `probabilities` and `log_target` are `t` and `log t`, of the same shape.
 ///
 /// # Errors
 /// When the shapes differ or the device fails.
-pub fn kl_divergence(
-    logits: &Tensor,
-    probabilities: &Tensor,
-    log_probabilities: &Tensor,
-    temperature: f64,
-) -> Result<Tensor> {
-    if probabilities.dims() != logits.dims() || log_probabilities.dims() != logits.dims() {
+pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor> {
+    if probabilities.dims() != logits.dims() || log_target.dims() != logits.dims() {
         let message = format!(
             "probabilities {:?} and {:?} do not fit logits {:?}",
-            probabilities.dims(),
-            log_probabilities.dims(),
+            target.dims(),
+            log_target.dims(),
             logits.dims()
         );
         return Err(Error::new(message));
     }
-    Ok(with_backend!(logits.device(), B => B::kl_divergence(logits, probabilities, log_probabilities, temperature))?)
+    Ok(with_backend!(logits.device(), B => B::kl_divergence(logits, target, log_target, temperature))?)
 }

@@ -14,7 +14,7 @@ use crate::cpu::kernels::winograd::{WinogradKernels, WinogradTiles};
 use crate::cpu::simd::instruction_set::InstructionSet;
 
 /// Elements of both sides of a product of minimal filtering, per point.
-const SQUARES: usize = 1024;
+const TILES: usize = 1024;
 
 /// Outputs of a map in tiles of 4×4, whose many weights are worth loading only for so many.
 const LARGE: usize = 256;
@@ -25,7 +25,7 @@ pub enum RowKernel<T> {
     /// By the definition, so many rows at once.
     Strips(StripKernel<T>, usize),
     /// By tiles of outputs of some size.
-    Squares(WinogradKernels<T>, usize),
+    Winograd(WinogradKernels<T>, usize),
 }
 
 /// What a vector runs over.
@@ -114,7 +114,7 @@ macro_rules! multiply_add {
                 columns: &[Range<usize>],
             ) -> Buffer<$type> {
                 match (blocking, sum_layout.kernel) {
-                    (DirectBlocking::Outputs(_, block), RowKernel::Squares(_, size)) => {
+                    (DirectBlocking::Outputs(_, block), RowKernel::Winograd(_, size)) => {
                         winograd_conv::weights(taps, rows, columns, block, size)
                     }
                     (DirectBlocking::Outputs(_, block), RowKernel::Strips(..)) => taps.broadcast(rows, columns, block),
@@ -142,15 +142,15 @@ macro_rules! multiply_add {
                     let large = count.iter().all(|count| count.is_multiple_of(4)) && count[0] * count[1] >= LARGE;
                     let size = if large { 4 } else { 2 };
                     let per_row = count[1] / size;
-                    let rows = (SQUARES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / size);
-                    let squares = rows * per_row;
-                    if let Some(kernels) = <$type as crate::cpu::kernels::kernel_table::KernelTable>::winograd(
-                        set, vectors, squares, pixel,
-                    ) {
-                        let scratch = winograd_conv::scratch(size, squares, pixel, block);
+                    let rows = (TILES / (per_row * (pixel + block))).max(16 / per_row).clamp(1, count[0] / size);
+                    let tiles = rows * per_row;
+                    if let Some(kernels) =
+                        <$type as crate::cpu::kernels::kernel_table::KernelTable>::winograd(set, vectors, tiles, pixel)
+                    {
+                        let scratch = winograd_conv::scratch(size, tiles, pixel, block);
                         let (rows, row) = (size * rows, count[1]);
                         return SumLayout {
-                            kernel: RowKernel::Squares(kernels, size),
+                            kernel: RowKernel::Winograd(kernels, size),
                             rows,
                             row,
                             pixels: rows * row,
@@ -176,7 +176,7 @@ macro_rules! multiply_add {
                 let weights = rows.taps * rows.run * block_len;
                 let (kernel, tile) = match sum_layout.kernel {
                     RowKernel::Strips(kernel, tile) => (kernel, tile),
-                    RowKernel::Squares(kernels, size) => {
+                    RowKernel::Winograd(kernels, size) => {
                         let (count, of) = ([sum_layout.rows / size, sum_layout.row / size], std::marker::PhantomData);
                         let conv = winograd_conv::WinogradConv {
                             kernels,
@@ -202,7 +202,7 @@ macro_rules! multiply_add {
                             y: rows.y,
                             scratch: rows.scratch,
                         };
-                        // SAFETY: the caller's promise; the layout was chosen for whole vectors, blocks and squares.
+                        // SAFETY: the caller's promise; the layout was chosen for whole vectors, blocks and tiles.
                         unsafe { winograd_conv::run(&conv, rows.blocks.clone()) };
                         return;
                     }

@@ -58,8 +58,8 @@ pub struct WinogradConv<'a, T> {
 }
 
 /// Elements of scratch memory for so many tiles.
-pub fn scratch(size: usize, squares: usize, inputs: usize, block: usize) -> usize {
-    points(size) * (squares * (inputs + block) + 2 * APART) + block
+pub fn scratch(size: usize, tiles: usize, inputs: usize, block: usize) -> usize {
+    points(size) * (tiles * (inputs + block) + 2 * APART) + block
 }
 
 /// Computes a convolution for some blocks of output channels.
@@ -69,7 +69,7 @@ pub fn scratch(size: usize, squares: usize, inputs: usize, block: usize) -> usiz
 /// The processor has the instructions of the kernels, whole vectors of channels and blocks, and the pointers are good for
 /// all tiles.
 pub unsafe fn run<T: Float>(c: &WinogradConv<'_, T>, blocks: Range<usize>) {
-    let (squares, inputs, block) = (c.inputs.all(), c.inputs.channels, c.outputs.channels);
+    let (tiles, inputs, block) = (c.inputs.all(), c.inputs.channels, c.outputs.channels);
     let (points, matrix) = (points(c.inputs.size), inputs * block);
     // SAFETY: the scratch memory has room for both sides of the products, and for a block of zeros.
     unsafe {
@@ -92,7 +92,7 @@ pub unsafe fn run<T: Float>(c: &WinogradConv<'_, T>, blocks: Range<usize>) {
                     y_down: 0,
                     y_step: block,
                     channels: block,
-                    columns: squares,
+                    columns: tiles,
                 });
             }
             (c.kernels.outputs)(&c.outputs, products, c.start[index * block..].as_ptr(), c.y.add(index * block));

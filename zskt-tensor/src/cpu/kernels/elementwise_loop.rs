@@ -1,4 +1,4 @@
-//! Passes over maps that no convolution reads or writes: pixel by pixel, through the same sinks.
+//! Passes over maps that no convolution reads or writes: pixel by pixel, through the same epilogues.
 
 #![expect(unsafe_code, reason = "rows are written by tasks that interleave")]
 

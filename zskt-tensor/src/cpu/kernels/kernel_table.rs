@@ -57,7 +57,7 @@ pub trait KernelTable: Float + Element<Self> {
     fn winograd(
         set: InstructionSet,
         vectors: usize,
-        squares: usize,
+        tiles: usize,
         inputs: usize,
     ) -> Option<winograd::WinogradKernels<Self>>;
 
@@ -467,10 +467,10 @@ impl KernelTable for f32 {
     fn winograd(
         set: InstructionSet,
         vectors: usize,
-        squares: usize,
+        tiles: usize,
         inputs: usize,
     ) -> Option<winograd::WinogradKernels<f32>> {
-        let tiles = Self::tiles(set, vectors).iter().filter(|tile| tile.rows == 1 && tile.columns <= squares);
+        let tiles = Self::tiles(set, vectors).iter().filter(|tile| tile.rows == 1 && tile.columns <= tiles);
         let tile = *tiles.max_by_key(|tile| tile.columns)?;
         let product = Self::strip(set, vectors, tile, inputs);
         let (inputs, outputs): (winograd::InputTransform<f32>, winograd::OutputTransform<f32>) = by_set!(

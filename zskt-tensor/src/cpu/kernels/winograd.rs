@@ -2,7 +2,7 @@
 //! from a square of `m + 2` inputs a side, by `(m + 2)²` products per pair of channels where the definition takes `9 m²`.
 //!
 //! With `d` the inputs of a square and `g` the kernel, its outputs are `Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`; summed over input
-//! channels, the products between the brackets are `(m + 2)²` products of matrices, `[squares, inputs] · [inputs, outputs]`.
+//! channels, the products between the brackets are `(m + 2)²` products of matrices, `[tiles, inputs] · [inputs, outputs]`.
 //!
 //! `F(2×2, 3×3)` evaluates polynomials at 0, ±1 and ∞: its rounding errors are of the size of the definition's own.
 //! `F(4×4, 3×3)` takes 0, ±5/8, ±3/2 and ∞ (the points of oneDNN), for errors three to five times as large: about 2e-6 of
@@ -27,7 +27,7 @@ pub type InputTransform<T> = unsafe fn(&WinogradTiles<T>, *const T, *mut T);
 /// A kernel that transforms [`outputs`].
 pub type OutputTransform<T> = unsafe fn(&WinogradTiles<T>, *const T, *const T, *mut T);
 
-/// The kernels: the transforms of inputs and of outputs, and the product of matrices with the squares it computes at once.
+/// The kernels: the transforms of inputs and of outputs, and the product of matrices with the tiles it computes at once.
 #[derive(Clone, Copy)]
 pub struct WinogradKernels<T> {
     /// [`inputs`]
@@ -156,7 +156,7 @@ unsafe fn inputs_of<L: SimdVector, const SIDE: usize>(
     x: *const L::Element,
     to: *mut L::Element,
 ) {
-    // SAFETY: pixels and channels stay within the squares.
+    // SAFETY: pixels and channels stay within the tiles.
     unsafe {
         let point = s.point();
         for square in 0..s.all() {
@@ -210,7 +210,7 @@ unsafe fn outputs_of<L: SimdVector, const SIDE: usize>(
     start: *const L::Element,
     y: *mut L::Element,
 ) {
-    // SAFETY: pixels and channels stay within the squares.
+    // SAFETY: pixels and channels stay within the tiles.
     unsafe {
         let (point, size) = (s.point(), SIDE - 2);
         for square in 0..s.all() {

@@ -8,7 +8,7 @@ use crate::cpu::ops::log_softmax::log_softmax;
 ///
 /// # Errors
 /// When there is no room.
-pub fn kl_divergence(logits: &Tensor, belief: &Tensor, log_belief: &Tensor, temperature: f64) -> Result<Tensor> {
+pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor> {
     let log_softmax = if temperature == 1.0 { log_softmax(logits)? } else { log_softmax(&(logits / temperature)?)? };
-    (belief * (log_belief - log_softmax)?)?.mean_all()
+    (target * (log_target - log_softmax)?)?.mean_all()
 }

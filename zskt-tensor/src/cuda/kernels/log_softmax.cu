@@ -1,8 +1,8 @@
-// Beliefs: the logarithm of the softmax over the classes of logits [B, classes]. A block computes an image.
+// The logarithm of the softmax over the classes of logits [B, classes]. A block computes an image.
 
 typedef struct {
     const Real *logits;
-    Real *log_belief;
+    Real *log_target;
     unsigned classes;
 } LogSoftmax;
 
@@ -36,12 +36,12 @@ KERNEL(log_softmax, LogSoftmax) {
     const unsigned first = blockIdx.x * a.classes;
     const Real log_sum = log_sum_of(a.logits + first, a.classes, 1);
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
-        a.log_belief[first + class_] = a.logits[first + class_] - log_sum;
+        a.log_target[first + class_] = a.logits[first + class_] - log_sum;
     }
 }
 
 typedef struct {
-    const Real *log_belief, *gradient;
+    const Real *log_target, *gradient;
     Real *of_logits;
     unsigned classes;
 } LogSoftmaxGradient;
@@ -52,13 +52,13 @@ KERNEL(log_softmax_gradient, LogSoftmaxGradient) {
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) sum += a.gradient[first + class_];
     const Real total = (Real)summed_block(sum);
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
-        a.of_logits[first + class_] = a.gradient[first + class_] - EXP(a.log_belief[first + class_]) * total;
+        a.of_logits[first + class_] = a.gradient[first + class_] - EXP(a.log_target[first + class_]) * total;
     }
 }
 
 // The sum over the classes of t · (log t − log s) for each image, where s is the softmax of logits / temperature; log s is kept.
 typedef struct {
-    const Real *logits, *belief, *log_belief;
+    const Real *logits, *target, *log_target;
     Real *log_softmax, *divergence;
     unsigned classes;
     Real temperature;
@@ -71,7 +71,7 @@ KERNEL(divergence, Divergence) {
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
         const Real log_softmax = a.logits[first + class_] / a.temperature - log_sum;
         a.log_softmax[first + class_] = log_softmax;
-        divergence += (double)a.belief[first + class_] * (a.log_belief[first + class_] - log_softmax);
+        divergence += (double)a.target[first + class_] * (a.log_target[first + class_] - log_softmax);
     }
     divergence = summed_block(divergence);
     if (threadIdx.x == 0) a.divergence[blockIdx.x] = (Real)divergence;
@@ -79,7 +79,7 @@ KERNEL(divergence, Divergence) {
 
 // The gradient of the logits: scale · gradient · (s · Σ t − t).
 typedef struct {
-    const Real *belief, *log_softmax, *gradient;
+    const Real *target, *log_softmax, *gradient;
     Real *of_logits;
     unsigned classes;
     Real scale;
@@ -88,10 +88,10 @@ typedef struct {
 KERNEL(divergence_gradient, DivergenceGradient) {
     const unsigned first = blockIdx.x * a.classes;
     double sum = 0;
-    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) sum += a.belief[first + class_];
+    for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) sum += a.target[first + class_];
     const Real total = (Real)summed_block(sum), factor = a.scale * a.gradient[0];
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
         const unsigned index = first + class_;
-        a.of_logits[index] = factor * (EXP(a.log_softmax[index]) * total - a.belief[index]);
+        a.of_logits[index] = factor * (EXP(a.log_softmax[index]) * total - a.target[index]);
     }
 }

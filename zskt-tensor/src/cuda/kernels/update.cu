@@ -8,9 +8,9 @@ typedef struct {
     const Real *x[TENSORS], *y[TENSORS];
     unsigned count[TENSORS];
     unsigned formula, blocks; // blocks of a tensor
-    // Where a recording finds its constants, four for each update; without it they are here.
-    const double *board;
-    unsigned slot;
+    // Where a captured graph finds its parameters, four for each update; without it they are here.
+    const double *buffer;
+    unsigned row;
     Real c0, c1, c2, c3;
 } Update;
 
@@ -19,9 +19,9 @@ KERNEL(update, Update) {
     Real *target = a.target[tensor];
     const Real *x = a.x[tensor], *y = a.y[tensor];
     const unsigned count = a.count[tensor];
-    const double *board = a.board ? a.board + 4 * a.slot : 0;
-    const Real c0 = board ? (Real)board[0] : a.c0, c1 = board ? (Real)board[1] : a.c1;
-    const Real c2 = board ? (Real)board[2] : a.c2, c3 = board ? (Real)board[3] : a.c3;
+    const double *buffer = a.buffer ? a.buffer + 4 * a.row : 0;
+    const Real c0 = buffer ? (Real)buffer[0] : a.c0, c1 = buffer ? (Real)buffer[1] : a.c1;
+    const Real c2 = buffer ? (Real)buffer[2] : a.c2, c3 = buffer ? (Real)buffer[3] : a.c3;
     for (unsigned index = blockIdx.x % a.blocks * BLOCK + threadIdx.x; index < count; index += a.blocks * BLOCK) {
         Real t = target[index];
         if (a.formula == 0) {

@@ -1,4 +1,4 @@
-//! Attention maps and how far two are apart, on accelerators.
+//! Attention maps and how far two are apart, on GPUs.
 
 use candle_core::{Result, Tensor, bail};
 

@@ -1,4 +1,4 @@
-//! Batch normalization and the activation behind it, on accelerators.
+//! Batch normalization and the activation behind it, on GPUs.
 
 use candle_core::{Result, Tensor};
 

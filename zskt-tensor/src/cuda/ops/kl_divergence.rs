@@ -13,24 +13,24 @@ use crate::cuda::ops::log_softmax::log_softmax;
 ///
 /// # Errors
 /// When the device fails.
-pub fn kl_divergence(logits: &Tensor, belief: &Tensor, log_belief: &Tensor, temperature: f64) -> Result<Tensor> {
-    if belief.track_op() || log_belief.track_op() {
+pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor> {
+    if target.track_op() || log_target.track_op() {
         let log_softmax = log_softmax(&(logits / temperature)?)?;
-        return (belief * (log_belief - log_softmax)?)?.mean_all();
+        return (target * (log_target - log_softmax)?)?.mean_all();
     }
-    let [dense, belief, log_belief] = [logits.detach(), belief.clone(), log_belief.clone()].map(|t| t.contiguous());
-    let (dense, belief, log_belief) = (dense?, belief?, log_belief?);
+    let [dense, target, log_target] = [logits.detach(), target.clone(), log_target.clone()].map(|t| t.contiguous());
+    let (dense, target, log_target) = (dense?, target?, log_target?);
     let (batch, classes) = dense.dims2()?;
     let (device, dtype, variant) = (dense.device(), dense.dtype(), KernelVariant::of_tensors(dense.dtype())?);
     let log_softmax = empty((batch, classes), dtype, device)?;
     let (divergences, divergence) = (empty(batch, dtype, device)?, empty((), dtype, device)?);
-    let tensors = [Of(&dense), Of(&belief), Of(&log_belief), Of(&log_softmax), Of(&divergences)];
+    let tensors = [Of(&dense), Of(&target), Of(&log_target), Of(&log_softmax), Of(&divergences)];
     launch(device, variant, "divergence", batch, &[&tensors[..], &[Count(classes), Real(temperature)]].concat())?;
     let share = 1.0 / (batch * classes) as f64;
     launch(device, variant, "total", 1, &[Of(&divergences), Of(&divergence), Count(batch), Real(share)])?;
     function(logits, divergence, move |gradient| {
         let of_logits = empty((batch, classes), dtype, gradient.device())?;
-        let tensors = [Of(&belief), Of(&log_softmax), Of(gradient), Of(&of_logits)];
+        let tensors = [Of(&target), Of(&log_softmax), Of(gradient), Of(&of_logits)];
         let scalars = [Count(classes), Real(share / temperature)];
         launch(gradient.device(), variant, "divergence_gradient", batch, &[&tensors[..], &scalars].concat())?;
         Ok(of_logits)

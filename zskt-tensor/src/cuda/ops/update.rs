@@ -1,4 +1,4 @@
-//! Updates, norms and clipping of many tensors at once, on accelerators.
+//! Updates, norms and clipping of many tensors at once, on GPUs.
 
 use candle_core::{DType, Result, Tensor, bail};
 
