@@ -7,14 +7,14 @@ use crate::error::{Error, Result};
 use crate::feature_map::with_backend;
 
 /// The mean over images **and classes** of `t · (log t − log s)`, where `s` is the softmax of `logits / temperature`
-/// `[B, classes]`, and `probabilities` and `log_target` are `t` and `log t`, of the same shape.
+/// `[B, classes]`, and `target` and `log_target` are `t` and `log t`, of the same shape.
 ///
 /// # Errors
 /// When the shapes differ or the device fails.
 pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor> {
     if probabilities.dims() != logits.dims() || log_target.dims() != logits.dims() {
         let message = format!(
-            "probabilities {:?} and {:?} do not fit logits {:?}",
+            "targets {:?} and {:?} do not fit logits {:?}",
             target.dims(),
             log_target.dims(),
             logits.dims()
