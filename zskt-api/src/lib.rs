@@ -25,6 +25,7 @@ mod random;
 mod recording;
 mod registry;
 mod shape;
+pub mod testing;
 pub mod value;
 mod weights;
 
