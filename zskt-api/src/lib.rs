@@ -14,6 +14,7 @@ mod ports;
 mod problem;
 mod registry;
 mod shape;
+pub mod testing;
 pub mod value;
 
 pub use inventory;

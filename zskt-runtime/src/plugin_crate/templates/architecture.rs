@@ -122,42 +122,11 @@ zskt_api::export! { architecture: ExampleArchitecture }
 
 #[cfg(test)]
 mod tests {
-    use zskt_api::candle_core::{Device, Tensor};
-    use zskt_api::{
-        Architecture, Builder, ClassifierShape, Error, FeatureMap, Gradients, Pass, Precision,
-        Result, Streams, standard_normal,
-    };
-
-    use super::ExampleArchitecture;
+    use zskt_api::Result;
+    use zskt_api::testing::conforms;
 
     #[test]
-    fn beliefs_have_the_shape_it_tells_and_every_weight_learns() -> Result<()> {
-        let streams = Streams::new(0);
-        let builder = Builder::random(&streams, "network", Precision::F64, &Device::Cpu);
-        let plugin = ExampleArchitecture {
-            width: 4,
-            classes: 10,
-            channels: 3,
-        };
-        let network = plugin.build(&builder)?;
-        let pixels = standard_normal(&mut streams.named("images"), 2 * 3 * 9 * 9);
-        let images = FeatureMap::from_nchw(&Tensor::from_vec(pixels, (2, 3, 9, 9), &Device::Cpu)?)?;
-        let beliefs = network.forward(&images, Pass::learn())?;
-        assert_eq!(beliefs.logits.dims(), [2, 10]);
-        let told = plugin
-            .beliefs(images.image())
-            .map_err(|fault| Error::new(fault.message))?;
-        assert_eq!(
-            beliefs
-                .activations
-                .iter()
-                .map(FeatureMap::image)
-                .collect::<Vec<_>>(),
-            told.activations
-        );
-        let weights = builder.weights();
-        let gradients = Gradients::of(&beliefs.logits.sqr()?.sum_all()?, weights.parameters())?;
-        assert_eq!(gradients.iter().count(), weights.parameters().count());
-        Ok(())
+    fn it_keeps_its_contract() -> Result<()> {
+        conforms("ExampleArchitecture(width: 4)")
     }
 }

@@ -76,7 +76,15 @@ zskt_api::export! { dataset: ExampleDataset }
 
 #[cfg(test)]
 mod tests {
+    use zskt_api::Result;
+    use zskt_api::testing::conforms;
+
     use super::ExampleDataset;
+
+    #[test]
+    fn it_keeps_its_contract() -> Result<()> {
+        conforms("ExampleDataset(count: 20, size: 8)")
+    }
 
     #[test]
     fn an_image_depends_on_seed_and_number_alone() {

@@ -72,8 +72,14 @@ zskt_api::export! { metric: ExampleMetric }
 mod tests {
     use zskt_api::Result;
     use zskt_api::candle_core::{Device, Tensor};
+    use zskt_api::testing::conforms;
 
     use super::confidences;
+
+    #[test]
+    fn it_keeps_its_contract() -> Result<()> {
+        conforms("ExampleMetric(batch_size: 8)")
+    }
 
     #[test]
     fn it_is_the_highest_probability() -> Result<()> {

@@ -156,19 +156,22 @@ zskt_api::export! { stage: ExampleStage }
 
 #[cfg(test)]
 mod tests {
-    use zskt_api::candle_core::Device;
-    use zskt_api::{BuildContext, ImageShape, Precision, Result, Streams};
+    use zskt_api::testing::{TestSgd, build_context, conforms};
+    use zskt_api::{ImageShape, Precision, Result};
 
     use super::noise;
 
+    // The optimizer that the stage is tried with.
+    zskt_api::export! { optimizer: TestSgd }
+
+    #[test]
+    fn it_keeps_its_contract() -> Result<()> {
+        conforms("ExampleStage(batches: 3, batch_size: 2, size: 4, optimizer: TestSgd())")
+    }
+
     #[test]
     fn a_batch_depends_on_its_number_alone() -> Result<()> {
-        let build = BuildContext {
-            node: "stage".into(),
-            device: Device::Cpu,
-            precision: Precision::F32,
-            streams: Streams::new(0),
-        };
+        let build = build_context("stage", Precision::F32);
         let batch = |number| -> Result<Vec<Vec<f32>>> {
             Ok(noise(&build, number, 2, ImageShape::new(3, 4, 4))?
                 .flatten()?
