@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use serde_json::Value;
 use zskt_api::candle_core::{DType, Device, Tensor};
@@ -28,31 +27,7 @@ pub fn uniform(name: &str, count: usize) -> Vec<f64> {
     (0..count as u64).map(number).collect()
 }
 
-/// Where the tests compute: on the CPU, or where `ZSKT_TEST_DEVICE` says (`cuda:0`).
-///
-/// All of a program compute on one device, as one stream's work is in order.
-pub fn device() -> Device {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
-    DEVICE.get_or_init(named_device).clone()
-}
-
-fn named_device() -> Device {
-    match std::env::var("ZSKT_TEST_DEVICE").ok().as_deref().map(|name| name.strip_prefix("cuda:").unwrap_or("none")) {
-        None => Device::Cpu,
-        Some(number) => gpu(number.parse().expect("cuda:N")),
-    }
-}
-
-/// As `zskt-run` opens it.
-#[cfg(feature = "cuda")]
-fn gpu(number: usize) -> Device {
-    zskt_api::open_gpu(number).expect("a GPU")
-}
-
-#[cfg(not(feature = "cuda"))]
-fn gpu(number: usize) -> Device {
-    panic!("these tests were built without the feature `cuda`, and cannot compute on GPU {number}")
-}
+pub use zskt_api::tensor::test_device as device;
 
 /// A tensor of the uniform numbers of a name.
 pub fn tensor(name: &str, shape: &[usize], scale: f64) -> Tensor {

@@ -65,7 +65,6 @@ fn figures_are_pytorchs() -> Result<()> {
     let context = MetricContext {
         build: testing::build_context("metric", Precision::F64),
         interrupted: Arc::new(|| false),
-        folder: None,
     };
     let metrics: Vec<_> = fixture.as_object().expect("metrics").iter().filter(|(name, _)| name.contains('(')).collect();
     assert_eq!(metrics.len(), 3);

@@ -65,7 +65,7 @@ pub fn stage(plugin: &dyn StageNode, output: Option<PortType>) -> Result<()> {
 pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
     let arriving = accepted(&plugin.ports(), &|inputs| plugin.check(inputs))?;
     let build = build_context(NODE, Precision::F32);
-    let context = MetricContext { build, interrupted: Arc::new(|| false), folder: None };
+    let context = MetricContext { build, interrupted: Arc::new(|| false) };
     let evaluate = || plugin.evaluate(arriving.inputs.clone(), &context);
     promise!(evaluate()? == evaluate()?, "it measures something else the second time");
     Ok(())
