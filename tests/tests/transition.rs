@@ -62,7 +62,6 @@ fn the_error_and_both_curves_are_those_of_the_definition() {
             streams: Streams::new(0),
         },
         interrupted: Arc::new(|| false),
-        folder: None,
     };
     let found = metric.evaluate(&inputs, &context).unwrap().figures;
     for name in ["student_curve", "teacher_curve"] {

@@ -13,6 +13,7 @@ mod gradients;
 #[doc(hidden)]
 pub mod image;
 mod kernels;
+mod kind;
 pub mod layers;
 mod map;
 pub mod ops;
@@ -40,14 +41,15 @@ pub use device::open as open_gpu;
 pub use error::{Context, Error, Result};
 pub use feature_map::FeatureMap;
 pub use gradients::Gradients;
-pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, Params, above};
+pub use kind::Kind;
+pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, ParameterKind, Params, above};
 pub use pass::Pass;
 pub use ports::{Arity, ImageSource, Inputs, NoInputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
 pub use precision::Precision;
 pub use problem::{Fault, Problem, Span, nearest};
 pub use random::{StreamRng, Streams, standard_normal};
 pub use recording::{Recording, rehearsed};
-pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry};
+pub use registry::{Instance, Nested, Parsed, Registration, Registry};
 pub use shape::{
     BeliefShape, ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, ImageShape, Signature,
     Signatures, TurnSignature,

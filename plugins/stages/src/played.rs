@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use zskt_api::{Context, Progress, Result, StageContext};
+use zskt_api::{Context, LoggedScalar, Progress, Result, StageContext};
 
 use crate::images::Material;
 use crate::turn::{ActiveTurn, Record, Table};
@@ -18,7 +18,7 @@ pub struct Played {
 }
 
 /// The figures of a batch by their names, and the images that were learnt from.
-type Figures = (usize, Vec<(String, f64)>);
+type Figures = (usize, Vec<LoggedScalar>);
 
 impl Played {
     /// What happened in the turns of a batch of so many images.
@@ -61,9 +61,9 @@ impl Played {
         let mut figures = Vec::new();
         for (name, record) in self.records {
             let (loss, norm) = record.read().context(format!("turn `{name}`, batch {done}"))?;
-            figures.push((format!("{name}.loss"), loss));
-            figures.push((format!("{name}.learning_rate"), record.learning_rate));
-            figures.extend(norm.map(|norm| (format!("{name}.gradient_norm"), norm)));
+            figures.push(LoggedScalar::on_progress_line(format!("{name}.loss"), loss));
+            figures.push(LoggedScalar::new(format!("{name}.learning_rate"), record.learning_rate));
+            figures.extend(norm.map(|norm| LoggedScalar::new(format!("{name}.gradient_norm"), norm)));
         }
         Ok((self.images, figures))
     }
