@@ -64,11 +64,11 @@ pub enum Arity {
 /// What a plugin declares of one input.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PortInfo {
-    /// Its name in a pipeline.
+    /// Its name in a pipeline, after the node's: `node.name`.
     pub name: &'static str,
-    /// Its documentation.
+    /// The doc comment of its field, for `inspect` and for the help of messages.
     pub doc: String,
-    /// What it takes.
+    /// What may flow into it.
     pub accepts: PortType,
     /// How many edges it takes.
     pub arity: Arity,
@@ -76,16 +76,16 @@ pub struct PortInfo {
     pub trains: bool,
 }
 
-/// What a node gives to those after it.
+/// What a node gives to those after it: the counterpart of a [`Signature`](crate::Signature), once it is built.
 #[derive(Clone)]
 pub enum Product {
-    /// A classifier.
+    /// A classifier, trained or not.
     Classifier(Arc<ClassifierNetwork>),
     /// A generator.
     Generator(Arc<GeneratorNetwork>),
     /// Labelled images.
     Dataset(Arc<dyn Dataset>),
-    /// A loss.
+    /// A loss with its parameters.
     Loss(Arc<dyn Loss>),
     /// One player's updates on one batch.
     Turn(Arc<Turn>),
@@ -111,26 +111,26 @@ impl Inputs {
 
 /// The inputs of a plugin; written by [`ports!`](crate::ports).
 pub trait Ports: Sized {
-    /// The inputs in the order of declaration.
+    /// What is declared of each field, in order.
     fn ports() -> Vec<PortInfo>;
 
-    /// Takes what arrived.
+    /// Sorts what arrived into the fields.
     ///
     /// # Errors
-    /// When something of another type arrived; the check before a run excludes that.
+    /// When something of another type or number arrived; the check before a run excludes that.
     fn take(inputs: Inputs) -> Result<Self>;
 }
 
 /// A type that an input can have.
 pub trait Port: Sized {
-    /// What it takes.
+    /// What may flow into such an input.
     const ACCEPTS: PortType;
     /// How many edges it takes.
     const ARITY: Arity = Arity::One;
-    /// Whether the network that arrives is changed.
+    /// Whether the node changes the network that arrives.
     const TRAINS: bool = false;
 
-    /// Takes what arrived.
+    /// Converts what arrived, in the order of the edges.
     ///
     /// # Errors
     /// When something of another type or number arrived.
@@ -248,16 +248,4 @@ macro_rules! ports {
             }
         }
     };
-}
-
-/// The inputs of a plugin that has none.
-pub struct NoInputs;
-
-impl Ports for NoInputs {
-    fn ports() -> Vec<PortInfo> {
-        Vec::new()
-    }
-    fn take(_inputs: Inputs) -> Result<Self> {
-        Ok(Self)
-    }
 }

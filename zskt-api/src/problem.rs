@@ -126,6 +126,14 @@ pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
+/// A noun after `a` or `an`, for messages.
+#[doc(hidden)]
+pub fn with_article(noun: impl std::fmt::Display) -> String {
+    let noun = noun.to_string();
+    let article = if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::nearest;

@@ -39,23 +39,23 @@ pub type Parsed = (Instance, String);
 
 /// What a plugin crate submits of one plugin; [`export!`](crate::export) writes it.
 pub struct Registration {
-    /// Its name in a pipeline.
+    /// The name of its struct, by which a pipeline uses it: unique among all plugins.
     pub name: &'static str,
-    /// What it is.
+    /// Which contract it implements.
     pub kind: Kind,
     /// The crate it comes from.
     pub crate_name: &'static str,
     /// That crate's version.
     pub crate_version: &'static str,
-    /// Its documentation.
+    /// The doc comment of its struct.
     pub doc: fn() -> String,
-    /// Its parameters.
+    /// What it declares of its parameters, in order.
     pub parameters: fn() -> Vec<ParameterInfo>,
-    /// Its inputs.
+    /// What it declares of its inputs, in order; nothing but for turns, stages and metrics.
     pub ports: fn() -> Vec<PortInfo>,
     /// What it gives to the nodes after it; nothing for a metric, an optimizer and a schedule.
     pub output: Option<PortType>,
-    /// Reads it from a pipeline.
+    /// Reads `Name(…)`; `None` where that reports problems.
     pub read: fn(&Value, &mut Vec<Problem>) -> Option<Parsed>,
 }
 
@@ -88,16 +88,16 @@ macro_rules! registration {
 }
 
 impl Registration {
-    registration!(#[doc = "An architecture."] architecture: Architecture, Architecture, Vec::new, Some(PortType::Classifier));
-    registration!(#[doc = "A generator."] generator: GeneratorArchitecture, Generator, Vec::new, Some(PortType::Generator));
-    registration!(#[doc = "A teacher source."] teacher: TeacherSource, Teacher, Vec::new, Some(PortType::Classifier));
-    registration!(#[doc = "A dataset."] dataset: DatasetSource, Dataset, Vec::new, Some(PortType::Dataset));
-    registration!(#[doc = "A loss."] loss: Loss, Loss, Vec::new, Some(PortType::Loss));
-    registration!(#[doc = "A turn."] turn: TurnPlugin, Turn, <T as TurnPlugin>::Inputs::ports, Some(PortType::Turn));
-    registration!(#[doc = "A stage."] stage: Stage, Stage, <T as Stage>::Inputs::ports, Some(T::OUTPUT));
-    registration!(#[doc = "A metric."] metric: Metric, Metric, <T as Metric>::Inputs::ports, None);
-    registration!(#[doc = "An optimizer."] optimizer: Optimizer, Optimizer, Vec::new, None);
-    registration!(#[doc = "A schedule."] schedule: Schedule, Schedule, Vec::new, None);
+    registration!(#[doc = "Of an [`Architecture`]."] architecture: Architecture, Architecture, Vec::new, Some(PortType::Classifier));
+    registration!(#[doc = "Of a [`GeneratorArchitecture`]."] generator: GeneratorArchitecture, Generator, Vec::new, Some(PortType::Generator));
+    registration!(#[doc = "Of a [`TeacherSource`]."] teacher: TeacherSource, Teacher, Vec::new, Some(PortType::Classifier));
+    registration!(#[doc = "Of a [`DatasetSource`]."] dataset: DatasetSource, Dataset, Vec::new, Some(PortType::Dataset));
+    registration!(#[doc = "Of a [`Loss`]."] loss: Loss, Loss, Vec::new, Some(PortType::Loss));
+    registration!(#[doc = "Of a [`TurnPlugin`]."] turn: TurnPlugin, Turn, <T as TurnPlugin>::Inputs::ports, Some(PortType::Turn));
+    registration!(#[doc = "Of a [`Stage`]."] stage: Stage, Stage, <T as Stage>::Inputs::ports, Some(T::OUTPUT));
+    registration!(#[doc = "Of a [`Metric`]."] metric: Metric, Metric, <T as Metric>::Inputs::ports, None);
+    registration!(#[doc = "Of an [`Optimizer`]."] optimizer: Optimizer, Optimizer, Vec::new, None);
+    registration!(#[doc = "Of a [`Schedule`]."] schedule: Schedule, Schedule, Vec::new, None);
 }
 
 /// Registers plugins: `export! { loss: KlDivergence, CrossEntropy; metric: Accuracy }`, with the kinds
@@ -157,10 +157,10 @@ impl Registry {
         problems: &mut Vec<Problem>,
     ) -> Option<(&'static Registration, Parsed)> {
         let expected = kinds.iter().map(Kind::to_string).collect::<Vec<_>>().join(" or ");
-        let article = if expected.starts_with(['a', 'o']) { "an" } else { "a" };
+        let expected_one = crate::with_article(&expected);
         let Form::Named { name: Some(name), .. } = &value.form else {
             problems.push(
-                Problem::at(value.span, format!("expected {article} {expected}, found {}", value.describe()))
+                Problem::at(value.span, format!("expected {expected_one}, found {}", value.describe()))
                     .label("expected `Name(…)`"),
             );
             return None;
@@ -186,9 +186,9 @@ impl Registry {
             problems.push(
                 Problem::at(
                     name.span,
-                    format!("expected {article} {expected}, but `{}` is of kind {}", name.text, plugin.kind),
+                    format!("expected {expected_one}, but `{}` is of kind {}", name.text, plugin.kind),
                 )
-                .label(format!("expected {article} {expected}"))
+                .label(format!("expected {expected_one}"))
                 .help(format!("plugins of kind {expected}: {}", all.join(", "))),
             );
             return None;
@@ -204,7 +204,7 @@ pub struct Nested<T: ?Sized> {
 }
 
 impl<T: ?Sized> Nested<T> {
-    /// The plugin.
+    /// A handle of the plugin, for what outlives the parameters.
     pub fn plugin(&self) -> Arc<T> {
         Arc::clone(&self.plugin)
     }

@@ -1,10 +1,10 @@
 //! The shapes that are proven to fit before anything runs.
 
-use std::fmt;
-
-use crate::{Fault, PortInfo, PortType};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+
+use crate::{Fault, Loss, PortInfo, PortType};
 
 /// The shape of one image, `[C, H, W]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -30,18 +30,23 @@ impl fmt::Display for ImageShape {
     }
 }
 
-/// The shapes of what a classifier believes about images of one shape.
+/// The shapes of what a classifier gives for images of one shape, without the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeliefShape {
     /// Classes it tells apart.
     pub classes: usize,
-    /// Its activations that attention transfer may compare, from input to output.
+    /// The activations that losses such as attention transfer compare, from input to output.
     pub activations: Vec<ImageShape>,
 }
 
 /// What can be known of a classifier without building it.
 pub trait ClassifierShape: Send + Sync {
-    /// The shapes it gives for images of this shape, or why it takes none such.
+    /// The shapes of its output for images of this shape. Every pair of networks and images that a pipeline brings together is
+    /// checked with it, before anything is built.
+    ///
+    /// # Errors
+    /// Why it takes no such images: a fault of what it expected and found. It need not say where the images come from, which is
+    /// added by who asks.
     fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault>;
 
     /// Classes it tells apart.
@@ -51,14 +56,14 @@ pub trait ClassifierShape: Send + Sync {
 /// What flows along an edge, as far as it can be known before anything is built.
 #[derive(Clone)]
 pub enum Signature {
-    /// A classifier.
+    /// A classifier that is not built yet.
     Classifier(ClassifierSignature),
     /// A generator of images.
     Generator(GeneratorSignature),
     /// Labelled images.
     Dataset(DatasetSignature),
-    /// A loss.
-    Loss(Arc<dyn crate::Loss>),
+    /// A loss, which needs nothing built.
+    Loss(Arc<dyn Loss>),
     /// One player's updates on one batch.
     Turn(TurnSignature),
 }
@@ -66,7 +71,7 @@ pub enum Signature {
 /// A classifier before it is built.
 #[derive(Clone)]
 pub struct ClassifierSignature {
-    /// Its shapes.
+    /// Tells its shapes, for images of any one.
     pub shape: Arc<dyn ClassifierShape>,
     /// The node that made the network. A stage passes its student on under the same name, so equal names mean one and
     /// the same network.
@@ -101,7 +106,7 @@ pub struct TurnSignature {
     /// The network it updates.
     pub network: String,
     /// The losses it adds up.
-    pub losses: Vec<Arc<dyn crate::Loss>>,
+    pub losses: Vec<Arc<dyn Loss>>,
 }
 
 impl Signature {

@@ -79,4 +79,8 @@ impl Classifier for Network {
         let hidden = self.fc2.forward(&hidden, pass)?.relu()?;
         Ok(Beliefs { logits: self.fc3.forward(&hidden, pass)?, activations: vec![first, second] })
     }
+
+    fn replays(&self) -> bool {
+        true
+    }
 }

@@ -116,6 +116,10 @@ impl Classifier for Network {
         let pooled = global_average(&self.norm.forward(&x, pass)?)?;
         Ok(Beliefs { logits: self.head.forward(&pooled, pass)?, activations })
     }
+
+    fn replays(&self) -> bool {
+        true
+    }
 }
 
 struct Block {

@@ -30,6 +30,11 @@ impl Loss for ExampleLoss {
         };
         Ok(((&student.logits - logits)?.sqr()?.mean_all()? * self.weight)?)
     }
+
+    // It computes on the device only, with numbers that never change: a GPU may replay it.
+    fn replays(&self) -> bool {
+        true
+    }
 }
 
 zskt_api::export! { loss: ExampleLoss }

@@ -85,6 +85,10 @@ impl Generator for Network {
         self.norm3.forward(&self.conv3.forward(&x, pass)?, pass)
     }
 
+    fn replays(&self) -> bool {
+        true
+    }
+
     fn latent_dim(&self) -> usize {
         self.latent_dim
     }

@@ -61,4 +61,8 @@ impl Loss for AttentionTransfer {
         let sum = sum.ok_or_else(|| zskt_api::Error::new("the networks have no activations to compare"))?;
         Ok((sum * self.beta)?)
     }
+
+    fn replays(&self) -> bool {
+        true
+    }
 }

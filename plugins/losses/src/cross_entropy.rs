@@ -29,4 +29,8 @@ impl Loss for CrossEntropy {
         };
         Ok((likelihood * -self.weight)?)
     }
+
+    fn replays(&self) -> bool {
+        true
+    }
 }

@@ -39,4 +39,8 @@ impl Loss for KlDivergence {
         let divergence = kl_divergence(&student.logits, belief, log_belief, self.temperature)?;
         if self.weight == 1.0 { Ok(divergence) } else { Ok((divergence * self.weight)?) }
     }
+
+    fn replays(&self) -> bool {
+        true
+    }
 }

@@ -2,7 +2,7 @@
 
 use zskt_api::{Optimizer, Parameter, Result, Updates, above, params};
 
-use crate::moments::{Decay, Moments, Settings};
+use crate::adam_state::{AdamSettings, AdamState};
 
 params! {
     /// Adam, as PyTorch has it: weight decay, if any, is added to the gradient.
@@ -24,7 +24,7 @@ impl Optimizer for Adam {
     }
 
     fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>> {
-        let decay = Decay::Coupled(self.weight_decay);
-        Ok(Box::new(Moments::new(Settings { betas: self.betas, eps: self.eps, decay }, &parameters)?))
+        let Self { betas, eps, weight_decay, .. } = *self;
+        AdamState::start(AdamSettings { betas, eps, weight_decay, decoupled: false }, &parameters)
     }
 }

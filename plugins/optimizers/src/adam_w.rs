@@ -2,7 +2,7 @@
 
 use zskt_api::{Optimizer, Parameter, Result, Updates, above, params};
 
-use crate::moments::{Decay, Moments, Settings};
+use crate::adam_state::{AdamSettings, AdamState};
 
 params! {
     /// Adam with decoupled weight decay, as PyTorch has it: each step first shrinks the weight by lr·weight_decay.
@@ -24,7 +24,7 @@ impl Optimizer for AdamW {
     }
 
     fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>> {
-        let decay = Decay::Decoupled(self.weight_decay);
-        Ok(Box::new(Moments::new(Settings { betas: self.betas, eps: self.eps, decay }, &parameters)?))
+        let Self { betas, eps, weight_decay, .. } = *self;
+        AdamState::start(AdamSettings { betas, eps, weight_decay, decoupled: true }, &parameters)
     }
 }

@@ -1,8 +1,9 @@
 //! Optimizers.
 
 mod adam;
+mod adam_state;
 mod adam_w;
-mod moments;
+mod saved_state;
 mod sgd;
 
 pub use adam::Adam;

@@ -6,7 +6,7 @@ use zskt_api::candle_core::Tensor;
 use zskt_api::ops::{Update, Updated, update_all};
 use zskt_api::{Error, Gradients, Optimizer, Parameter, Result, Updates, params};
 
-use crate::moments::restored;
+use crate::saved_state::saved_tensor;
 
 params! {
     /// Stochastic gradient descent with momentum, as PyTorch has it (no dampening).
@@ -82,7 +82,7 @@ impl Updates for Descent {
 
     fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, velocity) in &mut self.velocities {
-            *velocity = restored(state, &format!("velocity.{name}"), velocity)?;
+            *velocity = saved_tensor(state, &format!("velocity.{name}"), velocity)?;
         }
         Ok(())
     }

@@ -7,15 +7,15 @@ use zskt_api::{
     above, params, ports,
 };
 
-use crate::game::{Game, check, trained};
-use crate::timetable::{Length, Timetable};
+use crate::check::trained_student;
+use crate::training_options::{TrainingInputs, TrainingOptions};
 
 params! {
     /// A classifier learns from labelled images: the same stage as `Transfer`, without a teacher.
     pub struct Train {
-        /// Batches to play.
+        /// Batches to train on.
         pub batches: Option<usize> = None => 1..=1_000_000_000,
-        /// Passes over the dataset to play, instead of `batches`.
+        /// Passes over the dataset, instead of `batches`.
         pub epochs: Option<f64> = None => above(0.0),
         /// Images in a batch.
         pub batch_size: usize = 128 => 1..=1_000_000,
@@ -38,35 +38,35 @@ ports! {
     }
 }
 
+impl Train {
+    fn options(&self) -> TrainingOptions {
+        TrainingOptions {
+            batches: self.batches,
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            evaluate_every: self.evaluate_every,
+            checkpoint_every: self.checkpoint_every,
+            preview_every: Some(0),
+            replay: false,
+        }
+    }
+}
+
 impl Stage for Train {
     type Inputs = TrainInputs;
 
     const OUTPUT: PortType = PortType::Classifier;
 
     fn check(&self, inputs: &Signatures) -> Vec<Fault> {
-        let mut faults = check(inputs, &TrainInputs::ports(), false);
-        faults.extend(Length { batches: self.batches, epochs: self.epochs }.check(inputs));
-        faults
+        self.options().check(inputs, &TrainInputs::ports(), false)
     }
 
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
-        trained(inputs)
+        trained_student(inputs)
     }
 
     fn run(&self, inputs: TrainInputs, context: &mut StageContext<'_>) -> Result<Product> {
-        let TrainInputs { student: Trainee(student), images, turns } = inputs;
-        let batches = Length { batches: self.batches, epochs: self.epochs }.in_batches(&images, self.batch_size);
-        let timetable = Timetable {
-            batches,
-            batch_size: self.batch_size,
-            evaluate_every: self.evaluate_every,
-            checkpoint_every: self.checkpoint_every,
-            preview_every: 0,
-            replay: false,
-        };
-        let game = Game { teacher: None, student, images, turns, timetable };
-        game.players_are_seated()?;
-        game.play(context)?;
-        Ok(Product::Classifier(game.student))
+        let TrainInputs { student, images, turns } = inputs;
+        self.options().train(TrainingInputs { teacher: None, student, images, turns }, context)
     }
 }

@@ -7,17 +7,17 @@ use zskt_api::{
     StageContext, Trainee, Turn, above, params, ports,
 };
 
-use crate::game::{Game, check, trained};
-use crate::timetable::{Length, Timetable};
+use crate::check::trained_student;
+use crate::training_options::{TrainingInputs, TrainingOptions};
 
 params! {
     /// A student learns from a teacher, on images that a generator makes or a dataset holds. In each batch the turns are
-    /// played in the order of their edges. With a generator that maximizes and a student that minimizes the divergence of
+    /// taken in the order of their edges. With a generator that maximizes and a student that minimizes the divergence of
     /// their beliefs, this is the zero-shot transfer of Micaelli & Storkey (NeurIPS 2019); with a dataset it is distillation.
     pub struct Transfer {
-        /// Batches to play.
+        /// Batches to train on.
         pub batches: Option<usize> = None => 1..=1_000_000_000,
-        /// Passes over the dataset to play, instead of `batches`.
+        /// Passes over the dataset, instead of `batches`.
         pub epochs: Option<f64> = None => above(0.0),
         /// Images in a batch.
         pub batch_size: usize = 128 => 1..=1_000_000,
@@ -28,15 +28,15 @@ params! {
         /// Batches between previews of the images; `None` shows the first, the last and eight in between.
         pub preview_every: Option<usize> = None => 1..=1_000_000_000,
         /// Whether a GPU may record a batch as a CUDA graph and replay it, where the images come from a generator and the
-        /// optimizers allow it; a batch that cannot be recorded, or whose replay gives other figures, is played as ever.
+        /// plugins allow it; a batch that cannot be recorded, or whose replay gives other figures, is computed kernel by kernel.
         pub replay: bool = true,
     }
 }
 
 ports! {
-    /// Who plays.
+    /// Who teaches, who learns, and from what.
     pub struct TransferInputs {
-        /// The network that knows: frozen, only its beliefs count.
+        /// The network that knows: it is frozen.
         pub teacher: Arc<ClassifierNetwork>,
         /// The network that learns.
         pub student: Trainee,
@@ -47,36 +47,35 @@ ports! {
     }
 }
 
+impl Transfer {
+    fn options(&self) -> TrainingOptions {
+        TrainingOptions {
+            batches: self.batches,
+            epochs: self.epochs,
+            batch_size: self.batch_size,
+            evaluate_every: self.evaluate_every,
+            checkpoint_every: self.checkpoint_every,
+            preview_every: self.preview_every,
+            replay: self.replay,
+        }
+    }
+}
+
 impl Stage for Transfer {
     type Inputs = TransferInputs;
 
     const OUTPUT: PortType = PortType::Classifier;
 
     fn check(&self, inputs: &Signatures) -> Vec<Fault> {
-        let mut faults = check(inputs, &TransferInputs::ports(), true);
-        faults.extend(Length { batches: self.batches, epochs: self.epochs }.check(inputs));
-        faults
+        self.options().check(inputs, &TransferInputs::ports(), true)
     }
 
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
-        trained(inputs)
+        trained_student(inputs)
     }
 
     fn run(&self, inputs: TransferInputs, context: &mut StageContext<'_>) -> Result<Product> {
-        let TransferInputs { teacher, student: Trainee(student), images, turns } = inputs;
-        let length = Length { batches: self.batches, epochs: self.epochs };
-        let batches = length.in_batches(&images, self.batch_size);
-        let timetable = Timetable {
-            batches,
-            batch_size: self.batch_size,
-            evaluate_every: self.evaluate_every,
-            checkpoint_every: self.checkpoint_every,
-            preview_every: self.preview_every.unwrap_or(batches.div_ceil(9)),
-            replay: self.replay,
-        };
-        let game = Game { teacher: Some(teacher), student, images, turns, timetable };
-        game.players_are_seated()?;
-        game.play(context)?;
-        Ok(Product::Classifier(game.student))
+        let TransferInputs { teacher, student, images, turns } = inputs;
+        self.options().train(TrainingInputs { teacher: Some(teacher), student, images, turns }, context)
     }
 }

@@ -1,21 +1,22 @@
-//! Classifiers: images in, beliefs out.
+//! Classifiers: images in, logits and activations out.
 
 use candle_core::Tensor;
 
 use super::Network;
 use crate::{Builder, ClassifierShape, Fault, FeatureMap, Pass, Result};
 
-/// What a classifier believes about a batch of images.
+/// What a classifier gives for a batch of images.
 #[derive(Clone)]
 pub struct Beliefs {
-    /// Scores before the softmax, `[B, classes]`.
+    /// Scores before the softmax, `[B, classes]`, of the precision's [`dtype`](crate::Precision::dtype).
     pub logits: Tensor,
-    /// The activations that attention transfer compares, from input to output, each `[B, C, H, W]`.
+    /// The activations that losses such as attention transfer compare, from input to output, each `[B, C, H, W]`; as many and as
+    /// large as [`ClassifierShape`] says.
     pub activations: Vec<FeatureMap>,
 }
 
 impl Beliefs {
-    /// The same beliefs, through which no gradient flows.
+    /// The same numbers, through which no gradient flows.
     #[must_use]
     pub fn detach(&self) -> Self {
         Self { logits: self.logits.detach(), activations: self.activations.iter().map(FeatureMap::detach).collect() }
@@ -24,16 +25,22 @@ impl Beliefs {
 
 /// A network that tells classes apart.
 pub trait Classifier: Send + Sync {
-    /// Beliefs about `images`, `[B, C, H, W]`.
-    ///
-    /// # Errors
-    /// When the device fails.
+    /// Logits and activations for `images`, `[B, C, H, W]`. `pass` goes to every layer and weight: it says whether the weights are
+    /// tracked for gradients, and whose statistics batch norm uses.
     fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs>;
 
-    /// Whether a GPU may replay what it has recorded of [`forward`](Self::forward): not if that computes with numbers of the host
-    /// that change from batch to batch.
+    /// Whether a GPU may capture [`forward`](Self::forward) once, in a CUDA graph, and replay it for other batches. `true` is right
+    /// where all of these hold:
+    ///
+    /// - It computes with tensors of its device only: it reads no number on the host (`to_scalar`, `to_vec1`) and copies none to
+    ///   the device, such as fresh random numbers.
+    /// - What else it computes with is the same in every batch: a captured number stays what it was, so no factor may change
+    ///   from call to call.
+    /// - It takes the same path in every batch: no branch on numbers of the host, no shapes that change.
+    ///
+    /// `false` unless a plugin says otherwise, so that one that knows nothing of this is never replayed.
     fn replays(&self) -> bool {
-        true
+        false
     }
 }
 
@@ -41,6 +48,59 @@ pub trait Classifier: Send + Sync {
 pub type ClassifierNetwork = Network<dyn Classifier>;
 
 /// A plugin that makes classifiers.
+///
+/// ```
+/// use zskt_api::layers::{Linear, global_average};
+/// use zskt_api::{
+///     Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Pass, Result,
+///     params,
+/// };
+///
+/// params! {
+///     /// A linear layer on the mean colour of an image.
+///     pub struct MeanColour {
+///         /// Classes it tells apart.
+///         pub classes: usize = 10 => 2..=1000,
+///     }
+/// }
+///
+/// impl ClassifierShape for MeanColour {
+///     fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
+///         if image.channels != 3 {
+///             return Err(Fault::new(format!("expected images of 3 channels, found {image}")));
+///         }
+///         Ok(BeliefShape { classes: self.classes, activations: Vec::new() })
+///     }
+///
+///     fn classes(&self) -> usize {
+///         self.classes
+///     }
+/// }
+///
+/// impl Architecture for MeanColour {
+///     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>> {
+///         Ok(Box::new(Network { head: Linear::new(&builder.at("head"), 3, self.classes)? }))
+///     }
+/// }
+///
+/// struct Network {
+///     head: Linear,
+/// }
+///
+/// impl Classifier for Network {
+///     fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
+///         Ok(Beliefs { logits: self.head.forward(&global_average(images)?, pass)?, activations: Vec::new() })
+///     }
+///
+///     // Layers compute on the device only, and no number of the host changes.
+///     fn replays(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// zskt_api::export! { architecture: MeanColour }
+/// # fn main() {}
+/// ```
 pub trait Architecture: ClassifierShape {
     /// Whether its parameters go together, whatever the images are: asked once, before any shape. What depends on the images is
     /// for [`beliefs`](ClassifierShape::beliefs) to say.
@@ -51,9 +111,6 @@ pub trait Architecture: ClassifierShape {
         Ok(())
     }
 
-    /// Makes the network, asking the builder for each weight under PyTorch's name.
-    ///
-    /// # Errors
-    /// When the device has no room.
+    /// Makes the network, asking the builder for each weight under PyTorch's name: weights are loaded and saved under it.
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>>;
 }

@@ -8,21 +8,22 @@ use crate::{Builder, Fault, FeatureMap, ImageShape, Pass, Result, StreamRng, sta
 /// A network that makes images.
 pub trait Generator: Send + Sync {
     /// Images `[B, C, H, W]`, in the normalized space that classifiers take, from `latents` `[B, latent_dim]`.
-    ///
-    /// # Errors
-    /// When the device fails.
     fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap>;
 
-    /// Whether a GPU may replay what it has recorded of [`forward`](Self::forward): not if that computes with numbers of the host
-    /// that change from batch to batch.
+    /// Whether a GPU may capture [`forward`](Self::forward) once, in a CUDA graph, and replay it with other latents. The conditions
+    /// are those of [`Classifier::replays`](super::Classifier::replays); the latents themselves may change.
+    ///
+    /// `false` unless a plugin says otherwise, so that one that knows nothing of this is never replayed.
     fn replays(&self) -> bool {
-        true
+        false
     }
 
     /// Length of one latent vector.
     fn latent_dim(&self) -> usize;
 
-    /// Draws the numbers of `batch` latent vectors; N(0, 1) unless the generator wants others.
+    /// Draws `batch` latent vectors, from N(0, 1) unless the generator wants other numbers: `batch * latent_dim` numbers, row-major
+    /// `[batch, latent_dim]`, one vector after the other. They are `f64` whatever the precision, so that runs of one seed in
+    /// different precisions differ by rounding only; the stage converts them.
     fn sample(&self, batch: usize, rng: &mut StreamRng) -> Vec<f64> {
         standard_normal(rng, batch * self.latent_dim())
     }
@@ -33,15 +34,12 @@ pub type GeneratorNetwork = Network<dyn Generator>;
 
 /// A plugin that makes generators.
 pub trait GeneratorArchitecture: Send + Sync {
-    /// The images it makes, or what is wrong with its parameters.
+    /// The shape of the images it makes.
     ///
     /// # Errors
-    /// When the parameters do not go together.
+    /// When the parameters do not go together: a [`Fault`] that names the parameter to change.
     fn image(&self) -> Result<ImageShape, Fault>;
 
     /// Makes the network, asking the builder for each weight under PyTorch's name.
-    ///
-    /// # Errors
-    /// When the device has no room.
     fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>>;
 }

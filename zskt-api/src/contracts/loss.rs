@@ -1,25 +1,25 @@
-//! Losses: what a turn makes small, or large.
+//! Losses: what a turn minimizes, or maximizes.
 
 use candle_core::Tensor;
 
 use super::Beliefs;
 use crate::{BeliefShape, Error, Fault, Result};
 
-/// What a loss needs besides the student's beliefs.
+/// What a loss needs besides the student's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// A teacher's beliefs.
+    /// A teacher's output: the teacher is run only where a loss needs it.
     pub teacher: bool,
-    /// The images' labels.
+    /// The images' labels, which generated images have not.
     pub labels: bool,
 }
 
 /// What a loss compares the student with, computed once where it is the same for several steps.
 #[derive(Clone)]
 pub struct Target {
-    /// What the loss made of the teacher's beliefs in [`Loss::target`].
+    /// What [`Loss::target`] returned; empty where there is no teacher.
     pub teacher: Vec<Tensor>,
-    /// The images' labels, `u32` `[B]`.
+    /// The class of each image, `u32` `[B]`; `None` where images are generated.
     pub labels: Option<Tensor>,
 }
 
@@ -33,37 +33,77 @@ impl Target {
     }
 }
 
-/// A plugin that scores beliefs.
+/// A plugin that scores what a student gives.
+///
+/// ```
+/// use zskt_api::candle_core::Tensor;
+/// use zskt_api::{Beliefs, Error, Loss, Needs, Result, Target, params};
+///
+/// params! {
+///     /// Mean absolute difference of the student's logits from the teacher's.
+///     pub struct LogitDistance {
+///         /// Factor of this loss in the sum.
+///         pub weight: f64 = 1.0 => 0.0..,
+///     }
+/// }
+///
+/// impl Loss for LogitDistance {
+///     fn needs(&self) -> Needs {
+///         Needs { teacher: true, labels: false }
+///     }
+///
+///     fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+///         Ok(vec![teacher.logits.clone()])
+///     }
+///
+///     fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+///         let [logits] = &target.teacher[..] else { return Err(Error::new("the teacher's logits are missing")) };
+///         Ok(((&student.logits - logits)?.abs()?.mean_all()? * self.weight)?)
+///     }
+///
+///     // Tensors only, and a weight that never changes.
+///     fn replays(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// zskt_api::export! { loss: LogitDistance }
+/// # fn main() {}
+/// ```
 pub trait Loss: Send + Sync {
-    /// What it needs besides the student's beliefs.
+    /// What it needs besides the student's output.
     fn needs(&self) -> Needs;
 
-    /// Whether beliefs of these shapes can be scored.
+    /// Checks the shapes that the networks will give, before anything is built. `teacher` is `None` where there is none, or where
+    /// its shapes are not known.
     ///
     /// # Errors
-    /// What does not fit; a fault without a place, for the stage knows where the beliefs come from.
+    /// What does not fit, as a fault without a place: the stage knows where the networks come from, and adds it.
     fn check(&self, _student: &BeliefShape, _teacher: Option<&BeliefShape>) -> Result<(), Fault> {
         Ok(())
     }
 
-    /// What the loss needs of the teacher's beliefs: computed once per turn where the images do not change, and part of
-    /// the gradient where they do. A loss that needs no teacher returns nothing.
-    ///
-    /// # Errors
-    /// When the device fails.
+    /// What the loss needs of the teacher's output, as it likes: [`value`](Self::value) gets it back in [`Target::teacher`].
+    /// Computed once per turn where the images stay the same for all steps (a student's turn); once per step, and part of the
+    /// gradient, where they change (a generator's). A loss that needs no teacher returns nothing.
     fn target(&self, _teacher: &Beliefs) -> Result<Vec<Tensor>> {
         Ok(Vec::new())
     }
 
-    /// Whether a GPU may replay what it has recorded of this loss: not if [`value`](Self::value) or [`target`](Self::target)
-    /// compute with numbers of the host that change from batch to batch.
-    fn replays(&self) -> bool {
-        true
-    }
-
-    /// The loss, a scalar.
+    /// The loss, a scalar tensor (shape `[]`) of the logits' type and device: `f64` in the precision of that name, else `f32`.
     ///
-    /// # Errors
-    /// When the device fails.
+    /// - The reduction, over batch and classes, is the loss's own business.
+    /// - So is its factor, if it has one among its parameters: values are added as they come, and negated for a turn that
+    ///   maximizes.
+    /// - The gradient flows into `student`, and through [`Target::teacher`] into the images, where they are a generator's.
     fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor>;
+
+    /// Whether a GPU may capture [`target`](Self::target) and [`value`](Self::value) once, in a CUDA graph, and replay them for
+    /// other batches. `true` is right where the conditions of [`Classifier::replays`](super::Classifier::replays) hold for both; a
+    /// temperature that is annealed from call to call breaks them.
+    ///
+    /// `false` unless a plugin says otherwise, so that one that knows nothing of this is never replayed.
+    fn replays(&self) -> bool {
+        false
+    }
 }

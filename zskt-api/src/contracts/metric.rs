@@ -10,19 +10,19 @@ use crate::{Fault, Inputs, Params, PortInfo, Ports, Result, Signatures};
 /// What a metric found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measurement {
-    /// Its figures by name, shares as fractions; they stand in `report.json` under the node's name.
+    /// The figures by name, shares as fractions; `report.json` has them under the node's name.
     pub figures: Map<String, Value>,
     /// One line for a person.
     pub summary: String,
 }
 
 impl Measurement {
-    /// No figures yet.
+    /// A line for a person, and no figures yet.
     pub fn new(summary: impl Into<String>) -> Self {
         Self { figures: Map::new(), summary: summary.into() }
     }
 
-    /// Adds a figure.
+    /// Adds a figure: a number, or what else JSON has.
     #[must_use]
     pub fn figure(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.figures.insert(name.to_owned(), value.into());
@@ -32,15 +32,64 @@ impl Measurement {
 
 /// Where a metric is evaluated.
 pub struct MetricContext {
-    /// The node, device, precision and streams.
+    /// The node's name, device, precision and random streams.
     pub build: BuildContext,
     /// Set when the user asked to stop; a long evaluation looks at it between batches.
     pub interrupted: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// A plugin that measures.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use zskt_api::candle_core::DType;
+/// use zskt_api::{
+///     ClassifierNetwork, Dataset, Error, Measurement, Metric, MetricContext, Pass, Result, params, ports,
+/// };
+///
+/// params! {
+///     /// The largest logit of a network on a dataset.
+///     pub struct LargestLogit {
+///         /// Images looked at together.
+///         pub batch_size: usize = 128 => 1..=1_000_000,
+///     }
+/// }
+///
+/// ports! {
+///     /// What is measured on what.
+///     pub struct LargestLogitInputs {
+///         /// The network to measure.
+///         pub classifier: Arc<ClassifierNetwork>,
+///         /// The images to measure it on.
+///         pub dataset: Arc<dyn Dataset>,
+///     }
+/// }
+///
+/// impl Metric for LargestLogit {
+///     type Inputs = LargestLogitInputs;
+///
+///     fn evaluate(&self, inputs: &LargestLogitInputs, context: &MetricContext) -> Result<Measurement> {
+///         let (device, dtype) = (&context.build.device, context.build.precision.dtype());
+///         let indices: Vec<usize> = (0..inputs.dataset.signature().images).collect();
+///         let mut largest = f64::NEG_INFINITY;
+///         for indices in indices.chunks(self.batch_size) {
+///             if (context.interrupted)() {
+///                 return Err(Error::interrupted());
+///             }
+///             let batch = inputs.dataset.batch(indices, None, dtype, device)?;
+///             let output = inputs.classifier.forward.forward(&batch.images, Pass::evaluate())?;
+///             largest = largest.max(output.logits.max_all()?.to_dtype(DType::F64)?.to_scalar()?);
+///         }
+///         Ok(Measurement::new(format!("no logit above {largest:.2}")).figure("largest_logit", largest))
+///     }
+/// }
+///
+/// zskt_api::export! { metric: LargestLogit }
+/// # fn main() {}
+/// ```
 pub trait Metric: Params + Send + Sync + 'static {
-    /// Its inputs.
+    /// The struct of its inputs, declared with [`ports!`](crate::ports).
     type Inputs: Ports;
 
     /// What is wrong with what arrives; by default, classifiers must take the images and all class counts must agree.
@@ -56,22 +105,22 @@ pub trait Metric: Params + Send + Sync + 'static {
     /// Measures.
     ///
     /// # Errors
-    /// When the device fails or the user asked to stop.
+    /// [`Error::interrupted`](crate::Error::interrupted) when the user asked to stop.
     fn evaluate(&self, inputs: &Self::Inputs, context: &MetricContext) -> Result<Measurement>;
 }
 
 /// A metric whose inputs are no longer part of its type: what the graph holds.
 pub trait MetricNode: Send + Sync {
-    /// Its inputs.
+    /// [`Metric::Inputs`], as the graph checks them.
     fn ports(&self) -> Vec<PortInfo>;
-    /// What is wrong with what arrives.
+    /// See [`Metric::check`].
     fn check(&self, inputs: &Signatures) -> Vec<Fault>;
-    /// Whether it is evaluated while a stage trains.
+    /// See [`Metric::during_stages`].
     fn during_stages(&self) -> bool;
-    /// Measures.
+    /// See [`Metric::evaluate`].
     ///
     /// # Errors
-    /// When the device fails or the user asked to stop.
+    /// Also when the inputs are of other types than declared, which the check before a run excludes.
     fn evaluate(&self, inputs: Inputs, context: &MetricContext) -> Result<Measurement>;
 }
 

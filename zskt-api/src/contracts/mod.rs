@@ -1,4 +1,7 @@
 //! The contracts: what each kind of plugin promises.
+//!
+//! Whatever computes with tensors returns a [`Result`](crate::Result), for any device may fail or run out of memory. That goes
+//! without saying in the documentation: an `# Errors` section is there where there is something else to say.
 
 mod classifier;
 mod dataset;
@@ -29,22 +32,22 @@ use crate::{Precision, Streams, Weights};
 /// Where a node is built and run.
 #[derive(Clone)]
 pub struct BuildContext {
-    /// The node's name in the pipeline; its random streams begin with it.
+    /// The node's name in the pipeline. The names of its random streams begin with it, as in `streams.at("<node>/noise", batch)`.
     pub node: String,
-    /// The device of every tensor.
+    /// The device on which every tensor is made.
     pub device: Device,
     /// The precision of every weight and activation.
     pub precision: Precision,
-    /// The run's random streams.
+    /// The run's random streams, which depend on its seed.
     pub streams: Streams,
 }
 
 /// A network: how it computes, and the weights it computes with.
 pub struct Network<F: ?Sized> {
-    /// The node that made it.
+    /// The name of the node that made it; the network keeps it when a stage gives it on.
     pub name: String,
-    /// Its weights under PyTorch's names.
+    /// Parameters and buffers, under PyTorch's names.
     pub weights: Weights,
-    /// How it computes.
+    /// The forward pass, which holds the same weights.
     pub forward: Box<F>,
 }

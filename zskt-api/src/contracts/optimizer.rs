@@ -1,4 +1,4 @@
-//! Optimizers: how a gradient moves the weights.
+//! Optimizers: how gradients change the weights.
 
 use std::collections::BTreeMap;
 
@@ -6,42 +6,44 @@ use candle_core::Tensor;
 
 use crate::{Gradients, Parameter, Result};
 
-/// A plugin that makes the updates of one player.
+/// A plugin that updates the weights of one network.
 pub trait Optimizer: Send + Sync {
-    /// The learning rate that a schedule scales.
+    /// The base learning rate, which the turn's schedule scales.
     fn learning_rate(&self) -> f64;
 
-    /// Begins to update these parameters.
-    ///
-    /// # Errors
-    /// When the device has no room for its state.
+    /// Begins to update these parameters, with fresh state: PyTorch's constructor of an optimizer.
     fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>>;
 }
 
 /// The running state of one optimizer.
 pub trait Updates: Send {
-    /// Moves every parameter that has a gradient, in place.
+    /// Changes every parameter that has a gradient, in place. `learning_rate` is the one to use in this step: the
+    /// [base rate](Optimizer::learning_rate) times the schedule's factor. The gradients are clipped, if the turn clips them, and
+    /// of a turn that maximizes they are those of the negated loss.
     ///
     /// # Errors
-    /// When the device fails.
+    /// When a parameter is not one of those that it was started with.
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()>;
 
-    /// Whether [`step`](Self::step) touches tensors by [`update_all`](crate::ops::update_all) only, always in the same order,
-    /// and [`restore`](Self::restore) is called before the first of them or never: then a GPU may replay steps that it has
-    /// recorded, with the constants that `step` asks for each time.
+    /// Whether a GPU may capture [`step`](Self::step) once, in a CUDA graph, and replay it. For each replay `step` is called all the
+    /// same, for the constants of its updates, which are not made then. `true` is right where all of these hold:
+    ///
+    /// - `step` changes tensors through [`update_all`](crate::ops::update_all) only.
+    /// - It makes the same updates, of the same tensors, in the same order each time; their constants may change.
+    /// - It reads no tensor on the host, and what it counts there is the same for a step that is replayed.
+    /// - The tensors of its state stay the same ones: only [`restore`](Self::restore) may replace them.
+    ///
+    /// `false` unless a plugin says otherwise, so that one that knows nothing of this is never replayed.
     fn replays(&self) -> bool {
         false
     }
 
-    /// Everything that a later step depends on, by name.
-    ///
-    /// # Errors
-    /// When the device fails.
+    /// A copy of everything that a later step depends on, by name.
     fn state(&self) -> Result<BTreeMap<String, Tensor>>;
 
-    /// Continues from a saved state.
+    /// Continues from what [`state`](Self::state) returned, perhaps in another process and on another device.
     ///
     /// # Errors
-    /// When the state is another optimizer's.
+    /// When something is missing or has another shape: the state of another optimizer or network.
     fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()>;
 }

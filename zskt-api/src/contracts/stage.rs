@@ -9,10 +9,10 @@ use crate::{Fault, FeatureMap, Inputs, Params, PortInfo, PortType, Ports, Produc
 
 /// A plugin that trains, or does other work that takes time.
 pub trait Stage: Params + Send + Sync + 'static {
-    /// Its inputs.
+    /// The struct of its inputs, declared with [`ports!`](crate::ports).
     type Inputs: Ports;
 
-    /// What it gives to the nodes after it.
+    /// The type of its output, which the nodes after it take.
     const OUTPUT: PortType;
 
     /// What is wrong with what arrives; by default, classifiers must take the images and all class counts must agree.
@@ -20,13 +20,13 @@ pub trait Stage: Params + Send + Sync + 'static {
         inputs.agree(&Self::Inputs::ports())
     }
 
-    /// What it will give, before anything is built.
+    /// What can be known of its output before anything is built; `None` where an input that it depends on is at fault.
     fn output(&self, inputs: &Signatures) -> Option<Signature>;
 
     /// Does the work.
     ///
     /// # Errors
-    /// When the device fails, or with [`Error::interrupted`](crate::Error::interrupted) after a checkpoint.
+    /// [`Error::interrupted`](crate::Error::interrupted) when the user asked to stop, after a checkpoint.
     fn run(&self, inputs: Self::Inputs, context: &mut StageContext<'_>) -> Result<Product>;
 }
 
@@ -76,7 +76,7 @@ impl LoggedScalar {
     }
 }
 
-/// Who watches a stage: the run, which logs, measures and keeps checkpoints.
+/// What a stage reports to: the run, which logs, evaluates metrics and keeps checkpoints.
 pub trait Observer {
     /// A batch is done.
     ///
@@ -108,26 +108,26 @@ pub trait Observer {
 
 /// Where a stage runs.
 pub struct StageContext<'a> {
-    /// The node, device, precision and streams.
+    /// The node's name, device, precision and random streams.
     pub build: BuildContext,
-    /// Where to continue; `None` from the start.
+    /// The checkpoint to continue from; `None` to begin at the start.
     pub resume: Option<StageState>,
-    /// Who watches.
+    /// Where it reports its progress, and asks whether to stop.
     pub observer: &'a mut dyn Observer,
 }
 
 /// A stage whose inputs are no longer part of its type: what the graph holds.
 pub trait StageNode: Send + Sync {
-    /// Its inputs.
+    /// [`Stage::Inputs`], as the graph checks them.
     fn ports(&self) -> Vec<PortInfo>;
-    /// What is wrong with what arrives.
+    /// See [`Stage::check`].
     fn check(&self, inputs: &Signatures) -> Vec<Fault>;
-    /// What it will give.
+    /// See [`Stage::output`].
     fn output(&self, inputs: &Signatures) -> Option<Signature>;
-    /// Does the work.
+    /// See [`Stage::run`].
     ///
     /// # Errors
-    /// When the device fails or the user asked to stop.
+    /// Also when the inputs are of other types than declared, which the check before a run excludes.
     fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<Product>;
 }
 

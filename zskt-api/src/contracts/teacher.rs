@@ -1,4 +1,4 @@
-//! Teacher sources: where knowledge comes from.
+//! Teacher sources: where trained classifiers come from.
 
 use super::{BuildContext, ClassifierNetwork};
 use crate::{Architecture, ClassifierShape, Fault, Result};
@@ -17,12 +17,12 @@ pub trait TeacherSource: ClassifierShape {
     /// What is wrong, and the way out.
     fn check(&self) -> Result<(), Fault>;
 
-    /// Builds the classifier and gives it its knowledge.
+    /// Builds the classifier and loads its weights.
     ///
     /// # Errors
-    /// When the knowledge cannot be read.
+    /// When they cannot be read.
     fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork>;
 
-    /// The files the knowledge is read from, for the run's manifest.
+    /// The files that the weights are read from, for the run's manifest.
     fn files(&self) -> Vec<std::path::PathBuf>;
 }

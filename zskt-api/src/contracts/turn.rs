@@ -1,22 +1,22 @@
-//! Turns: one player's updates on one batch.
+//! Turns: the updates of one network, the player, on one batch.
 
 use std::sync::Arc;
 
 use super::{Loss, Optimizer, Schedule};
 use crate::{Inputs, Params, Player, PortInfo, Ports, Result, Signatures, TurnSignature};
 
-/// Which way a player moves the loss.
+/// Which way a turn's updates move the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Objective {
-    /// Down: the student imitates.
+    /// Down, as a student's do.
     Minimize,
-    /// Up: the generator seeks disagreement.
+    /// Up, as those of a generator that looks for disagreement do.
     Maximize,
 }
 
 /// One player's updates on one batch.
 pub struct Turn {
-    /// The turn's node.
+    /// The name of the turn's node; its metrics are logged under it.
     pub name: String,
     /// The network it updates.
     pub player: Player,
@@ -36,29 +36,26 @@ pub struct Turn {
 
 /// A plugin that makes turns.
 pub trait TurnPlugin: Params + Send + Sync + 'static {
-    /// Its inputs.
+    /// The struct of its inputs, declared with [`ports!`](crate::ports).
     type Inputs: Ports;
 
-    /// The turn before it is built; `None` when its player is at fault.
+    /// What can be known of the turn before it is built; `None` when its player is at fault.
     fn signature(&self, inputs: &Signatures) -> Option<TurnSignature>;
 
     /// Makes the turn of the node called `node`.
-    ///
-    /// # Errors
-    /// When its inputs are wrong.
     fn build(&self, node: &str, inputs: Self::Inputs) -> Result<Turn>;
 }
 
 /// A turn plugin whose inputs are no longer part of its type: what the graph holds.
 pub trait TurnNode: Send + Sync {
-    /// Its inputs.
+    /// [`TurnPlugin::Inputs`], as the graph checks them.
     fn ports(&self) -> Vec<PortInfo>;
-    /// The turn before it is built.
+    /// See [`TurnPlugin::signature`].
     fn signature(&self, inputs: &Signatures) -> Option<TurnSignature>;
-    /// Makes the turn.
+    /// See [`TurnPlugin::build`].
     ///
     /// # Errors
-    /// When its inputs are wrong.
+    /// Also when the inputs are of other types than declared, which the check before a run excludes.
     fn build(&self, node: &str, inputs: Inputs) -> Result<Turn>;
 }
 

@@ -1,9 +1,9 @@
 //! Whether edges lead from nodes that exist to inputs that exist and take what they bring, and no input is left open.
 
 use petgraph::graph::NodeIndex;
-use zskt_api::{Arity, Name, PortInfo, Problem, nearest};
+use zskt_api::{Arity, Name, PortInfo, Problem, nearest, with_article};
 
-use super::graph::{Link, PipelineGraph, article, describe_port};
+use super::graph::{Link, PipelineGraph, describe_port};
 use crate::pipeline::{Edge, PipelineSyntax};
 
 /// Adds every edge to the graph, and reports those that do not fit and the inputs that lack one.
@@ -142,11 +142,11 @@ fn fits(graph: &PipelineGraph<'_>, edge: &Edge, from: usize, port: &PortInfo, pr
     let source = &graph.nodes[from];
     let Some(plugin) = source.registration else { return false };
     let target = format!("`{}.{}`", edge.to.text, port.name);
-    let expected = format!("{} {}", article(&port.accepts.to_string()), port.accepts);
+    let expected = with_article(port.accepts);
     let Some(given) = plugin.output else {
         problems.push(
             Problem::at(edge.from.span, format!("`{}` has no output, but {target} takes {expected}", edge.from.text))
-                .label(format!("{} {}: no output", article(&plugin.kind.to_string()), plugin.kind)),
+                .label(format!("{}: no output", with_article(plugin.kind))),
         );
         return false;
     };
@@ -155,18 +155,13 @@ fn fits(graph: &PipelineGraph<'_>, edge: &Edge, from: usize, port: &PortInfo, pr
     }
     let mut problem = Problem::at(
         edge.from.span,
-        format!(
-            "the output of `{}` is {} {given}, but {target} takes {expected}",
-            edge.from.text,
-            article(&given.to_string())
-        ),
+        format!("the output of `{}` is {}, but {target} takes {expected}", edge.from.text, with_article(given)),
     )
-    .label(format!("{} {given}", article(&given.to_string())));
+    .label(with_article(given));
     let to = graph.find(&edge.to.text);
     let other = to.and_then(|to| graph.nodes[to].ports.iter().find(|other| other.accepts.accepts(given)));
     if let Some(other) = other {
-        problem =
-            problem.help(format!("`{}.{}` takes {} {given}", edge.to.text, other.name, article(&given.to_string())));
+        problem = problem.help(format!("`{}.{}` takes {}", edge.to.text, other.name, with_article(given)));
     }
     problems.push(problem);
     false
@@ -183,8 +178,8 @@ fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo) -> Pro
         .map(|(_, other)| format!("\"{} -> {name}.{}\"", other.name.text, port.name))
         .collect();
     let needs = match port.arity {
-        Arity::Many => format!("one or more edges from {} {}", article(&port.accepts.to_string()), port.accepts),
-        _ => format!("an edge from {} {}", article(&port.accepts.to_string()), port.accepts),
+        Arity::Many => format!("one or more edges from {}", with_article(port.accepts)),
+        _ => format!("an edge from {}", with_article(port.accepts)),
     };
     let help = match fitting.len() {
         0 => port.doc.clone(),

@@ -3,6 +3,7 @@
 use petgraph::graph::{DiGraph, NodeIndex};
 use zskt_api::{
     Arity, Form, Instance, Kind, Name, Parsed, PortInfo, PortType, Problem, Registration, Registry, Signature, Value,
+    with_article,
 };
 
 use super::plugin_use::plugins_in;
@@ -159,12 +160,7 @@ fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems
             problems.push(
                 Problem::at(
                     value.span,
-                    format!(
-                        "`{}` is {} {}, and cannot be a node",
-                        plugin.name,
-                        article(&plugin.kind.to_string()),
-                        plugin.kind
-                    ),
+                    format!("`{}` is {}, and cannot be a node", plugin.name, with_article(plugin.kind)),
                 )
                 .label("expected a node")
                 .help(format!("it is written as a parameter: `{}: {}(…)`", plugin.kind, plugin.name)),
@@ -178,12 +174,7 @@ fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems
     node
 }
 
-/// `a` or `an`.
-pub fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" }
-}
-
-/// An input as messages and pipelineation show it: `loss (one or more losses)`.
+/// An input as messages and documentation show it: `loss (one or more losses)`.
 pub fn describe_port(port: &PortInfo) -> String {
     let what = match port.arity {
         Arity::One => port.accepts.to_string(),

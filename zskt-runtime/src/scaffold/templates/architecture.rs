@@ -89,6 +89,11 @@ impl Classifier for Network {
             activations,
         })
     }
+
+    // It computes on the device only, with numbers that never change: a GPU may replay it.
+    fn replays(&self) -> bool {
+        true
+    }
 }
 
 struct Block {

@@ -79,6 +79,11 @@ impl Generator for Network {
         self.norm2.forward(&self.conv.forward(&x, pass)?, pass)
     }
 
+    // It computes on the device only, with numbers that never change: a GPU may replay it.
+    fn replays(&self) -> bool {
+        true
+    }
+
     fn latent_dim(&self) -> usize {
         self.latent_dim
     }

@@ -1,4 +1,4 @@
-//! The turns a player can take.
+//! The turn plugins: `Minimize` and `Maximize`.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ ports! {
     pub struct TurnInputs {
         /// The network that is updated.
         pub player: Player,
-        /// The losses it plays for; several are added up.
+        /// The losses that it makes small, or large; several are added up.
         pub loss: Vec<Arc<dyn Loss>>,
     }
 }
@@ -67,7 +67,7 @@ turn! {
 }
 
 turn! {
-    /// A turn in which the player makes the losses large: the generator seeks images on which the student disagrees with
-    /// its teacher.
+    /// A turn in which the player makes the losses large: the generator learns to make images on which the student disagrees
+    /// with its teacher.
     Maximize, Objective::Maximize
 }

@@ -1,4 +1,4 @@
-//! The two running averages that Adam and AdamW share.
+//! The state of Adam and of AdamW, which differ in how weights decay.
 
 use std::collections::BTreeMap;
 
@@ -6,54 +6,47 @@ use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::ops::{Update, Updated, update_all};
 use zskt_api::{Context, Error, Gradients, Parameter, Result, Updates};
 
-/// How weights decay.
-#[derive(Clone, Copy)]
-pub enum Decay {
-    /// As part of the gradient.
-    Coupled(f64),
-    /// Beside it.
-    Decoupled(f64),
-}
+use crate::saved_state::saved_tensor;
 
-/// What Adam and AdamW are told.
+/// The parameters that Adam and AdamW share.
 #[derive(Clone, Copy)]
-pub struct Settings {
+pub struct AdamSettings {
     /// What the averages keep at each step.
     pub betas: [f64; 2],
     /// Keeps the denominator from zero.
     pub eps: f64,
-    /// How weights decay.
-    pub decay: Decay,
+    /// How much weights decay.
+    pub weight_decay: f64,
+    /// Whether weights decay beside the gradient, as in AdamW, and not as part of it.
+    pub decoupled: bool,
 }
 
-/// The running averages of one player's gradients.
-pub struct Moments {
-    settings: Settings,
+/// The running averages of the gradients and of their squares.
+pub struct AdamState {
+    settings: AdamSettings,
     steps: u32,
     averages: BTreeMap<String, [Tensor; 2]>,
 }
 
-impl Moments {
+impl AdamState {
     /// Averages at zero.
-    pub fn new(settings: Settings, parameters: &[Parameter]) -> Result<Self> {
+    pub fn start(settings: AdamSettings, parameters: &[Parameter]) -> Result<Box<dyn Updates>> {
         let zeros = |parameter: &Parameter| -> Result<[Tensor; 2]> {
             let var = parameter.var();
             let zeros = || Tensor::zeros(var.shape(), var.dtype(), var.device());
             Ok([zeros()?, zeros()?])
         };
         let averages = parameters.iter().map(|parameter| Ok((parameter.name().to_owned(), zeros(parameter)?)));
-        Ok(Self { settings, steps: 0, averages: averages.collect::<Result<_>>()? })
+        Ok(Box::new(Self { settings, steps: 0, averages: averages.collect::<Result<_>>()? }))
     }
 }
 
-impl Updates for Moments {
+impl Updates for AdamState {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         self.steps += 1;
-        let Settings { betas: [beta1, beta2], eps: epsilon, decay } = self.settings;
-        let (weight_decay, keep) = match decay {
-            Decay::Coupled(decay) => (decay, 1.0),
-            Decay::Decoupled(decay) => (0.0, 1.0 - learning_rate * decay),
-        };
+        let AdamSettings { betas: [beta1, beta2], eps: epsilon, weight_decay, decoupled } = self.settings;
+        let (weight_decay, keep) =
+            if decoupled { (0.0, 1.0 - learning_rate * weight_decay) } else { (weight_decay, 1.0) };
         let rate = learning_rate / (1.0 - beta1.powi(self.steps as i32));
         let root_bias = (1.0 - beta2.powi(self.steps as i32)).sqrt();
         let mut moved = Vec::new();
@@ -89,25 +82,11 @@ impl Updates for Moments {
     fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
         for (name, averages) in &mut self.averages {
             for (average, which) in averages.iter_mut().zip(["first", "second"]) {
-                *average = restored(state, &format!("{which}.{name}"), average)?;
+                *average = saved_tensor(state, &format!("{which}.{name}"), average)?;
             }
         }
         let steps = state.get("steps").ok_or_else(|| Error::new("the optimizer's state has no `steps`"))?;
         self.steps = steps.to_dtype(DType::U32)?.to_scalar().context("steps")?;
         Ok(())
     }
-}
-
-/// The saved tensor of this name, checked against the one it replaces.
-pub fn restored(state: &BTreeMap<String, Tensor>, name: &str, like: &Tensor) -> Result<Tensor> {
-    let saved = state.get(name).ok_or_else(|| Error::new(format!("the optimizer's state has no `{name}`")))?;
-    if saved.dims() != like.dims() || saved.dtype() != like.dtype() {
-        return Err(Error::new(format!(
-            "the optimizer's `{name}` has shape {:?} and not {:?}",
-            saved.dims(),
-            like.dims()
-        )));
-    }
-    // A copy of its own: it is updated in place.
-    Ok(saved.to_device(like.device())?.copy()?)
 }

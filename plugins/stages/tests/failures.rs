@@ -1,8 +1,8 @@
-//! What a game says when it cannot go on.
+//! What a stage says when it cannot train on: memory runs out, training diverges, its length makes no sense.
 
 use std::sync::Arc;
 
-use zskt_api::candle_core::{Device, Tensor};
+use zskt_api::candle_core::{self, Device, Tensor};
 use zskt_api::{
     Beliefs, BuildContext, Builder, Classifier, ClassifierNetwork, Error, FeatureMap, Generator, ImageSource, Init,
     Network, Objective, Observer, Parameter, Pass, Player, Precision, Progress, Result, Stage, StageContext,
@@ -21,7 +21,9 @@ struct Cramped {
 impl Classifier for Cramped {
     fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
         if images.batch() > self.room {
-            return Err(Error::out_of_memory("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"));
+            // As candle has it from CUDA's driver: the driver's error within, and a backtrace around it.
+            let driver = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
+            return Err(candle_core::Error::Cuda(driver.into()).bt().into());
         }
         let means = zskt_api::ops::global_average(images)?;
         Ok(Beliefs { logits: means.broadcast_mul(&self.weight.tensor(pass))?, activations: Vec::new() })
@@ -40,7 +42,7 @@ impl Generator for Plain {
     }
 }
 
-/// Counts what it is told.
+/// Counts the reports it gets.
 #[derive(Default)]
 struct Counts {
     batches: usize,
@@ -76,6 +78,23 @@ fn network(room: usize, weight: f64) -> Arc<ClassifierNetwork> {
 
 /// What a run with batches of 100 says where there is room for so many images, at this learning rate.
 fn failure(room: usize, lr: f64) -> (Error, Counts) {
+    let transfer = Transfer { batches: Some(5), epochs: None, ..transfer() };
+    run(&transfer, room, lr)
+}
+
+fn transfer() -> Transfer {
+    Transfer {
+        batches: None,
+        epochs: None,
+        batch_size: 100,
+        evaluate_every: None,
+        checkpoint_every: 500,
+        preview_every: None,
+        replay: true,
+    }
+}
+
+fn run(transfer: &Transfer, room: usize, lr: f64) -> (Error, Counts) {
     let student = network(room, 1.0);
     let weights = Builder::zeros(Precision::F32, &Device::Cpu).weights();
     let forward = Box::new(Plain) as Box<dyn Generator>;
@@ -94,15 +113,6 @@ fn failure(room: usize, lr: f64) -> (Error, Counts) {
         student: Trainee(student),
         images: ImageSource::Generator(Arc::new(Network { name: "generator".into(), weights, forward })),
         turns: vec![Arc::new(turn)],
-    };
-    let transfer = Transfer {
-        batches: Some(5),
-        epochs: None,
-        batch_size: 100,
-        evaluate_every: None,
-        checkpoint_every: 500,
-        preview_every: None,
-        replay: true,
     };
     let build = BuildContext {
         node: "transfer".into(),
@@ -131,9 +141,23 @@ fn what_would_fit_is_said_when_memory_runs_out() {
 }
 
 #[test]
-fn a_game_that_diverges_says_where_and_reports_what_came_before() {
+fn training_that_diverges_says_where_and_reports_what_came_before() {
     let (error, observer) = failure(100, f64::MAX);
     let found = error.to_string();
     assert!(found.starts_with("turn `imitate`, batch 2: the loss is NaN: training has diverged"), "{found}");
     assert_eq!(observer.batches, 1);
+}
+
+#[test]
+fn a_length_that_says_nothing_or_two_things_trains_no_batch() {
+    let lengths = [
+        (None, None, "how long to train"),
+        (Some(5), Some(1.0), "give one of them"),
+        (None, Some(1.0), "a generator has no epochs"),
+    ];
+    for (batches, epochs, reason) in lengths {
+        let (error, observer) = run(&Transfer { batches, epochs, ..transfer() }, 100, 0.1);
+        assert!(error.to_string().contains(reason), "{error}");
+        assert_eq!(observer.batches, 0);
+    }
 }

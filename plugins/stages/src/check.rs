@@ -1,0 +1,71 @@
+//! What can be said of a stage before anything is built.
+
+use zskt_api::{ClassifierSignature, Fault, Loss, PortInfo, Signature, Signatures};
+
+/// What is wrong with the inputs of a stage. `has_teacher` is whether the stage has that port at all.
+pub fn check_inputs(inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) -> Vec<Fault> {
+    let mut faults = inputs.agree(ports);
+    let student = inputs.classifier("student");
+    let images = inputs.one("images");
+    let generator = images.and_then(Signature::network);
+    let mut student_learns = false;
+    for (index, signature) in inputs.all("turns") {
+        let Signature::Turn(turn) = signature else { continue };
+        let of_student = student.is_some_and(|student| student.network == turn.network);
+        student_learns |= of_student;
+        if let (Some(student), Some(_)) = (student, images)
+            && !of_student
+            && generator != Some(turn.network.as_str())
+        {
+            let or_generator = generator.map_or(String::new(), |generator| format!(" nor its generator `{generator}`"));
+            faults.push(
+                Fault::port(
+                    "turns",
+                    format!(
+                        "the turn updates `{}`, which is not this stage's student `{}`{or_generator}",
+                        turn.network, student.network
+                    ),
+                )
+                .index(index)
+                .help("no gradient of this stage's losses reaches that network"),
+            );
+        }
+        for loss in &turn.losses {
+            faults.extend(check_loss(loss.as_ref(), inputs, has_teacher).map(|fault| Fault {
+                port: Some("turns".into()),
+                parameter: None,
+                index,
+                ..fault
+            }));
+        }
+    }
+    // Without any known turn, what is wrong with the turns has been reported already.
+    if !student_learns && student.is_some() && inputs.all("turns").count() > 0 {
+        faults.push(Fault::port("student", "no turn of this stage updates the student, so it would learn nothing"));
+    }
+    faults
+}
+
+/// The output of a stage: its student, trained on these images.
+pub fn trained_student(inputs: &Signatures) -> Option<Signature> {
+    let student = inputs.classifier("student")?.clone();
+    let images = inputs.one("images").and_then(Signature::image);
+    Some(Signature::Classifier(ClassifierSignature { images, ..student }))
+}
+
+fn check_loss(loss: &dyn Loss, inputs: &Signatures, has_teacher: bool) -> Option<Fault> {
+    let needs = loss.needs();
+    let images = inputs.one("images")?;
+    if needs.labels && matches!(images, Signature::Generator(_)) {
+        return Some(
+            Fault::new("a loss of this turn needs labels, but generated images have none")
+                .help("leave that loss out of the turn, or take the images from a dataset"),
+        );
+    }
+    if needs.teacher && !has_teacher {
+        return Some(Fault::new("a loss of this turn needs a teacher, but this stage has none").help("use `Transfer`"));
+    }
+    let image = images.image()?;
+    let beliefs = |port| inputs.classifier(port).and_then(|network| network.shape.beliefs(image).ok());
+    loss.check(&beliefs("student")?, beliefs("teacher").as_ref()).err()
+}

@@ -1,0 +1,125 @@
+//! Batches that a GPU replays as a CUDA graph: the host no longer asks for each of thousands of kernels.
+//!
+//! Once two batches have been trained kernel by kernel, the next is captured too, and if its replay gives the same results, all
+//! others are replays. Only what differs between batches is told the device anew: the latents, and the constants of the
+//! optimizers' updates.
+
+mod capture;
+
+use zskt_api::Result;
+use zskt_api::candle_core::Tensor;
+
+use self::capture::{CapturedGraph, GraphCapture};
+use crate::batch_metrics::BatchResult;
+use crate::batch_sampler::BatchInput;
+use crate::state_snapshot::StateSnapshot;
+use crate::turn_runtime::{BatchPosition, Networks, TurnResult, TurnRuntime, train_eagerly};
+
+/// Batches that are trained before one is captured, for libraries to be loaded and algorithms chosen.
+const WARM_UP: usize = 2;
+
+/// How far the results of a replay may be from those of kernel by kernel: the kernels give the same bits each time, but some of
+/// cuDNN's.
+const TOLERANCE: f64 = 1e-3;
+
+/// Trains on batches, by replays where that is possible.
+pub struct CudaGraphRunner<C: GraphCapture> {
+    device: C,
+    mode: Mode<C::Graph>,
+}
+
+enum Mode<G> {
+    /// Each batch is trained kernel by kernel.
+    Eager,
+    /// So many are, before one is captured.
+    WarmUp(usize),
+    /// Each batch is a replay.
+    Replay(Box<BatchGraph<G>>),
+}
+
+/// A captured batch, and the latents that it reads.
+struct BatchGraph<G> {
+    graph: G,
+    latents: Tensor,
+}
+
+impl<C: GraphCapture> CudaGraphRunner<C> {
+    /// Replays if that is wanted and all networks, losses and optimizers allow it.
+    pub fn new(device: C, turns: &[TurnRuntime], networks: Networks<'_>, wanted: bool) -> Self {
+        let allowed = wanted && device.is_available() && networks.replays() && turns.iter().all(TurnRuntime::replays);
+        Self { device, mode: if allowed { Mode::WarmUp(WARM_UP) } else { Mode::Eager } }
+    }
+
+    /// Trains on one batch.
+    pub fn train_batch(
+        &mut self,
+        turns: &mut [TurnRuntime],
+        networks: Networks<'_>,
+        input: &BatchInput,
+        position: BatchPosition,
+    ) -> Result<BatchResult> {
+        match (&mut self.mode, input) {
+            (Mode::Replay(graph), BatchInput::Latents(latents)) => {
+                let results = graph.replay(turns, latents, position)?;
+                Ok(BatchResult::new(turns, results, input.count()))
+            }
+            (Mode::WarmUp(0), BatchInput::Latents(latents)) => {
+                self.mode = Mode::Eager;
+                let before = StateSnapshot::take(turns, networks)?;
+                let result = self.device.rehearse(|| train_eagerly(turns, networks, input, position))?;
+                let after = StateSnapshot::take(turns, networks)?;
+                before.restore(turns)?;
+                match self.capture(turns, networks, latents, position, (&result, &after)) {
+                    Ok(Some(graph)) => self.mode = Mode::Replay(Box::new(graph)),
+                    // What cannot be captured or replayed is no failure: it is trained kernel by kernel.
+                    Ok(None) | Err(_) => after.restore(turns)?,
+                }
+                Ok(result)
+            }
+            (Mode::WarmUp(left), _) => {
+                *left = left.saturating_sub(1);
+                train_eagerly(turns, networks, input, position)
+            }
+            (Mode::Eager | Mode::Replay(_), _) => train_eagerly(turns, networks, input, position),
+        }
+    }
+
+    /// Captures a batch and replays it; `None` where that does not give the expected results and state.
+    fn capture(
+        &self,
+        turns: &mut [TurnRuntime],
+        networks: Networks<'_>,
+        latents: &Tensor,
+        position: BatchPosition,
+        (expected, expected_state): (&BatchResult, &StateSnapshot),
+    ) -> Result<Option<BatchGraph<C::Graph>>> {
+        let latents = latents.copy()?;
+        let input = BatchInput::Latents(latents.clone());
+        let graph = self
+            .device
+            .capture(|| turns.iter_mut().map(|turn| turn.train_for_replays(networks, &input, position)).collect())?;
+        let Some(graph) = graph else { return Ok(None) };
+        // The optimizers have counted this batch while it was captured.
+        graph.launch()?;
+        let results = graph.results().iter().map(|result| result.copied(result.learning_rate));
+        let result = BatchResult::new(turns, results.collect::<Result<_>>()?, input.count());
+        let same = result.agrees(expected, TOLERANCE)?
+            && StateSnapshot::take(turns, networks)?.agrees(expected_state, TOLERANCE)?;
+        Ok(same.then_some(BatchGraph { graph, latents }))
+    }
+}
+
+impl<G: CapturedGraph> BatchGraph<G> {
+    fn replay(&self, turns: &mut [TurnRuntime], latents: &Tensor, position: BatchPosition) -> Result<Vec<TurnResult>> {
+        self.latents.slice_set(latents, 0, 0)?;
+        let recorded = self.graph.results();
+        let rates = self.graph.replay(|| {
+            let steps = turns.iter_mut().zip(recorded);
+            steps.map(|(turn, recorded)| turn.update_again(recorded, position)).collect::<Result<Vec<_>>>()
+        })?;
+        recorded.iter().zip(rates).map(|(recorded, rate)| recorded.copied(rate)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

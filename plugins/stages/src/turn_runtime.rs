@@ -1,0 +1,284 @@
+//! The turns of a batch: updates of one network each. What is the same for all steps of a turn is computed once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use zskt_api::candle_core::{DType, Tensor};
+use zskt_api::{
+    Beliefs, ClassifierNetwork, Context, Error, FeatureMap, GeneratorNetwork, Gradients, Loss, Objective, Parameter,
+    Pass, Player, Result, Target, Turn, Updates,
+};
+
+use crate::batch_metrics::BatchResult;
+use crate::batch_sampler::BatchInput;
+
+/// A turn, with the state of its optimizer.
+pub struct TurnRuntime {
+    turn: Arc<Turn>,
+    parameters: Vec<Parameter>,
+    optimizer: Box<dyn Updates>,
+}
+
+/// Where training is.
+#[derive(Clone, Copy)]
+pub struct BatchPosition {
+    /// The batch's number; 0 is the first.
+    pub batch: usize,
+    /// Batches in all.
+    pub batches: usize,
+}
+
+/// What came of one turn, still where it was computed: an accelerator does not stop for it.
+#[derive(Default)]
+pub struct TurnResult {
+    /// What is minimized, at each step before its update: the sum of the losses, negated for a turn that maximizes it.
+    losses: Vec<Tensor>,
+    /// The gradient's norm before clipping, at each step; empty without clipping.
+    norms: Vec<Tensor>,
+    /// The gradients of each step, where they are kept for replays.
+    gradients: Option<Vec<Gradients>>,
+    /// The learning rate of all steps.
+    pub learning_rate: f64,
+}
+
+impl TurnResult {
+    /// A copy of the losses and norms, at another learning rate: a replay writes over the numbers of the one before.
+    pub fn copied(&self, learning_rate: f64) -> Result<Self> {
+        let copy = |scalars: &[Tensor]| scalars.iter().map(Tensor::copy).collect::<Result<Vec<_>, _>>();
+        Ok(Self { losses: copy(&self.losses)?, norms: copy(&self.norms)?, gradients: None, learning_rate })
+    }
+
+    /// All losses and norms, once all steps are computed.
+    pub fn numbers(&self) -> Result<Vec<f64>> {
+        Ok([numbers(&self.losses)?, numbers(&self.norms)?].concat())
+    }
+
+    /// The mean loss and, with clipping, the mean norm of the gradient, once all steps are computed.
+    pub fn read(&self) -> Result<(f64, Option<f64>)> {
+        let loss = mean(&self.losses, "loss")?;
+        Ok((loss, (!self.norms.is_empty()).then(|| mean(&self.norms, "gradient's norm")).transpose()?))
+    }
+}
+
+fn numbers(scalars: &[Tensor]) -> Result<Vec<f64>> {
+    if scalars.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(Tensor::stack(scalars, 0)?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
+}
+
+fn mean(scalars: &[Tensor], what: &str) -> Result<f64> {
+    let numbers = numbers(scalars)?;
+    if let Some(value) = numbers.iter().find(|value| !value.is_finite()) {
+        return Err(Error::new(format!(
+            "the {what} is {value}: training has diverged; a lower learning rate may help"
+        )));
+    }
+    Ok(numbers.iter().sum::<f64>() / numbers.len() as f64)
+}
+
+/// The networks of a stage.
+#[derive(Clone, Copy)]
+pub struct Networks<'a> {
+    /// The frozen network that losses may compare the student with.
+    pub teacher: Option<&'a ClassifierNetwork>,
+    /// The network that learns.
+    pub student: &'a ClassifierNetwork,
+    /// The network that makes the images, where they are made.
+    pub generator: Option<&'a GeneratorNetwork>,
+}
+
+impl Networks<'_> {
+    /// Whether a GPU may replay all of them.
+    pub fn replays(&self) -> bool {
+        self.student.forward.replays()
+            && self.teacher.is_none_or(|teacher| teacher.forward.replays())
+            && self.generator.is_none_or(|generator| generator.forward.replays())
+    }
+}
+
+/// Trains on a batch, kernel by kernel: each turn in order.
+pub fn train_eagerly(
+    turns: &mut [TurnRuntime],
+    networks: Networks<'_>,
+    input: &BatchInput,
+    position: BatchPosition,
+) -> Result<BatchResult> {
+    let results = turns.iter_mut().map(|turn| turn.train(networks, input, position)).collect::<Result<_>>()?;
+    Ok(BatchResult::new(turns, results, input.count()))
+}
+
+impl TurnRuntime {
+    /// Begins with a fresh optimizer.
+    pub fn new(turn: Arc<Turn>) -> Result<Self> {
+        let weights = match &turn.player {
+            Player::Classifier(network) => &network.weights,
+            Player::Generator(network) => &network.weights,
+        };
+        let parameters: Vec<_> = weights.parameters().cloned().collect();
+        let optimizer = turn.optimizer.start(parameters.clone()).context(format!("turn `{}`", turn.name))?;
+        Ok(Self { turn, parameters, optimizer })
+    }
+
+    /// The turn.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
+    }
+
+    /// Whether a GPU may replay its updates and losses.
+    pub fn replays(&self) -> bool {
+        self.optimizer.replays() && self.turn.losses.iter().all(|loss| loss.replays())
+    }
+
+    /// Makes the updates of the turn on one batch.
+    pub fn train(&mut self, networks: Networks<'_>, input: &BatchInput, position: BatchPosition) -> Result<TurnResult> {
+        self.train_into(TurnResult::default(), networks, input, position)
+    }
+
+    /// Makes the updates of the turn as [`train`](Self::train) does, and keeps what [`update_again`](Self::update_again) needs.
+    pub fn train_for_replays(
+        &mut self,
+        networks: Networks<'_>,
+        input: &BatchInput,
+        position: BatchPosition,
+    ) -> Result<TurnResult> {
+        let result = TurnResult { gradients: Some(Vec::new()), ..TurnResult::default() };
+        self.train_into(result, networks, input, position)
+    }
+
+    fn train_into(
+        &mut self,
+        mut result: TurnResult,
+        networks: Networks<'_>,
+        input: &BatchInput,
+        position: BatchPosition,
+    ) -> Result<TurnResult> {
+        result.learning_rate = self.learning_rate(position);
+        let turn = Arc::clone(&self.turn);
+        let trained = match &turn.player {
+            Player::Generator(generator) => self.generator_steps(generator, networks, input, &mut result),
+            Player::Classifier(student) => self.student_steps(student, networks, input, &mut result),
+        };
+        trained.context(format!("turn `{}`, batch {}", self.turn.name, position.batch + 1))?;
+        Ok(result)
+    }
+
+    /// Asks the optimizer for the updates of a recorded turn once more, at the learning rate of another batch, which it returns.
+    pub fn update_again(&mut self, recorded: &TurnResult, position: BatchPosition) -> Result<f64> {
+        let learning_rate = self.learning_rate(position);
+        for gradients in recorded.gradients.iter().flatten() {
+            self.optimizer.step(gradients, learning_rate)?;
+        }
+        Ok(learning_rate)
+    }
+
+    fn learning_rate(&self, BatchPosition { batch, batches }: BatchPosition) -> f64 {
+        let factor = self.turn.schedule.as_ref().map_or(1.0, |schedule| schedule.factor(batch, batches));
+        self.turn.optimizer.learning_rate() * factor
+    }
+
+    /// The generator learns: the gradient flows through both classifiers into the images, and into no weight of theirs.
+    fn generator_steps(
+        &mut self,
+        generator: &GeneratorNetwork,
+        networks: Networks<'_>,
+        input: &BatchInput,
+        result: &mut TurnResult,
+    ) -> Result<()> {
+        let BatchInput::Latents(latents) = input else {
+            return Err(Error::new("its player makes images, but the images come from a dataset"));
+        };
+        for _ in 0..self.turn.steps {
+            let images = generator.forward.forward(latents, Pass::learn())?;
+            let student = networks.student.forward.forward(&images, Pass::probe())?;
+            let teacher = self.teacher_if_needed(networks, &images)?;
+            let targets = self.targets(teacher.as_ref(), None)?;
+            self.step(&student, &targets, result)?;
+        }
+        Ok(())
+    }
+
+    /// The student learns: images, the teacher's output, and what the losses make of these are the same for all steps.
+    fn student_steps(
+        &mut self,
+        student: &ClassifierNetwork,
+        networks: Networks<'_>,
+        input: &BatchInput,
+        result: &mut TurnResult,
+    ) -> Result<()> {
+        let (images, labels) = images(networks.generator, input)?;
+        let teacher = self.teacher_if_needed(networks, &images)?;
+        let targets = self.targets(teacher.as_ref(), labels)?;
+        drop(teacher);
+        for _ in 0..self.turn.steps {
+            let output = student.forward.forward(&images, Pass::learn())?;
+            self.step(&output, &targets, result)?;
+        }
+        Ok(())
+    }
+
+    /// The teacher's output for these images, where a loss asks for it.
+    fn teacher_if_needed(&self, networks: Networks<'_>, images: &FeatureMap) -> Result<Option<Beliefs>> {
+        let needed = self.turn.losses.iter().any(|loss| loss.needs().teacher);
+        let teacher = networks.teacher.filter(|_| needed);
+        teacher.map(|teacher| teacher.forward.forward(images, Pass::evaluate())).transpose()
+    }
+
+    fn targets(&self, teacher: Option<&Beliefs>, labels: Option<&Tensor>) -> Result<Vec<(Arc<dyn Loss>, Target)>> {
+        let target = |loss: &Arc<dyn Loss>| {
+            let teacher = teacher.map(|teacher| loss.target(teacher)).transpose()?.unwrap_or_default();
+            Ok((Arc::clone(loss), Target { teacher, labels: labels.cloned() }))
+        };
+        self.turn.losses.iter().map(target).collect()
+    }
+
+    fn step(&mut self, student: &Beliefs, targets: &[(Arc<dyn Loss>, Target)], result: &mut TurnResult) -> Result<()> {
+        let mut sum: Option<Tensor> = None;
+        for (loss, target) in targets {
+            let value = loss.value(student, target)?;
+            sum = Some(match sum {
+                None => value,
+                Some(sum) => (sum + value)?,
+            });
+        }
+        let mut sum = sum.ok_or_else(|| Error::new("it has no loss"))?;
+        if self.turn.objective == Objective::Maximize {
+            sum = sum.neg()?;
+        }
+        result.losses.push(sum.detach());
+        let mut gradients = Gradients::of(&sum, self.parameters.iter())?;
+        if let Some(limit) = self.turn.clip_norm {
+            result.norms.push(gradients.clip(limit)?);
+        }
+        self.optimizer.step(&gradients, result.learning_rate)?;
+        if let Some(kept) = &mut result.gradients {
+            kept.push(gradients);
+        }
+        Ok(())
+    }
+
+    /// The optimizer's state under names that begin with the turn's.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let state = self.optimizer.state()?;
+        Ok(state.into_iter().map(|(name, tensor)| (format!("{}.{name}", self.turn.name), tensor)).collect())
+    }
+
+    /// Continues from a saved state.
+    pub fn restore(&mut self, state: &BTreeMap<String, Tensor>) -> Result<()> {
+        let prefix = format!("{}.", self.turn.name);
+        let own =
+            state.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone())));
+        self.optimizer.restore(&own.collect()).context(format!("turn `{}`", self.turn.name))
+    }
+}
+
+/// The images of a batch, through which no gradient flows, and their labels.
+fn images<'a>(generator: Option<&GeneratorNetwork>, input: &'a BatchInput) -> Result<(FeatureMap, Option<&'a Tensor>)> {
+    match (input, generator) {
+        (BatchInput::Real { images, labels }, _) => Ok((images.clone(), Some(labels))),
+        (BatchInput::Latents(latents), Some(generator)) => {
+            Ok((generator.forward.forward(latents, Pass::probe())?, None))
+        }
+        (BatchInput::Latents(_), None) => Err(Error::new("there are latents but no generator")),
+    }
+}
