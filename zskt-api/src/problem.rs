@@ -128,7 +128,7 @@ pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
 
 /// A noun after `a` or `an`, for messages.
 #[doc(hidden)]
-pub fn with_article(noun: impl std::fmt::Display) -> String {
+pub fn with_article(noun: impl fmt::Display) -> String {
     let noun = noun.to_string();
     let article = if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
     format!("{article} {noun}")
