@@ -16,7 +16,7 @@ use crate::crates::two_libraries;
 use zskt_runtime as _;
 
 #[rustfmt::skip]
-#[path = "../../src/plugin_crate/templates/architecture.rs"]
+#[path = "../../src/scaffold/templates/architecture.rs"]
 mod architecture;
 
 #[expect(unsafe_code, reason = "a library is loaded, which runs its code")]

@@ -34,7 +34,7 @@ fn each_kind_of_crate_builds_passes_its_tests_and_its_pipeline_is_sound() {
 fn the_guide_shows_what_is_made() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
-    let templates = |name: &str| read(&format!("zskt-runtime/src/plugin_crate/templates/{name}.rs"));
+    let templates = |name: &str| read(&format!("zskt-runtime/src/scaffold/templates/{name}.rs"));
     let made =
         [templates("architecture"), templates("stage"), templates("linked_main"), read("plugins/example/src/lib.rs")];
     let guide = read("docs/plugins.md");
