@@ -62,10 +62,8 @@ fn figures_are_pytorchs() -> Result<()> {
     });
     let [student, teacher] = ["student", "teacher"].map(|name| network(name, &fixture).map(Product::Classifier));
     let (student, teacher) = (student?, teacher?);
-    let context = MetricContext {
-        build: testing::build_context("metric", Precision::F64),
-        interrupted: Arc::new(|| false),
-    };
+    let context =
+        MetricContext { build: testing::build_context("metric", Precision::F64), interrupted: Arc::new(|| false) };
     let metrics: Vec<_> = fixture.as_object().expect("metrics").iter().filter(|(name, _)| name.contains('(')).collect();
     assert_eq!(metrics.len(), 3);
     for (plugin, expected) in metrics {

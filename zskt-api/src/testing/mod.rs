@@ -91,7 +91,7 @@ fn check(text: &str) -> Result<()> {
 }
 
 fn read(text: &str) -> Result<(&'static Registration, Parsed)> {
-    let registry = Registry::get().map_err(Error::new)?;
+    let registry = Registry::get().map_err(|problem| Error::new(problem.message.as_str()))?;
     let kinds: Vec<_> = registry.iter().map(|plugin| plugin.kind).collect();
     let mut problems = Vec::new();
     registry.read(&reader::read(text)?, &kinds, &mut problems).ok_or_else(|| {
