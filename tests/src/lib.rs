@@ -1,16 +1,15 @@
-//! What the tests of the product share: the numbers of the parity fixtures.
+//! What tests against PyTorch share: the numbers of the fixtures.
 //!
-//! A fixture holds no weights. Both sides, `fixtures/make_fixtures.py` and this crate, make the same ones from names:
+//! Of networks a fixture holds no weights. Both sides, `fixtures/make_fixtures.py` and this crate, make the same ones from names:
 //! element i of a tensor is uniform in ±1 from a hash of the tensor's name and i. What a fixture holds of a trained
 //! tensor is its L2 norm and its projection on the uniform numbers of its name, which any wrong element changes.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use serde_json::Value;
-use zskt_api::Weights;
 use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::{Gradients, Weights};
 
 /// Numbers uniform in ±1 that belong to a name.
 pub fn uniform(name: &str, count: usize) -> Vec<f64> {
@@ -28,20 +27,7 @@ pub fn uniform(name: &str, count: usize) -> Vec<f64> {
     (0..count as u64).map(number).collect()
 }
 
-/// Where the tests compute: on the CPU, or where `ZSKT_TEST_DEVICE` says (`cuda:0`).
-///
-/// All of a program compute on one device, as one stream's work is in order.
-pub fn device() -> Device {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
-    DEVICE.get_or_init(named_device).clone()
-}
-
-fn named_device() -> Device {
-    match std::env::var("ZSKT_TEST_DEVICE").ok().as_deref().map(|name| name.strip_prefix("cuda:").unwrap_or("none")) {
-        None => Device::Cpu,
-        Some(number) => Device::new_cuda_with_stream(number.parse().expect("cuda:N")).expect("a GPU"),
-    }
-}
+pub use zskt_api::tensor::test_device as device;
 
 /// A tensor of the uniform numbers of a name.
 pub fn tensor(name: &str, shape: &[usize], scale: f64) -> Tensor {
@@ -84,34 +70,75 @@ pub fn fixture(name: &str) -> Value {
     serde_json::from_str(&text).expect("a fixture is JSON")
 }
 
-/// The numbers of a list.
+/// The numbers in a value, in their order: of a number, or of lists in lists.
 pub fn numbers(value: &Value) -> Vec<f64> {
-    value.as_array().expect("a list").iter().map(|x| x.as_f64().expect("a number")).collect()
+    match value {
+        Value::Array(values) => values.iter().flat_map(numbers).collect(),
+        value => value.as_f64().into_iter().collect(),
+    }
+}
+
+/// The shape of lists in lists.
+pub fn shape(value: &Value) -> Vec<usize> {
+    let Value::Array(values) = value else { return Vec::new() };
+    std::iter::once(values.len()).chain(values.first().into_iter().flat_map(shape)).collect()
 }
 
 /// The largest relative error of `found`, measured against the expected numbers' scale where they are small.
 pub fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let scale = expected.iter().map(|x| x.abs()).fold(0.0, f64::max).max(f64::MIN_POSITIVE);
-    found.iter().zip(expected).map(|(f, e)| (f - e).abs() / e.abs().max(1e-3 * scale)).fold(0.0, f64::max)
+    largest(found.iter().zip(expected).map(|(f, e)| (f - e).abs() / e.abs().max(1e-3 * scale)))
+}
+
+/// NaN if any is: `f64::max` would pass it over.
+fn largest(errors: impl Iterator<Item = f64>) -> f64 {
+    errors.fold(0.0, |largest, error| if error > largest || error.is_nan() { error } else { largest })
+}
+
+/// Asserts that numbers are those expected, up to a share of the largest.
+pub fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let scale = expected.iter().map(|x| x.abs()).fold(f64::MIN_POSITIVE, f64::max);
+    let error = largest(found.iter().zip(expected).map(|(f, e)| (f - e).abs())) / scale;
+    assert!(error <= tolerance, "{what} is off by {error:.1e}: found {found:?}, expected {expected:?}");
 }
 
 /// Asserts that every weight has the norm and the projection that the fixture says.
 pub fn assert_weights(weights: &Weights, network: &str, expected: &Value, tolerance: f64) {
-    let mut worst: (f64, String) = (0.0, String::new());
-    for weight in weights.iter() {
-        let name = format!("{network}.{}", weight.name());
+    assert_digests(weights.iter().map(|weight| (weight.name(), weight.value())), network, expected, tolerance, 1e-12);
+}
+
+/// Asserts that every gradient has the norm and the projection that the fixture says. Those of biases before a batch norm are
+/// rounding errors of zero.
+pub fn assert_gradients(gradients: &Gradients, network: &str, expected: &Value, tolerance: f64) {
+    let largest =
+        expected.as_object().expect("gradients").values().map(|digest| numbers(digest)[0]).fold(0.0, f64::max);
+    let gradients = gradients.iter().map(|(weight, gradient)| (weight.name(), gradient.clone()));
+    assert_digests(gradients, network, expected, tolerance, 1e-4 * largest);
+}
+
+fn assert_digests<'a>(
+    tensors: impl Iterator<Item = (&'a str, Tensor)>,
+    network: &str,
+    expected: &Value,
+    tolerance: f64,
+    smallest: f64,
+) {
+    let mut errors = Vec::new();
+    for (name, tensor) in tensors {
+        let name = format!("{network}.{name}");
         let expected = numbers(&expected[&name]);
         let values: Vec<f64> =
-            weight.value().flatten_all().and_then(|t| t.to_dtype(DType::F64)?.to_vec1()).expect("the weight's values");
+            tensor.flatten_all().and_then(|t| t.to_dtype(DType::F64)?.to_vec1()).expect("the tensor's values");
         let norm = values.iter().map(|x| x * x).sum::<f64>().sqrt();
         let projection: f64 = values.iter().zip(uniform(&name, values.len())).map(|(x, u)| x * u).sum();
         // The projection of independent numbers is of the order of the norm.
-        let scale = expected[0].max(1e-12);
-        let error = ((norm - expected[0]) / scale).abs().max(((projection - expected[1]) / scale).abs());
-        if error >= worst.0 {
-            worst = (error, name);
-        }
+        let scale = expected[0].max(smallest);
+        let error =
+            largest([norm - expected[0], projection - expected[1]].map(|error| (error / scale).abs()).into_iter());
+        errors.push((name, error));
     }
-    assert!(worst.0 <= tolerance, "{} is off by {:.2e}, more than {tolerance:.0e}", worst.1, worst.0);
+    let wrong: Vec<_> = errors.iter().filter(|(_, error)| error.is_nan() || *error > tolerance).collect();
+    assert!(wrong.is_empty(), "off by more than {tolerance:.0e}: {wrong:?}");
 }

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use zskt_api::candle_core::{DType, Tensor};
+use zskt_api::testing::{TestObserver, build_context};
 use zskt_api::{
     Architecture, Beliefs, BuildContext, Builder, ClassifierNetwork, FeatureMap, Generator, GeneratorArchitecture,
-    GeneratorNetwork, ImageSource, Loss, Needs, Network, Objective, Observer, Optimizer, Pass, Player, Precision,
-    Product, Progress, Result, Stage, StageContext, StageState, StreamRng, Streams, Target, Trainee, Turn,
+    GeneratorNetwork, ImageSource, Loss, Needs, Network, Objective, Optimizer, Pass, Player, Precision, Product,
+    Result, Stage, StageContext, StreamRng, Streams, Target, Trainee, Turn,
 };
 use zskt_architectures::{LeNet, WideResNet};
 use zskt_generators::ConvGenerator;
@@ -72,26 +73,6 @@ impl<L: Loss> Loss for Recorded<L> {
         let value = self.loss.value(student, target)?;
         self.values.lock().unwrap().push(value.to_dtype(DType::F64)?.to_scalar()?);
         Ok(value)
-    }
-}
-
-struct Silent;
-
-impl Observer for Silent {
-    fn batch(&mut self, _: &Progress<'_>) -> Result<()> {
-        Ok(())
-    }
-    fn interrupted(&self) -> bool {
-        false
-    }
-    fn checkpoint(&mut self, _: &StageState) -> Result<()> {
-        Ok(())
-    }
-    fn images(&mut self, _: usize, _: &FeatureMap) -> Result<()> {
-        Ok(())
-    }
-    fn evaluate(&mut self, _: usize) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -170,8 +151,9 @@ fn play(fixture: &Value, precision: Precision) -> Played {
         preview_every: Some(1000),
         replay: true,
     };
-    let build = BuildContext { node: "transfer".into(), device: device(), precision, streams: Streams::new(0) };
-    let product = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut Silent }).unwrap();
+    let build = BuildContext { device: device(), ..build_context("transfer", precision) };
+    let mut observer = TestObserver::default();
+    let product = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut observer }).unwrap();
     assert!(matches!(product, Product::Classifier(trained) if Arc::ptr_eq(&trained, &student)));
     let taken = |values: &Arc<Mutex<Vec<f64>>>| values.lock().unwrap().clone();
     Played {

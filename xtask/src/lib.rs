@@ -1,16 +1,16 @@
 //! Makes what is released: `bin/`, `lib/` and `sdk/` in a folder that may be moved.
 
+use std::collections::BTreeSet;
 use std::error::Error;
-use std::io::BufRead;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
-use serde_json::Value;
+use cargo_metadata::{DependencyKind, Message, MetadataCommand, PackageId};
 use sha2::{Digest, Sha256};
 
-/// What went wrong.
-pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+/// A result, or whatever went wrong on the way.
+pub type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// Which build is released.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ struct Built {
 ///
 /// # Errors
 /// When cargo fails, or a file cannot be written.
-pub fn dist(folder: &Path, build: Build) -> Outcome {
+pub fn dist(folder: &Path, build: Build) -> Result {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("the workspace is gone")?;
     let folder = env::current_dir()?.join(folder);
     let built = built(root, build)?;
@@ -75,7 +75,7 @@ pub fn dist(folder: &Path, build: Build) -> Outcome {
     Ok(())
 }
 
-fn built(root: &Path, build: Build) -> Outcome<Built> {
+fn built(root: &Path, build: Build) -> Result<Built> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let arguments: &[&str] = match build {
         Build::Program => &["build", "--package", "zskt-runtime"],
@@ -91,25 +91,21 @@ fn built(root: &Path, build: Build) -> Outcome<Built> {
         .spawn()?;
     let needed = packages_of_image(root)?;
     let mut built = Built::default();
-    for line in io::BufReader::new(child.stdout.take().ok_or("cargo says nothing")?).lines() {
-        let message: Value = serde_json::from_str(&line?)?;
-        if message["reason"] != "compiler-artifact" || message["profile"]["test"] == true {
+    for message in Message::parse_stream(io::BufReader::new(child.stdout.take().ok_or("cargo says nothing")?)) {
+        let Message::CompilerArtifact(artifact) = message? else { continue };
+        if artifact.profile.test {
             continue;
         }
-        let name = message["target"]["name"].as_str().unwrap_or_default();
-        let kinds: Vec<_> =
-            message["target"]["kind"].as_array().into_iter().flatten().filter_map(|k| k.as_str()).collect();
-        let files = message["filenames"].as_array().into_iter().flatten().filter_map(|file| file.as_str());
-        for file in files.map(PathBuf::from) {
+        for file in artifact.filenames.iter().map(|file| PathBuf::from(file.as_path())) {
             let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-            match name {
+            match artifact.target.name.as_str() {
                 "zskt-run" => built.program = Some(file),
                 "zskt_dylib" if extension == env::consts::DLL_EXTENSION => built.image = Some(file),
-                _ if !needed.iter().any(|id| message["package_id"] == id.as_str()) => {}
-                _ if kinds.contains(&"custom-build") => {}
+                _ if !needed.contains(&artifact.package_id) => {}
+                _ if artifact.target.is_custom_build() => {}
                 // No archives of code: with them, a second copy would be linked silently.
                 _ if extension == "rmeta" => built.metadata.push(file),
-                _ if kinds.contains(&"proc-macro") && extension == env::consts::DLL_EXTENSION => {
+                _ if artifact.target.is_proc_macro() && extension == env::consts::DLL_EXTENSION => {
                     built.metadata.push(file);
                 }
                 _ => {}
@@ -119,40 +115,34 @@ fn built(root: &Path, build: Build) -> Outcome<Built> {
     if child.wait()?.success() { Ok(built) } else { Err("the build failed".into()) }
 }
 
-/// The packages of every crate that the image may be made of, by cargo's ids.
-fn packages_of_image(root: &Path) -> Outcome<Vec<String>> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["metadata", "--format-version=1"];
-    let output = Command::new(cargo).args(arguments).current_dir(root).stderr(Stdio::inherit()).output()?;
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let nodes = list(&metadata["resolve"]["nodes"]);
-    let mut found: Vec<String> = Vec::new();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut next: Vec<String> =
-        nodes.iter().map(|node| text(&node["id"])).filter(|id| id.contains("zskt-dylib")).collect();
+/// The packages of every crate that the image may be made of.
+fn packages_of_image(root: &Path) -> Result<BTreeSet<PackageId>> {
+    let metadata = MetadataCommand::new().current_dir(root).exec()?;
+    let nodes = metadata.resolve.ok_or("cargo resolves nothing")?.nodes;
+    let mut found = BTreeSet::new();
+    let is_image =
+        |id: &&PackageId| metadata.packages.iter().any(|it| it.id == **id && it.name.as_str() == "zskt-dylib");
+    let mut next: Vec<PackageId> = nodes.iter().map(|node| &node.id).filter(is_image).cloned().collect();
     while let Some(id) = next.pop() {
-        if found.contains(&id) {
-            continue;
-        }
-        for dependency in nodes.iter().filter(|node| node["id"] == id.as_str()).flat_map(|node| list(&node["deps"])) {
+        for dependency in nodes.iter().filter(|node| node.id == id).flat_map(|node| &node.deps) {
             // What only tests and build scripts need has another kind.
-            if list(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null()) {
-                next.push(text(&dependency["pkg"]));
+            let is_normal = dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal);
+            if is_normal && !found.contains(&dependency.pkg) {
+                next.push(dependency.pkg.clone());
             }
         }
-        found.push(id);
+        found.insert(id);
     }
     Ok(found)
 }
 
-fn rustc(arguments: &[&str]) -> Outcome<String> {
+fn rustc(arguments: &[&str]) -> Result<String> {
     let output = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into())).args(arguments).output()?;
     Ok(String::from_utf8(output.stdout)?)
 }
 
 /// std as the library that the image is linked against.
-fn standard_library() -> Outcome<PathBuf> {
+fn standard_library() -> Result<PathBuf> {
     let folder = PathBuf::from(rustc(&["--print", "target-libdir"])?.trim());
     let library = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path())).find(|path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -163,7 +153,7 @@ fn standard_library() -> Outcome<PathBuf> {
 
 /// Takes the toolchain out of the folders that a program looks for its libraries in: in a release they lie beside it, and the
 /// toolchain's folder may be anybody's on another machine. The list of folders is a text that ends with zero.
-fn forget(program: &Path, folder: &str) -> Outcome {
+fn forget(program: &Path, folder: &str) -> Result {
     let mut bytes = fs::read(program)?;
     let text = [folder.as_bytes(), b"\0"].concat();
     let place = bytes.windows(text.len()).position(|window| window == text);
@@ -173,13 +163,13 @@ fn forget(program: &Path, folder: &str) -> Outcome {
     Ok(fs::write(program, bytes)?)
 }
 
-fn copy(file: &Path, folder: &Path) -> Outcome {
+fn copy(file: &Path, folder: &Path) -> Result {
     let name = file.file_name().ok_or("a file has a name")?;
     fs::copy(file, folder.join(name)).map_err(|error| format!("cannot copy {}: {error}", file.display()))?;
     Ok(())
 }
 
-fn remove(folder: &Path) -> Outcome {
+fn remove(folder: &Path) -> Result {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),

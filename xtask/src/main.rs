@@ -4,7 +4,7 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
-use xtask::{Build, Outcome, dist};
+use xtask::{Build, Result, dist};
 
 fn main() -> ExitCode {
     match command() {
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn command() -> Outcome {
+fn command() -> Result {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let folder = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["dist"] => "target/dist",

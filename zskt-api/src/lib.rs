@@ -9,11 +9,13 @@ mod contracts;
 #[doc(hidden)]
 pub mod image;
 mod image_set;
+mod kind;
 pub mod params;
 mod ports;
 mod problem;
 mod registry;
 mod shape;
+pub mod testing;
 pub mod value;
 
 pub use inventory;
@@ -24,10 +26,11 @@ pub use zskt_tensor::{candle_core, candle_nn, nn, nn as layers, ops};
 
 pub use contracts::*;
 pub use image_set::{Augmentation, ImageSet};
-pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, Params, above};
+pub use kind::Kind;
+pub use params::{Bounds, Parameter as ParameterType, ParameterInfo, ParameterKind, Params, above};
 pub use ports::{Arity, ImageSource, Inputs, Player, Port, PortInfo, PortType, Ports, Product, Trainee};
 pub use problem::{Fault, Problem, Span, nearest, with_article};
-pub use registry::{Instance, Kind, Nested, Parsed, Registration, Registry};
+pub use registry::{Instance, Nested, Parsed, Registration, Registry};
 pub use shape::{
     BeliefShape, ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, Signature, Signatures,
     TurnSignature,

@@ -1,15 +1,18 @@
 //! Parameters: declared once with type, documentation, default and range; read from a pipeline with every problem found.
 
+use std::fmt;
 use std::ops::{RangeFrom, RangeInclusive};
 use std::path::PathBuf;
 
+use serde::{Serialize, Serializer};
+
 use crate::value::{Form, Value, float_to_ron};
-use crate::{Problem, nearest};
+use crate::{Kind, Problem, nearest};
 
 /// A type that a parameter can have.
 pub trait Parameter: Sized {
-    /// The type, as documentation names it: `float`, `Train | Test`.
-    fn type_name() -> String;
+    /// What its values are.
+    fn kind() -> ParameterKind;
 
     /// Reads a value, or reports what is wrong with it.
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self>;
@@ -23,20 +26,84 @@ pub trait Parameter: Sized {
     }
 }
 
+/// What the values of a parameter are. As text it is the type that messages and documentation name: `float`, `[float; 3]`,
+/// `Train | Test`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Integer,
+    /// A number with a fraction.
+    Float,
+    /// Text in quotes.
+    Text,
+    /// A file or a folder, in quotes.
+    Path,
+    /// One of these names.
+    Choice(Vec<&'static str>),
+    /// A plugin of this kind with its parameters.
+    Plugin(Kind),
+    /// Such a value, or `None`.
+    Optional(Box<ParameterKind>),
+    /// A list of such values, as long as the user likes.
+    List(Box<ParameterKind>),
+    /// This many of such values.
+    Array(Box<ParameterKind>, usize),
+    /// A type of a plugin's own, by the name that messages give it.
+    Custom(String),
+}
+
+impl ParameterKind {
+    /// Whether a text is such a value.
+    pub fn is_textual(&self) -> bool {
+        match self {
+            Self::Text | Self::Path => true,
+            Self::Optional(inner) => inner.is_textual(),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for ParameterKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bool => f.write_str("bool"),
+            Self::Integer => f.write_str("integer"),
+            Self::Float => f.write_str("float"),
+            Self::Text => f.write_str("text"),
+            Self::Path => f.write_str("path"),
+            Self::Choice(names) => f.write_str(&names.join(" | ")),
+            Self::Plugin(kind) => kind.fmt(f),
+            Self::Optional(inner) => write!(f, "{inner} | None"),
+            Self::List(element) => write!(f, "[{element}, …]"),
+            Self::Array(element, count) => write!(f, "[{element}; {count}]"),
+            Self::Custom(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Serialize for ParameterKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// What a plugin declares of one parameter.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ParameterInfo {
-    /// Its name in a pipeline.
+    /// What a pipeline calls it.
     pub name: &'static str,
-    /// Its documentation.
+    /// What a user must know to choose a value.
     pub doc: String,
-    /// Its type, as documentation names it.
+    /// What its values are; in JSON as text.
     #[serde(rename = "type")]
-    pub type_name: String,
+    pub kind: ParameterKind,
     /// Its default as RON text; `None` where it must be given.
     pub default: Option<String>,
-    /// The range its numbers must lie in, as text.
-    pub range: Option<String>,
+    /// The range its numbers must lie in; in JSON as text.
+    #[serde(rename = "range")]
+    pub bounds: Option<Bounds>,
 }
 
 /// The parameters of one plugin; written by [`params!`](crate::params!).
@@ -66,6 +133,11 @@ pub struct Bounds {
 }
 
 impl Bounds {
+    /// The smallest number that is accepted; `None` where there is none, for every number above the limit is.
+    pub fn smallest(&self) -> Option<f64> {
+        (!self.above_min).then_some(self.min)
+    }
+
     /// Whether a number is accepted; NaN and the infinities never are.
     pub fn accept(&self, number: f64) -> bool {
         number.is_finite()
@@ -74,8 +146,14 @@ impl Bounds {
     }
 }
 
-impl std::fmt::Display for Bounds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Serialize for Bounds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (min, max) = (self.min, self.max);
         match (self.above_min, max.is_finite()) {
             (true, false) => write!(f, "above {min}"),
@@ -108,7 +186,7 @@ macro_rules! bounds_from {
 bounds_from!(f64, usize);
 
 fn mismatch<T: Parameter>(value: &Value, problems: &mut Vec<Problem>) -> Option<T> {
-    let (expected, found) = (T::type_name(), value.describe());
+    let (expected, found) = (T::kind(), value.describe());
     problems.push(
         Problem::at(value.span, format!("wrong type: expected {expected}, found {found}"))
             .label(format!("expected {expected}")),
@@ -117,8 +195,8 @@ fn mismatch<T: Parameter>(value: &Value, problems: &mut Vec<Problem>) -> Option<
 }
 
 impl Parameter for bool {
-    fn type_name() -> String {
-        "bool".into()
+    fn kind() -> ParameterKind {
+        ParameterKind::Bool
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match value.form {
@@ -132,8 +210,8 @@ impl Parameter for bool {
 }
 
 impl Parameter for f64 {
-    fn type_name() -> String {
-        "float".into()
+    fn kind() -> ParameterKind {
+        ParameterKind::Float
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match value.form {
@@ -156,8 +234,8 @@ impl Parameter for f64 {
 }
 
 impl Parameter for usize {
-    fn type_name() -> String {
-        "integer".into()
+    fn kind() -> ParameterKind {
+        ParameterKind::Integer
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match value.form {
@@ -175,8 +253,8 @@ impl Parameter for usize {
 }
 
 impl Parameter for String {
-    fn type_name() -> String {
-        "text".into()
+    fn kind() -> ParameterKind {
+        ParameterKind::Text
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match &value.form {
@@ -190,8 +268,8 @@ impl Parameter for String {
 }
 
 impl Parameter for PathBuf {
-    fn type_name() -> String {
-        "path".into()
+    fn kind() -> ParameterKind {
+        ParameterKind::Path
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match &value.form {
@@ -205,8 +283,8 @@ impl Parameter for PathBuf {
 }
 
 impl<T: Parameter> Parameter for Option<T> {
-    fn type_name() -> String {
-        format!("{} | None", T::type_name())
+    fn kind() -> ParameterKind {
+        ParameterKind::Optional(Box::new(T::kind()))
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match &value.form {
@@ -229,8 +307,8 @@ impl<T: Parameter> Parameter for Option<T> {
 }
 
 impl<T: Parameter> Parameter for Vec<T> {
-    fn type_name() -> String {
-        format!("[{}, …]", T::type_name())
+    fn kind() -> ParameterKind {
+        ParameterKind::List(Box::new(T::kind()))
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         let Form::List(items) = &value.form else { return mismatch(value, problems) };
@@ -246,8 +324,8 @@ impl<T: Parameter> Parameter for Vec<T> {
 }
 
 impl<T: Parameter, const N: usize> Parameter for [T; N] {
-    fn type_name() -> String {
-        format!("[{}; {N}]", T::type_name())
+    fn kind() -> ParameterKind {
+        ParameterKind::Array(Box::new(T::kind()), N)
     }
     fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
         match &value.form {
@@ -277,8 +355,8 @@ pub fn read_choice<T: Parameter>(
     if let Some((_, choice)) = choices.into_iter().find(|(name, _)| *name == found.text) {
         return Some(choice);
     }
-    let mut problem = Problem::at(value.span, format!("expected {}, found `{}`", T::type_name(), found.text))
-        .label(format!("expected {}", T::type_name()));
+    let mut problem = Problem::at(value.span, format!("expected {}, found `{}`", T::kind(), found.text))
+        .label(format!("expected {}", T::kind()));
     if let Some(near) = nearest(&found.text, names) {
         problem = problem.help(format!("did you mean `{near}`?"));
     }
@@ -319,7 +397,7 @@ pub fn check_fields(plugin: &str, value: &Value, parameters: &[ParameterInfo], p
         if items.is_empty() && !fields.iter().any(|(name, _)| name.text == parameter.name) {
             problems.push(
                 Problem::at(value.span, format!("`{plugin}` needs the parameter `{}`", parameter.name))
-                    .label(format!("missing `{}: {}`", parameter.name, parameter.type_name))
+                    .label(format!("missing `{}: {}`", parameter.name, parameter.kind))
                     .help(parameter.doc.clone()),
             );
         }
@@ -404,14 +482,14 @@ macro_rules! params {
                     $crate::ParameterInfo {
                         name: stringify!($field),
                         doc: $crate::params::join_doc(&[$($field_doc),*]),
-                        type_name: <$type as $crate::ParameterType>::type_name(),
+                        kind: <$type as $crate::ParameterType>::kind(),
                         default: {
                             #[allow(unused_mut, unused_assignments, clippy::allow_attributes)]
                             let mut default: Option<$type> = None;
                             $( default = Some($default); )?
                             default.map(|default| $crate::ParameterType::to_ron(&default))
                         },
-                        range: $crate::__bounds!($($range)?).map(|bounds| bounds.to_string()),
+                        bounds: $crate::__bounds!($($range)?),
                     }
                 ),*]
             }
@@ -486,8 +564,8 @@ macro_rules! choice {
         pub enum $name { $( $(#[doc = $variant_doc])* $variant, )* }
 
         impl $crate::ParameterType for $name {
-            fn type_name() -> String {
-                [$(stringify!($variant)),*].join(" | ")
+            fn kind() -> $crate::ParameterKind {
+                $crate::ParameterKind::Choice(vec![$(stringify!($variant)),*])
             }
             fn read(value: &$crate::Value, problems: &mut Vec<$crate::Problem>) -> Option<Self> {
                 $crate::params::read_choice(value, vec![$((stringify!($variant), Self::$variant)),*], problems)

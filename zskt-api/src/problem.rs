@@ -1,5 +1,7 @@
 //! What is wrong with a pipeline, and where: collected, never thrown, so that a user sees everything in one go.
 
+use std::fmt;
+
 /// A range of bytes in one of the texts a pipeline was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
@@ -11,15 +13,15 @@ pub struct Span {
     pub end: usize,
 }
 
-/// One thing that is wrong with a pipeline.
+/// One thing that is wrong with a pipeline, or with what else a user gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where; `None` when it concerns the whole pipeline.
+    /// Where; `None` when no place in a text shows it.
     pub span: Option<Span>,
     /// What is wrong, in one line.
     pub message: String,
-    /// What stands under the caret: expected and found.
-    pub label: String,
+    /// What is written under the caret: expected and found. Boxed, for results carry problems about.
+    pub label: Box<str>,
     /// The way out.
     pub help: Option<String>,
     /// Other places that explain this one.
@@ -29,17 +31,24 @@ pub struct Problem {
 impl Problem {
     /// A problem at a place.
     pub fn at(span: Span, message: impl Into<String>) -> Self {
-        Self { span: Some(span), message: message.into(), label: String::new(), help: None, related: Vec::new() }
+        Self { span: Some(span), message: message.into(), label: "".into(), help: None, related: Vec::new() }
     }
 
-    /// A problem of the pipeline as a whole.
+    /// A problem that no place in a text shows: of the pipeline as a whole, of a library, of the machine.
     pub fn global(message: impl Into<String>) -> Self {
-        Self { span: None, message: message.into(), label: String::new(), help: None, related: Vec::new() }
+        Self { span: None, message: message.into(), label: "".into(), help: None, related: Vec::new() }
+    }
+
+    /// Says what could not be done because of it.
+    #[must_use]
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
     }
 
     /// Says under the caret what was expected and what was found.
     #[must_use]
-    pub fn label(mut self, label: impl Into<String>) -> Self {
+    pub fn label(mut self, label: impl Into<Box<str>>) -> Self {
         self.label = label.into();
         self
     }
@@ -119,7 +128,7 @@ pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
 
 /// A noun after `a` or `an`, for messages.
 #[doc(hidden)]
-pub fn with_article(noun: impl std::fmt::Display) -> String {
+pub fn with_article(noun: impl fmt::Display) -> String {
     let noun = noun.to_string();
     let article = if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
     format!("{article} {noun}")

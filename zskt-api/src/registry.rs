@@ -1,57 +1,13 @@
 //! The registry: every plugin that is linked in or loaded, sorted by name.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::{
-    Architecture, DatasetSource, Form, GeneratorArchitecture, Loss, Metric, MetricNode, Optimizer, ParameterInfo,
-    ParameterType, Params, PortInfo, PortType, Ports, Problem, Schedule, Stage, StageNode, TeacherSource, TurnNode,
-    TurnPlugin, Value, nearest,
+    Architecture, DatasetSource, Form, GeneratorArchitecture, Kind, Loss, Metric, MetricNode, Optimizer, ParameterInfo,
+    ParameterKind, ParameterType, Params, PortInfo, PortType, Ports, Problem, Schedule, Stage, StageNode,
+    TeacherSource, TurnNode, TurnPlugin, Value, nearest,
 };
-
-/// The kinds of plugins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Makes classifiers.
-    Architecture,
-    /// Makes generators.
-    Generator,
-    /// Brings a trained classifier.
-    Teacher,
-    /// Brings labelled images.
-    Dataset,
-    /// Scores beliefs.
-    Loss,
-    /// Updates a player on a batch.
-    Turn,
-    /// Does the work.
-    Stage,
-    /// Measures.
-    Metric,
-    /// Turns gradients into updates.
-    Optimizer,
-    /// Changes the learning rate.
-    Schedule,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Architecture => "architecture",
-            Self::Generator => "generator",
-            Self::Teacher => "teacher source",
-            Self::Dataset => "dataset",
-            Self::Loss => "loss",
-            Self::Turn => "turn",
-            Self::Stage => "stage",
-            Self::Metric => "metric",
-            Self::Optimizer => "optimizer",
-            Self::Schedule => "schedule",
-        })
-    }
-}
 
 /// A plugin with its parameters: what a node of the graph is.
 #[derive(Clone)]
@@ -165,19 +121,20 @@ impl Registry {
     ///
     /// # Errors
     /// When two plugins share a name: both crates are named.
-    pub fn get() -> Result<&'static Self, String> {
-        static REGISTRY: OnceLock<Result<Registry, String>> = OnceLock::new();
+    pub fn get() -> Result<&'static Self, Problem> {
+        static REGISTRY: OnceLock<Result<Registry, Problem>> = OnceLock::new();
         REGISTRY.get_or_init(|| Self::collect(inventory::iter::<Registration>)).as_ref().map_err(Clone::clone)
     }
 
-    fn collect(registrations: impl IntoIterator<Item = &'static Registration>) -> Result<Self, String> {
+    fn collect(registrations: impl IntoIterator<Item = &'static Registration>) -> Result<Self, Problem> {
         let mut sorted: Vec<_> = registrations.into_iter().collect();
         sorted.sort_by_key(|plugin| (plugin.name, plugin.crate_name, plugin.crate_version));
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
-            return Err(format!(
-                "two plugins are called `{}`: one from {} {}, one from {} {}; leave one of the crates out",
+            let message = format!(
+                "two plugins are called `{}`: one from {} {}, one from {} {}",
                 pair[0].name, pair[0].crate_name, pair[0].crate_version, pair[1].crate_name, pair[1].crate_version
-            ));
+            );
+            return Err(Problem::global(message).help("leave one of the crates out"));
         }
         Ok(Self { plugins: sorted.into_iter().map(|plugin| (plugin.name, plugin)).collect() })
     }
@@ -269,8 +226,8 @@ impl<T: ?Sized> std::ops::Deref for Nested<T> {
 macro_rules! nested {
     ($($contract:ident: $kind:ident),*) => {$(
         impl ParameterType for Nested<dyn $contract> {
-            fn type_name() -> String {
-                Kind::$kind.to_string()
+            fn kind() -> ParameterKind {
+                ParameterKind::Plugin(Kind::$kind)
             }
             fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
                 match Registry::get() {
@@ -278,8 +235,8 @@ macro_rules! nested {
                         (_, (Instance::$kind(plugin), ron)) => Some(Self { plugin, ron }),
                         _ => None,
                     },
-                    Err(message) => {
-                        problems.push(Problem::at(value.span, message));
+                    Err(problem) => {
+                        problems.push(Problem { span: Some(value.span), ..problem });
                         None
                     }
                 }

@@ -4,22 +4,22 @@
 use std::process::ExitCode;
 
 #[rustfmt::skip]
-#[path = "../src/plugin_crate/templates/architecture.rs"]
+#[path = "../src/scaffold/templates/architecture.rs"]
 pub mod architecture;
 #[rustfmt::skip]
-#[path = "../src/plugin_crate/templates/dataset.rs"]
+#[path = "../src/scaffold/templates/dataset.rs"]
 pub mod dataset;
 #[rustfmt::skip]
-#[path = "../src/plugin_crate/templates/generator.rs"]
+#[path = "../src/scaffold/templates/generator.rs"]
 pub mod generator;
 #[rustfmt::skip]
 #[path = "../../plugins/example/src/lib.rs"]
 pub mod loss;
 #[rustfmt::skip]
-#[path = "../src/plugin_crate/templates/metric.rs"]
+#[path = "../src/scaffold/templates/metric.rs"]
 pub mod metric;
 #[rustfmt::skip]
-#[path = "../src/plugin_crate/templates/stage.rs"]
+#[path = "../src/scaffold/templates/stage.rs"]
 pub mod stage;
 
 fn main() -> ExitCode {

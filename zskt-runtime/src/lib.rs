@@ -11,24 +11,23 @@
 //! ```
 
 mod check;
+mod checksum;
 mod cli;
-mod commands;
-mod diagnostics;
+mod device_request;
 mod draw;
-mod inspect;
 mod library;
+mod parameter_count;
 mod pipeline;
 mod plan;
-mod plugin_crate;
 mod run;
-mod size;
-mod wording;
+mod scaffold;
+mod text_format;
 
 pub use check::prove;
-pub use diagnostics::render;
+pub use cli::render;
+pub use device_request::DeviceRequest;
 pub use draw::{Picture, dot, mermaid, svg};
-pub use inspect::{describe, list};
-pub use pipeline::Texts;
+pub use pipeline::Sources;
 pub use plan::{DataFreeProof, Plan, PlanEdge, PlanNode};
 
 use std::process::ExitCode;
@@ -49,5 +48,5 @@ use zskt_teachers as _;
 
 /// The program `zskt-run`, with the standard plugins and all others that are linked in.
 pub fn main() -> ExitCode {
-    commands::execute(std::env::args_os().collect())
+    cli::execute(std::env::args_os().collect())
 }

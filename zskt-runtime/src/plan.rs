@@ -1,17 +1,20 @@
 //! A plan: a pipeline that has been proven sound, in the order in which its nodes are built and run.
 
-use zskt_api::{Instance, Registration, Signature};
+use zskt_api::{Instance, Precision, Registration, Signature};
 
-/// A pipeline proven sound.
+use crate::device_request::DeviceRequest;
+
+/// A pipeline that has been proven sound: nothing about it can be refused any more but what only the machine knows, as whether
+/// there is such a device.
 pub struct Plan {
-    /// The pipeline's name.
+    /// What the run's folder, and reports, call it.
     pub name: String,
     /// The seed of every random stream.
     pub seed: u64,
-    /// `cpu`, `cuda:N` or `auto`.
-    pub device: String,
-    /// `f32`, `f64` or `bf16`.
-    pub precision: String,
+    /// Where the pipeline asks to be computed.
+    pub device: DeviceRequest,
+    /// How exact the numbers of its networks are.
+    pub precision: Precision,
     /// The nodes, each after all that it needs. Nodes that do not depend on each other keep the file's order, except
     /// that whatever reads a network comes before a stage that changes it.
     pub nodes: Vec<PlanNode>,
@@ -24,23 +27,25 @@ pub struct Plan {
 
 /// One node of a plan.
 pub struct PlanNode {
-    /// Its name.
+    /// What the pipeline calls it; no two nodes have the same name.
     pub name: String,
-    /// Its plugin.
+    /// What declares its plugin: name, ports, origin.
     pub registration: &'static Registration,
-    /// Its plugin with its parameters.
+    /// Its plugin, and those that its parameters name.
+    pub plugins: Vec<&'static Registration>,
+    /// Its plugin with its parameters, ready to be built or run.
     pub instance: Instance,
     /// Its plugin with its parameters, defaults included, as RON text.
     pub ron: String,
     /// Its edges, in the order of the pipeline.
     pub inputs: Vec<PlanEdge>,
-    /// What it gives, as far as it was known; nothing for a metric.
+    /// What is known of its output before it is built; nothing for a metric.
     pub signature: Option<Signature>,
 }
 
 /// One edge of a plan.
 pub struct PlanEdge {
-    /// The input it leads to.
+    /// The name of the input that it leads to.
     pub port: String,
     /// The node it comes from, as an index into [`Plan::nodes`].
     pub from: usize,

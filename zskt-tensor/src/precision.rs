@@ -29,6 +29,16 @@ impl Precision {
         format!("{} or {last}", first.join(", "))
     }
 
+    /// Its name in pipelines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+            Self::F64 => "f64",
+        }
+    }
+
     /// The precision of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::NAMES.into_iter().find_map(|(known, precision)| (known == name).then_some(precision))

@@ -30,11 +30,6 @@ impl WideResNet {
 
 impl ClassifierShape for WideResNet {
     fn beliefs(&self, image: ImageShape) -> std::result::Result<BeliefShape, Fault> {
-        if self.depth % 6 != 4 {
-            let below = (self.depth - 4) / 6 * 6 + 4;
-            return Err(Fault::parameter("depth", format!("expected 6·n + 4 layers, found {}", self.depth))
-                .help(format!("the nearest depths are {} and {}", below.max(10), below + 6)));
-        }
         if image.channels != self.channels {
             return Err(Fault::new(format!("expected images of {} channels, found {image}", self.channels)));
         }
@@ -56,6 +51,18 @@ impl ClassifierShape for WideResNet {
 }
 
 impl Architecture for WideResNet {
+    fn check(&self) -> std::result::Result<(), Fault> {
+        if self.depth % 6 == 4 {
+            return Ok(());
+        }
+        let below = (self.depth - 4) / 6 * 6 + 4;
+        Err(Fault::parameter("depth", format!("expected 6·n + 4 layers, found {}", self.depth)).help(format!(
+            "the nearest depths are {} and {}",
+            below.max(10),
+            below + 6
+        )))
+    }
+
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>> {
         let blocks = (self.depth - 4) / 6;
         let stem = convolution(&builder.at("conv1"), self.channels, 16, 3, 1)?;

@@ -14,3 +14,18 @@ pub use svhn::{Svhn, SvhnSplit};
 pub use synthetic_digits::SyntheticDigits;
 
 zskt_api::export! { dataset: Cifar10, Cifar100, ParquetImages, Svhn, SyntheticDigits }
+
+#[cfg(test)]
+mod tests {
+    use zskt_api::Result;
+    use zskt_api::testing::conforms;
+
+    #[test]
+    fn every_synthetic_dataset_keeps_its_contract() -> Result<()> {
+        for plugin in ["SyntheticDigits(count: 30, size: 12, split: Train)", "SyntheticDigits(count: 12, split: Test)"]
+        {
+            conforms(plugin)?;
+        }
+        Ok(())
+    }
+}

@@ -42,9 +42,15 @@ zskt_api::export! { loss: ExampleLoss }
 #[cfg(test)]
 mod tests {
     use zskt_api::candle_core::{Device, Tensor};
+    use zskt_api::testing::conforms;
     use zskt_api::{Beliefs, Loss, Result, Target};
 
     use super::ExampleLoss;
+
+    #[test]
+    fn it_keeps_its_contract() -> Result<()> {
+        conforms("ExampleLoss(weight: 2.0)")
+    }
 
     #[test]
     fn it_is_the_mean_of_squares() -> Result<()> {

@@ -10,3 +10,17 @@ pub use agreement::{Agreement, AgreementInputs};
 pub use mean_transition_error::{MeanTransitionError, TransitionInputs};
 
 zskt_api::export! { metric: Accuracy, Agreement, MeanTransitionError }
+
+#[cfg(test)]
+mod tests {
+    use zskt_api::Result;
+    use zskt_api::testing::conforms;
+
+    #[test]
+    fn every_metric_keeps_its_contract() -> Result<()> {
+        for plugin in ["Accuracy()", "Agreement()", "MeanTransitionError(images: 5, steps: 3)"] {
+            conforms(plugin)?;
+        }
+        Ok(())
+    }
+}

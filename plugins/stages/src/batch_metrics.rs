@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use zskt_api::{Context, Progress, Result, StageContext};
+use zskt_api::{Context, LoggedScalar, Progress, Result, StageContext};
 
 use crate::turn_runtime::{TurnResult, TurnRuntime};
 
@@ -17,8 +17,8 @@ pub struct BatchResult {
     turns: Vec<(String, TurnResult)>,
 }
 
-/// Metrics by name, and the images that were learnt from.
-type Metrics = (usize, Vec<(String, f64)>);
+/// The metrics, and the images that were learnt from.
+type Metrics = (usize, Vec<LoggedScalar>);
 
 impl BatchResult {
     /// The results of all turns on a batch of so many images.
@@ -44,9 +44,9 @@ impl BatchResult {
         let mut metrics = Vec::new();
         for (name, turn) in self.turns {
             let (loss, norm) = turn.read().context(format!("turn `{name}`, batch {done}"))?;
-            metrics.push((format!("{name}.loss"), loss));
-            metrics.push((format!("{name}.learning_rate"), turn.learning_rate));
-            metrics.extend(norm.map(|norm| (format!("{name}.gradient_norm"), norm)));
+            metrics.push(LoggedScalar::on_progress_line(format!("{name}.loss"), loss));
+            metrics.push(LoggedScalar::new(format!("{name}.learning_rate"), turn.learning_rate));
+            metrics.extend(norm.map(|norm| LoggedScalar::new(format!("{name}.gradient_norm"), norm)));
         }
         Ok((self.images, metrics))
     }

@@ -37,6 +37,10 @@ impl ClassifierShape for Checkpoint {
 }
 
 impl TeacherSource for Checkpoint {
+    fn architecture(&self) -> Option<&dyn Architecture> {
+        Some(&*self.model)
+    }
+
     fn check(&self) -> Result<(), Fault> {
         let header = read_header(&self.path, self.key.as_deref()).map_err(|error| fault(&error))?;
         let builder = Builder::zeros(Precision::F32, &Device::Cpu);

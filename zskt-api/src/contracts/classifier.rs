@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::Network;
-use crate::{Builder, ClassifierShape, FeatureMap, Pass, Result};
+use crate::{Builder, ClassifierShape, Fault, FeatureMap, Pass, Result};
 
 /// What a classifier gives for a batch of images.
 #[derive(Clone)]
@@ -102,6 +102,15 @@ pub type ClassifierNetwork = Network<dyn Classifier>;
 /// # fn main() {}
 /// ```
 pub trait Architecture: ClassifierShape {
+    /// Whether its parameters go together, whatever the images are: asked once, before any shape. What depends on the images is
+    /// for [`beliefs`](ClassifierShape::beliefs) to say.
+    ///
+    /// # Errors
+    /// What does not go together; a fault of a parameter is shown where that is written.
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Makes the network, asking the builder for each weight under PyTorch's name: weights are loaded and saved under it.
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>>;
 }

@@ -1,6 +1,5 @@
 //! Metrics: what is measured, on real images.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -37,8 +36,6 @@ pub struct MetricContext {
     pub build: BuildContext,
     /// Set when the user asked to stop; a long evaluation looks at it between batches.
     pub interrupted: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// A folder for what is too large for a report.
-    pub folder: Option<PathBuf>,
 }
 
 /// A plugin that measures.

@@ -21,7 +21,7 @@ pub use loss::{Loss, Needs, Target};
 pub use metric::{Measurement, Metric, MetricContext, MetricNode};
 pub use optimizer::{Optimizer, Updates};
 pub use schedule::Schedule;
-pub use stage::{Observer, Progress, Stage, StageContext, StageNode, StageState};
+pub use stage::{LoggedScalar, Observer, Progress, Stage, StageContext, StageNode, StageState};
 pub use teacher::TeacherSource;
 pub use turn::{Objective, Turn, TurnNode, TurnPlugin};
 

@@ -50,7 +50,30 @@ pub struct Progress<'a> {
     /// Seconds this batch took.
     pub seconds: f64,
     /// What each turn saw, under `<turn>.<figure>`: losses, learning rates, gradient norms.
-    pub figures: &'a [(String, f64)],
+    pub figures: &'a [LoggedScalar],
+}
+
+/// A number that a stage reports of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoggedScalar {
+    /// What the log, and the curve in TensorBoard, call it.
+    pub name: String,
+    /// Its value at this batch.
+    pub value: f64,
+    /// Whether the line of progress shows it too, which has room for few.
+    pub on_progress_line: bool,
+}
+
+impl LoggedScalar {
+    /// A number for the log alone.
+    pub fn new(name: impl Into<String>, value: f64) -> Self {
+        Self { name: name.into(), value, on_progress_line: false }
+    }
+
+    /// A number that the line of progress shows too, as a loss.
+    pub fn on_progress_line(name: impl Into<String>, value: f64) -> Self {
+        Self { on_progress_line: true, ..Self::new(name, value) }
+    }
 }
 
 /// What a stage reports to: the run, which logs, evaluates metrics and keeps checkpoints.

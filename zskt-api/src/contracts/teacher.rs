@@ -1,10 +1,16 @@
 //! Teacher sources: where trained classifiers come from.
 
 use super::{BuildContext, ClassifierNetwork};
-use crate::{ClassifierShape, Fault, Result};
+use crate::{Architecture, ClassifierShape, Fault, Result};
 
 /// A plugin that brings a trained classifier.
 pub trait TeacherSource: ClassifierShape {
+    /// The architecture that its parameters name, where they name one: its parameters are checked, and its weights counted,
+    /// without the files.
+    fn architecture(&self) -> Option<&dyn Architecture> {
+        None
+    }
+
     /// Checks, without building anything, that the knowledge is there: the file exists, and its names and shapes fit.
     ///
     /// # Errors

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zskt_api::{Kind, PortType, Problem, Span, nearest};
 
-use super::graph::{Graph, Link};
+use super::graph::{Link, PipelineGraph};
 use super::players::Training;
-use crate::pipeline::{DataFree, Document};
+use crate::pipeline::{DataFree, PipelineSyntax};
 use crate::plan::DataFreeProof;
 
 /// What reached a network.
@@ -22,15 +22,15 @@ struct Reached {
     through_teacher: BTreeSet<usize>,
 }
 
-/// Proves the document's claim, if it makes one, or reports how it is violated.
+/// Proves the pipeline's claim, if it makes one, or reports how it is violated.
 pub fn prove(
-    graph: &Graph<'_>,
-    document: &Document,
+    graph: &PipelineGraph<'_>,
+    pipeline: &PipelineSyntax,
     order: &[usize],
     trainings: &[Training<'_>],
     problems: &mut Vec<Problem>,
 ) -> Vec<DataFreeProof> {
-    let Some(claim) = &document.data_free else { return Vec::new() };
+    let Some(claim) = &pipeline.data_free else { return Vec::new() };
     let reached = follow(graph, order, trainings);
     let mut proofs = Vec::new();
     for (network, place) in claimed(graph, claim, trainings, problems) {
@@ -38,9 +38,12 @@ pub fn prove(
         let found = reached.get(name).cloned().unwrap_or_default();
         if graph.nodes[network].kind() == Some(Kind::Teacher) {
             problems.push(
-                Problem::at(place, format!("`{name}` begins from a file, and nobody can say what data shaped that"))
-                    .label(format!("claims that no training image reaches `{name}`"))
-                    .help("leave it out of the claim, or let an architecture make the network"),
+                Problem::at(
+                    place,
+                    format!("`{name}` begins with weights from a file, and what data shaped those is not known"),
+                )
+                .label(format!("claims that no training image reaches `{name}`"))
+                .help("leave it out of the claim, or let an architecture make the network"),
             );
             continue;
         }
@@ -63,7 +66,7 @@ pub fn prove(
 
 /// The networks a claim is about, in the order of the file, each with the place that claims it.
 fn claimed(
-    graph: &Graph<'_>,
+    graph: &PipelineGraph<'_>,
     claim: &DataFree,
     trainings: &[Training<'_>],
     problems: &mut Vec<Problem>,
@@ -82,7 +85,9 @@ fn claimed(
         match graph.find(&name.text) {
             Some(node) if is_network(node) => found.push((node, name.span)),
             Some(_) => problems.push(
-                Problem::at(name.span, format!("`{}` is no network", name.text)).label("expected a network").help(help),
+                Problem::at(name.span, format!("`{}` is not a network", name.text))
+                    .label("expected a network")
+                    .help(help),
             ),
             None => {
                 let label = nearest(&name.text, networks())
@@ -96,7 +101,7 @@ fn claimed(
 }
 
 /// Follows the images through the stages, in the order in which they run.
-fn follow(graph: &Graph<'_>, order: &[usize], trainings: &[Training<'_>]) -> BTreeMap<String, Reached> {
+fn follow(graph: &PipelineGraph<'_>, order: &[usize], trainings: &[Training<'_>]) -> BTreeMap<String, Reached> {
     let mut reached: BTreeMap<String, Reached> = BTreeMap::new();
     for stage in order {
         let mut arriving = Reached::default();
@@ -134,7 +139,7 @@ fn follow(graph: &Graph<'_>, order: &[usize], trainings: &[Training<'_>]) -> BTr
 }
 
 /// The edges into a stage, and those into the turns that lead to it.
-fn arriving_links<'g>(graph: &'g Graph<'g>, stage: usize) -> Vec<&'g Link<'g>> {
+fn arriving_links<'g>(graph: &'g PipelineGraph<'g>, stage: usize) -> Vec<&'g Link<'g>> {
     let mut links = Vec::new();
     for link in graph.into(stage) {
         let turn = link.from.filter(|from| graph.nodes[*from].output() == Some(PortType::Turn));

@@ -1,23 +1,23 @@
 //! Whether edges lead from nodes that exist to inputs that exist and take what they bring, and no input is left open.
 
 use petgraph::graph::NodeIndex;
-use zskt_api::{Arity, Name, PortInfo, Problem, nearest};
+use zskt_api::{Arity, Name, PortInfo, Problem, nearest, with_article};
 
-use super::graph::{Graph, Link, article, describe_port};
-use crate::pipeline::{Document, Edge};
+use super::graph::{Link, PipelineGraph, describe_port};
+use crate::pipeline::{Edge, PipelineSyntax};
 
 /// Adds every edge to the graph, and reports those that do not fit and the inputs that lack one.
-pub fn connect<'d>(graph: &mut Graph<'d>, document: &'d Document, problems: &mut Vec<Problem>) {
+pub fn connect<'d>(graph: &mut PipelineGraph<'d>, pipeline: &'d PipelineSyntax, problems: &mut Vec<Problem>) {
     // An input whose edge is misspelt does not count as open: it is one mistake, not two.
     let mut meant: Vec<(usize, usize)> = Vec::new();
-    for (position, edge) in document.edges.iter().enumerate() {
+    for (position, edge) in pipeline.edges.iter().enumerate() {
         let same = |other: &Edge| {
             (&other.from.text, &other.to.text) == (&edge.from.text, &edge.to.text)
                 && other.port.as_ref().map(|port| &port.text) == edge.port.as_ref().map(|port| &port.text)
         };
-        if let Some(first) = document.edges[..position].iter().find(|other| same(other)) {
+        if let Some(first) = pipeline.edges[..position].iter().find(|other| same(other)) {
             problems.push(
-                Problem::at(edge.span, "this edge is there twice").label("again").related(first.span, "the same edge"),
+                Problem::at(edge.span, "duplicate edge").label("written again").related(first.span, "the same edge"),
             );
             continue;
         }
@@ -27,7 +27,7 @@ pub fn connect<'d>(graph: &mut Graph<'d>, document: &'d Document, problems: &mut
         for (position, port) in node.ports.iter().enumerate() {
             let fed = graph.links.iter().any(|link| link.to == index && link.port == position)
                 || meant.contains(&(index, position))
-                || document.may_mean(&format!("{}.{}", node.name.text, port.name));
+                || pipeline.may_mean(&format!("{}.{}", node.name.text, port.name));
             if port.arity != Arity::Optional && !fed {
                 problems.push(missing_input(graph, index, port));
             }
@@ -36,7 +36,7 @@ pub fn connect<'d>(graph: &mut Graph<'d>, document: &'d Document, problems: &mut
 }
 
 fn connect_edge<'d>(
-    graph: &mut Graph<'d>,
+    graph: &mut PipelineGraph<'d>,
     edge: &'d Edge,
     meant: &mut Vec<(usize, usize)>,
     problems: &mut Vec<Problem>,
@@ -69,10 +69,10 @@ fn connect_edge<'d>(
         return;
     }
     let from = from.filter(|from| fits(graph, edge, *from, port, problems));
-    graph.links.push(Link { edge, from, to, port: position });
+    graph.links.push(Link { edge, from, to, port: position, is_refused: false });
 }
 
-fn find(graph: &Graph<'_>, name: &Name, problems: &mut Vec<Problem>) -> Option<usize> {
+fn find(graph: &PipelineGraph<'_>, name: &Name, problems: &mut Vec<Problem>) -> Option<usize> {
     let found = graph.find(&name.text);
     if found.is_none() {
         let label = near_node(graph, &name.text)
@@ -87,13 +87,13 @@ fn find(graph: &Graph<'_>, name: &Name, problems: &mut Vec<Problem>) -> Option<u
     found
 }
 
-/// The node that was meant by a name that is none.
-pub fn near_node(graph: &Graph<'_>, name: &str) -> Option<usize> {
+/// The node that was meant by a name that no node has.
+pub fn near_node(graph: &PipelineGraph<'_>, name: &str) -> Option<usize> {
     graph.find(nearest(name, graph.nodes.iter().map(|node| node.name.text.as_str()))?)
 }
 
 fn find_port(
-    graph: &Graph<'_>,
+    graph: &PipelineGraph<'_>,
     edge: &Edge,
     to: usize,
     from: Option<usize>,
@@ -138,15 +138,15 @@ fn find_port(
 }
 
 /// Whether an input takes what a node gives; reported if not, unless it is not known what the node gives.
-fn fits(graph: &Graph<'_>, edge: &Edge, from: usize, port: &PortInfo, problems: &mut Vec<Problem>) -> bool {
+fn fits(graph: &PipelineGraph<'_>, edge: &Edge, from: usize, port: &PortInfo, problems: &mut Vec<Problem>) -> bool {
     let source = &graph.nodes[from];
     let Some(plugin) = source.registration else { return false };
     let target = format!("`{}.{}`", edge.to.text, port.name);
-    let expected = format!("{} {}", article(&port.accepts.to_string()), port.accepts);
+    let expected = with_article(port.accepts);
     let Some(given) = plugin.output else {
         problems.push(
-            Problem::at(edge.from.span, format!("`{}` gives nothing, but {target} takes {expected}", edge.from.text))
-                .label(format!("{} {}: gives nothing", article(&plugin.kind.to_string()), plugin.kind)),
+            Problem::at(edge.from.span, format!("`{}` has no output, but {target} takes {expected}", edge.from.text))
+                .label(format!("{}: no output", with_article(plugin.kind))),
         );
         return false;
     };
@@ -155,20 +155,19 @@ fn fits(graph: &Graph<'_>, edge: &Edge, from: usize, port: &PortInfo, problems: 
     }
     let mut problem = Problem::at(
         edge.from.span,
-        format!("`{}` gives {} {given}, but {target} takes {expected}", edge.from.text, article(&given.to_string())),
+        format!("the output of `{}` is {}, but {target} takes {expected}", edge.from.text, with_article(given)),
     )
-    .label(format!("{} {given}", article(&given.to_string())));
+    .label(with_article(given));
     let to = graph.find(&edge.to.text);
     let other = to.and_then(|to| graph.nodes[to].ports.iter().find(|other| other.accepts.accepts(given)));
     if let Some(other) = other {
-        problem =
-            problem.help(format!("`{}.{}` takes {} {given}", edge.to.text, other.name, article(&given.to_string())));
+        problem = problem.help(format!("`{}.{}` takes {}", edge.to.text, other.name, with_article(given)));
     }
     problems.push(problem);
     false
 }
 
-fn missing_input(graph: &Graph<'_>, node: usize, port: &PortInfo) -> Problem {
+fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo) -> Problem {
     let name = graph.name(node);
     let fitting: Vec<_> = graph
         .nodes
@@ -179,15 +178,15 @@ fn missing_input(graph: &Graph<'_>, node: usize, port: &PortInfo) -> Problem {
         .map(|(_, other)| format!("\"{} -> {name}.{}\"", other.name.text, port.name))
         .collect();
     let needs = match port.arity {
-        Arity::Many => format!("one or more edges from {} {}", article(&port.accepts.to_string()), port.accepts),
-        _ => format!("an edge from {} {}", article(&port.accepts.to_string()), port.accepts),
+        Arity::Many => format!("one or more edges from {}", with_article(port.accepts)),
+        _ => format!("an edge from {}", with_article(port.accepts)),
     };
     let help = match fitting.len() {
         0 => port.doc.clone(),
         1..=3 => format!("add {}", fitting.join(" or ")),
         _ => format!("add {}, say", fitting[0]),
     };
-    Problem::at(graph.nodes[node].name.span, format!("nothing leads to `{name}.{}`", port.name))
+    Problem::at(graph.nodes[node].name.span, format!("input `{name}.{}` is not connected", port.name))
         .label(format!("expected {needs}"))
         .help(help)
 }

@@ -1,11 +1,13 @@
-//! The graph under check: the document's nodes with their plugins, and its edges with both their ends.
+//! The graph under check: the pipeline's nodes with their plugins, and its edges with both their ends.
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use zskt_api::{
     Arity, Form, Instance, Kind, Name, Parsed, PortInfo, PortType, Problem, Registration, Registry, Signature, Value,
+    with_article,
 };
 
-use crate::pipeline::{Document, Edge};
+use super::plugin_use::plugins_in;
+use crate::pipeline::{Edge, PipelineSyntax};
 
 /// What can be a node; an optimizer or a schedule is a parameter of one.
 const NODE_KINDS: [Kind; 8] = [
@@ -19,29 +21,31 @@ const NODE_KINDS: [Kind; 8] = [
     Kind::Metric,
 ];
 
-/// A node under check.
-pub struct Node<'d> {
-    /// Its name.
+/// A node, as far as it could be read.
+pub struct GraphNode<'d> {
+    /// Its name, where the pipeline gives it.
     pub name: &'d Name,
     /// Its plugin as written.
     pub value: &'d Value,
     /// Its plugin; `None` when there is no such.
     pub registration: Option<&'static Registration>,
-    /// Its plugin with its parameters, when they could be read.
+    /// Its plugin, and those that its parameters name.
+    pub plugins: Vec<&'static Registration>,
+    /// Its plugin with its parameters, where they could be read.
     pub parsed: Option<Parsed>,
     /// Its inputs.
     pub ports: Vec<PortInfo>,
-    /// What it gives, as far as it is known.
+    /// What is known of its output.
     pub signature: Option<Signature>,
 }
 
-impl Node<'_> {
+impl GraphNode<'_> {
     /// What its plugin is.
     pub fn kind(&self) -> Option<Kind> {
         self.registration.map(|plugin| plugin.kind)
     }
 
-    /// What its plugin gives.
+    /// The type of its output.
     pub fn output(&self) -> Option<PortType> {
         self.registration.and_then(|plugin| plugin.output)
     }
@@ -62,23 +66,25 @@ pub struct Link<'d> {
     pub to: usize,
     /// The input it leads to, as an index into that node's ports.
     pub port: usize,
+    /// Whether the plugin that it leads to has said what is wrong with what it brings.
+    pub is_refused: bool,
 }
 
-/// The graph under check.
-pub struct Graph<'d> {
+/// The nodes and edges of a pipeline, as far as they could be read.
+pub struct PipelineGraph<'d> {
     /// The nodes, in the order of the file.
-    pub nodes: Vec<Node<'d>>,
+    pub nodes: Vec<GraphNode<'d>>,
     /// The edges that lead somewhere, in the order of the file.
     pub links: Vec<Link<'d>>,
     /// Which node leads to which, by edges of any kind.
     pub shape: DiGraph<(), ()>,
 }
 
-impl<'d> Graph<'d> {
+impl<'d> PipelineGraph<'d> {
     /// Reads every node's plugin.
-    pub fn read(document: &'d Document, registry: &Registry, problems: &mut Vec<Problem>) -> Self {
+    pub fn read(pipeline: &'d PipelineSyntax, registry: &Registry, problems: &mut Vec<Problem>) -> Self {
         let nodes: Vec<_> =
-            document.nodes.iter().map(|(name, value)| read_node(name, value, registry, problems)).collect();
+            pipeline.nodes.iter().map(|(name, value)| read_node(name, value, registry, problems)).collect();
         let mut shape = DiGraph::new();
         nodes.iter().for_each(|_| {
             shape.add_node(());
@@ -129,8 +135,16 @@ impl<'d> Graph<'d> {
     }
 }
 
-fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems: &mut Vec<Problem>) -> Node<'d> {
-    let mut node = Node { name, value, registration: None, parsed: None, ports: Vec::new(), signature: None };
+fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems: &mut Vec<Problem>) -> GraphNode<'d> {
+    let mut node = GraphNode {
+        name,
+        value,
+        registration: None,
+        plugins: Vec::new(),
+        parsed: None,
+        ports: Vec::new(),
+        signature: None,
+    };
     let Form::Named { name: Some(plugin), .. } = &value.form else {
         problems.push(
             Problem::at(value.span, format!("expected a plugin, found {}", value.describe()))
@@ -140,17 +154,13 @@ fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems
     };
     let registration = registry.find(&plugin.text);
     node.registration = registration;
+    node.plugins = plugins_in(value, registry);
     if let Some(plugin) = registration {
         if !NODE_KINDS.contains(&plugin.kind) {
             problems.push(
                 Problem::at(
                     value.span,
-                    format!(
-                        "`{}` is {} {}, and cannot be a node",
-                        plugin.name,
-                        article(&plugin.kind.to_string()),
-                        plugin.kind
-                    ),
+                    format!("`{}` is {}, and cannot be a node", plugin.name, with_article(plugin.kind)),
                 )
                 .label("expected a node")
                 .help(format!("it is written as a parameter: `{}: {}(…)`", plugin.kind, plugin.name)),
@@ -162,11 +172,6 @@ fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems
     }
     node.parsed = registry.read(value, &NODE_KINDS, problems).map(|(_, parsed)| parsed);
     node
-}
-
-/// `a` or `an`.
-pub fn article(noun: &str) -> &'static str {
-    if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" }
 }
 
 /// An input as messages and documentation show it: `loss (one or more losses)`.

@@ -5,24 +5,27 @@ mod edges;
 mod graph;
 mod order;
 mod players;
+mod plugin_use;
 mod signatures;
+#[cfg(test)]
+mod tests;
 
 use zskt_api::{Problem, Registry};
 
 use crate::library;
-use crate::pipeline::{self, Document, Resolved, Texts};
+use crate::pipeline::{self, PipelineSyntax, Resolved, Sources};
 use crate::plan::{Plan, PlanEdge, PlanNode};
-use graph::Graph;
+use graph::PipelineGraph;
 
 /// Reads a pipeline, applies the `--set` arguments and proves it sound; with `skip_files`, without looking at the files
 /// that its parameters name.
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the text.
-pub fn prove(texts: &Texts, registry: &Registry, skip_files: bool) -> Result<Plan, Vec<Problem>> {
+pub fn prove(sources: &Sources, registry: &Registry, skip_files: bool) -> Result<Plan, Vec<Problem>> {
     let mut problems = Vec::new();
-    let plan = pipeline::document(texts, registry, &mut problems)
-        .and_then(|document| check(&document, registry, skip_files, &mut problems));
+    let plan = pipeline::parse(sources, registry, &mut problems)
+        .and_then(|pipeline| check(&pipeline, registry, skip_files, &mut problems));
     match plan {
         Some(plan) if problems.is_empty() => Ok(plan),
         _ => {
@@ -40,42 +43,39 @@ pub fn prove(texts: &Texts, registry: &Registry, skip_files: bool) -> Result<Pla
     }
 }
 
-fn check(document: &Document, registry: &Registry, skip_files: bool, problems: &mut Vec<Problem>) -> Option<Plan> {
-    let mut graph = Graph::read(document, registry, problems);
-    edges::connect(&mut graph, document, problems);
-    let circular = order::cut_cycles(&mut graph, document, problems);
-    order::unused(&graph, document, problems);
+fn check(
+    pipeline: &PipelineSyntax,
+    registry: &Registry,
+    skip_files: bool,
+    problems: &mut Vec<Problem>,
+) -> Option<Plan> {
+    let mut graph = PipelineGraph::read(pipeline, registry, problems);
+    edges::connect(&mut graph, pipeline, problems);
+    let cyclic = order::cut_cycles(&mut graph, pipeline, problems);
+    order::unused(&graph, pipeline, problems);
     let needs = order::sorted(&graph, &[]);
     signatures::propagate(&mut graph, &needs, skip_files, problems);
     let trainings = players::trainings(&graph);
-    // In a circle nothing is before anything else, and all that follows is about before and after.
-    if circular {
+    // In a cycle nothing is before anything else, and all that follows is about before and after.
+    if cyclic {
         return None;
     }
     let before = players::check(&graph, &trainings, problems);
     let order = order::sorted(&graph, &before);
-    let data_free = data_free::prove(&graph, document, &order, &trainings, problems);
+    let data_free = data_free::prove(&graph, pipeline, &order, &trainings, problems);
     if graph.nodes.is_empty() {
         problems.push(Problem::global("the pipeline has no nodes"));
     }
     if !problems.is_empty() {
         return None;
     }
-    let resolved = resolve(document, &graph);
+    let resolved = resolve(pipeline, &graph);
     let nodes = plan_nodes(graph, &order)?;
-    let Document { name, seed, device, precision, .. } = document;
-    Some(Plan {
-        name: name.clone(),
-        seed: *seed,
-        device: device.clone(),
-        precision: precision.clone(),
-        nodes,
-        data_free,
-        resolved,
-    })
+    let PipelineSyntax { name, seed, device, precision, .. } = pipeline;
+    Some(Plan { name: name.clone(), seed: *seed, device: *device, precision: *precision, nodes, data_free, resolved })
 }
 
-fn plan_nodes(graph: Graph<'_>, order: &[usize]) -> Option<Vec<PlanNode>> {
+fn plan_nodes(graph: PipelineGraph<'_>, order: &[usize]) -> Option<Vec<PlanNode>> {
     let position = |node: usize| order.iter().position(|other| *other == node);
     let mut inputs: Vec<Vec<PlanEdge>> = (0..graph.nodes.len()).map(|_| Vec::new()).collect();
     for link in &graph.links {
@@ -88,6 +88,7 @@ fn plan_nodes(graph: Graph<'_>, order: &[usize]) -> Option<Vec<PlanNode>> {
         Some(PlanNode {
             name: node.name.text.clone(),
             registration: node.registration?,
+            plugins: node.plugins,
             instance,
             ron,
             inputs,
@@ -97,8 +98,8 @@ fn plan_nodes(graph: Graph<'_>, order: &[usize]) -> Option<Vec<PlanNode>> {
     order.iter().map(plan_node).collect()
 }
 
-fn resolve(document: &Document, graph: &Graph<'_>) -> String {
-    let data_free = document.data_free.as_ref().map(|claim| match &claim.networks {
+fn resolve(pipeline: &PipelineSyntax, graph: &PipelineGraph<'_>) -> String {
+    let data_free = pipeline.data_free.as_ref().map(|claim| match &claim.networks {
         None => "true".to_owned(),
         Some(networks) => {
             let names: Vec<_> = networks.iter().map(|network| format!("{:?}", network.text)).collect();
@@ -107,18 +108,18 @@ fn resolve(document: &Document, graph: &Graph<'_>) -> String {
     });
     let nodes = graph.nodes.iter().filter_map(|node| Some((node.name.text.as_str(), node.parsed.as_ref()?.1.as_str())));
     let nodes: Vec<_> = nodes.collect();
-    let plugins: Vec<_> = nodes.iter().map(|(_, plugin)| *plugin).collect();
+    let plugins = graph.nodes.iter().flat_map(|node| node.plugins.iter().copied());
     let edges = graph.links.iter().map(|link| {
         let edge = link.edge;
         (edge.from.text.as_str(), edge.to.text.as_str(), graph.port(link).name)
     });
     pipeline::write(&Resolved {
-        name: &document.name,
-        seed: document.seed,
-        device: &document.device,
-        precision: &document.precision,
+        name: &pipeline.name,
+        seed: pipeline.seed,
+        device: pipeline.device,
+        precision: pipeline.precision,
         // Also those that the command line and the environment name, so that the run can be made again without them.
-        libraries: library::used(&plugins).into_iter().map(|library| library.file).collect(),
+        libraries: library::of_plugins(plugins).into_iter().map(|library| library.file).collect(),
         data_free,
         nodes,
         edges: edges.collect(),

@@ -1,4 +1,4 @@
-//! The order of the graph: cycles, nodes that nobody uses, and the order in which nodes are built and run.
+//! The order of the graph: cycles, nodes that are never used, and the order in which nodes are built and run.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use zskt_api::{Kind, Problem};
 
 use super::edges::near_node;
-use super::graph::Graph;
-use crate::pipeline::Document;
+use super::graph::PipelineGraph;
+use crate::pipeline::PipelineSyntax;
 
 /// Reports every cycle, with its path, and takes its edges out of the graph's shape, so that the rest can be checked.
 /// Returns whether there was any.
-pub fn cut_cycles(graph: &mut Graph<'_>, document: &Document, problems: &mut Vec<Problem>) -> bool {
+pub fn cut_cycles(graph: &mut PipelineGraph<'_>, pipeline: &PipelineSyntax, problems: &mut Vec<Problem>) -> bool {
     let before = problems.len();
     for component in tarjan_scc(&graph.shape) {
         let Some(start) = component.iter().copied().min() else { continue };
@@ -23,16 +23,16 @@ pub fn cut_cycles(graph: &mut Graph<'_>, document: &Document, problems: &mut Vec
         let path = cycle_from(&graph.shape, start, &component);
         let names: Vec<_> = path.iter().map(|node| graph.name(node.index())).collect();
         let edge_of = |from: &str, to: &str| {
-            document.edges.iter().find(|edge| edge.from.text == from && edge.to.text == to).map(|edge| edge.span)
+            pipeline.edges.iter().find(|edge| edge.from.text == from && edge.to.text == to).map(|edge| edge.span)
         };
         let spans: Vec<_> = names.windows(2).filter_map(|pair| edge_of(pair[0], pair[1])).collect();
-        let message = format!("the edges go in a circle: {}", names.join(" -> "));
+        let message = format!("the edges form a cycle: {}", names.join(" -> "));
         let (first, others) = match spans.split_first() {
             Some((first, others)) => (*first, others),
             None => (graph.nodes[start.index()].name.span, &spans[..]),
         };
-        let problem = Problem::at(first, message).label("one of these edges is too much");
-        problems.push(others.iter().fold(problem, |problem, span| problem.related(*span, "part of the circle")));
+        let problem = Problem::at(first, message).label("remove one of these edges");
+        problems.push(others.iter().fold(problem, |problem, span| problem.related(*span, "part of the cycle")));
         graph.shape.retain_edges(|shape, edge| {
             shape.edge_endpoints(edge).is_none_or(|(from, to)| !component.contains(&from) || !component.contains(&to))
         });
@@ -63,24 +63,24 @@ fn cycle_from(shape: &DiGraph<(), ()>, start: NodeIndex, component: &[NodeIndex]
 
 /// Reports the nodes that lead to no stage and no metric. One is reported for each dead end; what leads only there is
 /// named with it.
-pub fn unused(graph: &Graph<'_>, document: &Document, problems: &mut Vec<Problem>) {
+pub fn unused(graph: &PipelineGraph<'_>, pipeline: &PipelineSyntax, problems: &mut Vec<Problem>) {
     let works = |node: usize| matches!(graph.nodes[node].kind(), Some(Kind::Stage | Kind::Metric) | None);
     let used: Vec<bool> = (0..graph.nodes.len())
         .map(|node| (0..graph.nodes.len()).any(|end| works(end) && graph.leads(node, end)))
         .collect();
     // Where a name is misspelt, or an edge is wrong, the node was not forgotten.
     let mentioned = |node: usize| {
-        document.edges.iter().any(|edge| {
+        pipeline.edges.iter().any(|edge| {
             let from = graph.find(&edge.from.text).or_else(|| near_node(graph, &edge.from.text));
             from == Some(node) && (graph.find(&edge.from.text).is_none() || graph.find(&edge.to.text).is_none())
-        }) || document.may_mean(graph.name(node))
+        }) || pipeline.may_mean(graph.name(node))
     };
     for (index, node) in graph.nodes.iter().enumerate() {
         let ends = graph.shape.neighbors_directed(NodeIndex::new(index), Direction::Outgoing).next().is_none();
         if used[index] || !ends || mentioned(index) {
             continue;
         }
-        let mut problem = Problem::at(node.name.span, format!("nobody uses `{}`", node.name.text))
+        let mut problem = Problem::at(node.name.span, format!("`{}` is never used", node.name.text))
             .label("no edge leads from it to a stage or a metric")
             .help("add an edge from it, or leave it out");
         for (other, before) in graph.nodes.iter().enumerate() {
@@ -94,7 +94,7 @@ pub fn unused(graph: &Graph<'_>, document: &Document, problems: &mut Vec<Problem
 
 /// The nodes, each after all that it needs, otherwise in the order of the file; `before` adds pairs of nodes of which the
 /// first comes before the second.
-pub fn sorted(graph: &Graph<'_>, before: &[(usize, usize)]) -> Vec<usize> {
+pub fn sorted(graph: &PipelineGraph<'_>, before: &[(usize, usize)]) -> Vec<usize> {
     let mut shape = graph.shape.clone();
     for (first, second) in before {
         shape.update_edge(NodeIndex::new(*first), NodeIndex::new(*second), ());

@@ -2,7 +2,7 @@
 
 use zskt_api::{Kind, PortType, Problem};
 
-use super::graph::{Graph, Link};
+use super::graph::{Link, PipelineGraph};
 
 /// A network that a stage changes.
 #[derive(Clone, Copy)]
@@ -18,7 +18,7 @@ pub struct Training<'g> {
 }
 
 /// Every network that a stage changes, once for each such stage, in the order of the stages in the file.
-pub fn trainings<'g>(graph: &'g Graph<'g>) -> Vec<Training<'g>> {
+pub fn trainings<'g>(graph: &'g PipelineGraph<'g>) -> Vec<Training<'g>> {
     let mut found: Vec<Training<'g>> = Vec::new();
     for stage in stages(graph) {
         let direct = graph.into(stage).filter(|link| graph.port(link).trains).map(|link| (link, link));
@@ -34,26 +34,30 @@ pub fn trainings<'g>(graph: &'g Graph<'g>) -> Vec<Training<'g>> {
 }
 
 /// The stages, in the order of the file.
-pub fn stages<'g>(graph: &'g Graph<'_>) -> impl Iterator<Item = usize> + 'g {
+pub fn stages<'g>(graph: &'g PipelineGraph<'_>) -> impl Iterator<Item = usize> + 'g {
     (0..graph.nodes.len()).filter(|node| graph.nodes[*node].kind() == Some(Kind::Stage))
 }
 
 /// The edge that brings a turn its player, for an edge that brings a turn.
-fn player_of<'g>(graph: &'g Graph<'g>, link: &Link<'_>) -> Option<&'g Link<'g>> {
+fn player_of<'g>(graph: &'g PipelineGraph<'g>, link: &Link<'_>) -> Option<&'g Link<'g>> {
     let turn = link.from?;
     (graph.nodes[turn].output() == Some(PortType::Turn))
         .then(|| graph.into(turn).find(|link| graph.port(link).trains))
         .flatten()
 }
 
-/// Reports players that are none and networks that are changed while others rely on them. Returns the pairs of nodes of
+/// Reports turns whose player takes no part in their stage, and networks that are changed while others rely on them. Returns the pairs of nodes of
 /// which the first must run before the second: who reads a network, and the stage that changes it.
-pub fn check(graph: &Graph<'_>, trainings: &[Training<'_>], problems: &mut Vec<Problem>) -> Vec<(usize, usize)> {
+pub fn check(
+    graph: &PipelineGraph<'_>,
+    trainings: &[Training<'_>],
+    problems: &mut Vec<Problem>,
+) -> Vec<(usize, usize)> {
     for stage in stages(graph) {
         turns_update_networks_of_their_stage(graph, stage, problems);
     }
     for training in trainings {
-        teacher_is_nobody_s_player(graph, training, problems);
+        teacher_is_frozen(graph, training, problems);
     }
     let mut doubled = Vec::new();
     for (index, second) in trainings.iter().enumerate() {
@@ -66,7 +70,7 @@ pub fn check(graph: &Graph<'_>, trainings: &[Training<'_>], problems: &mut Vec<P
     readers_come_first(graph, trainings, &doubled, problems)
 }
 
-fn turns_update_networks_of_their_stage(graph: &Graph<'_>, stage: usize, problems: &mut Vec<Problem>) {
+fn turns_update_networks_of_their_stage(graph: &PipelineGraph<'_>, stage: usize, problems: &mut Vec<Problem>) {
     for link in graph.into(stage) {
         let Some(player) = player_of(graph, link) else { continue };
         let Some(network) = graph.network(player) else { continue };
@@ -74,9 +78,8 @@ fn turns_update_networks_of_their_stage(graph: &Graph<'_>, stage: usize, problem
             graph.into(stage).any(|other| graph.port(other).accepts != PortType::Turn && unknown_network(graph, other));
         let arrives =
             graph.into(stage).any(|other| graph.brings_network(other) && graph.network(other) == Some(network));
-        // The stage itself may say so, in words of its own.
-        let reported = problems.iter().any(|problem| problem.span == Some(link.edge.span));
-        if !arrives && !unknown && !reported {
+        // A stage that refuses the turn has said why, in words of its own.
+        if !arrives && !unknown && !link.is_refused {
             let (stage_name, turn) = (graph.name(stage), &link.edge.from.text);
             let networks: Vec<_> = graph
                 .into(stage)
@@ -97,11 +100,11 @@ fn turns_update_networks_of_their_stage(graph: &Graph<'_>, stage: usize, problem
 }
 
 /// Whether a network should arrive along an edge, but it is not known which.
-fn unknown_network(graph: &Graph<'_>, link: &Link<'_>) -> bool {
+fn unknown_network(graph: &PipelineGraph<'_>, link: &Link<'_>) -> bool {
     link.from.is_none_or(|_| graph.brings_network(link) && graph.network(link).is_none())
 }
 
-fn teacher_is_nobody_s_player(graph: &Graph<'_>, training: &Training<'_>, problems: &mut Vec<Problem>) {
+fn teacher_is_frozen(graph: &PipelineGraph<'_>, training: &Training<'_>, problems: &mut Vec<Problem>) {
     let stage = graph.name(training.stage);
     let teachers = graph.into(training.stage).filter(|link| graph.brings_knowledge(link));
     for link in teachers.filter(|link| graph.network(link) == Some(training.network)) {
@@ -119,7 +122,12 @@ fn teacher_is_nobody_s_player(graph: &Graph<'_>, training: &Training<'_>, proble
 }
 
 /// Reports two stages that train the same network without the second continuing from the first.
-fn trained_twice(graph: &Graph<'_>, one: &Training<'_>, other: &Training<'_>, problems: &mut Vec<Problem>) -> bool {
+fn trained_twice(
+    graph: &PipelineGraph<'_>,
+    one: &Training<'_>,
+    other: &Training<'_>,
+    problems: &mut Vec<Problem>,
+) -> bool {
     let (first, second) = match (graph.leads(one.stage, other.stage), graph.leads(other.stage, one.stage)) {
         (true, _) => (one, other),
         (_, true) => (other, one),
@@ -140,7 +148,7 @@ fn trained_twice(graph: &Graph<'_>, one: &Training<'_>, other: &Training<'_>, pr
     false
 }
 
-fn not_continued(graph: &Graph<'_>, first: &Training<'_>, second: &Training<'_>) -> Problem {
+fn not_continued(graph: &PipelineGraph<'_>, first: &Training<'_>, second: &Training<'_>) -> Problem {
     let (one, other) = (graph.name(first.stage), graph.name(second.stage));
     let problem = Problem::at(
         second.player.edge.span,
@@ -159,7 +167,7 @@ fn not_continued(graph: &Graph<'_>, first: &Training<'_>, second: &Training<'_>)
 
 /// Who reads a network as it was before a stage changed it, has to do so before.
 fn readers_come_first(
-    graph: &Graph<'_>,
+    graph: &PipelineGraph<'_>,
     trainings: &[Training<'_>],
     doubled: &[&str],
     problems: &mut Vec<Problem>,

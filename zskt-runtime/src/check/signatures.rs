@@ -1,24 +1,29 @@
 //! Signatures: what flows along each edge, proven to fit before anything is built.
 
 use zskt_api::{
-    ClassifierShape, ClassifierSignature, Fault, Form, GeneratorSignature, ImageShape, Instance, Name, Problem,
-    Signature, Signatures, Span, Value,
+    Architecture, ClassifierSignature, Fault, Form, GeneratorSignature, Instance, Name, Problem, Signature, Signatures,
+    Span, Value,
 };
 
-use super::graph::Graph;
+use super::graph::{Link, PipelineGraph};
 
 /// Works out every node's signature in topological order, and reports what does not fit.
-pub fn propagate(graph: &mut Graph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Problem>) {
+pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Problem>) {
     for node in order {
         let inputs = arriving(graph, *node);
         let mut faults = Vec::new();
         let signature = signature(graph, *node, &inputs, skip_files, &mut faults);
-        problems.extend(faults.into_iter().map(|fault| place(graph, *node, fault)));
+        for fault in faults {
+            if let Some(link) = link_at_fault(graph, *node, &fault) {
+                graph.links[link].is_refused = true;
+            }
+            problems.push(to_problem(graph, *node, fault));
+        }
         graph.nodes[*node].signature = signature;
     }
 }
 
-fn arriving(graph: &Graph<'_>, node: usize) -> Signatures {
+fn arriving(graph: &PipelineGraph<'_>, node: usize) -> Signatures {
     let mut inputs = Signatures::default();
     for link in graph.into(node) {
         let given = link.from.and_then(|from| graph.nodes[from].signature.clone());
@@ -28,7 +33,7 @@ fn arriving(graph: &Graph<'_>, node: usize) -> Signatures {
 }
 
 fn signature(
-    graph: &Graph<'_>,
+    graph: &PipelineGraph<'_>,
     node: usize,
     inputs: &Signatures,
     skip_files: bool,
@@ -37,10 +42,7 @@ fn signature(
     let network = || graph.name(node).to_owned();
     match graph.nodes[node].instance()? {
         Instance::Architecture(architecture) => {
-            if let Some(fault) = own_fault(architecture.as_ref()) {
-                faults.push(fault);
-                return None;
-            }
+            architecture.check().map_err(|fault| faults.push(fault)).ok()?;
             Some(Signature::Classifier(ClassifierSignature {
                 shape: architecture.clone(),
                 network: network(),
@@ -52,10 +54,8 @@ fn signature(
             Some(Signature::Generator(GeneratorSignature { image, network: network() }))
         }
         Instance::Teacher(teacher) => {
-            if let Some(fault) = own_fault(teacher.as_ref()) {
-                faults.push(fault);
-                return None;
-            }
+            let architecture = teacher.architecture().map_or(Ok(()), Architecture::check);
+            architecture.map_err(|fault| faults.push(fault)).ok()?;
             if !skip_files {
                 faults.extend(teacher.check().err());
             }
@@ -83,14 +83,15 @@ fn signature(
     }
 }
 
-/// What is wrong with a classifier whatever its images are: then its fault names a parameter. Found here it is shown
-/// once and in its place, and not at every edge to every user.
-fn own_fault(classifier: &(impl ClassifierShape + ?Sized)) -> Option<Fault> {
-    classifier.beliefs(ImageShape::new(3, 32, 32)).err().filter(|fault| fault.parameter.is_some())
+/// The edge that brings what a plugin found wrong, as an index into the graph's.
+fn link_at_fault(graph: &PipelineGraph<'_>, node: usize, fault: &Fault) -> Option<usize> {
+    let port = fault.port.as_ref().filter(|_| fault.parameter.is_none())?;
+    let arrives = |link: &Link<'_>| link.to == node && graph.port(link).name == *port;
+    (0..graph.links.len()).filter(|link| arrives(&graph.links[*link])).nth(fault.index)
 }
 
-/// Finds the place of what a plugin found wrong.
-fn place(graph: &Graph<'_>, node: usize, fault: Fault) -> Problem {
+/// Shows what a plugin found wrong where the pipeline says it.
+fn to_problem(graph: &PipelineGraph<'_>, node: usize, fault: Fault) -> Problem {
     let plugin = &graph.nodes[node];
     let mut problem = Problem::at(head(plugin.value), format!("`{}`: {}", plugin.name.text, fault.message));
     if let Some(parameter) = &fault.parameter {
@@ -99,13 +100,12 @@ fn place(graph: &Graph<'_>, node: usize, fault: Fault) -> Problem {
             Some(span) => {
                 problem = Problem { span: Some(span), ..problem }.label(format!("`{name}` of `{}`", plugin.name.text));
             }
-            None => problem = problem.label(format!("its `{parameter}` is not given, and has its default")),
+            None => problem = problem.label(format!("`{parameter}` is not set; default used")),
         }
     } else if let Some(port) = &fault.port {
-        let mut links = graph.into(node).filter(|link| graph.port(link).name == *port);
-        if let Some(link) = links.nth(fault.index) {
-            problem = Problem { span: Some(link.edge.span), ..problem }
-                .label(format!("what `{}` gives", link.edge.from.text));
+        if let Some(link) = link_at_fault(graph, node, &fault).map(|link| &graph.links[link]) {
+            problem =
+                Problem { span: Some(link.edge.span), ..problem }.label(format!("output of `{}`", link.edge.from.text));
             if let Some(from) = link.from {
                 problem = problem.related(head(graph.nodes[from].value), format!("`{}`", graph.name(from)));
             }

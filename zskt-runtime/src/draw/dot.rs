@@ -2,7 +2,7 @@
 
 use zskt_api::Kind;
 
-use super::Picture;
+use super::picture::Picture;
 
 /// Draws a picture for Graphviz.
 pub fn dot(picture: &Picture) -> String {

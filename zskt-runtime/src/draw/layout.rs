@@ -1,15 +1,15 @@
 //! Where boxes and arrows go: columns by the longest path, rows by the mean of the neighbours.
 
-/// A rectangle to place.
+/// How large a box is, in pixels.
 pub struct Size {
-    /// Its width.
+    /// From its left side to its right.
     pub width: f64,
-    /// Its height.
+    /// From its top to its bottom.
     pub height: f64,
 }
 
 /// Where everything is.
-pub struct Layout {
+pub struct GraphLayout {
     /// The left upper corner of each box.
     pub boxes: Vec<(f64, f64)>,
     /// The width of each box: as wide as the widest of its column.
@@ -37,7 +37,7 @@ struct Item {
 }
 
 /// Places boxes, which are sorted topologically, and arrows `(from, to)`; between columns there is `gap`.
-pub fn place(boxes: &[Size], arrows: &[(usize, usize)], gap: f64) -> Layout {
+pub fn lay_out(boxes: &[Size], arrows: &[(usize, usize)], gap: f64) -> GraphLayout {
     let columns = columns(boxes.len(), arrows);
     let mut items: Vec<Item> = boxes
         .iter()
@@ -66,7 +66,7 @@ pub fn place(boxes: &[Size], arrows: &[(usize, usize)], gap: f64) -> Layout {
     let arrows = route(&items, &ways, boxes.len(), |column| (left(column), left(column) + widths[column]));
     let bottom = items.iter().map(|item| item.y + item.height).fold(0.0, f64::max);
     let right = if count == 0 { MARGIN } else { left(count - 1) + widths[count - 1] };
-    Layout {
+    GraphLayout {
         boxes: places,
         widths: columns.iter().map(|column| widths[*column]).collect(),
         arrows,
@@ -74,7 +74,7 @@ pub fn place(boxes: &[Size], arrows: &[(usize, usize)], gap: f64) -> Layout {
     }
 }
 
-/// The column of each box: one after the last that leads to it; what nothing leads to stands right before its first use.
+/// The column of each box: one after the last that leads to it; what nothing leads to comes right before its first use.
 fn columns(count: usize, arrows: &[(usize, usize)]) -> Vec<usize> {
     let mut columns = vec![0_usize; count];
     for node in 0..count {

@@ -2,7 +2,7 @@
 
 use zskt_api::Kind;
 
-use super::Picture;
+use super::picture::Picture;
 
 /// Draws a picture as a Mermaid flowchart.
 pub fn mermaid(picture: &Picture) -> String {

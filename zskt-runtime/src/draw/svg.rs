@@ -2,8 +2,8 @@
 
 use zskt_api::Kind;
 
-use super::layout::{Size, place};
-use super::{Node, Picture};
+use super::layout::{Size, lay_out};
+use super::picture::{NodeBox, Picture};
 
 /// The width of a character, as a share of the font's size: that of fixed-width fonts and some more, so that labels fit
 /// their boxes in another font too.
@@ -20,7 +20,7 @@ pub fn svg(picture: &Picture) -> String {
     let sizes: Vec<Size> = picture.boxes.iter().enumerate().map(|(index, node)| size(picture, index, node)).collect();
     let ends: Vec<(usize, usize)> = picture.arrows.iter().map(|arrow| (arrow.from, arrow.to)).collect();
     let label = picture.arrows.iter().map(|arrow| width(&arrow.port, NOTE_SIZE)).fold(0.0, f64::max);
-    let layout = place(&sizes, &ends, label + 84.0);
+    let layout = lay_out(&sizes, &ends, label + 84.0);
     let (total_width, total_height) = (layout.size.0.max(560.0), layout.size.1 + 56.0);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {total_width:.0} {total_height:.0}\" width=\"{total_width:.0}\" \
@@ -54,7 +54,7 @@ pub fn svg(picture: &Picture) -> String {
     out + &legend(total_height - 18.0) + "</svg>\n"
 }
 
-fn size(picture: &Picture, index: usize, node: &Node) -> Size {
+fn size(picture: &Picture, index: usize, node: &NodeBox) -> Size {
     let notes = node.notes.iter().map(|note| width(note, NOTE_SIZE)).fold(width(node.plugin, NOTE_SIZE), f64::max);
     let entering = picture.arrows.iter().filter(|arrow| arrow.to == index).count();
     let leaving = picture.arrows.iter().filter(|arrow| arrow.from == index).count();
@@ -68,7 +68,7 @@ fn width(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * size * ADVANCE
 }
 
-fn draw_box(node: &Node, (x, y): (f64, f64), width: f64, height: f64) -> String {
+fn draw_box(node: &NodeBox, (x, y): (f64, f64), width: f64, height: f64) -> String {
     let (fill, line, thickness, round) = match node.kind {
         Kind::Stage => ("#dcfce7", "#15803d", 3.0, 4.0),
         Kind::Metric => ("#ffe4e6", "#be123c", 1.2, 22.0),

@@ -1,6 +1,7 @@
 //! What a library says of itself, read from its file: loading it would run its code before anyone could object.
 
 use object::{Architecture, Object, ObjectSection};
+use zskt_api::Problem;
 
 /// The section of the file, by the names that ELF and Mach-O give it.
 const SECTION: [&str; 2] = [".zskt", "__zskt"];
@@ -40,18 +41,19 @@ impl Description {
     /// Reads the description in a library's bytes.
     ///
     /// # Errors
-    /// When they are no library, one for another machine, or no plugin.
-    pub fn read(bytes: &[u8]) -> Result<Self, String> {
-        let damaged = |error: object::Error| format!("it is damaged, or was not copied to its end ({error})");
+    /// When they are not a library, one for another machine, or have no plugins in them.
+    pub fn read(bytes: &[u8]) -> Result<Self, Problem> {
+        let damaged =
+            |error: object::Error| Problem::global(format!("it is damaged, or was not copied to its end ({error})"));
         if bytes.is_empty() {
-            return Err("it is empty".into());
+            return Err(Problem::global("it is empty"));
         }
         let file = match object::File::parse(bytes) {
             Ok(file) => file,
             Err(error) if object::FileKind::parse(bytes).is_ok() || bytes.starts_with(b"\x7fELF") => {
                 return Err(damaged(error));
             }
-            Err(_) => return Err("it is no shared library".into()),
+            Err(_) => return Err(Problem::global("it is not a shared library")),
         };
         let ours = std::env::consts::ARCH;
         let theirs = match file.architecture() {
@@ -61,19 +63,19 @@ impl Description {
             other => format!("{other:?}").to_lowercase(),
         };
         if theirs != ours {
-            return Err(format!(
-                "it is for another processor: {theirs}, and this program runs on {ours}\nhelp: build it on this machine"
-            ));
+            let message = format!("it is for another processor: {theirs}, and this program runs on {ours}");
+            return Err(Problem::global(message).help("build it on this machine"));
         }
         if file.kind() != object::ObjectKind::Dynamic {
-            return Err(
-                "it is no shared library, but a program or a part of one\nhelp: `crate-type = [\"cdylib\"]`".into()
-            );
+            return Err(Problem::global("it is not a shared library, but a program or a part of one")
+                .help("`crate-type = [\"cdylib\"]`"));
         }
         let Some(section) = SECTION.iter().find_map(|name| file.section_by_name(name)) else {
-            return Err("it has no plugins of zskt in it: it exports none (`zskt_api::export! { … }`), or was \
-                        not compiled against an SDK\nhelp: `zskt-run plugin new` makes a crate that is"
-                .into());
+            return Err(Problem::global(
+                "it has no plugins of zskt in it: it exports none (`zskt_api::export! { … }`), or was not compiled against \
+                 an SDK",
+            )
+            .help("`zskt-run plugin new` makes a crate that is"));
         };
         // Between the texts the linker may leave zeros.
         let text = String::from_utf8_lossy(section.data().map_err(damaged)?).replace('\0', "");

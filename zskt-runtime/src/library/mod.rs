@@ -1,22 +1,21 @@
 //! Plugin libraries: named by the user, checked before any of their code runs, loaded once and for good.
 
+mod build_id;
 mod description;
-mod image;
 mod search;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use zskt_api::{Registration, inventory};
+use zskt_api::{Problem, Registration, inventory};
 
 use description::Difference;
 
+pub use build_id::sum as image_sum;
 pub use description::Description;
-pub use image::sum as image_sum;
 pub use search::of_environment;
 
-use crate::run::fingerprint;
-use crate::wording;
+use crate::{checksum, text_format};
 
 /// A library that is loaded.
 #[derive(Clone)]
@@ -47,85 +46,75 @@ pub fn of(plugin: &Registration) -> Option<Library> {
     libraries().iter().find(|library| library.has(plugin)).cloned()
 }
 
-/// The libraries that these nodes, as RON text, have plugins of.
-pub fn used(nodes: &[&str]) -> Vec<Library> {
-    loaded().into_iter().filter(|library| library.plugin_in(nodes).is_some()).collect()
+/// The libraries that these plugins come from, in the order of loading.
+pub fn of_plugins(plugins: impl IntoIterator<Item = &'static Registration>) -> Vec<Library> {
+    let plugins: Vec<_> = plugins.into_iter().collect();
+    loaded().into_iter().filter(|library| plugins.iter().any(|plugin| library.has(plugin))).collect()
 }
 
 /// Whether the program runs with the image that it was made with.
 ///
 /// # Errors
 /// When it was started with another: what they have in common may lie elsewhere in each.
-pub fn image_is_ours() -> Result<(), String> {
+pub fn image_is_ours() -> Result<(), Problem> {
     if zskt_api::image::OF_IMAGE == zskt_api::image::DESCRIPTION {
         return Ok(());
     }
-    Err(format!(
-        "this zskt-run and the library it was started with, `{}`, are of different builds\nhelp: take both, `bin/` and `lib/`, from \
-         one release",
-        image::file()?.display()
-    ))
+    let library = build_id::file()?;
+    let message =
+        format!("this zskt-run and the library it was started with, `{}`, were built separately", library.display());
+    Err(Problem::global(message).help("install both, `bin/` and `lib/`, from the same release"))
 }
 
 impl Library {
-    /// One of its plugins that a node, as RON text, is of or has for a parameter.
-    pub fn plugin_in(&self, nodes: &[&str]) -> Option<&'static Registration> {
-        let is_used = |plugin: &&'static Registration| nodes.iter().any(|node| wording::has_word(node, plugin.name));
-        self.plugins.iter().copied().find(is_used)
-    }
-
-    fn has(&self, plugin: &Registration) -> bool {
+    /// Whether a plugin comes from it.
+    pub fn has(&self, plugin: &Registration) -> bool {
         self.plugins.iter().any(|other| std::ptr::eq(*other, plugin))
     }
 }
 
-fn unreadable(error: &std::io::Error) -> String {
-    let reason = wording::reason(error);
+fn unreadable(error: &std::io::Error) -> Problem {
+    let problem = Problem::global(text_format::reason(error));
     if error.kind() != std::io::ErrorKind::NotFound {
-        return reason;
+        return problem;
     }
-    format!(
-        "{reason}\nhelp: paths are relative to the working directory; `zskt-run plugin build` says where a library is"
-    )
+    problem.help("paths are relative to the working directory; `zskt-run plugin build` says where a library is")
 }
 
-/// What a library says of itself.
+/// What a library says about itself.
 ///
 /// # Errors
-/// When it is none, or none of zskt's.
-pub fn describe(path: &Path) -> Result<Description, String> {
-    Description::read(&std::fs::read(path).map_err(|error| wording::reason(&error))?)
+/// When it is not a library, or not one of zskt's.
+pub fn describe(path: &Path) -> Result<Description, Problem> {
+    Description::read(&std::fs::read(path).map_err(|error| Problem::global(text_format::reason(&error)))?)
 }
 
 /// Checks that a library, which says this of itself, may be loaded.
 ///
 /// # Errors
-/// Why not, and the way out.
-pub fn check(description: &Description) -> Result<(), String> {
-    let mut differences = description.differences(&image::description()?);
+/// Why not, and how to mend it.
+pub fn check(description: &Description) -> Result<(), Problem> {
+    let mut differences = description.differences(&build_id::description()?);
     // The image differs whenever anything does.
     if differences.len() > 1 {
         differences.retain(|difference| difference.what != "image");
     }
     if !differences.is_empty() {
-        return Err(format!(
-            "{}\nhelp: build it with the SDK of this zskt-run: `zskt-run plugin build` in the folder of its crate",
-            mismatch(&differences)
-        ));
+        return Err(Problem::global(mismatch(&differences))
+            .help("build it with the SDK of this zskt-run: `zskt-run plugin build` in the folder of its crate"));
     }
     for (index, plugin) in description.plugins.iter().enumerate() {
         if description.plugins[..index].iter().any(|other| other.name == plugin.name) {
-            return Err(format!("it has two plugins called `{}`\nhelp: rename one of them", plugin.name));
+            let message = format!("it has two plugins called `{}`", plugin.name);
+            return Err(Problem::global(message).help("rename one of them"));
         }
         if let Some(other) = registrations().find(|other| other.name == plugin.name) {
             let owner = of(other).map_or_else(
                 || format!("of {} {}, which is linked in", other.crate_name, other.crate_version),
                 |library| format!("of the library `{}`", library.path.display()),
             );
-            return Err(format!(
-                "its plugin `{}` has the name of a plugin {owner}\nhelp: rename it, or leave one of the libraries out",
-                plugin.name
-            ));
+            let message = format!("its plugin `{}` has the name of a plugin {owner}", plugin.name);
+            return Err(Problem::global(message).help("rename it, or leave one of the libraries out"));
         }
     }
     Ok(())
@@ -144,49 +133,54 @@ fn mismatch(differences: &[Difference]) -> String {
     format!("it was compiled against another build of zskt{}", lines.collect::<String>())
 }
 
-/// Loads the libraries that are not loaded yet, for good: plugins, their tables of functions and what threads leave behind
-/// point into them. Gives all of them.
+/// Loads libraries, each once, and gives them.
 ///
 /// # Errors
-/// Which of them cannot be loaded, as an index, and why. Those before it are.
-pub fn load(paths: &[PathBuf]) -> Result<Vec<Library>, (usize, String)> {
-    let mut named: Vec<Library> = Vec::new();
-    for (index, path) in paths.iter().enumerate() {
-        let refused = |reason: &str| (index, format!("cannot load the plugin library `{}`: {reason}", path.display()));
-        image::file().map_err(|reason| refused(&reason))?;
-        let file = path.canonicalize().map_err(|error| refused(&unreadable(&error)))?;
-        if file.to_str().is_none() {
-            return Err(refused("its path is no text, and pipelines and manifests are\nhelp: rename it"));
-        }
-        let bytes = std::fs::read(&file).map_err(|error| refused(&wording::reason(&error)))?;
-        let sha256 = fingerprint::of_bytes(&bytes);
-        let same = libraries().iter().find(|library| library.file == file || library.sha256 == sha256).cloned();
-        let library = match same {
-            // The pipeline may name what the command line names, or had named in an earlier run.
-            Some(library) => library,
-            None => {
-                let open = || {
-                    let description = Description::read(&bytes)?;
-                    check(&description)?;
-                    open(&file, &description)
-                };
-                let plugins = open().map_err(|reason| refused(&reason))?;
-                let library = Library { path: path.clone(), file, sha256, plugins };
-                libraries().push(library.clone());
-                library
-            }
-        };
-        if let Some(other) = named.iter().find(|other| other.sha256 == library.sha256) {
-            let other = other.path.display();
-            return Err(refused(&format!("it is named twice, the first time as `{other}`\nhelp: name it once")));
-        }
-        named.push(library);
+/// Which of them cannot be loaded, and why. Those before it are.
+pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Library>, Problem> {
+    let mut named = Vec::new();
+    for path in paths {
+        named.push(load(path, &named)?);
     }
     Ok(named)
 }
 
+/// Loads a library, unless it is loaded already, for good: plugins, their tables of functions and what threads leave behind
+/// point into it. The libraries that were named in the same place before are `named`.
+///
+/// # Errors
+/// Why it cannot be loaded.
+pub fn load(path: &Path, named: &[Library]) -> Result<Library, Problem> {
+    let load = || {
+        build_id::file()?;
+        let file = path.canonicalize().map_err(|error| unreadable(&error))?;
+        if file.to_str().is_none() {
+            let problem = Problem::global("its path is not valid UTF-8, as pipelines and manifests are");
+            return Err(problem.help("rename it"));
+        }
+        let bytes = std::fs::read(&file).map_err(|error| Problem::global(text_format::reason(&error)))?;
+        let sha256 = checksum::of_bytes(&bytes);
+        if let Some(other) = named.iter().find(|other| other.sha256 == sha256) {
+            let problem = Problem::global(format!("it is named twice, the first time as `{}`", other.path.display()));
+            return Err(problem.help("name it once"));
+        }
+        // The pipeline may name what the command line names, or had named in an earlier run.
+        let same = libraries().iter().find(|library| library.file == file || library.sha256 == sha256).cloned();
+        if let Some(library) = same {
+            return Ok(library);
+        }
+        let description = Description::read(&bytes)?;
+        check(&description)?;
+        let plugins = open(&file, &description)?;
+        let library = Library { path: path.to_owned(), file, sha256, plugins };
+        libraries().push(library.clone());
+        Ok(library)
+    };
+    load().map_err(|problem| problem.context(format_args!("cannot load the plugin library `{}`", path.display())))
+}
+
 /// Opens a library, which registers its plugins.
-fn open(file: &Path, description: &Description) -> Result<Vec<&'static Registration>, String> {
+fn open(file: &Path, description: &Description) -> Result<Vec<&'static Registration>, Problem> {
     let before: Vec<_> = registrations().collect();
     open_for_good(file)?;
     let plugins: Vec<_> =
@@ -196,10 +190,8 @@ fn open(file: &Path, description: &Description) -> Result<Vec<&'static Registrat
     registered.sort_unstable();
     let described: Vec<_> = description.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
     if registered != described {
-        return Err(format!(
-            "it describes the plugins {described:?} and registered {registered:?}\nhelp: export plugins by `zskt_api::export!` of \
-             zskt-sdk, and have no other zskt-api beside it"
-        ));
+        return Err(Problem::global(format!("it describes the plugins {described:?} and registered {registered:?}"))
+            .help("export plugins by `zskt_api::export!` of zskt-sdk, and have no other zskt-api beside it"));
     }
     Ok(plugins)
 }
@@ -210,7 +202,7 @@ fn registrations() -> impl Iterator<Item = &'static Registration> {
 
 #[cfg(all(feature = "dynamic", unix))]
 #[expect(unsafe_code, reason = "a library is loaded, which runs its code")]
-fn open_for_good(path: &Path) -> Result<(), String> {
+fn open_for_good(path: &Path) -> Result<(), Problem> {
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     use std::error::Error;
     // SAFETY: the user named the library, and it was compiled against this very image.
@@ -219,11 +211,11 @@ fn open_for_good(path: &Path) -> Result<(), String> {
             std::mem::forget(library);
             Ok(())
         }
-        Err(error) => Err(error.source().map_or_else(|| error.to_string(), ToString::to_string)),
+        Err(error) => Err(Problem::global(error.source().map_or_else(|| error.to_string(), ToString::to_string))),
     }
 }
 
 #[cfg(not(all(feature = "dynamic", unix)))]
-fn open_for_good(_: &Path) -> Result<(), String> {
-    image::file().map(|_| ())
+fn open_for_good(_: &Path) -> Result<(), Problem> {
+    build_id::file().map(|_| ())
 }

@@ -6,7 +6,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::wording;
+use zskt_api::Problem;
+
+use crate::text_format;
 
 /// Files and folders of libraries, separated as in `PATH`.
 const VARIABLE: &str = "ZSKT_PLUGIN_PATH";
@@ -15,7 +17,7 @@ const VARIABLE: &str = "ZSKT_PLUGIN_PATH";
 ///
 /// # Errors
 /// When a folder cannot be read, or others can write to it.
-pub fn of_environment() -> Result<Vec<PathBuf>, String> {
+pub fn of_environment() -> Result<Vec<PathBuf>, Problem> {
     let mut libraries = Vec::new();
     let variable = env::var_os(VARIABLE).unwrap_or_default();
     // Nothing between two separators means the working directory in `PATH`; here it means nothing.
@@ -30,11 +32,13 @@ pub fn of_environment() -> Result<Vec<PathBuf>, String> {
 }
 
 /// The libraries in a folder, sorted.
-fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let refused = |reason: &str| format!("cannot load the plugins of {VARIABLE} in `{}`: {reason}", path.display());
-    let unreadable = |error: io::Error| refused(&wording::reason(&error));
-    if let Some(reason) = writable_by_others(&fs::metadata(path).map_err(unreadable)?) {
-        return Err(refused(&reason));
+fn folder(path: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let refused = |problem: Problem| {
+        problem.context(format_args!("cannot load the plugins of {VARIABLE} in `{}`", path.display()))
+    };
+    let unreadable = |error: io::Error| refused(Problem::global(text_format::reason(&error)));
+    if let Some(problem) = writable_by_others(&fs::metadata(path).map_err(unreadable)?) {
+        return Err(refused(problem));
     }
     let mut libraries = Vec::new();
     for entry in fs::read_dir(path).map_err(unreadable)? {
@@ -42,11 +46,10 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
         if file.extension().is_none_or(|extension| extension != env::consts::DLL_EXTENSION) {
             continue;
         }
-        let metadata = fs::metadata(&file);
-        let metadata =
-            metadata.map_err(|error| refused(&format!("`{}`: {}", file.display(), wording::reason(&error))))?;
-        if let Some(reason) = writable_by_others(&metadata) {
-            return Err(refused(&format!("`{}`: {reason}", file.display())));
+        let of_file = |problem: Problem| refused(problem.context(format_args!("`{}`", file.display())));
+        let metadata = fs::metadata(&file).map_err(|error| of_file(Problem::global(text_format::reason(&error))))?;
+        if let Some(problem) = writable_by_others(&metadata) {
+            return Err(of_file(problem));
         }
         libraries.push(file);
     }
@@ -56,24 +59,21 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, String> {
 
 /// Why someone else could put code into a file or a folder, if one can.
 #[cfg(all(feature = "dynamic", unix))]
-#[expect(unsafe_code, reason = "who runs the program is asked of the system")]
-fn writable_by_others(metadata: &fs::Metadata) -> Option<String> {
+fn writable_by_others(metadata: &fs::Metadata) -> Option<Problem> {
     use std::os::unix::fs::MetadataExt;
-    // SAFETY: it takes nothing and cannot fail.
-    let user = unsafe { libc::geteuid() };
     if metadata.mode() & 0o022 != 0 {
-        return Some(
-            "others, or its group, can write to it, and a library's code is run\nhelp: chmod go-w, or name the library with --plugin"
-                .into(),
-        );
+        let problem = Problem::global("others, or its group, can write to it, and a library's code is run");
+        return Some(problem.help("chmod go-w, or name the library with --plugin"));
     }
+    let user = rustix::process::geteuid().as_raw();
     (![0, user].contains(&metadata.uid())).then(|| {
-        "it is another user's, and a library's code is run\nhelp: copy it, or name the library with --plugin".into()
+        Problem::global("it is another user's, and a library's code is run")
+            .help("copy it, or name the library with --plugin")
     })
 }
 
 /// Nothing is loaded.
 #[cfg(not(all(feature = "dynamic", unix)))]
-fn writable_by_others(_: &fs::Metadata) -> Option<String> {
+fn writable_by_others(_: &fs::Metadata) -> Option<Problem> {
     None
 }

@@ -2,8 +2,7 @@
 
 use zskt_api::{Name, Problem, Span};
 
-use super::document::is_node_name;
-use super::texts::Texts;
+use super::sources::Sources;
 
 /// One edge as written.
 pub struct Edge {
@@ -18,8 +17,8 @@ pub struct Edge {
 }
 
 /// Reads `from -> to.port`, or reports what is wrong with it.
-pub fn read_edge(text: &str, span: Span, texts: &Texts, problems: &mut Vec<Problem>) -> Option<Edge> {
-    let places = Places::new(text, span, texts);
+pub fn read_edge(text: &str, span: Span, sources: &Sources, problems: &mut Vec<Problem>) -> Option<Edge> {
+    let places = Places::new(text, span, sources);
     let malformed = |start: usize, end: usize, found: &str| {
         Problem::at(places.span(start, end), format!("{found}: {text:?}"))
             .label("expected `from -> to.input`")
@@ -31,7 +30,7 @@ pub fn read_edge(text: &str, span: Span, texts: &Texts, problems: &mut Vec<Probl
             Some((at, wrong)) => {
                 malformed(at, at + wrong.len(), &format!("the arrow of an edge is `->`, not `{wrong}`"))
             }
-            None => malformed(0, text.len(), "this is no edge"),
+            None => malformed(0, text.len(), "this is not an edge"),
         });
         return None;
     };
@@ -58,7 +57,7 @@ pub fn read_edge(text: &str, span: Span, texts: &Texts, problems: &mut Vec<Probl
         problems.push(if trimmed.is_empty() {
             malformed(0, text.len(), &format!("an edge without {what}"))
         } else {
-            malformed(begin, begin + trimmed.len(), &format!("`{trimmed}` is no name of {what}"))
+            malformed(begin, begin + trimmed.len(), &format!("`{trimmed}` is not a name of {what}"))
         });
         None
     };
@@ -71,16 +70,21 @@ pub fn read_edge(text: &str, span: Span, texts: &Texts, problems: &mut Vec<Probl
     Some(Edge { span, from: from?, to: to?, port })
 }
 
-/// Where the bytes of a text in quotes stand in the file.
+/// Whether edges and `--set` can name a node so.
+pub fn is_node_name(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('-') && name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-')
+}
+
+/// Where the bytes of a text in quotes are in the file.
 struct Places {
     whole: Span,
     start: Option<usize>,
 }
 
 impl Places {
-    fn new(text: &str, whole: Span, texts: &Texts) -> Self {
+    fn new(text: &str, whole: Span, sources: &Sources) -> Self {
         // With escapes in it, a text is not written as it reads: then its parts have no place of their own.
-        let written = texts.text(whole.source).get(whole.start..whole.end).unwrap_or_default();
+        let written = sources.text(whole.source).get(whole.start..whole.end).unwrap_or_default();
         let start = written.find(text).map(|at| whole.start + at);
         Self { whole, start }
     }

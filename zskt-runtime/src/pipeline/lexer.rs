@@ -17,8 +17,8 @@ pub struct Lexer<'t> {
     at: usize,
 }
 
-/// What cannot be read, and where.
-pub struct Unread {
+/// A word that cannot be read, and where it is.
+pub struct LexError {
     /// What the crate `ron` says.
     pub code: ron::Error,
     /// From where reading began to where it failed.
@@ -76,29 +76,29 @@ impl<'t> Lexer<'t> {
     }
 
     /// Skips blanks and comments.
-    pub fn skip_blanks(&mut self) -> Result<(), Unread> {
+    pub fn skip_blanks(&mut self) -> Result<(), LexError> {
         self.read(|_| Ok(()))
     }
 
     /// Reads a name.
-    pub fn name(&mut self) -> Result<String, Unread> {
+    pub fn name(&mut self) -> Result<String, LexError> {
         self.read(|deserializer| deserializer.deserialize_identifier(NameVisitor))
     }
 
     /// Reads text in quotes.
-    pub fn text(&mut self) -> Result<String, Unread> {
+    pub fn text(&mut self) -> Result<String, LexError> {
         self.read(|deserializer| String::deserialize(deserializer))
     }
 
     /// Reads a number.
-    pub fn number(&mut self) -> Result<Form, Unread> {
+    pub fn number(&mut self) -> Result<Form, LexError> {
         self.read(|deserializer| match ron::Value::deserialize(deserializer)? {
             ron::Value::Number(number) => Ok(form_of(number)),
             _ => Err(ron::Error::ExpectedFloat),
         })
     }
 
-    fn read<T>(&mut self, read: impl FnOnce(&mut Deserializer<'t>) -> ron::Result<T>) -> Result<T, Unread> {
+    fn read<T>(&mut self, read: impl FnOnce(&mut Deserializer<'t>) -> ron::Result<T>) -> Result<T, LexError> {
         let (start, rest) = (self.at, self.rest());
         let outcome = Deserializer::from_str(rest).and_then(|mut deserializer| {
             let value = read(&mut deserializer).map_err(|code| deserializer.span_error(code))?;
@@ -111,7 +111,7 @@ impl<'t> Lexer<'t> {
             }
             Err(error) => {
                 let end = start + offset(rest, error.span.end);
-                Err(Unread { code: error.code, span: Span { source: self.source, start, end: end.max(start) } })
+                Err(LexError { code: error.code, span: Span { source: self.source, start, end: end.max(start) } })
             }
         }
     }
@@ -162,7 +162,7 @@ pub fn begins_name(character: char) -> bool {
 pub fn explain(code: &ron::Error) -> String {
     match code {
         ron::Error::Eof | ron::Error::ExpectedStringEnd => "the text ends too early".into(),
-        ron::Error::SuggestRawIdentifier(name) => format!("`{name}` is no name"),
+        ron::Error::SuggestRawIdentifier(name) => format!("`{name}` is not a name"),
         other => {
             let message = other.to_string();
             let mut letters = message.chars();

@@ -1,40 +1,39 @@
 //! Pipelines as text: read, changed by `--set`, and written as resolved.
 
-mod document;
 mod edges;
 mod lexer;
 mod overrides;
-mod reader;
+mod parser;
 mod resolved;
+mod sources;
+mod syntax;
 #[cfg(test)]
 mod tests;
-mod texts;
 
-pub use document::{DataFree, Document};
 pub use edges::Edge;
-pub use reader::read;
 pub use resolved::{Resolved, without_libraries, write};
-pub use texts::Texts;
+pub use sources::Sources;
+pub use syntax::{DataFree, PipelineSyntax};
 
 use std::path::PathBuf;
 
 use zskt_api::{Problem, Registry, Span};
 
 /// Reads a pipeline and applies the `--set` arguments; `None` when too little can be read to say more about it.
-pub fn document(texts: &Texts, registry: &Registry, problems: &mut Vec<Problem>) -> Option<Document> {
-    let reading = read(texts.text(0), 0, 0, problems);
+pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Problem>) -> Option<PipelineSyntax> {
+    let reading = parser::read(sources.text(0), 0, 0, problems);
     let mut value = reading.value?;
-    if reading.doubtful {
+    if reading.recovered_from_error {
         return None;
     }
-    overrides::apply(&mut value, texts, registry, problems);
-    document::read_document(&value, texts, problems)
+    overrides::apply(&mut value, sources, registry, problems);
+    syntax::read_syntax(&value, sources, problems)
 }
 
 /// The plugin libraries that a pipeline names, each with its place. What is wrong with the pipeline is found later, with
 /// their plugins: here it names none.
-pub fn libraries(texts: &Texts) -> Vec<(PathBuf, Span)> {
-    let Some(mut value) = read(texts.text(0), 0, 0, &mut Vec::new()).value else { return Vec::new() };
-    overrides::apply_setting(&mut value, texts, document::LIBRARIES);
-    document::libraries_named(&value)
+pub fn libraries(sources: &Sources) -> Vec<(PathBuf, Span)> {
+    let Some(mut value) = parser::read(sources.text(0), 0, 0, &mut Vec::new()).value else { return Vec::new() };
+    overrides::apply_setting(&mut value, sources, syntax::LIBRARIES);
+    syntax::libraries_named(&value)
 }

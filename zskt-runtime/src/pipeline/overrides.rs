@@ -1,16 +1,16 @@
 //! `--set node.param=VALUE`: changes to a pipeline before it is checked. What they change keeps its place in the
 //! arguments, so that whatever is wrong with it is shown there.
 
-use zskt_api::{Form, Name, Problem, Registry, Span, Value, nearest};
+use zskt_api::{Form, Name, ParameterKind, Problem, Registry, Span, Value, nearest};
 
-use super::document::FIELDS;
-use super::reader::{is_text, read};
-use super::texts::Texts;
+use super::parser::{is_text, read};
+use super::sources::Sources;
+use super::syntax::FIELDS;
 
 /// Applies every `--set` argument in turn.
-pub fn apply(pipeline: &mut Value, texts: &Texts, registry: &Registry, problems: &mut Vec<Problem>) {
-    for source in 1..texts.count() {
-        let Some((path, value)) = parse(texts.text(source), source, problems) else { continue };
+pub fn apply(pipeline: &mut Value, sources: &Sources, registry: &Registry, problems: &mut Vec<Problem>) {
+    for source in 1..sources.count() {
+        let Some((path, value)) = parse(sources.text(source), source, problems) else { continue };
         if let Err(found) = set(pipeline, &path, value, registry) {
             problems.extend(found);
         }
@@ -19,10 +19,11 @@ pub fn apply(pipeline: &mut Value, texts: &Texts, registry: &Registry, problems:
 
 /// Applies the `--set` arguments that change one of the pipeline's own fields; whatever is wrong with them is found by
 /// [`apply`].
-pub fn apply_setting(pipeline: &mut Value, texts: &Texts, field: &str) {
+pub fn apply_setting(pipeline: &mut Value, sources: &Sources, field: &str) {
     let Form::Named { fields, .. } = &mut pipeline.form else { return };
-    for source in 1..texts.count() {
-        if let Some((path, Written { read: Ok(value), .. })) = parse(texts.text(source), source, &mut Vec::new())
+    for source in 1..sources.count() {
+        if let Some((path, ParsedOverride { read: Ok(value), .. })) =
+            parse(sources.text(source), source, &mut Vec::new())
             && let [name] = &path[..]
             && name.text == field
         {
@@ -31,17 +32,17 @@ pub fn apply_setting(pipeline: &mut Value, texts: &Texts, field: &str) {
     }
 }
 
-/// What stands behind the `=`: what RON makes of it, or why it makes nothing of it, and the bare text, which is what is
+/// What is written after the `=`: what RON makes of it, or why it makes nothing of it, and the bare text, which is what is
 /// meant where a text or a path belongs: a shell makes quotes hard to write.
-struct Written {
+struct ParsedOverride {
     read: Result<Value, Vec<Problem>>,
     bare: Value,
 }
 
-impl Written {
-    /// The value for a parameter of the declared type.
-    fn of_type(self, type_name: &str) -> Result<Value, Vec<Problem>> {
-        let textual = type_name.split(" | ").any(|one| one == "text" || one == "path");
+impl ParsedOverride {
+    /// The value for a parameter of this kind; `None` where the kind is not known.
+    fn for_kind(self, kind: Option<&ParameterKind>) -> Result<Value, Vec<Problem>> {
+        let textual = kind.is_some_and(ParameterKind::is_textual);
         match self.read {
             Ok(Value { form: Form::Bool(_) | Form::Integer(_) | Form::Float(_), .. }) | Err(_) if textual => {
                 Ok(self.bare)
@@ -57,7 +58,7 @@ impl Written {
 }
 
 /// Splits an argument into its path and its value.
-fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<Name>, Written)> {
+fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<Name>, ParsedOverride)> {
     let Some(equals) = text.find('=') else {
         let span = Span { source, start: 0, end: text.len() };
         problems.push(Problem::at(span, "an override needs a value").label("expected `node.parameter=VALUE`"));
@@ -88,7 +89,7 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
     if written.trim().is_empty() || is_text(written.trim()) {
         // Nothing, or quotes: what is wrong with these is not that they are missing.
         problems.append(&mut found);
-        return reading.value.map(|value| (path, Written { read: Ok(value), bare }));
+        return reading.value.map(|value| (path, ParsedOverride { read: Ok(value), bare }));
     }
     if let Some(first) = found.first_mut() {
         let shown = written.trim();
@@ -99,12 +100,10 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
         first.help.get_or_insert(help);
     }
     let read = reading.value.filter(|_| found.is_empty()).ok_or(found);
-    Some((path, Written { read, bare }))
+    Some((path, ParsedOverride { read, bare }))
 }
 
-type Outcome = Result<(), Vec<Problem>>;
-
-fn set(pipeline: &mut Value, path: &[Name], value: Written, registry: &Registry) -> Outcome {
+fn set(pipeline: &mut Value, path: &[Name], value: ParsedOverride, registry: &Registry) -> Result<(), Vec<Problem>> {
     let [first, rest @ ..] = path else { return Ok(()) };
     let Form::Named { fields, .. } = &mut pipeline.form else { return Ok(()) };
     if FIELDS.contains(&first.text.as_str()) {
@@ -113,7 +112,7 @@ fn set(pipeline: &mut Value, path: &[Name], value: Written, registry: &Registry)
             return Err(vec![problem.label(format!("expected `{}=VALUE`", first.text))]);
         }
         let textual = ["name", "device", "precision"].contains(&first.text.as_str());
-        put(fields, first, value.of_type(if textual { "text" } else { "" })?);
+        put(fields, first, value.for_kind(textual.then_some(&ParameterKind::Text))?);
         return Ok(());
     }
     let Some(Form::Map(nodes)) =
@@ -144,7 +143,13 @@ fn node_name(key: &Value) -> Option<&str> {
     }
 }
 
-fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Written, registry: &Registry) -> Outcome {
+fn set_in_plugin(
+    plugin: &mut Value,
+    shown: &str,
+    path: &[Name],
+    value: ParsedOverride,
+    registry: &Registry,
+) -> Result<(), Vec<Problem>> {
     let [parameter, rest @ ..] = path else { return Ok(()) };
     let found = plugin.describe();
     let Some((name, fields)) = plugin_fields(plugin) else {
@@ -165,23 +170,15 @@ fn set_in_plugin(plugin: &mut Value, shown: &str, path: &[Name], value: Written,
     }
     if rest.is_empty() {
         let known = declared.iter().flatten().find(|known| known.name == parameter.text);
-        put(fields, parameter, value.of_type(known.map_or("", |known| known.type_name.as_str()))?);
+        put(fields, parameter, value.for_kind(known.map(|known| &known.kind))?);
         return Ok(());
     }
     let shown = format!("{shown}.{}", parameter.text);
-    if !fields.iter().any(|(field, _)| field.text == parameter.text) {
-        // The parameter has its default, which is what is to be changed.
-        let default =
-            declared.into_iter().flatten().find(|known| known.name == parameter.text).and_then(|known| known.default);
-        let Some(mut default) = default.and_then(|text| read(&text, parameter.span.source, 0, &mut Vec::new()).value)
-        else {
-            let problem = Problem::at(parameter.span, format!("`{shown}` is not given in the pipeline"));
-            return Err(vec![problem.label("set it as a whole").help(format!("--set '{shown}=Plugin(…)'"))]);
-        };
-        move_to(&mut default, parameter.span);
-        fields.push((parameter.clone(), default));
-    }
-    let Some((_, inner)) = fields.iter_mut().find(|(field, _)| field.text == parameter.text) else { return Ok(()) };
+    // Where it is left out there is nothing to change: no parameter has a plugin for its default.
+    let Some((_, inner)) = fields.iter_mut().find(|(field, _)| field.text == parameter.text) else {
+        let problem = Problem::at(parameter.span, format!("`{shown}` is not set in the pipeline"));
+        return Err(vec![problem.label("set it as a whole").help(format!("--set '{shown}=Plugin(…)'"))]);
+    };
     set_in_plugin(inner, &shown, rest, value, registry)
 }
 
@@ -201,28 +198,5 @@ fn put(fields: &mut Vec<(Name, Value)>, name: &Name, value: Value) {
     match fields.iter_mut().find(|(field, _)| field.text == name.text) {
         Some(field) => field.1 = value,
         None => fields.push((name.clone(), value)),
-    }
-}
-
-/// Gives a value that is written nowhere the place of what called for it.
-fn move_to(value: &mut Value, span: Span) {
-    value.span = span;
-    match &mut value.form {
-        Form::List(items) => items.iter_mut().for_each(|item| move_to(item, span)),
-        Form::Map(pairs) => pairs.iter_mut().for_each(|(key, value)| {
-            move_to(key, span);
-            move_to(value, span);
-        }),
-        Form::Named { name, fields, items } => {
-            if let Some(name) = name {
-                name.span = span;
-            }
-            for (name, value) in fields {
-                name.span = span;
-                move_to(value, span);
-            }
-            items.iter_mut().for_each(|item| move_to(item, span));
-        }
-        Form::Bool(_) | Form::Integer(_) | Form::Float(_) | Form::Text(_) => {}
     }
 }

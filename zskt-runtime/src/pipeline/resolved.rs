@@ -2,23 +2,25 @@
 
 use std::path::PathBuf;
 
-use zskt_api::{Form, Value};
+use zskt_api::{Form, Precision, Value};
 
-use super::reader::read;
+use super::parser::read;
+use super::syntax::{LIBRARIES, field};
+use crate::device_request::DeviceRequest;
 
 /// Lines are broken where they would be longer.
 const WIDTH: usize = 110;
 
 /// The fields of a resolved pipeline.
 pub struct Resolved<'a> {
-    /// Its name.
+    /// What the run's folder, and reports, call it.
     pub name: &'a str,
-    /// Its seed.
+    /// The seed of every random stream.
     pub seed: u64,
-    /// Its device.
-    pub device: &'a str,
-    /// Its precision.
-    pub precision: &'a str,
+    /// Where it asks to be computed.
+    pub device: DeviceRequest,
+    /// How exact the numbers of its networks are.
+    pub precision: Precision,
     /// The plugin libraries it runs with.
     pub libraries: Vec<PathBuf>,
     /// Its claim, as RON text.
@@ -32,10 +34,12 @@ pub struct Resolved<'a> {
 /// Writes a resolved pipeline.
 pub fn write(pipeline: &Resolved<'_>) -> String {
     let Resolved { name, seed, device, precision, .. } = pipeline;
-    let mut out =
-        format!("(\n    name: {name:?},\n    seed: {seed},\n    device: {device:?},\n    precision: {precision:?},\n");
+    let precision = precision.name();
+    let mut out = format!(
+        "(\n    name: {name:?},\n    seed: {seed},\n    device: \"{device}\",\n    precision: \"{precision}\",\n"
+    );
     if !pipeline.libraries.is_empty() {
-        out += &format!("    plugins: {:?},\n", pipeline.libraries);
+        out += &format!("    {LIBRARIES}: {:?},\n", pipeline.libraries);
     }
     if let Some(claim) = &pipeline.data_free {
         out += &format!("    data_free: {claim},\n");
@@ -60,7 +64,14 @@ pub fn write(pipeline: &Resolved<'_>) -> String {
 
 /// A resolved pipeline without the places of its libraries: two runs with equal ones are equal, if the libraries are.
 pub fn without_libraries(resolved: &str) -> String {
-    resolved.split_inclusive('\n').filter(|line| !line.starts_with("    plugins: [")).collect()
+    let pipeline = read(resolved, 0, 0, &mut Vec::new()).value;
+    let Some((name, value)) = pipeline.as_ref().and_then(|pipeline| field(pipeline, LIBRARIES)) else {
+        return resolved.to_owned();
+    };
+    // A resolved pipeline has each field on lines of its own.
+    let start = resolved[..name.span.start].rfind('\n').map_or(0, |end| end + 1);
+    let end = resolved[value.span.end..].find('\n').map_or(resolved.len(), |end| value.span.end + end + 1);
+    [&resolved[..start], &resolved[end..]].concat()
 }
 
 /// A value on one line if it fits there, otherwise with a line for each of its parts.

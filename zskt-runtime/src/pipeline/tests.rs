@@ -1,6 +1,13 @@
+//! The parser beside the crate `ron`, and the places it gives.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::test_runner::RngSeed;
 use zskt_api::{Form, Value};
 
-use super::reader::read;
+use super::parser::read;
+use super::without_libraries;
 
 /// Reads a text; `None` when there was anything to object to.
 fn read_well(text: &str) -> Option<Value> {
@@ -38,17 +45,26 @@ fn what_is_read_is_ron_and_what_is_ron_is_read() {
         "{",
         "}",
     ];
-    let mut seed = 1_u64;
-    let mut below = |limit: usize| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(seed >> 33).unwrap_or(0) % limit
+    let config = ProptestConfig {
+        cases: 100_000,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(1),
+        ..ProptestConfig::default()
     };
-    for _ in 0..100_000 {
-        let text: String = (0..=below(6)).map(|_| parts[below(parts.len())]).collect();
+    proptest!(config, |(pieces in vec(select(parts.to_vec()), 1..=6))| {
+        let text = pieces.concat();
         let by_ron = ron::from_str::<ron::Value>(&text);
         let by_us = read_well(&text);
-        assert_eq!(by_us.is_some(), by_ron.is_ok(), "{text:?}: {by_us:?}, {by_ron:?}");
-    }
+        prop_assert_eq!(by_us.is_some(), by_ron.is_ok(), "{:?}: {:?}, {:?}", text, by_us, by_ron);
+    });
+}
+
+#[test]
+fn a_resolved_pipeline_is_itself_without_the_line_of_its_libraries() {
+    let with = "(\n    name: \"plugins: [\",\n    seed: 0,\n    plugins: [\"a.so\", \"b, c.so\"],\n    nodes: {},\n)\n";
+    let without = "(\n    name: \"plugins: [\",\n    seed: 0,\n    nodes: {},\n)\n";
+    assert_eq!(without_libraries(with), without);
+    assert_eq!(without_libraries(without), without);
 }
 
 #[test]

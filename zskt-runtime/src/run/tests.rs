@@ -10,13 +10,15 @@ use candle_core::Tensor;
 use serde_json::Value;
 use zskt_api::{
     Architecture, BeliefShape, Beliefs, BuildContext, Builder, Classifier, ClassifierNetwork, ClassifierShape,
-    ClassifierSignature, Error, Fault, FeatureMap, ImageShape, Init, Instance, Measurement, Metric, MetricContext,
-    Network, Pass, PortType, Product, Progress, Registration, Result, Signature, Signatures, Stage, StageContext,
-    StageState, TeacherSource, Trainee, params, ports, standard_normal,
+    ClassifierSignature, Error, Fault, FeatureMap, ImageShape, Init, Instance, LoggedScalar, Measurement, Metric,
+    MetricContext, Network, Pass, PortType, Precision, Product, Progress, Registration, Result, Signature, Signatures,
+    Stage, StageContext, StageState, TeacherSource, Trainee, params, ports, standard_normal,
 };
 
-use super::console::{Console, Reader};
-use super::{Options, Outcome, run_until};
+use super::engine::run_until;
+use super::record::{Console, OutputMode};
+use super::{Options, RunOutcome};
+use crate::device_request::DeviceRequest;
 use crate::plan::{DataFreeProof, Plan, PlanEdge, PlanNode};
 
 params! {
@@ -120,7 +122,7 @@ impl Stage for Walk {
             steps.set(&(steps.as_tensor() + 1.0)?)?;
             batch += 1;
             assert!(batch != self.panic_at, "stepped on a mine");
-            let figures = [("walk.loss".to_owned(), 1.0 / batch as f64)];
+            let figures = [LoggedScalar::on_progress_line("walk.loss", 1.0 / batch as f64)];
             let progress = Progress { batch, batches: self.batches, images: 4, seconds: 0.5, figures: &figures };
             context.observer.batch(&progress)?;
             if batch.is_multiple_of(3) {
@@ -171,6 +173,7 @@ fn node(name: &str, registration: &'static Registration, instance: Instance, inp
     PlanNode {
         name: name.into(),
         registration,
+        plugins: vec![registration],
         instance,
         ron: format!("{}()", registration.name),
         inputs: inputs.iter().map(|(port, from)| PlanEdge { port: (*port).into(), from: *from }).collect(),
@@ -185,8 +188,8 @@ fn two_walks(panic_at: usize) -> Plan {
     Plan {
         name: "two walks".into(),
         seed: 7,
-        device: "cpu".into(),
-        precision: "f32".into(),
+        device: DeviceRequest::Cpu,
+        precision: Precision::F32,
         nodes: vec![
             node("student", &POINT, Instance::Architecture(Arc::new(Point {})), &[]),
             node("before", &SUM, sum(), &[("classifier", 0)]),
@@ -212,15 +215,15 @@ fn into(out: &Path) -> Options {
 }
 
 /// Runs until the run has asked `calls` times whether it should stop, or to the end.
-fn run(plan: &Plan, options: &Options, calls: usize) -> Outcome {
+fn run(plan: &Plan, options: &Options, calls: usize) -> RunOutcome {
     let asked = AtomicUsize::new(0);
-    let console = Console::writing_to(Box::new(io::sink()), Reader::Quiet);
+    let console = Console::writing_to(Box::new(io::sink()), OutputMode::Quiet);
     run_until(plan, options, console, Arc::new(move || asked.fetch_add(1, Ordering::SeqCst) >= calls))
 }
 
 fn run_whole(plan: &Plan, out: &Path) {
     let outcome = run(plan, &into(out), usize::MAX);
-    assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
+    assert!(matches!(outcome, RunOutcome::Done), "{outcome:?}");
 }
 
 fn json(path: &Path) -> Value {
@@ -312,7 +315,7 @@ fn a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been() {
             let out = folder.path().join(calls.to_string());
             let mut options = into(&out);
             let mut starts = 1;
-            while let Outcome::Interrupted = run(&plan, &options, calls) {
+            while let RunOutcome::Interrupted = run(&plan, &options, calls) {
                 options = Options { resume: Some(out.clone()), ..Options::default() };
                 starts += 1;
                 assert!(starts < 20, "no progress");
@@ -347,10 +350,10 @@ fn a_finished_run_stays_as_it_is() {
     run_whole(&two_walks(0), &out);
     let manifest = fs::read(out.join("manifest.json")).unwrap();
     let again = Options { resume: Some(out.clone()), ..Options::default() };
-    assert!(matches!(run(&two_walks(0), &again, usize::MAX), Outcome::Done));
+    assert!(matches!(run(&two_walks(0), &again, usize::MAX), RunOutcome::Done));
     assert_eq!(fs::read(out.join("manifest.json")).unwrap(), manifest);
     assert!(
-        matches!(run(&two_walks(0), &into(&out), usize::MAX), Outcome::Refused(reason) if reason.contains("--resume"))
+        matches!(run(&two_walks(0), &into(&out), usize::MAX), RunOutcome::Refused(problem) if problem.help.as_ref().is_some_and(|help| help.contains("--resume")))
     );
 }
 
@@ -359,14 +362,14 @@ fn a_panic_names_node_and_plugin_and_the_run_can_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, out) = (folder.path().join("whole"), folder.path().join("run"));
     run_whole(&two_walks(0), &whole);
-    let Outcome::Failed(error) = run(&two_walks(6), &into(&out), usize::MAX) else { panic!("it must fail") };
+    let RunOutcome::Failed(error) = run(&two_walks(6), &into(&out), usize::MAX) else { panic!("it must fail") };
     let error = error.to_string();
     assert!(error.starts_with("node `second`: the plugin `Walk` of zskt-test 1.2.3 panicked at "), "{error}");
     assert!(error.contains(": stepped on a mine\n"), "{error}");
     assert!(error.contains(&format!("zskt-run {0}/pipeline.ron --resume {0}", out.display())), "{error}");
 
     let resume = Options { resume: Some(out.clone()), ..Options::default() };
-    assert!(matches!(run(&two_walks(0), &resume, usize::MAX), Outcome::Done));
+    assert!(matches!(run(&two_walks(0), &resume, usize::MAX), RunOutcome::Done));
     let student = |out: &Path| fs::read(out.join("student.safetensors")).unwrap();
     assert!(student(&out) == student(&whole));
 }
@@ -375,19 +378,21 @@ fn a_panic_names_node_and_plugin_and_the_run_can_go_on() {
 fn another_pipeline_cannot_continue_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    assert!(matches!(run(&two_walks(0), &into(&out), 20), Outcome::Interrupted));
+    assert!(matches!(run(&two_walks(0), &into(&out), 20), RunOutcome::Interrupted));
     let other = Plan { resolved: two_walks(0).resolved.replace("seed: 7", "seed: 8"), ..two_walks(0) };
     let resume = Options { resume: Some(out), ..Options::default() };
-    let Outcome::Refused(reason) = run(&other, &resume, usize::MAX) else { panic!("it must be refused") };
-    assert!(reason.contains("line 3:\n  of the run: seed: 7,\n  now:        seed: 8,\n"), "{reason}");
+    let RunOutcome::Refused(problem) = run(&other, &resume, usize::MAX) else { panic!("it must be refused") };
+    assert!(problem.message.ends_with("line 3:\n  of the run: seed: 7,\n  now:        seed: 8,"), "{problem:?}");
 }
 
 #[test]
 fn a_device_that_is_not_there_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let plan = Plan { device: "cuda:0".into(), ..two_walks(0) };
-    assert!(matches!(run(&plan, &into(&out), usize::MAX), Outcome::Refused(reason) if reason.contains("no CUDA")));
+    let plan = Plan { device: DeviceRequest::Cuda(0), ..two_walks(0) };
+    assert!(
+        matches!(run(&plan, &into(&out), usize::MAX), RunOutcome::Refused(problem) if problem.message.contains("no CUDA"))
+    );
     assert!(!out.exists());
 }
 
@@ -420,8 +425,8 @@ impl Write for Shown {
 fn a_run_goes_on_when_nobody_listens() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let console = Console::writing_to(Box::new(Closed), Reader::Program);
-    assert!(matches!(run_until(&two_walks(0), &into(&out), console, Arc::new(|| false)), Outcome::Done));
+    let console = Console::writing_to(Box::new(Closed), OutputMode::Json);
+    assert!(matches!(run_until(&two_walks(0), &into(&out), console, Arc::new(|| false)), RunOutcome::Done));
     assert!(out.join("report.json").exists());
 }
 
@@ -430,8 +435,8 @@ fn a_program_reads_the_lines_of_the_log_and_then_the_report() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let shown = Shown::default();
-    let console = Console::writing_to(Box::new(shown.clone()), Reader::Program);
-    assert!(matches!(run_until(&two_walks(0), &into(&out), console, Arc::new(|| false)), Outcome::Done));
+    let console = Console::writing_to(Box::new(shown.clone()), OutputMode::Json);
+    assert!(matches!(run_until(&two_walks(0), &into(&out), console, Arc::new(|| false)), RunOutcome::Done));
     let shown = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
     let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let report = json(&out.join("report.json"));

@@ -6,8 +6,8 @@ use std::path::Path;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use zskt_api::candle_core::{DType, Device, Tensor, Var};
 use zskt_api::{
-    Architecture, Beliefs, Builder, FeatureMap, Form, Gradients, Instance, Name, Pass, Precision, Registry, Result,
-    Span, Streams, Target, Value, standard_normal,
+    Architecture, Beliefs, Builder, FeatureMap, Form, Gradients, Instance, Name, Pass, Precision, Registration, Result,
+    Span, Streams, Target, Value, inventory, standard_normal,
 };
 
 use crate::crates::two_libraries;
@@ -16,7 +16,7 @@ use crate::crates::two_libraries;
 use zskt_runtime as _;
 
 #[rustfmt::skip]
-#[path = "../../src/plugin_crate/templates/architecture.rs"]
+#[path = "../../src/scaffold/templates/architecture.rs"]
 mod architecture;
 
 #[expect(unsafe_code, reason = "a library is loaded, which runs its code")]
@@ -31,7 +31,8 @@ fn instance(name: &str, parameter: &str, value: Form) -> Instance {
     let fields = vec![(named(parameter), Value { span, form: value })];
     let call = Value { span, form: Form::Named { name: Some(named(name)), fields, items: Vec::new() } };
     let mut problems = Vec::new();
-    let plugin = Registry::get().unwrap().find(name).unwrap();
+    // Not through `Registry`: the test of the architecture's own may have frozen it before the library was loaded.
+    let plugin = inventory::iter::<Registration>.into_iter().find(|plugin| plugin.name == name).unwrap();
     (plugin.read)(&call, &mut problems).unwrap_or_else(|| panic!("{problems:?}")).0
 }
 

@@ -2,10 +2,10 @@
 
 #![cfg(all(feature = "dynamic", target_os = "linux"))]
 
-mod citizens;
 mod crates;
 mod gradients;
 mod other_builds;
 mod refusals;
+mod registered_plugins;
 mod release;
 mod scaffolds;

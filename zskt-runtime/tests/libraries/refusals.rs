@@ -32,7 +32,7 @@ fn what_is_no_plugin_library_of_this_machine_is_refused() {
         (
             "libnotes.so",
             b"Not a library, but a text that is longer than the header of one would be.",
-            "it is no shared library",
+            "it is not a shared library",
         ),
         ("libempty.so", b"", "it is empty"),
         ("libhead.so", &good[..40], "it is damaged, or was not copied to its end"),
@@ -77,7 +77,7 @@ fn a_program_with_the_image_of_another_build_does_nothing() {
     fs::write(&path, image).unwrap();
     let (code, out, complaint) = outcome(&mut of_release(folder, folder, &["plugins"]));
     assert_eq!((code, out.as_str()), (Some(2), ""), "{complaint}");
-    assert!(complaint.contains("libzskt_dylib.so`, are of different builds\nhelp: take both"), "{complaint}");
+    assert!(complaint.contains("libzskt_dylib.so`, were built separately\nhelp: install both"), "{complaint}");
 }
 
 #[test]

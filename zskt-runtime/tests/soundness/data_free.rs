@@ -50,5 +50,5 @@ fn a_metric_may_see_every_image() {
 fn a_network_from_a_file_is_not_claimed() {
     let student = "student=Checkpoint(model: WideResNet(depth: 10, widen_factor: 1), path: no-such-file.pth)";
     let student = student.replace("no-such-file.pth", "\"no-such-file.pth\"");
-    assert!(complaint(SOUND, &[&student]).contains("`student` begins from a file"));
+    assert!(complaint(SOUND, &[&student]).contains("`student` begins with weights from a file"));
 }

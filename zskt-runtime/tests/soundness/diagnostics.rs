@@ -73,7 +73,7 @@ fn syntax_that_cannot_be_read() {
 }
 
 #[test]
-fn a_document_that_is_none() {
+fn a_text_that_is_not_a_pipeline() {
     let texts = [
         "3",
         "Pipeline(name: \"x\", nodes: {}, edges: [])",
@@ -86,7 +86,7 @@ fn a_document_that_is_none() {
 }
 
 #[test]
-fn a_circle_is_shown_with_its_path() {
+fn a_cycle_is_shown_with_its_path() {
     insta::assert_snapshot!(complaint(
         &changed("\"teacher -> teaching.student\"", "\"transfer -> teaching.student\""),
         &[]

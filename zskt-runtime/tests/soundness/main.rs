@@ -2,13 +2,13 @@
 
 mod data_free;
 mod diagnostics;
-mod mutations;
+mod fuzz;
 mod overrides;
 mod pictures;
 mod players;
 
 use zskt_api::Registry;
-use zskt_runtime::{Plan, Texts, prove, render};
+use zskt_runtime::{Plan, Sources, prove, render};
 
 /// A teacher learns from drawn digits; its student learns from it without any.
 const SOUND: &str = r#"// Two stages, and no file.
@@ -52,9 +52,9 @@ fn changed(from: &str, to: &str) -> String {
 /// Checks a text with overrides.
 fn check(text: &str, sets: &[&str]) -> Result<Plan, String> {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    let texts = Texts::new("pipeline.ron", text, &sets);
+    let sources = Sources::new("pipeline.ron", text, &sets);
     let registry = Registry::get().expect("names are unique");
-    prove(&texts, registry, false).map_err(|problems| render(&problems, &texts, false))
+    prove(&sources, registry, false).map_err(|problems| render(&problems, &sources, false))
 }
 
 /// What a user sees who runs this text.

@@ -58,7 +58,7 @@ fn files_can_be_skipped() {
         "Checkpoint(model: WideResNet(depth: 10, widen_factor: 1), path: \"no/such/file\"),\n        \"student\"",
     );
     assert!(complaint(&text, &[]).contains("no/such/file"));
-    let texts = zskt_runtime::Texts::new("pipeline.ron", text, &[]);
+    let sources = zskt_runtime::Sources::new("pipeline.ron", text, &[]);
     let registry = zskt_api::Registry::get().expect("names are unique");
-    assert!(zskt_runtime::prove(&texts, registry, true).is_ok());
+    assert!(zskt_runtime::prove(&sources, registry, true).is_ok());
 }

@@ -12,13 +12,9 @@ use crate::feature_map::with_backend;
 /// # Errors
 /// When the shapes differ or the device fails.
 pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor> {
-    if probabilities.dims() != logits.dims() || log_target.dims() != logits.dims() {
-        let message = format!(
-            "targets {:?} and {:?} do not fit logits {:?}",
-            target.dims(),
-            log_target.dims(),
-            logits.dims()
-        );
+    if target.dims() != logits.dims() || log_target.dims() != logits.dims() {
+        let message =
+            format!("targets {:?} and {:?} do not fit logits {:?}", target.dims(), log_target.dims(), logits.dims());
         return Err(Error::new(message));
     }
     Ok(with_backend!(logits.device(), B => B::kl_divergence(logits, target, log_target, temperature))?)

@@ -292,7 +292,7 @@ impl Training {
             let result = runner.train_batch(&mut self.turns, networks, &input(batch), position).unwrap();
             let (images, metrics) = result.read(batch + 1).unwrap();
             counted.set(counted.get() + images);
-            let learning_rate = metrics.iter().find(|(name, _)| name == "turn.learning_rate").unwrap().1;
+            let learning_rate = metrics.iter().find(|metric| metric.name == "turn.learning_rate").unwrap().value;
             assert_eq!(learning_rate, 0.5 * Falling.factor(batch, BATCHES));
         }
         assert_eq!(counted.get(), BATCHES * 2 * 2);

@@ -1,0 +1,60 @@
+//! Every loss against PyTorch: its value, and its gradients by the beliefs of both players.
+
+use zskt_api::candle_core::{Device, Tensor};
+use zskt_api::serde_json::{self, Value};
+use zskt_api::{
+    Beliefs, Builder, FeatureMap, Gradients, Init, Instance, Parameter, Pass, Precision, Result, Target, testing,
+};
+use zskt_losses as _;
+use zskt_tests::{assert_close, numbers, shape};
+
+/// A player's logits, or its activations.
+fn player(name: &str, tensors: &Value) -> Result<Vec<Parameter>> {
+    let builder = Builder::zeros(Precision::F64, &Device::Cpu);
+    let make = |(index, value): (usize, &Value)| {
+        let parameter = builder.parameter(&format!("{name}.{index}"), &shape(value), Init::Constant(0.0))?;
+        parameter.var().set(&Tensor::from_vec(numbers(value), shape(value), &Device::Cpu)?)?;
+        Ok(parameter)
+    };
+    tensors.as_array().into_iter().flatten().enumerate().map(make).collect()
+}
+
+fn beliefs(parameters: &[Parameter]) -> Result<Beliefs> {
+    let mut beliefs =
+        Beliefs { logits: Tensor::zeros((1, 2), Precision::F64.dtype(), &Device::Cpu)?, activations: vec![] };
+    for tensor in parameters.iter().map(|parameter| parameter.tensor(Pass::learn())) {
+        match tensor.rank() {
+            2 => beliefs.logits = tensor,
+            _ => beliefs.activations.push(FeatureMap::from_nchw(&tensor)?),
+        }
+    }
+    Ok(beliefs)
+}
+
+#[test]
+fn values_and_gradients_are_pytorchs() -> Result<()> {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("fixtures/losses.json")).expect("a fixture is JSON");
+    for case in cases {
+        let plugin = case["plugin"].as_str().expect("a plugin");
+        let Instance::Loss(loss) = testing::plugin(plugin)? else { panic!("{plugin} is not a loss") };
+        let (student, teacher) = (player("student", &case["student"])?, player("teacher", &case["teacher"])?);
+        let labels: Vec<u32> = numbers(&case["labels"]).into_iter().map(|label| label as u32).collect();
+        let target = Target {
+            teacher: if teacher.is_empty() { Vec::new() } else { loss.target(&beliefs(&teacher)?)? },
+            labels: (!labels.is_empty()).then(|| Tensor::new(labels, &Device::Cpu)).transpose()?,
+        };
+        let value = loss.value(&beliefs(&student)?, &target)?;
+        assert_close(plugin, &[value.to_scalar()?], &numbers(&case["value"]), 1e-10);
+        let gradients = Gradients::of(&value, student.iter().chain(&teacher))?;
+        for (name, parameters) in [("student", student), ("teacher", teacher)] {
+            for (index, parameter) in parameters.iter().enumerate() {
+                let (_, found) =
+                    gradients.iter().find(|(other, _)| other.name() == parameter.name()).expect("a gradient");
+                let expected = numbers(&case["gradients"][name][index]);
+                let what = format!("{plugin}, gradient of {}", parameter.name());
+                assert_close(&what, &found.flatten_all()?.to_vec1()?, &expected, 1e-10);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! Turns, stages and metrics: what stands in a graph, with stand-ins for what arrives there.
+
+use std::sync::Arc;
+
+use candle_core::Device;
+
+use super::stand_ins::{
+    CLASSES, IMAGE, LATENT_DIM, TestClassifier, TestDataset, TestGenerator, TestLoss, TestObserver, TestSgd, TestShape,
+};
+use super::{build_context, same_bits};
+use crate::layers::Linear;
+use crate::{
+    Builder, Classifier, ClassifierSignature, Dataset, Error, Fault, Generator, GeneratorSignature, Inputs,
+    MetricContext, MetricNode, Network, Objective, Parameter, Player, PortInfo, PortType, Precision, Product, Result,
+    Signature, Signatures, StageContext, StageNode, StageState, Streams, Turn, TurnNode, TurnSignature, Weights,
+};
+
+const NODE: &str = "node";
+
+pub fn turn(plugin: &dyn TurnNode) -> Result<()> {
+    let arriving = Arriving::at(&plugin.ports(), false)?;
+    let promised = plugin.signature(&arriving.signatures);
+    let promised =
+        promised.ok_or_else(|| Error::new("there is no `signature`, though nothing is wrong with its inputs"))?;
+    let turn = plugin.build(NODE, arriving.inputs)?;
+    let player = match &turn.player {
+        Player::Classifier(network) => &network.name,
+        Player::Generator(network) => &network.name,
+    };
+    let (name, expected) = (&turn.name, &promised.network);
+    promise!(name == NODE, "the turn of node `{NODE}` is called `{name}`");
+    promise!(player == expected, "`signature` promises an update of `{expected}`, and `build` makes one of `{player}`");
+    let (losses, expected) = (turn.losses.len(), promised.losses.len());
+    promise!(losses == expected, "`signature` promises {expected} losses, and `build` makes {losses}");
+    Ok(())
+}
+
+pub fn stage(plugin: &dyn StageNode, output: Option<PortType>) -> Result<()> {
+    let arriving = || accepted(&plugin.ports(), &|inputs| plugin.check(inputs));
+    let run = |arriving: &Arriving, resume: Option<StageState>, stop_after| {
+        let mut observer = TestObserver { stop_after, ..TestObserver::default() };
+        let mut context = StageContext { build: build_context(NODE, Precision::F32), resume, observer: &mut observer };
+        (plugin.run(arriving.inputs.clone(), &mut context), observer)
+    };
+    let (whole, again, resumed) = (arriving()?, arriving()?, arriving()?);
+    let promised = plugin.output(&whole.signatures).map(|signature| signature.port_type());
+    promise!(promised == output, "`OUTPUT` promises {output:?}, and `output` {promised:?}");
+    let (done, TestObserver { batches, .. }) = run(&whole, None, None);
+    done?;
+    run(&again, None, None).0?;
+    promise!(whole.same_weights(&again)?, "`run` ends with other weights the second time");
+    promise!(batches >= 2, "it does {batches} batches, and two are needed to interrupt it");
+    let (stopped, observer) = run(&resumed, None, Some(1));
+    let interrupted = stopped.is_err_and(|error| error.is_interrupted());
+    let Some(state) = observer.checkpoints.last().filter(|_| interrupted) else {
+        let message =
+            "asked to stop after a batch, it must make a checkpoint and give `Error::interrupted`, and does not";
+        return Err(Error::new(message));
+    };
+    run(&resumed, Some(state.clone()), None).0?;
+    promise!(whole.same_weights(&resumed)?, "interrupted and resumed, it ends with other weights");
+    Ok(())
+}
+
+pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
+    let arriving = accepted(&plugin.ports(), &|inputs| plugin.check(inputs))?;
+    let build = build_context(NODE, Precision::F32);
+    let context = MetricContext { build, interrupted: Arc::new(|| false) };
+    let evaluate = || plugin.evaluate(arriving.inputs.clone(), &context);
+    promise!(evaluate()? == evaluate()?, "it measures something else the second time");
+    Ok(())
+}
+
+/// What fits the ports: images of a generator, or of a dataset where the plugin asks for these.
+fn accepted(ports: &[PortInfo], check: &dyn Fn(&Signatures) -> Vec<Fault>) -> Result<Arriving> {
+    let mut refused = Vec::new();
+    for real_images in [false, true] {
+        let arriving = Arriving::at(ports, real_images)?;
+        match check(&arriving.signatures) {
+            faults if faults.is_empty() => return Ok(arriving),
+            faults => refused.extend(faults.into_iter().map(|fault| fault.message)),
+        }
+    }
+    Err(Error::new(format!("`check` refuses what fits its ports: {}", refused.join("; "))))
+}
+
+/// What arrives at the ports of a node.
+#[derive(Default)]
+struct Arriving {
+    inputs: Inputs,
+    signatures: Signatures,
+    weights: Vec<Weights>,
+}
+
+impl Arriving {
+    /// One edge to each port. Turns update the classifier that the node trains.
+    fn at(ports: &[PortInfo], real_images: bool) -> Result<Self> {
+        let mut arriving = Self::default();
+        let layer = |name: &str, input, output| -> Result<_> {
+            let builder = Builder::random(&Streams::new(0), name, Precision::F32, &Device::Cpu);
+            Ok((Linear::new(&builder, input, output)?, builder.weights()))
+        };
+        let classifier = |name: &str| -> Result<_> {
+            let (layer, weights) = layer(name, IMAGE.channels, CLASSES)?;
+            let forward = Box::new(TestClassifier(layer)) as Box<dyn Classifier>;
+            Ok(Arc::new(Network { name: name.into(), weights, forward }))
+        };
+        let player = classifier(ports.iter().find(|port| port.trains).map_or("player", |port| port.name))?;
+        for PortInfo { name, accepts, trains, .. } in ports {
+            let network = (*name).to_owned();
+            let (product, signature) = match accepts {
+                PortType::Classifier | PortType::Player => {
+                    let classifier = if *trains { Arc::clone(&player) } else { classifier(name)? };
+                    arriving.weights.push(classifier.weights.clone());
+                    let signature = ClassifierSignature { shape: Arc::new(TestShape), network, images: None };
+                    (Product::Classifier(classifier), Signature::Classifier(signature))
+                }
+                PortType::Generator | PortType::Images if *accepts == PortType::Generator || !real_images => {
+                    let (layer, weights) = layer(name, LATENT_DIM, IMAGE.channels * IMAGE.height * IMAGE.width)?;
+                    arriving.weights.push(weights.clone());
+                    let forward = Box::new(TestGenerator(layer)) as Box<dyn Generator>;
+                    let signature = GeneratorSignature { image: IMAGE, network: network.clone() };
+                    let generator = Network { name: network, weights, forward };
+                    (Product::Generator(Arc::new(generator)), Signature::Generator(signature))
+                }
+                PortType::Generator | PortType::Images | PortType::Dataset => {
+                    (Product::Dataset(Arc::new(TestDataset)), Signature::Dataset(TestDataset.signature()))
+                }
+                PortType::Loss => (Product::Loss(Arc::new(TestLoss)), Signature::Loss(Arc::new(TestLoss))),
+                PortType::Turn => {
+                    let turn = Turn {
+                        name: network,
+                        player: Player::Classifier(Arc::clone(&player)),
+                        objective: Objective::Minimize,
+                        steps: 2,
+                        losses: vec![Arc::new(TestLoss)],
+                        optimizer: Arc::new(TestSgd { lr: 0.1, momentum: 0.9 }),
+                        schedule: None,
+                        clip_norm: Some(1.0),
+                    };
+                    let signature = TurnSignature { network: player.name.clone(), losses: turn.losses.clone() };
+                    (Product::Turn(Arc::new(turn)), Signature::Turn(signature))
+                }
+            };
+            arriving.inputs.push(name, product);
+            arriving.signatures.push(name, Some(signature));
+        }
+        Ok(arriving)
+    }
+
+    fn same_weights(&self, other: &Self) -> Result<bool> {
+        let values = |all: &Self| all.weights.iter().flat_map(Weights::iter).map(Parameter::value).collect::<Vec<_>>();
+        same_bits(&values(self), &values(other))
+    }
+}

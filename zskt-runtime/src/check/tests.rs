@@ -1,0 +1,123 @@
+//! What is proven with plugins that no crate of ours has.
+
+use zskt_api::{
+    Architecture, BeliefShape, Builder, Classifier, ClassifierShape, Error, Fault, ImageShape, Nested, Registration,
+    Registry, inventory, params,
+};
+
+use super::prove;
+use crate::pipeline::Sources;
+use crate::plan::Plan;
+
+params! {
+    /// A classifier of images of one size; of any other, it says that its parameter is at fault.
+    pub struct SmallNet {
+        /// Rows of the images.
+        pub size: usize = 16,
+        /// A parameter that must be even.
+        pub width: usize = 2,
+    }
+}
+
+impl ClassifierShape for SmallNet {
+    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
+        if image.height != self.size {
+            let message = format!("takes {} rows, the images have {}", self.size, image.height);
+            return Err(Fault::parameter("size", message));
+        }
+        Ok(BeliefShape { classes: 10, activations: Vec::new() })
+    }
+    fn classes(&self) -> usize {
+        10
+    }
+}
+
+impl Architecture for SmallNet {
+    fn check(&self) -> Result<(), Fault> {
+        if self.width.is_multiple_of(2) { Ok(()) } else { Err(Fault::parameter("width", "expected an even number")) }
+    }
+    fn build(&self, _builder: &Builder) -> zskt_api::Result<Box<dyn Classifier>> {
+        Err(Error::new("nothing is built while a pipeline is checked"))
+    }
+}
+
+params! {
+    /// Several classifiers as one.
+    pub struct Ensemble {
+        /// The classifiers.
+        pub members: Vec<Nested<dyn Architecture>>,
+        /// One more, if given.
+        pub last: Option<Nested<dyn Architecture>> = None,
+        /// A text that may name a plugin without using it.
+        pub note: String = String::new(),
+    }
+}
+
+impl ClassifierShape for Ensemble {
+    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
+        self.members[0].beliefs(image)
+    }
+    fn classes(&self) -> usize {
+        10
+    }
+}
+
+impl Architecture for Ensemble {
+    fn build(&self, builder: &Builder) -> zskt_api::Result<Box<dyn Classifier>> {
+        self.members[0].build(builder)
+    }
+}
+
+inventory::submit! { Registration::architecture::<SmallNet>("zskt-test", "1.2.3") }
+inventory::submit! { Registration::architecture::<Ensemble>("zskt-test", "1.2.3") }
+
+/// Proves a pipeline whose student this is, or gives the messages of its problems.
+fn proven(student: &str) -> Result<Plan, Vec<String>> {
+    let text = format!(
+        r#"(
+    name: "small",
+    nodes: {{
+        "student": {student},
+        "digits": SyntheticDigits(split: Train, count: 40),
+        "labels": CrossEntropy(),
+        "learn": Minimize(optimizer: Adam(lr: 1e-3)),
+        "teaching": Train(batches: 1, batch_size: 4),
+        "again": Accuracy(),
+    }},
+    edges: [
+        "student -> learn.player", "labels -> learn.loss",
+        "student -> teaching.student", "digits -> teaching.images", "learn -> teaching.turns",
+        "teaching -> again.classifier", "digits -> again.dataset",
+    ],
+)"#
+    );
+    let registry = Registry::get().expect("names are unique");
+    prove(&Sources::new("small.ron", text, &[]), registry, false)
+        .map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+}
+
+#[test]
+fn an_architecture_that_refuses_other_images_takes_its_own() {
+    assert_eq!(proven("SmallNet()").err(), None);
+    // What depends on the images is said where they arrive, …
+    let refused = proven("SmallNet(size: 32)").err().unwrap_or_default();
+    assert!(refused[0].contains("takes 32 rows, the images have 16"), "{refused:?}");
+    // … and what does not is said once, where it is written.
+    assert_eq!(proven("SmallNet(width: 3)").err(), Some(vec!["`student`: expected an even number".to_owned()]));
+}
+
+#[test]
+fn the_plugins_of_a_node_are_its_own_and_those_of_its_parameters() {
+    let names = |student: &str| -> Vec<_> {
+        let plan = proven(student).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let node = plan.nodes.iter().find(|node| node.name == "student").expect("it is there");
+        node.plugins.iter().map(|plugin| plugin.name).collect()
+    };
+    assert_eq!(
+        names(
+            "Ensemble(members: [SmallNet(), WideResNet(depth: 10, widen_factor: 1)], last: Some(LeNet()), note: \"not Accuracy()\")"
+        ),
+        ["Ensemble", "SmallNet", "WideResNet", "LeNet"]
+    );
+    assert_eq!(names("Ensemble(members: [SmallNet()], last: SmallNet())"), ["Ensemble", "SmallNet"]);
+}

@@ -1,0 +1,264 @@
+//! What each command does, and its exit code.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use zskt_api::{Error, Problem, Registration, Registry, nearest};
+
+use super::arguments::{Cli, Command, Format, PluginCommand, RunArguments};
+use super::{diagnostics, inspect};
+use crate::draw::{self, Picture};
+use crate::library::Library;
+use crate::pipeline::{self, Sources};
+use crate::plan::Plan;
+use crate::run::{self, RunOutcome};
+use crate::{check, library, parameter_count, scaffold, text_format};
+
+/// Why a command did not do what was asked for.
+enum Failure {
+    /// Pipelines, or what else was asked for, are wrong, and nothing was done.
+    Refused(Vec<Refusal>),
+    /// It failed on the way.
+    Failed(Error),
+    /// The user asked to stop.
+    Interrupted,
+}
+
+/// Why one thing that was asked for cannot be done.
+enum Refusal {
+    /// A pipeline is unsound.
+    Unsound(Vec<Problem>, Sources),
+    /// Something else is wrong.
+    Global(Problem),
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(vec![Refusal::Global(problem)])
+    }
+}
+
+impl Refusal {
+    fn render(&self) -> String {
+        match self {
+            Self::Unsound(problems, sources) => diagnostics::render(problems, sources, diagnostics::colours()),
+            Self::Global(problem) => diagnostics::render_global(problem),
+        }
+    }
+}
+
+/// Runs the program on a command line.
+pub fn execute(arguments: Vec<OsString>) -> ExitCode {
+    let command_line: Vec<String> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to say when even this cannot be printed.
+            let _ = error.print();
+            if let Some(first) = command_line.get(1).filter(|_| error.exit_code() != 0) {
+                let hint = meant_command(first).map(|hint| format!("help: {hint}\n")).unwrap_or_default();
+                let _ = io::stderr().write_all(hint.as_bytes());
+            }
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(cli, command_line) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Refused(refusals)) => complain(&refusals.iter().map(Refusal::render).collect::<String>(), 2),
+        Err(Failure::Failed(error)) => complain(&format!("error: {error}\n"), 1),
+        Err(Failure::Interrupted) => ExitCode::from(130),
+    }
+}
+
+fn complain(message: &str, code: u8) -> ExitCode {
+    let _ = io::stderr().write_all(message.as_bytes());
+    ExitCode::from(code)
+}
+
+/// Prints a result. Who reads only its beginning has read enough.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::Failed(Error::new(format!("cannot write: {failure}"))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
+    library::image_is_ours()?;
+    if cli.command.is_some()
+        && let Some(given) = cli.run.given()
+    {
+        let problem = Problem::global(format!("`{given}` comes before a command"));
+        return Err(problem.help("write what a command takes after it").into());
+    }
+    // A library that is refused must not be in the way of building it anew.
+    if !matches!(cli.command, Some(Command::Plugin { .. })) {
+        for paths in [library::of_environment()?, cli.libraries()] {
+            library::load_all(&paths)?;
+        }
+    }
+    match cli.command {
+        None => run_pipeline(cli.run, command_line),
+        Some(Command::Validate { pipelines, overrides, skip_files, .. }) => {
+            validate(&pipelines, &overrides.sets, skip_files)
+        }
+        Some(Command::Graph { pipeline, overrides, format, skip_files, .. }) => {
+            let picture = Picture::of(&prove(read(&pipeline, &overrides.sets)?.0, skip_files)?);
+            print(&match format {
+                Format::Mermaid => draw::mermaid(&picture),
+                Format::Dot => draw::dot(&picture),
+                Format::Svg => draw::svg(&picture),
+            })
+        }
+        Some(Command::Plugin { command }) => print(&plugin(&command)?),
+        Some(Command::Plugins { json, .. }) => print(&inspect::list(Registry::get()?, json)),
+        Some(Command::Inspect { name, json, .. }) => print(&inspect::describe(Registry::get()?, &name, json)?),
+    }
+}
+
+fn plugin(command: &PluginCommand) -> Result<String, Problem> {
+    match command {
+        PluginCommand::New { name, kind, sdk, linked } => scaffold::new(name, *kind, sdk.as_deref(), linked.as_deref()),
+        PluginCommand::Build { folder, sdk } => scaffold::build(folder, sdk.as_deref()),
+        PluginCommand::Check { library } => scaffold::check(library),
+    }
+}
+
+fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<(), Failure> {
+    let RunArguments { pipeline, overrides, out, resume, quiet, json } = arguments;
+    let path = match (&pipeline, &resume) {
+        (Some(pipeline), _) => pipeline.clone(),
+        (None, Some(directory)) => directory.join("pipeline.ron"),
+        (None, None) => return Err(Problem::global("no pipeline is given").into()),
+    };
+    if let (None, Some(directory)) = (&pipeline, &resume)
+        && !path.is_file()
+    {
+        let message = format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
+        return Err(Problem::global(message).into());
+    }
+    let plan = prove(read(&path, &overrides.sets)?.0, false)?;
+    let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
+    match run::run(plan, options) {
+        RunOutcome::Done => Ok(()),
+        RunOutcome::Interrupted => Err(Failure::Interrupted),
+        RunOutcome::Failed(error) => Err(Failure::Failed(error)),
+        RunOutcome::Refused(problem) => Err(problem.into()),
+    }
+}
+
+fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool) -> Result<(), Failure> {
+    let everyones = library::loaded();
+    // All of them first: which plugins there are is settled when the first pipeline is proven.
+    let sources: Vec<_> = pipelines.iter().map(|path| read(path, sets)).collect();
+    let mut refusals = Vec::new();
+    for (path, sources) in pipelines.iter().zip(sources) {
+        let proven = sources.and_then(|(sources, own)| {
+            let plan = prove(sources, skip_files)?;
+            match unnamed_plugin(&plan, &[&everyones[..], &own].concat()) {
+                None => Ok(plan),
+                Some((plugin, library)) => Err(Problem::global(format!(
+                    "`{}` uses the plugin `{}` of the library `{}`, which it does not name",
+                    path.display(),
+                    plugin.name,
+                    library.path.display()
+                ))
+                .help("name it in the pipeline's `plugins`, or with --plugin")
+                .into()),
+            }
+        });
+        match proven {
+            Ok(plan) => print(&format!("ok {}: {}\n", path.display(), summary(&plan)))?,
+            Err(Failure::Refused(refused)) => refusals.extend(refused),
+            Err(other) => return Err(other),
+        }
+    }
+    if refusals.is_empty() { Ok(()) } else { Err(Failure::Refused(refusals)) }
+}
+
+/// A plugin of a plan that is there only because another pipeline names its library.
+fn unnamed_plugin(plan: &Plan, named: &[Library]) -> Option<(&'static Registration, Library)> {
+    let plugins = || plan.nodes.iter().flat_map(|node| node.plugins.iter().copied());
+    let is_named = |library: &Library| named.iter().any(|named| named.file == library.file);
+    let library = library::of_plugins(plugins()).into_iter().find(|library| !is_named(library))?;
+    let plugin = plugins().find(|plugin| library.has(plugin))?;
+    Some((plugin, library))
+}
+
+/// A sound pipeline in one line.
+fn summary(plan: &Plan) -> String {
+    let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let edges = plan.nodes.iter().map(|node| node.inputs.len()).sum();
+    let stages = plan.nodes.iter().filter(|node| node.registration.kind == zskt_api::Kind::Stage).count();
+    let mut parts =
+        vec![format!("{}, {}, {}", count(plan.nodes.len(), "node"), count(edges, "edge"), count(stages, "stage"))];
+    let sizes = plan
+        .nodes
+        .iter()
+        .filter_map(|node| Some(format!("{} {}", node.name, text_format::count(parameter_count::of(node)?))));
+    let sizes = sizes.collect::<Vec<_>>().join(", ");
+    if !sizes.is_empty() {
+        parts.push(format!("parameters: {sizes}"));
+    }
+    let proofs = plan.data_free.iter().map(|proof| match proof.through_teacher.as_slice() {
+        [] => proof.network.clone(),
+        datasets => format!("{} (its teacher knows {})", proof.network, datasets.join(", ")),
+    });
+    let proofs = proofs.collect::<Vec<_>>().join(", ");
+    parts.push(if proofs.is_empty() { "no claim to be data-free".into() } else { format!("data-free: {proofs}") });
+    format!("{}: {}", plan.name, parts.join("; "))
+}
+
+/// Reads a pipeline, and loads the libraries that it names.
+fn read(path: &Path, sets: &[String]) -> Result<(Sources, Vec<Library>), Failure> {
+    let text = std::fs::read_to_string(path).map_err(|failure| unreadable(path, &failure))?;
+    let sources = Sources::new(path.display().to_string(), text, sets);
+    let mut libraries = Vec::new();
+    for (path, span) in pipeline::libraries(&sources) {
+        match library::load(&path, &libraries) {
+            Ok(library) => libraries.push(library),
+            Err(problem) => {
+                let problem = Problem { span: Some(span), ..problem };
+                return Err(Failure::Refused(vec![Refusal::Unsound(vec![problem], sources)]));
+            }
+        }
+    }
+    Ok((sources, libraries))
+}
+
+/// Proves a pipeline sound.
+fn prove(sources: Sources, skip_files: bool) -> Result<Plan, Failure> {
+    let registry = Registry::get()?;
+    match run::catch_panics(|| check::prove(&sources, registry, skip_files)) {
+        Ok(proven) => proven.map_err(|problems| Failure::Refused(vec![Refusal::Unsound(problems, sources)])),
+        Err(panic) => {
+            let message = format!("a plugin panicked while `{}` was checked{panic}", sources.name(0));
+            Err(Problem::global(message).into())
+        }
+    }
+}
+
+fn unreadable(path: &Path, failure: &io::Error) -> Problem {
+    let shown = path.display();
+    if failure.kind() == io::ErrorKind::InvalidData {
+        return Problem::global(format!("`{shown}` is not valid UTF-8"));
+    }
+    let problem = Problem::global(format!("cannot read the pipeline `{shown}`: {}", text_format::reason(failure)));
+    let meant = if failure.kind() == io::ErrorKind::NotFound { meant_command(&path.to_string_lossy()) } else { None };
+    Problem { help: meant, ..problem }
+}
+
+/// A hint, where something that was taken for a pipeline looks more like a command.
+fn meant_command(word: &str) -> Option<String> {
+    let command = Cli::command();
+    let commands: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let near = nearest(word, commands.iter().copied());
+    let near = near.filter(|_| !word.contains(['.', '/', '-']) && !commands.contains(&word));
+    near.map(|near| format!("did you mean `zskt-run {near}`?"))
+}

@@ -1,0 +1,234 @@
+//! `plugins` and `inspect`: what plugins there are, and what each takes and gives.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use zskt_api::value::float_to_ron;
+use zskt_api::{
+    Arity, Bounds, Kind, ParameterInfo, ParameterKind, PortInfo, PortType, Problem, Registration, Registry, nearest,
+};
+
+use crate::library;
+
+/// A plugin as JSON shows it.
+#[derive(Serialize)]
+struct Description {
+    name: &'static str,
+    kind: Kind,
+    #[serde(rename = "crate")]
+    crate_name: &'static str,
+    version: &'static str,
+    /// Where it was loaded from; nothing where it is linked in.
+    library: Option<PathBuf>,
+    doc: String,
+    parameters: Vec<ParameterInfo>,
+    inputs: Vec<PortInfo>,
+    output: Option<PortType>,
+    example: String,
+}
+
+impl Description {
+    fn of(plugin: &Registration) -> Self {
+        Self {
+            name: plugin.name,
+            kind: plugin.kind,
+            crate_name: plugin.crate_name,
+            version: plugin.crate_version,
+            library: library::of(plugin).map(|library| library.path),
+            doc: (plugin.doc)(),
+            parameters: (plugin.parameters)(),
+            inputs: (plugin.ports)(),
+            output: plugin.output,
+            example: example(plugin),
+        }
+    }
+}
+
+/// All plugins by kind, each with the beginning of its documentation.
+pub fn list(registry: &Registry, json: bool) -> String {
+    if json {
+        let all: Vec<_> = registry.iter().map(Description::of).collect();
+        return to_json(&all);
+    }
+    let mut kinds: BTreeMap<Kind, Vec<&Registration>> = BTreeMap::new();
+    for plugin in registry.iter() {
+        kinds.entry(plugin.kind).or_default().push(plugin);
+    }
+    let width = registry.iter().map(|plugin| plugin.name.chars().count()).max().unwrap_or(0);
+    let mut groups = Vec::new();
+    for (kind, plugins) in kinds {
+        let lines = plugins.iter().map(|plugin| {
+            let doc = (plugin.doc)();
+            let library = library::of(plugin).and_then(|library| Some(library.path.file_name()?.to_owned()));
+            let library = library.map(|name| format!(" [{}]", name.display())).unwrap_or_default();
+            format!("  {:width$}  {}{library}\n", plugin.name, beginning(&doc))
+        });
+        groups.push(format!("{}\n{}", plural(kind), lines.collect::<String>()));
+    }
+    groups.join("\n")
+}
+
+/// Everything there is to know of a plugin.
+///
+/// # Errors
+/// When there is no such plugin, with the nearest name.
+pub fn describe(registry: &Registry, name: &str, json: bool) -> Result<String, Problem> {
+    let Some(plugin) = registry.find(name) else {
+        let near = nearest(name, registry.iter().map(|plugin| plugin.name));
+        let help =
+            near.map_or("`zskt-run plugins` lists them all".to_owned(), |near| format!("did you mean `{near}`?"));
+        return Err(Problem::global(format!("there is no plugin `{name}`")).help(help));
+    };
+    let description = Description::of(plugin);
+    Ok(if json { to_json(&description) } else { page(&description) })
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    // Strings, numbers and lists of them: there is nothing that JSON could not hold.
+    serde_json::to_string_pretty(value).map(|json| json + "\n").unwrap_or_default()
+}
+
+fn page(plugin: &Description) -> String {
+    let mut out = format!("{}: {} of {} {}\n\n", plugin.name, plugin.kind, plugin.crate_name, plugin.version);
+    if let Some(library) = &plugin.library {
+        out.insert_str(out.len() - 1, &format!("loaded from {}\n\n", library.display()));
+    }
+    out += &indented(&plugin.doc, 2);
+    if !plugin.parameters.is_empty() {
+        out += "\nParameters\n";
+    }
+    for parameter in &plugin.parameters {
+        out += &format!("  {}: {}", parameter.name, parameter.kind);
+        out += &match (&parameter.default, &parameter.bounds) {
+            (Some(default), Some(range)) => format!(" = {default}  ({range})\n"),
+            (Some(default), None) => format!(" = {default}\n"),
+            (None, Some(range)) => format!("  (must be given; {range})\n"),
+            (None, None) => "  (must be given)\n".into(),
+        };
+        out += &indented(&parameter.doc, 6);
+    }
+    if !plugin.inputs.is_empty() {
+        out += "\nInputs\n";
+    }
+    for port in &plugin.inputs {
+        let arity = match port.arity {
+            Arity::One => "",
+            Arity::Optional => ", optional",
+            Arity::Many => ", one or more",
+        };
+        let trains = if port.trains { ", which it trains" } else { "" };
+        out += &format!("  {}: {}{arity}{trains}\n", port.name, port.accepts);
+        out += &indented(&port.doc, 6);
+    }
+    if let Some(output) = plugin.output {
+        out += &format!("\nOutput\n  {output}\n");
+    }
+    out += &format!("\nExample\n{}", indented(&plugin.example, 2));
+    out
+}
+
+fn indented(text: &str, indent: usize) -> String {
+    text.lines().map(|line| if line.is_empty() { "\n".into() } else { format!("{:indent$}{line}\n", "") }).collect()
+}
+
+/// The plugin as a pipeline has it, with its edges. Parameters that must be given come first: without them it
+/// does not work.
+fn example(plugin: &Registration) -> String {
+    let name = node_name(plugin.name);
+    let parameters = (plugin.parameters)();
+    let given = parameters
+        .iter()
+        .filter(|parameter| parameter.default.is_none())
+        .map(|parameter| format!("{}: {}", parameter.name, placeholder(&parameter.kind, parameter.bounds.as_ref())));
+    // `None` says no more than its absence.
+    let defaults = parameters.iter().filter_map(|parameter| {
+        let default = parameter.default.as_ref().filter(|default| *default != "None")?;
+        Some(format!("{}: {default}", parameter.name))
+    });
+    let call = format!("{}({})", plugin.name, given.chain(defaults).collect::<Vec<_>>().join(", "));
+    if matches!(plugin.kind, Kind::Optimizer | Kind::Schedule) {
+        return format!("{}: {call}", plugin.kind);
+    }
+    let mut lines = vec![format!("nodes: {{\"{name}\": {call}}}")];
+    let edges: Vec<_> =
+        (plugin.ports)().iter().map(|port| format!("\"{} -> {name}.{}\"", port_source(port), port.name)).collect();
+    if !edges.is_empty() {
+        lines.push(format!("edges: [{}]", edges.join(", ")));
+    }
+    lines.join("\n")
+}
+
+/// A name for a node that would lead to this input.
+fn port_source(port: &PortInfo) -> String {
+    match port.accepts {
+        PortType::Images => "generator".into(),
+        PortType::Player => "student".into(),
+        PortType::Classifier => port.name.to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Something that a parameter could be.
+fn placeholder(kind: &ParameterKind, bounds: Option<&Bounds>) -> String {
+    let smallest = bounds.and_then(Bounds::smallest);
+    match kind {
+        ParameterKind::Bool => "true".into(),
+        ParameterKind::Integer => smallest.unwrap_or(1.0).to_string(),
+        ParameterKind::Float => float_to_ron(smallest.unwrap_or(1.0)),
+        ParameterKind::Text => "\"text\"".into(),
+        ParameterKind::Path => "\"path/to/file\"".into(),
+        ParameterKind::Choice(names) => names.first().copied().unwrap_or_default().into(),
+        ParameterKind::Plugin(kind) => {
+            let plugin = Registry::get().ok().and_then(|registry| registry.iter().find(|plugin| plugin.kind == *kind));
+            plugin.map_or_else(|| kind.to_string(), |plugin| format!("{}(…)", plugin.name))
+        }
+        ParameterKind::Optional(inner) => placeholder(inner, bounds),
+        ParameterKind::List(element) => format!("[{}]", placeholder(element, bounds)),
+        ParameterKind::Array(element, count) => {
+            format!("[{}]", vec![placeholder(element, bounds); *count].join(", "))
+        }
+        ParameterKind::Custom(name) => name.clone(),
+    }
+}
+
+/// `KlDivergence` → `kl_divergence`.
+fn node_name(plugin: &str) -> String {
+    let mut name = String::new();
+    for letter in plugin.chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
+}
+
+/// The first sentence of a documentation, or as much of it as goes on a line.
+fn beginning(doc: &str) -> String {
+    const WIDTH: usize = 96;
+    let mut line = String::new();
+    for word in doc.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            return line + " …";
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+        if word.ends_with('.') {
+            break;
+        }
+    }
+    line
+}
+
+fn plural(kind: Kind) -> String {
+    let name = kind.to_string();
+    let plural = match name.strip_suffix("ss") {
+        Some(stem) => format!("{stem}sses"),
+        None => format!("{name}s"),
+    };
+    let mut letters = plural.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,65 @@
+//! Which build this program is of: the file of the shared library that it runs with, and what that says of itself.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use zskt_api::Problem;
+
+use crate::{checksum, text_format};
+
+/// What a library must have been compiled against, in lines of `what: value`.
+///
+/// # Errors
+/// When the file of the image cannot be read, or there is none: the program is one static file.
+pub fn description() -> Result<String, Problem> {
+    Ok(format!("{}image: {}\n", zskt_api::image::DESCRIPTION, sum()?))
+}
+
+/// The SHA-256 sum of the image's file.
+///
+/// # Errors
+/// When the file cannot be read, or there is none.
+pub fn sum() -> Result<&'static str, Problem> {
+    static SUM: OnceLock<Result<String, Problem>> = OnceLock::new();
+    let sum = SUM.get_or_init(|| {
+        let path = file()?;
+        let bytes = std::fs::read(&path).map_err(|error| {
+            let (path, reason) = (path.display(), text_format::reason(&error));
+            Problem::global(format!("this program's own library `{path}` cannot be read: {reason}"))
+        })?;
+        Ok(checksum::of_bytes(&bytes))
+    });
+    sum.as_deref().map_err(Clone::clone)
+}
+
+/// The file of the image.
+#[cfg(all(feature = "dynamic", unix))]
+#[expect(unsafe_code, reason = "only the loader knows where the image lies")]
+pub fn file() -> Result<PathBuf, Problem> {
+    use std::ffi::{CStr, OsStr};
+    use std::os::unix::ffi::OsStrExt;
+    let unknown = || Problem::global("the file of this program's own library is not known to the system");
+    let place = (&raw const zskt_api::image::OF_IMAGE).cast();
+    let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: the address is that of a static, and there is room for the answer.
+    if unsafe { libc::dladdr(place, found.as_mut_ptr()) } == 0 {
+        return Err(unknown());
+    }
+    // SAFETY: zeros are valid for it, and the call has filled it.
+    let name = unsafe { found.assume_init() }.dli_fname;
+    if name.is_null() {
+        return Err(unknown());
+    }
+    // SAFETY: the loader's own name of a library that stays loaded.
+    let name = unsafe { CStr::from_ptr(name) };
+    Ok(OsStr::from_bytes(name.to_bytes()).into())
+}
+
+/// There is none.
+#[cfg(not(all(feature = "dynamic", unix)))]
+pub fn file() -> Result<PathBuf, Problem> {
+    Err(Problem::global("this zskt-run is one static file and cannot load any").help(
+        "use the zskt-run of a release, which has `lib/` beside it, or link the plugin's crate into a program of its own \
+         (docs/plugins.md)",
+    ))
+}

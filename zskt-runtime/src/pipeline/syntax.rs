@@ -1,0 +1,301 @@
+//! The syntax of a pipeline: which fields it has, and what may be written in each. What the nodes are is not known here.
+
+use std::path::PathBuf;
+
+use zskt_api::{Form, Name, Precision, Problem, Span, Value, nearest};
+
+use super::edges::{Edge, is_node_name, read_edge};
+use super::sources::Sources;
+use crate::device_request::DeviceRequest;
+
+/// The fields of a pipeline, in the order of documentation.
+pub const FIELDS: [&str; 8] = ["name", "seed", "device", "precision", LIBRARIES, "data_free", "nodes", "edges"];
+
+/// The field that names plugin libraries.
+pub const LIBRARIES: &str = "plugins";
+
+/// A pipeline as written, every part with its place.
+pub struct PipelineSyntax {
+    /// What the run's folder, and reports, call it.
+    pub name: String,
+    /// The seed of every random stream.
+    pub seed: u64,
+    /// Where it asks to be computed.
+    pub device: DeviceRequest,
+    /// How exact the numbers of its networks are.
+    pub precision: Precision,
+    /// What it claims to keep free of training data.
+    pub data_free: Option<DataFree>,
+    /// Its nodes, in the order of the file.
+    pub nodes: Vec<(Name, Value)>,
+    /// Its edges, in the order of the file.
+    pub edges: Vec<Edge>,
+    /// What was to be an edge, and is reported already.
+    pub malformed: Vec<String>,
+}
+
+impl PipelineSyntax {
+    /// Whether a name appears in something that was to be an edge: then it was not forgotten.
+    pub fn may_mean(&self, name: &str) -> bool {
+        let part = |c: char| c.is_alphanumeric() || c == '_';
+        self.malformed.iter().any(|text| {
+            text.match_indices(name)
+                .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
+        })
+    }
+}
+
+/// The claim that no training image reaches a network.
+pub struct DataFree {
+    /// Where it is claimed.
+    pub span: Span,
+    /// Of which networks; `None` for all that are trained.
+    pub networks: Option<Vec<Name>>,
+}
+
+/// Reads a pipeline's fields; `None` when it has no nodes or edges to speak of.
+pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Problem>) -> Option<PipelineSyntax> {
+    let Form::Named { name, fields, items } = &value.form else {
+        let found = value.describe();
+        problems.push(
+            Problem::at(value.span, format!("a pipeline is a group of fields, found {found}"))
+                .label("expected `(name: …, nodes: {…}, edges: […])`"),
+        );
+        return None;
+    };
+    if let Some(name) = name {
+        problems.push(
+            Problem::at(name.span, "a pipeline has no name in front")
+                .label("expected `(`")
+                .help("its name is a field: `name: \"…\"`"),
+        );
+    }
+    for item in items {
+        problems.push(
+            Problem::at(item.span, format!("expected a field, found {}", item.describe()))
+                .label("expected `field: value`"),
+        );
+    }
+    check_names(fields, problems);
+    let mut parts = Fields { fields, whole: value.span, problems };
+    let name = parts.required("name", |value, problems| {
+        let name = text(value, problems)?;
+        let bad = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
+        if name.is_empty() || name.starts_with('.') || name.contains(bad) {
+            let label = "expected a name that a folder can have";
+            problems.push(Problem::at(value.span, format!("a run's folder cannot be called {name:?}")).label(label));
+        }
+        Some(name)
+    });
+    let seed = parts.optional("seed", |value, problems| match value.form {
+        Form::Integer(seed) if u64::try_from(seed).is_ok() => u64::try_from(seed).ok(),
+        _ => expected(value, "a whole number from 0 to 18446744073709551615", problems),
+    });
+    let device = parts.optional("device", |value, problems| match DeviceRequest::parse(&text(value, problems)?) {
+        Some(device @ DeviceRequest::Cuda(_)) if !cfg!(feature = "cuda") => {
+            problems.push(
+                Problem::at(value.span, format!("device `{device}` is not there: this build has no CUDA"))
+                    .label("expected \"cpu\" or \"auto\""),
+            );
+            None
+        }
+        Some(device) => Some(device),
+        None => expected(value, "\"auto\", \"cpu\" or \"cuda:0\"", problems),
+    });
+    let precision = parts.optional("precision", |value, problems| match Precision::named(&text(value, problems)?) {
+        Some(precision) => Some(precision),
+        None => expected(value, &Precision::choice('"'), problems),
+    });
+    // They are loaded by now; what is not a path was left out.
+    parts.optional(LIBRARIES, libraries);
+    let data_free = parts.optional("data_free", data_free);
+    let nodes = parts.required("nodes", nodes);
+    let edges = parts.required("edges", |value, problems| edges(value, sources, problems));
+    let (edges, malformed) = edges?;
+    Some(PipelineSyntax {
+        name: name.unwrap_or_default(),
+        seed: seed.unwrap_or_default(),
+        device: device.unwrap_or_default(),
+        precision: precision.unwrap_or(Precision::F32),
+        data_free: data_free.flatten(),
+        nodes: nodes?,
+        edges,
+        malformed,
+    })
+}
+
+fn check_names(fields: &[(Name, Value)], problems: &mut Vec<Problem>) {
+    for (index, (name, _)) in fields.iter().enumerate() {
+        if let Some((first, _)) = fields[..index].iter().find(|(earlier, _)| earlier.text == name.text) {
+            problems.push(
+                Problem::at(name.span, format!("`{}` is given twice", name.text))
+                    .label("given again")
+                    .related(first.span, "first given here"),
+            );
+        }
+        if !FIELDS.contains(&name.text.as_str()) {
+            let label =
+                nearest(&name.text, FIELDS).map_or("unknown field".into(), |near| format!("did you mean `{near}`?"));
+            problems.push(
+                Problem::at(name.span, format!("a pipeline has no field `{}`", name.text))
+                    .label(label)
+                    .help(format!("a pipeline has: {}", FIELDS.join(", "))),
+            );
+        }
+    }
+}
+
+struct Fields<'a> {
+    fields: &'a [(Name, Value)],
+    whole: Span,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Fields<'_> {
+    fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value, &mut Vec<Problem>) -> Option<T>) -> Option<T> {
+        let (_, value) = self.fields.iter().find(|(field, _)| field.text == name)?;
+        read(value, self.problems)
+    }
+
+    fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value, &mut Vec<Problem>) -> Option<T>) -> Option<T> {
+        // A misspelt field is reported as such; that the right one is missing then goes without saying.
+        let misspelt =
+            |field: &Name| !FIELDS.contains(&field.text.as_str()) && nearest(&field.text, FIELDS) == Some(name);
+        if !self.fields.iter().any(|(field, _)| field.text == name || misspelt(field)) {
+            let opening = Span { end: self.whole.start + 1, ..self.whole };
+            self.problems.push(
+                Problem::at(opening, format!("the pipeline has no `{name}`"))
+                    .label(format!("expected a field `{name}: …` in here")),
+            );
+        }
+        self.optional(name, read)
+    }
+}
+
+fn expected<T>(value: &Value, expected: &str, problems: &mut Vec<Problem>) -> Option<T> {
+    problems.push(
+        Problem::at(value.span, format!("expected {expected}, found {}", value.describe()))
+            .label(format!("expected {expected}")),
+    );
+    None
+}
+
+/// Text; a bare word is reported as text without its quotes.
+fn text(value: &Value, problems: &mut Vec<Problem>) -> Option<String> {
+    match &value.form {
+        Form::Text(text) => Some(text.clone()),
+        Form::Named { name: Some(name), fields, items } if fields.is_empty() && items.is_empty() => {
+            let help = format!("write {:?}", name.text);
+            problems.push(
+                Problem::at(value.span, "text is written in quotes").label("expected quotes around it").help(help),
+            );
+            Some(name.text.clone())
+        }
+        _ => expected(value, "text in quotes", problems),
+    }
+}
+
+fn nodes(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(Name, Value)>> {
+    let pairs: Vec<(Option<Name>, &Value)> = match &value.form {
+        Form::Map(pairs) => pairs.iter().map(|(key, value)| (node_name(key, problems), value)).collect(),
+        // `nodes: (teacher: …)`: as plain as it is wrong.
+        Form::Named { name: None, fields, items } if items.is_empty() => {
+            let help = "write `nodes: {\"name\": Plugin(…)}`";
+            problems.push(
+                Problem::at(value.span, "`nodes` is a map")
+                    .label("expected braces, and quotes around the names")
+                    .help(help),
+            );
+            fields.iter().map(|(name, value)| (Some(name.clone()), value)).collect()
+        }
+        _ => return expected(value, "a map of nodes: `{\"name\": Plugin(…)}`", problems),
+    };
+    let mut nodes: Vec<(Name, Value)> = Vec::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        let Some(name) = name else { continue };
+        if let Some((first, _)) = nodes.iter().find(|(earlier, _)| earlier.text == name.text) {
+            problems.push(
+                Problem::at(name.span, format!("there are two nodes `{}`", name.text))
+                    .label("named again")
+                    .related(first.span, "first named here"),
+            );
+            continue;
+        }
+        nodes.push((name, value.clone()));
+    }
+    Some(nodes)
+}
+
+fn node_name(key: &Value, problems: &mut Vec<Problem>) -> Option<Name> {
+    let text = text(key, problems)?;
+    let name = Name { text, span: key.span };
+    if !is_node_name(&name.text) {
+        problems.push(
+            Problem::at(name.span, format!("a node cannot be called {:?}", name.text))
+                .label("expected letters, digits, `_` and `-`"),
+        );
+    } else if FIELDS.contains(&name.text.as_str()) {
+        problems.push(
+            Problem::at(name.span, format!("a node cannot be called `{}`", name.text))
+                .label("another name is needed")
+                .help(format!("`--set {}=…` means the pipeline's own `{}`", name.text, name.text)),
+        );
+    }
+    Some(name)
+}
+
+/// The edges, and what was to be one.
+fn edges(value: &Value, sources: &Sources, problems: &mut Vec<Problem>) -> Option<(Vec<Edge>, Vec<String>)> {
+    let items: &[Value] = match &value.form {
+        Form::List(items) => items,
+        Form::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
+        _ => return expected(value, "a list of edges: `[\"from -> to.input\"]`", problems),
+    };
+    let (mut edges, mut malformed) = (Vec::with_capacity(items.len()), Vec::new());
+    for item in items {
+        let Form::Text(text) = &item.form else {
+            expected::<Edge>(item, "an edge in quotes: `\"from -> to.input\"`", problems);
+            continue;
+        };
+        match read_edge(text, item.span, sources, problems) {
+            Some(edge) => edges.push(edge),
+            None => malformed.push(text.clone()),
+        }
+    }
+    Some((edges, malformed))
+}
+
+/// The plugin libraries: paths, and their places.
+fn libraries(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(PathBuf, Span)>> {
+    let items: &[Value] = match &value.form {
+        Form::List(items) => items,
+        Form::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
+        _ => return expected(value, "a list of plugin libraries: `[\"path/to/lib.so\"]`", problems),
+    };
+    Some(items.iter().filter_map(|item| Some((text(item, problems)?.into(), item.span))).collect())
+}
+
+/// One of a pipeline's fields, as far as it can be read.
+pub fn field<'v>(pipeline: &'v Value, name: &str) -> Option<&'v (Name, Value)> {
+    let Form::Named { fields, .. } = &pipeline.form else { return None };
+    fields.iter().find(|(field, _)| field.text == name)
+}
+
+/// The plugin libraries that a pipeline names, as far as it can be read.
+pub fn libraries_named(pipeline: &Value) -> Vec<(PathBuf, Span)> {
+    field(pipeline, LIBRARIES).and_then(|(_, value)| libraries(value, &mut Vec::new())).unwrap_or_default()
+}
+
+/// `Some(None)` for a plain `false`.
+fn data_free(value: &Value, problems: &mut Vec<Problem>) -> Option<Option<DataFree>> {
+    match &value.form {
+        Form::Bool(false) => Some(None),
+        Form::Bool(true) => Some(Some(DataFree { span: value.span, networks: None })),
+        Form::List(items) => {
+            let names =
+                items.iter().filter_map(|item| Some(Name { text: text(item, problems)?, span: item.span })).collect();
+            Some(Some(DataFree { span: value.span, networks: Some(names) }))
+        }
+        _ => expected(value, "`true` or a list of networks: `[\"student\"]`", problems),
+    }
+}

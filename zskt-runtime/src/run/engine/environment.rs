@@ -1,0 +1,25 @@
+//! Where all nodes are built and run.
+
+use candle_core::Device;
+use zskt_api::{BuildContext, Precision, Streams};
+
+/// Where all nodes are built and run.
+#[derive(Clone)]
+pub struct Environment {
+    /// The device of every tensor.
+    pub device: Device,
+    /// What manifest and report call the device.
+    pub device_name: String,
+    /// The precision of every network.
+    pub precision: Precision,
+    /// The random streams, which all come from the pipeline's seed.
+    pub streams: Streams,
+}
+
+impl Environment {
+    /// What a node is built with.
+    pub fn context(&self, node: &str) -> BuildContext {
+        let Self { device, precision, streams, .. } = self;
+        BuildContext { node: node.to_owned(), device: device.clone(), precision: *precision, streams: streams.clone() }
+    }
+}

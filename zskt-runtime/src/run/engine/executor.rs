@@ -1,0 +1,173 @@
+//! The run itself: stages run and metrics are evaluated, in the plan's order.
+
+use std::path::PathBuf;
+
+use zskt_api::{Error, Instance, PortType, Product, Result, Signature, StageContext, StageNode};
+
+use super::catch_panics::run_plugin;
+use super::environment::Environment;
+use super::metric;
+use super::node_outputs::{NodeOutputs, named_tensors, network};
+use super::stage_observer::StageObserver;
+use crate::plan::{Plan, PlanNode};
+use crate::run::interrupt::Interrupted;
+use crate::run::record::Recorder;
+use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory};
+use crate::text_format;
+
+/// Runs the nodes of a plan.
+pub struct Executor<'p> {
+    plan: &'p Plan,
+    environment: Environment,
+    outputs: NodeOutputs<'p>,
+    recorder: Recorder,
+    checkpointer: Checkpointer,
+    interrupted: Interrupted,
+}
+
+impl<'p> Executor<'p> {
+    /// Goes on from where `outputs` and `checkpointer` are.
+    pub fn new(
+        plan: &'p Plan,
+        environment: Environment,
+        outputs: NodeOutputs<'p>,
+        recorder: Recorder,
+        checkpointer: Checkpointer,
+        interrupted: Interrupted,
+    ) -> Self {
+        Self { plan, environment, outputs, recorder, checkpointer, interrupted }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// When a plugin fails, something cannot be written, or the user asked to stop.
+    pub fn run(&mut self) -> Result<()> {
+        self.announce();
+        self.save_checkpoint()?;
+        let plan = self.plan;
+        for (index, node) in plan.nodes.iter().enumerate() {
+            if (self.interrupted)() {
+                self.save_checkpoint()?;
+                return Err(Error::interrupted());
+            }
+            match &node.instance {
+                Instance::Stage(stage) => self.stage(index, &**stage)?,
+                Instance::Metric(_) => self.metric(index)?,
+                _ => self.outputs.build(index)?,
+            }
+        }
+        self.save_checkpoint()?;
+        self.recorder.finish(plan, &self.environment.device_name, self.checkpointer.state())
+    }
+
+    /// Stops showing anything, and gives the folder that all is kept in.
+    pub fn into_directory(self) -> RunDirectory {
+        self.recorder.into_directory()
+    }
+
+    /// Keeps a checkpoint of a moment between stages.
+    fn save_checkpoint(&mut self) -> Result<()> {
+        self.checkpointer.save(self.recorder.sync()?, self.outputs.weights(), None)
+    }
+
+    /// Says what was built, and what was proven of it.
+    fn announce(&mut self) {
+        let (plan, outputs) = (self.plan, &self.outputs);
+        let built = plan.nodes.iter().enumerate().filter_map(|(index, node)| Some((node, outputs.get(index)?)));
+        self.recorder.announce(plan, built.filter_map(|(node, output)| Some((node, describe(node, output)?))));
+    }
+
+    /// Runs a stage, or brings back its output of an earlier session.
+    fn stage(&mut self, index: usize, stage: &dyn StageNode) -> Result<()> {
+        let node = &self.plan.nodes[index];
+        if let Some(done) = self.checkpointer.finished_stage(&node.name) {
+            let output = done.network.as_ref().and_then(|name| self.outputs.of_network(name)).cloned();
+            let missing = || Error::new(format!("node `{}`: a checkpoint cannot bring back its output", node.name));
+            self.outputs.set(index, output.ok_or_else(missing)?);
+            return Ok(());
+        }
+        let inputs = self.outputs.inputs(index)?;
+        self.recorder.console().line(&format!("{}: {}", node.name, node.ron));
+        let (mut observer, resume) = StageObserver::new(
+            self.plan,
+            index,
+            &self.environment,
+            &self.outputs,
+            &mut self.recorder,
+            &mut self.checkpointer,
+            &self.interrupted,
+        );
+        let build = self.environment.context(&node.name);
+        let mut context = StageContext { build, resume, observer: &mut observer };
+        let output = run_plugin(node, || stage.run(inputs, &mut context))?;
+        let record = observer.finish();
+        let done = format!("{}: done, {} batches", node.name, text_format::count(record.batches));
+        let network = network(&output).map(|(name, _)| name.to_owned());
+        self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network, record });
+        let kept = self.keep_weights(index, &output)?;
+        self.recorder.console().line(&match kept {
+            Some(path) => format!("{done}; weights in {}", path.display()),
+            None => done,
+        });
+        self.outputs.set(index, output);
+        self.save_checkpoint()
+    }
+
+    /// Writes the trained network of a stage; that of the last one is the student.
+    fn keep_weights(&self, index: usize, output: &Product) -> Result<Option<PathBuf>> {
+        let Some((_, weights)) = network(output) else { return Ok(None) };
+        let gives_student = |node: &PlanNode| {
+            matches!(node.instance, Instance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
+        };
+        let last = self.plan.nodes.iter().rposition(gives_student);
+        let name = match self.plan.nodes[index].name.as_str() {
+            _ if last == Some(index) => "student",
+            "student" => "student-stage",
+            stage => stage,
+        };
+        self.recorder.weights(name, &named_tensors(weights)).map(Some)
+    }
+
+    /// Evaluates a metric in its place in the pipeline.
+    fn metric(&mut self, index: usize) -> Result<()> {
+        let node = &self.plan.nodes[index];
+        if self.checkpointer.state().measured.contains_key(&node.name) {
+            return Ok(());
+        }
+        let inputs = self.outputs.inputs(index)?;
+        let console = self.recorder.console();
+        let measured = match metric::evaluate(node, inputs, &self.environment, &self.interrupted, console) {
+            Err(error) if error.is_interrupted() => {
+                self.save_checkpoint()?;
+                return Err(error);
+            }
+            measured => measured?,
+        };
+        let feeds =
+            |stage: &&FinishedStage| node.inputs.iter().any(|edge| self.plan.nodes[edge.from].name == stage.node);
+        let after = self.checkpointer.state().finished.iter().rfind(feeds);
+        self.recorder.metric_after(&node.name, after, &measured)?;
+        self.checkpointer.add_metric(node.name.clone(), measured);
+        Ok(())
+    }
+}
+
+/// One line about an output; nothing about what has neither weights nor images.
+fn describe(node: &PlanNode, output: &Product) -> Option<String> {
+    let plugin = node.registration.name;
+    let weights = network(output).map(|(_, weights)| text_format::count(weights.parameter_count()));
+    Some(match (output, &node.signature) {
+        (Product::Dataset(dataset), _) => {
+            let shape = dataset.signature();
+            format!("{plugin}: {} images {}, {} classes", text_format::count(shape.images), shape.image, shape.classes)
+        }
+        (_, Some(Signature::Classifier(signature))) => {
+            format!("{plugin}: {} parameters, {} classes", weights?, signature.shape.classes())
+        }
+        (_, Some(Signature::Generator(signature))) => {
+            format!("{plugin}: {} parameters, images {}", weights?, signature.image)
+        }
+        _ => format!("{plugin}: {} parameters", weights?),
+    })
+}

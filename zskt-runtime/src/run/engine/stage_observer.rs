@@ -1,0 +1,131 @@
+//! What a stage sees of the run: its batches are logged, its checkpoints and images kept, and the metrics that hang on it
+//! evaluated.
+
+use zskt_api::{FeatureMap, Instance, Observer, Product, Progress, Result, StageState};
+
+use super::environment::Environment;
+use super::metric;
+use super::node_outputs::NodeOutputs;
+use crate::plan::{Plan, PlanNode};
+use crate::run::interrupt::Interrupted;
+use crate::run::record::{Recorder, StageProgress};
+use crate::run::resume::{BatchTimes, Checkpointer, StageRecord, UnfinishedStage};
+
+/// The observer of one stage.
+pub struct StageObserver<'e, 'p> {
+    plan: &'p Plan,
+    index: usize,
+    node: &'p PlanNode,
+    environment: &'e Environment,
+    outputs: &'e NodeOutputs<'p>,
+    recorder: &'e mut Recorder,
+    checkpointer: &'e mut Checkpointer,
+    interrupted: &'e Interrupted,
+    record: StageRecord,
+    batch_times: BatchTimes,
+    progress: StageProgress,
+    batches: usize,
+}
+
+impl<'e, 'p> StageObserver<'e, 'p> {
+    /// Observes a stage from its start, or from where an earlier session left it; and where that is.
+    pub fn new(
+        plan: &'p Plan,
+        index: usize,
+        environment: &'e Environment,
+        outputs: &'e NodeOutputs<'p>,
+        recorder: &'e mut Recorder,
+        checkpointer: &'e mut Checkpointer,
+        interrupted: &'e Interrupted,
+    ) -> (Self, Option<StageState>) {
+        let node = &plan.nodes[index];
+        let (record, batch_times, state) = match checkpointer.take_unfinished(&node.name) {
+            Some(stage) => (stage.record, stage.batch_times, Some(stage.state)),
+            None => Default::default(),
+        };
+        let progress = StageProgress::new(&node.name);
+        let observer = Self {
+            plan,
+            index,
+            node,
+            environment,
+            outputs,
+            recorder,
+            checkpointer,
+            interrupted,
+            record,
+            batch_times,
+            progress,
+            batches: 0,
+        };
+        (observer, state)
+    }
+
+    /// What the stage did, now that it is done.
+    pub fn finish(self) -> StageRecord {
+        StageRecord { median_batch_seconds: self.batch_times.median(), ..self.record }
+    }
+
+    /// The network that the stage will give: it trains it in place.
+    fn output(&self) -> Option<Product> {
+        let network = self.node.signature.as_ref()?.network()?;
+        self.outputs.of_network(network).cloned()
+    }
+}
+
+impl Observer for StageObserver<'_, '_> {
+    fn batch(&mut self, progress: &Progress<'_>) -> Result<()> {
+        self.record.add(progress);
+        self.batch_times.add(progress.seconds);
+        self.batches = progress.batches;
+        if self.progress.note(progress) {
+            self.recorder.batch(&self.node.name, progress)?;
+        }
+        self.progress.show(progress, self.recorder.console());
+        Ok(())
+    }
+
+    fn interrupted(&self) -> bool {
+        (self.interrupted)()
+    }
+
+    fn checkpoint(&mut self, state: &StageState) -> Result<()> {
+        let unfinished = UnfinishedStage {
+            node: self.node.name.clone(),
+            record: self.record.clone(),
+            batch_times: self.batch_times.clone(),
+            state: state.clone(),
+        };
+        self.checkpointer.save(self.recorder.sync()?, self.outputs.weights(), Some(unfinished))
+    }
+
+    fn images(&mut self, batch: usize, images: &FeatureMap) -> Result<()> {
+        self.recorder.images(&self.node.name, batch, images)
+    }
+
+    fn evaluate(&mut self, batch: usize) -> Result<()> {
+        // After the last batch the metrics come in any case, in their places in the pipeline.
+        if self.batches > 0 && batch >= self.batches {
+            return Ok(());
+        }
+        let Some(output) = self.output() else { return Ok(()) };
+        let hangs_here = |node: &PlanNode| {
+            matches!(&node.instance, Instance::Metric(metric) if metric.during_stages())
+                && node.inputs.iter().any(|edge| edge.from == self.index)
+        };
+        for (index, metric) in self.plan.nodes.iter().enumerate().filter(|(_, node)| hangs_here(node)) {
+            if !self.outputs.is_ready_but_for(index, self.index) {
+                continue;
+            }
+            let inputs = self.outputs.inputs_with(index, Some((self.index, &output)))?;
+            let console = self.recorder.console();
+            let measured = match metric::evaluate(metric, inputs, self.environment, self.interrupted, console) {
+                // The stage itself will ask, and keep a checkpoint.
+                Err(error) if error.is_interrupted() => return Ok(()),
+                measured => measured?,
+            };
+            self.recorder.metric_during(&metric.name, &self.node.name, batch, &measured)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Everything that happens in a run, written to its folder and shown to the user.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::Tensor;
+use serde_json::Value;
+use zskt_api::{FeatureMap, Progress, Result};
+
+use super::console::Console;
+use super::tensorboard::EventFile;
+use super::{image_grid, metrics_log, report};
+use crate::plan::{Plan, PlanNode};
+use crate::run::resume::{
+    AppendLog, FinishedStage, LogLengths, MeasuredMetric, ResumeState, RunDirectory, encode_tensors, write_atomically,
+};
+
+/// The logs, the images and the reports of a run, and the console.
+pub struct Recorder {
+    directory: RunDirectory,
+    console: Console,
+    metrics: AppendLog,
+    events: EventFile,
+}
+
+impl Recorder {
+    /// Starts the logs of a new run.
+    ///
+    /// # Errors
+    /// When they cannot be written, or are there already.
+    pub fn create(directory: RunDirectory, console: Console) -> Result<Self> {
+        let (metrics, events) = (AppendLog::create(directory.metrics())?, EventFile::create(directory.events())?);
+        Ok(Self { directory, console, metrics, events })
+    }
+
+    /// Continues the logs from where a checkpoint was made.
+    ///
+    /// # Errors
+    /// When they cannot be written, or are shorter.
+    pub fn resume(directory: RunDirectory, console: Console, lengths: LogLengths) -> Result<Self> {
+        let metrics = AppendLog::resume(directory.metrics(), lengths.metrics)?;
+        let events = EventFile::resume(directory.events(), lengths.events)?;
+        Ok(Self { directory, console, metrics, events })
+    }
+
+    /// What the user sees.
+    pub fn console(&mut self) -> &mut Console {
+        &mut self.console
+    }
+
+    /// Stops showing anything, and gives the folder that all is kept in.
+    pub fn into_directory(mut self) -> RunDirectory {
+        self.console.clear();
+        self.directory
+    }
+
+    /// Makes sure that the logs are on the disk, and says how long they are.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn sync(&mut self) -> Result<LogLengths> {
+        Ok(LogLengths { metrics: self.metrics.sync()?, events: self.events.sync()? })
+    }
+
+    /// Logs a batch of a stage.
+    ///
+    /// # Errors
+    /// When a log cannot be written.
+    pub fn batch(&mut self, stage: &str, progress: &Progress<'_>) -> Result<()> {
+        let point = |scalar: &zskt_api::LoggedScalar| (format!("{stage}/{}", scalar.name), scalar.value);
+        let points: Vec<_> = progress.figures.iter().map(point).collect();
+        self.log(&metrics_log::batch(stage, progress), progress.batch, &points)
+    }
+
+    /// Logs and shows what a metric found while a stage runs.
+    ///
+    /// # Errors
+    /// When a log cannot be written.
+    pub fn metric_during(&mut self, metric: &str, stage: &str, batch: usize, measured: &MeasuredMetric) -> Result<()> {
+        self.console.line(&format!("{metric} at batch {batch} of {stage}: {}", measured.summary));
+        let object = metrics_log::metric_during(metric, stage, batch, &measured.figures);
+        self.log(&object, batch, &metrics_log::points(metric, &measured.figures))
+    }
+
+    /// Logs and shows what a metric found in its place in the pipeline: after a stage, or before the first.
+    ///
+    /// # Errors
+    /// When a log cannot be written.
+    pub fn metric_after(
+        &mut self,
+        metric: &str,
+        stage: Option<&FinishedStage>,
+        measured: &MeasuredMetric,
+    ) -> Result<()> {
+        self.console.line(&format!("{metric}: {}", measured.summary));
+        let step = stage.map_or(0, |stage| stage.record.batches);
+        let object = metrics_log::metric_after(metric, stage.map(|stage| stage.node.as_str()), &measured.figures);
+        self.log(&object, step, &metrics_log::points(metric, &measured.figures))
+    }
+
+    /// Keeps a grid of pseudo-images, as a file and for TensorBoard.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn images(&mut self, stage: &str, batch: usize, images: &FeatureMap) -> Result<()> {
+        let grid = image_grid::grid(images)?;
+        let path = self.directory.image(stage, batch);
+        RunDirectory::make_room_for(&path)?;
+        write_atomically(&path, &grid.png)?;
+        self.events.image(batch, &format!("{stage}/images"), &grid)
+    }
+
+    /// Writes the weights of a trained network under PyTorch's names.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn weights(&self, name: &str, tensors: &BTreeMap<String, Tensor>) -> Result<PathBuf> {
+        let path = self.directory.weights(name);
+        // Some of PyTorch's loaders ask for this text.
+        write_atomically(&path, &encode_tensors(tensors, "format", "pt".into())?)?;
+        Ok(path)
+    }
+
+    /// Says what was built, `descriptions` by node, and what was proven of it.
+    pub fn announce<'n>(&mut self, plan: &Plan, descriptions: impl Iterator<Item = (&'n PlanNode, String)>) {
+        let width = plan.nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or_default();
+        for (node, text) in descriptions {
+            self.console.line(&format!("{:width$}  {text}", node.name));
+        }
+        if let Some(statement) = report::data_free(plan) {
+            self.console.line(&format!("data-free: {statement}"));
+        }
+        self.console.run_directory(&run_directory(self.directory.path()));
+    }
+
+    /// Writes the report of a finished run, and shows its results.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(&mut self, plan: &Plan, device: &str, state: &ResumeState) -> Result<()> {
+        let report = report::report(plan, device, state);
+        write_atomically(&self.directory.report(), format!("{report:#}\n").as_bytes())?;
+        self.console.json(&report);
+        self.console.line("");
+        for line in report::table(plan, state) {
+            self.console.result(&line);
+        }
+        self.console.result(&run_directory(self.directory.path()));
+        Ok(())
+    }
+
+    /// Adds an object to the log, shows it to a program that reads along, and adds its points to the curves.
+    fn log(&mut self, object: &Value, step: usize, points: &[(String, f64)]) -> Result<()> {
+        self.metrics.append(&metrics_log::line(object))?;
+        self.console.json(object);
+        self.events.scalars(step, points)
+    }
+}
+
+fn run_directory(path: &Path) -> String {
+    format!("run directory: {}", path.display())
+}

@@ -1,0 +1,63 @@
+//! What a run depends on, as sums: its pipeline, and the files that weights and images come from.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use zskt_api::{Error, Result};
+
+use super::file_error::cannot_read;
+use crate::checksum;
+use crate::pipeline::without_libraries;
+use crate::run::interrupt::Interrupted;
+
+/// The sum of a resolved pipeline, wherever its libraries lie.
+pub fn of_pipeline(resolved: &str) -> String {
+    checksum::of_bytes(without_libraries(resolved).as_bytes())
+}
+
+/// A file that a run reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// The node that reads it.
+    pub node: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long it is.
+    pub bytes: u64,
+    /// The SHA-256 sum of its contents, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// The sums of a file, or of every file in a folder and its subfolders, sorted by path.
+///
+/// # Errors
+/// When one cannot be read, or the user asked to stop.
+pub fn of_files(node: &str, path: &Path, interrupted: &Interrupted) -> Result<Vec<Fingerprint>> {
+    let mut files = Vec::new();
+    collect(path, &mut files)?;
+    files.sort();
+    files.into_iter().map(|path| of_file(node, path, interrupted)).collect()
+}
+
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if !fs::metadata(path).map_err(|error| cannot_read(path, error))?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(|error| cannot_read(path, error))? {
+        let entry = entry.map_err(|error| cannot_read(path, error))?.path();
+        // A link to a folder may lead back up.
+        if !(entry.is_symlink() && entry.is_dir()) {
+            collect(&entry, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn of_file(node: &str, path: PathBuf, interrupted: &Interrupted) -> Result<Fingerprint> {
+    let file = File::open(&path).map_err(|error| cannot_read(&path, error))?;
+    let sum = checksum::of_reader(file, || interrupted()).map_err(|error| cannot_read(&path, error))?;
+    let (sha256, bytes) = sum.ok_or_else(Error::interrupted)?;
+    Ok(Fingerprint { node: node.to_owned(), path, bytes, sha256 })
+}

@@ -1,0 +1,90 @@
+//! What a stage did, in figures.
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use zskt_api::{Progress, Result};
+
+/// What a stage did so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// Batches done.
+    pub batches: usize,
+    /// Images learnt from, each step counted.
+    pub images: u64,
+    /// Seconds that all batches took together; evaluations and checkpoints are not part of it.
+    pub seconds: f64,
+    /// Seconds that a batch took in the median.
+    pub median_batch_seconds: Option<f64>,
+    /// What each turn saw last.
+    pub figures: Map<String, Value>,
+}
+
+impl StageRecord {
+    /// Adds a batch.
+    pub fn add(&mut self, progress: &Progress<'_>) {
+        self.batches = progress.batch;
+        self.images += progress.images as u64;
+        self.seconds += progress.seconds;
+        self.figures = progress.figures.iter().map(|scalar| (scalar.name.clone(), Value::from(scalar.value))).collect();
+    }
+
+    /// Images learnt from in a second; nothing where none were.
+    pub fn images_per_second(&self) -> Option<f64> {
+        (self.images > 0 && self.seconds > 0.0).then(|| self.images as f64 / self.seconds)
+    }
+}
+
+/// How long each batch of a stage took.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BatchTimes {
+    seconds: Vec<f32>,
+}
+
+impl BatchTimes {
+    /// Adds a batch.
+    pub fn add(&mut self, seconds: f64) {
+        self.seconds.push(seconds as f32);
+    }
+
+    /// The median, which a slow batch here and there does not move.
+    pub fn median(&self) -> Option<f64> {
+        let mut sorted = self.seconds.clone();
+        sorted.sort_unstable_by(f32::total_cmp);
+        let middle = sorted.len() / 2;
+        match sorted.len() {
+            0 => None,
+            count if count % 2 == 1 => Some(f64::from(sorted[middle])),
+            _ => Some((f64::from(sorted[middle - 1]) + f64::from(sorted[middle])) / 2.0),
+        }
+    }
+
+    /// For a checkpoint.
+    ///
+    /// # Errors
+    /// None are expected.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        Ok(Tensor::from_slice(&self.seconds, self.seconds.len(), &Device::Cpu)?)
+    }
+
+    /// From a checkpoint.
+    ///
+    /// # Errors
+    /// When it is not a list of numbers.
+    pub fn from_tensor(tensor: &Tensor) -> Result<Self> {
+        Ok(Self { seconds: tensor.to_dtype(DType::F32)?.to_vec1()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_median_of_even_and_odd_numbers_of_batches() {
+        let mut times = super::BatchTimes::default();
+        assert_eq!(times.median(), None);
+        for (seconds, median) in [(4.0, 4.0), (1.0, 2.5), (100.0, 4.0)] {
+            times.add(seconds);
+            assert_eq!(times.median(), Some(median));
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Why a run does not start.
+
+use zskt_api::{Error, Problem};
+
+/// Why a run does not start.
+pub enum StartError {
+    /// What was asked for cannot be done, and nothing was run.
+    Refused(Problem),
+    /// Something failed, or the user asked to stop.
+    Failed(Error),
+}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<Problem> for StartError {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}

@@ -1,0 +1,70 @@
+//! `plugin`: crates of third parties, from an empty folder to a library that this program loads.
+
+mod build;
+mod new_crate;
+mod sdk;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+pub use new_crate::ScaffoldKind;
+
+use zskt_api::{Problem, Registry};
+
+use crate::library::{self, Description};
+use new_crate::Linkage;
+use sdk::Sdk;
+
+/// Makes a crate with one plugin, and says what to do with it.
+///
+/// # Errors
+/// When there is no SDK, or the crate cannot be written.
+pub fn new(name: &str, kind: ScaffoldKind, sdk: Option<&Path>, linked: Option<&Path>) -> Result<String, Problem> {
+    let registry = Registry::get()?;
+    if let Some(sources) = linked {
+        let folder = new_crate::write(name, kind, &Linkage::Linked(sources), registry)?;
+        return Ok(format!("made {0}/\n\n  cd {0}\n  cargo run --release -- pipeline.ron\n", folder.display()));
+    }
+    let folder = new_crate::write(name, kind, &Linkage::Loaded(&Sdk::find(sdk)?), registry)?;
+    Ok(format!("made {0}/\n\n  cd {0}\n  zskt-run plugin build\n  zskt-run pipeline.ron\n", folder.display()))
+}
+
+/// Builds a crate of plugins, and says what is in its library.
+///
+/// # Errors
+/// When there is no SDK, cargo fails, or this program would not load the library.
+pub fn build(folder: &Path, sdk: Option<&Path>) -> Result<String, Problem> {
+    let libraries = build::build(folder, &Sdk::find(sdk)?)?;
+    libraries.iter().map(|library| check(library)).collect()
+}
+
+/// Says what is in a library that this program would load.
+///
+/// # Errors
+/// When it would not load it, with everything that differs.
+pub fn check(path: &Path) -> Result<String, Problem> {
+    let refused = |problem: Problem| problem.context(format_args!("`{}` would not be loaded", path.display()));
+    let description = library::describe(path).map_err(refused)?;
+    let contents = contents(&description);
+    library::check(&description).map_err(|problem| {
+        let message = format!("{}\nit contains\n{}", problem.message, contents.trim_end());
+        refused(Problem { message, ..problem })
+    })?;
+    Ok(format!("{} can be loaded:\n{contents}", shortest(path).display()))
+}
+
+fn contents(description: &Description) -> String {
+    let width = description.plugins.iter().map(|plugin| plugin.name.chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for plugin in &description.plugins {
+        // A string takes whatever is written to it.
+        let _ = writeln!(out, "  {:width$}  {} of {}", plugin.name, plugin.kind, plugin.origin);
+    }
+    out
+}
+
+/// The path from the working directory, where it leads there.
+fn shortest(path: &Path) -> PathBuf {
+    let folder = std::env::current_dir().ok();
+    folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path).to_owned()
+}

@@ -1,0 +1,183 @@
+//! `plugin new`: a crate with one plugin, its test, and a pipeline that uses it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use zskt_api::{Problem, Registry};
+
+use super::sdk::Sdk;
+use crate::text_format::reason;
+
+/// The kinds of plugins that a crate can begin with.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum ScaffoldKind {
+    /// A network that tells classes apart
+    Architecture,
+    /// What a turn makes small, or large
+    Loss,
+    /// A network that makes images
+    Generator,
+    /// Labelled images
+    Dataset,
+    /// A measurement
+    Metric,
+    /// Training, or other work
+    Stage,
+}
+
+/// What a crate is made of: texts with a plugin `Example…` in a crate `example`.
+struct Template {
+    plugin: &'static str,
+    source: &'static str,
+    pipeline: &'static str,
+}
+
+impl ScaffoldKind {
+    fn template(self) -> Template {
+        macro_rules! template {
+            ($plugin:literal, $source:literal, $pipeline:literal) => {
+                Template { plugin: $plugin, source: include_str!($source), pipeline: include_str!($pipeline) }
+            };
+        }
+        match self {
+            Self::Architecture => {
+                template!("ExampleArchitecture", "templates/architecture.rs", "templates/architecture.ron")
+            }
+            Self::Loss => {
+                template!("ExampleLoss", "../../../plugins/example/src/lib.rs", "../../../plugins/example/pipeline.ron")
+            }
+            Self::Generator => template!("ExampleGenerator", "templates/generator.rs", "templates/generator.ron"),
+            Self::Dataset => template!("ExampleDataset", "templates/dataset.rs", "templates/dataset.ron"),
+            Self::Metric => template!("ExampleMetric", "templates/metric.rs", "templates/metric.ron"),
+            Self::Stage => template!("ExampleStage", "templates/stage.rs", "templates/stage.ron"),
+        }
+    }
+}
+
+/// How zskt-run and the crate come together.
+pub enum Linkage<'a> {
+    /// As a library, compiled against this SDK.
+    Loaded(&'a Sdk),
+    /// Into a program of its own, with zskt's sources in this folder.
+    Linked(&'a Path),
+}
+
+/// Writes the crate `name` into a new folder of that name.
+///
+/// # Errors
+/// When a crate cannot have the name, it is taken, or the folder cannot be written.
+pub fn write(name: &str, kind: ScaffoldKind, linkage: &Linkage<'_>, registry: &Registry) -> Result<PathBuf, Problem> {
+    let template = kind.template();
+    let plugin = check_name(name, &template, registry)?;
+    let folder = PathBuf::from(name);
+    if folder.symlink_metadata().is_ok() {
+        let problem = Problem::global(format!("`{name}` exists already, and nothing is ever overwritten"));
+        return Err(problem.help("choose another name"));
+    }
+    let (mut pipeline, module) = (template.pipeline.to_owned(), name.replace('-', "_"));
+    let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
+    let mut files = match linkage {
+        Linkage::Loaded(sdk) => {
+            pipeline = pipeline.replace("libexample.so", &format!("{prefix}{module}{suffix}"));
+            vec![
+                ("Cargo.toml", include_str!("../../../plugins/example/Cargo.toml").to_owned()),
+                ("build.rs", include_str!("../../../plugins/example/build.rs").to_owned()),
+                ("rust-toolchain.toml", toolchain(&sdk.rust_version)),
+                (".gitignore", "/.zskt\n/runs\n/target\n".to_owned()),
+            ]
+        }
+        Linkage::Linked(sources) => {
+            pipeline = pipeline
+                .replace("    plugins: [\"target/release/libexample.so\"],\n", "")
+                .replace("zskt-run pipeline.ron", "cargo run --release -- pipeline.ron");
+            vec![
+                (
+                    "Cargo.toml",
+                    include_str!("templates/linked.toml").replace("path/to/zskt", &sources_of_zskt(sources)?),
+                ),
+                (
+                    "src/main.rs",
+                    include_str!("templates/linked_main.rs").replace("use example", &format!("use {module}")),
+                ),
+                (".gitignore", "/runs\n/target\n".to_owned()),
+            ]
+        }
+    };
+    files.extend([("src/lib.rs", template.source.to_owned()), ("pipeline.ron", pipeline)]);
+    for (path, text) in files {
+        let path = folder.join(path);
+        let text = text.replace(template.plugin, &plugin).replace("\"example\"", &format!("\"{name}\""));
+        let made = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text));
+        made.map_err(|error| Problem::global(format!("cannot write {}: {}", path.display(), reason(&error))))?;
+    }
+    if let Linkage::Loaded(sdk) = linkage {
+        sdk.link(&folder)?;
+    }
+    Ok(folder)
+}
+
+/// Names of crates that mean something else to rustc or cargo.
+const RESERVED: &str = "abstract alloc as async await become box break build const continue core crate deps do dyn else enum \
+                        examples extern false final fn for gen if impl in incremental let loop macro match mod move mut \
+                        override priv proc-macro pub ref return self static std struct super test trait true try type typeof \
+                        unsafe unsized use virtual where while";
+
+/// Types and traits that every crate knows by name.
+const PRELUDE: &str = "Option Some None Result Ok Err String Vec Box Self Clone Copy Debug Default Drop Eq Ord Fn FnMut FnOnce \
+                       From Into Iterator PartialEq PartialOrd Send Sync Sized ToOwned ToString TryFrom TryInto AsRef AsMut Extend";
+
+/// The plugin's name for a crate's name: `tiny-net` makes `TinyNet`.
+fn check_name(name: &str, template: &Template, registry: &Registry) -> Result<String, Problem> {
+    let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    let bad_dash = name.ends_with(['-', '_']) || ["--", "__", "-_", "_-"].iter().any(|pair| name.contains(pair));
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letters) || bad_dash {
+        return Err(Problem::global(format!("a crate cannot be called `{name}`"))
+            .help("small letters, digits and `-`, with a letter first: `tiny-net` holds a plugin `TinyNet`"));
+    }
+    let plugin: String = name
+        .split(['-', '_'])
+        .map(|word| word[..word.len().min(1)].to_uppercase() + word.get(1..).unwrap_or_default())
+        .collect();
+    if name.starts_with("zskt")
+        || RESERVED.split_whitespace().any(|word| word == name)
+        || has_word(template.source, &plugin)
+        || has_word(PRELUDE, &plugin)
+    {
+        let message = format!("the name `{name}` means something else already, or its plugin's `{plugin}` does");
+        return Err(Problem::global(message).help("choose another name"));
+    }
+    if let Some(other) = registry.find(&plugin) {
+        let (origin, version) = (other.crate_name, other.crate_version);
+        let problem = Problem::global(format!("there is a plugin `{plugin}` already, of {origin} {version}"));
+        return Err(problem.help("choose another name"));
+    }
+    Ok(plugin)
+}
+
+/// Whether a word is in a text, not as a part of another.
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|other| other == word)
+}
+
+fn toolchain(version: &str) -> String {
+    format!(
+        "# The compiler that zskt-run was made with: a library must be made with the same.\n[toolchain]\nchannel = \"{version}\"\n"
+    )
+}
+
+/// The folder of zskt's sources as a text for a manifest.
+fn sources_of_zskt(folder: &Path) -> Result<String, Problem> {
+    let missing = || {
+        Problem::global(format!(
+            "`{}` is not the folder of zskt's sources: there is no zskt-runtime in it",
+            folder.display()
+        ))
+        .help("--linked takes the folder of its Cargo.toml")
+    };
+    if !folder.join("zskt-runtime/Cargo.toml").is_file() {
+        return Err(missing());
+    }
+    let path = folder.canonicalize().map_err(|_| missing())?;
+    Ok(path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\""))
+}

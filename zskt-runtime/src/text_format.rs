@@ -1,0 +1,88 @@
+//! Numbers, sizes, durations and lists as a person reads them.
+
+/// `2243546` as `2,243,546`.
+pub fn count(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// `one`, `one and two`, `one, two and three`, each in quotes.
+pub fn list(names: &[&str], last_word: &str) -> String {
+    let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} {last_word} {last}", rest.join(", ")),
+        _ => quoted.concat(),
+    }
+}
+
+/// A length of time: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 05 min`.
+pub fn duration(seconds: f64) -> String {
+    if seconds < 9.95 {
+        return format!("{:.1} s", seconds.max(0.0));
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+    }
+}
+
+/// A short length of time: `850 µs`, `42.1 ms`, `1.52 s`.
+pub fn short_duration(seconds: f64) -> String {
+    match seconds {
+        ..1e-3 => format!("{:.0} µs", seconds * 1e6),
+        ..1.0 => format!("{} ms", figure(seconds * 1e3)),
+        _ => format!("{} s", figure(seconds)),
+    }
+}
+
+/// An amount of memory: `512 MB`, `1.25 GB`.
+pub fn bytes(bytes: u64) -> String {
+    if bytes < 1_000_000_000 { format!("{} MB", bytes / 1_000_000) } else { format!("{:.2} GB", bytes as f64 / 1e9) }
+}
+
+/// A number to three digits: `0.0123`, `1.52`, `42.1`, `3021`, `1.2e-7`.
+pub fn figure(value: f64) -> String {
+    let size = value.abs();
+    match size {
+        _ if size == 0.0 || !value.is_finite() => value.to_string(),
+        ..1e-3 | 1e7.. => format!("{value:.2e}"),
+        _ => format!("{value:.*}", (2.0 - size.log10().floor()).max(0.0) as usize),
+    }
+}
+
+/// Why a file cannot be read, without the number that the system gives it.
+pub fn reason(failure: &std::io::Error) -> String {
+    use std::io::ErrorKind;
+    match failure.kind() {
+        ErrorKind::NotFound => "there is no such file".into(),
+        ErrorKind::PermissionDenied => "permission denied".into(),
+        ErrorKind::IsADirectory => "it is a folder".into(),
+        _ => failure.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{count, duration, figure, list, short_duration};
+
+    #[test]
+    fn figures_are_short_and_say_enough() {
+        assert_eq!([0, 999, 1000, 2_243_546].map(count), ["0", "999", "1,000", "2,243,546"]);
+        assert_eq!(
+            [0.04, 12.4, 59.6, 200.0, 3900.0].map(duration),
+            ["0.0 s", "12 s", "1 min 00 s", "3 min 20 s", "1 h 05 min"]
+        );
+        assert_eq!([0.00085, 0.0421, 1.523].map(short_duration), ["850 µs", "42.1 ms", "1.52 s"]);
+        assert_eq!([0.0, 0.01234, -1.5, 3021.4, 1.2e-7].map(figure), ["0", "0.0123", "-1.50", "3021", "1.20e-7"]);
+        assert_eq!(list(&["a", "b", "c"], "or"), "\"a\", \"b\" or \"c\"");
+    }
+}
