@@ -134,6 +134,12 @@ pub fn with_article(noun: impl fmt::Display) -> String {
     format!("{article} {noun}")
 }
 
+impl From<Fault> for crate::Error {
+    fn from(fault: Fault) -> Self {
+        Self::new(fault.message)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::nearest;
@@ -144,11 +150,5 @@ mod tests {
         assert_eq!(nearest("temprature", names), Some("temperature"));
         assert_eq!(nearest("Weight", names), Some("weight"));
         assert_eq!(nearest("momentum", names), None);
-    }
-}
-
-impl From<Fault> for crate::Error {
-    fn from(fault: Fault) -> Self {
-        Self::new(fault.message)
     }
 }

@@ -38,6 +38,7 @@ pub fn open(request: DeviceRequest) -> Result<(Device, String), Problem> {
 /// Why no GPU can be used.
 #[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "without CUDA no driver is looked for"))]
 enum NoGpu {
+    #[cfg_attr(feature = "cuda", expect(dead_code, reason = "this build has CUDA"))]
     NotBuiltIn,
     NoDriver,
     IncompleteDriver,

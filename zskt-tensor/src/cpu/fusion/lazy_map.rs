@@ -213,7 +213,7 @@ impl LazyInput {
         let mut gathered = normalization.gradient.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *gathered {
             Some((values, sums)) => {
-                sums.add(&compute(&Epilogue { residual: Residual::Accumulate, op }, T::of_mut(values)))
+                sums.add(&compute(&Epilogue { residual: Residual::Accumulate, op }, T::of_mut(values)));
             }
             gathered => {
                 let mut values = empty();
