@@ -42,7 +42,9 @@ enum NoGpu {
     NotBuiltIn,
     NoDriver,
     IncompleteDriver,
-    NoneFound { status: [i32; 2] },
+    NoneFound {
+        status: [i32; 2],
+    },
 }
 
 impl fmt::Display for NoGpu {
