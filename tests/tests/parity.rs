@@ -6,9 +6,9 @@ use serde_json::Value;
 use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::testing::{TestObserver, build_context};
 use zskt_api::{
-    Architecture, Beliefs, BuildContext, Builder, ClassifierNetwork, FeatureMap, Generator, GeneratorArchitecture,
-    GeneratorNetwork, ImageSource, Loss, Needs, Network, Objective, Optimizer, Pass, Player, Precision, Product,
-    Result, Stage, StageContext, StreamRng, Streams, Target, Trainee, Turn,
+    Architecture, BuildContext, Builder, ClassifierNetwork, ClassifierOutput, FeatureMap, ForwardMode, Generator,
+    GeneratorArchitecture, GeneratorNetwork, ImageSource, Loss, LossInputs, LossTarget, Network, NodeOutput, Objective,
+    Optimizer, Player, Precision, RandomStreams, Result, Stage, StageContext, StreamRng, Trainee, Turn,
 };
 use zskt_architectures::{LeNet, WideResNet};
 use zskt_generators::ConvGenerator;
@@ -38,8 +38,8 @@ struct FixedLatents {
 }
 
 impl Generator for FixedLatents {
-    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap> {
-        self.generator.forward(latents, pass)
+    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
+        self.generator.forward(latents, mode)
     }
     fn latent_dim(&self) -> usize {
         100
@@ -59,17 +59,17 @@ struct Recorded<L> {
 }
 
 impl<L: Loss> Loss for Recorded<L> {
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> LossInputs {
         self.loss.needs()
     }
     fn replays(&self) -> bool {
         // Each value is read on the host.
         false
     }
-    fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
         self.loss.target(teacher)
     }
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         let value = self.loss.value(student, target)?;
         self.values.lock().unwrap().push(value.to_dtype(DType::F64)?.to_scalar()?);
         Ok(value)
@@ -154,7 +154,7 @@ fn play(fixture: &Value, precision: Precision) -> Played {
     let build = BuildContext { device: device(), ..build_context("transfer", precision) };
     let mut observer = TestObserver::default();
     let product = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut observer }).unwrap();
-    assert!(matches!(product, Product::Classifier(trained) if Arc::ptr_eq(&trained, &student)));
+    assert!(matches!(product, NodeOutput::Classifier(trained) if Arc::ptr_eq(&trained, &student)));
     let taken = |values: &Arc<Mutex<Vec<f64>>>| values.lock().unwrap().clone();
     Played {
         generator_loss: taken(&seek).into_iter().map(|loss| -loss).collect(),
@@ -224,14 +224,14 @@ fn initial_loss(fixture: &Value, precision: Precision) -> f64 {
     let teacher = classifier(&wide_resnet(&fixture["teacher"]), "teacher", precision);
     let student = classifier(&wide_resnet(&fixture["student"]), "student", precision);
     let batch = run["batch_size"].as_u64().unwrap() as usize;
-    let latents = generator.forward.sample(batch, &mut Streams::new(0).named("unused"));
+    let latents = generator.forward.sample(batch, &mut RandomStreams::new(0).named("unused"));
     let latents = Tensor::from_vec(latents, (batch, 100), &device()).unwrap().to_dtype(precision.dtype()).unwrap();
-    let images = generator.forward.forward(&latents, Pass::probe()).unwrap();
-    let teacher = teacher.forward.forward(&images, Pass::evaluate()).unwrap();
-    let student = student.forward.forward(&images, Pass::probe()).unwrap();
+    let images = generator.forward.forward(&latents, ForwardMode::train_frozen()).unwrap();
+    let teacher = teacher.forward.forward(&images, ForwardMode::eval()).unwrap();
+    let student = student.forward.forward(&images, ForwardMode::train_frozen()).unwrap();
     let losses: [&dyn Loss; 2] = [&KlDivergence { temperature: 1.0, weight: 1.0 }, &AttentionTransfer { beta: 250.0 }];
     let value = |loss: &dyn Loss| {
-        let target = Target { teacher: loss.target(&teacher).unwrap(), labels: None };
+        let target = LossTarget { teacher: loss.target(&teacher).unwrap(), labels: None };
         f64::from(loss.value(&student, &target).unwrap().to_scalar::<f32>().unwrap())
     };
     losses.into_iter().map(value).sum()
@@ -242,11 +242,11 @@ fn lenet_is_pytorchs() {
     let network = classifier(&LeNet { classes: 10, channels: 3, size: 32 }, "lenet", Precision::F64);
     let images =
         FeatureMap::from_nchw(&tensor("lenet.images", &[2, 3, 32, 32], 1.0).to_device(&device()).unwrap()).unwrap();
-    let beliefs = network.forward.forward(&images, Pass::evaluate()).unwrap();
+    let output = network.forward.forward(&images, ForwardMode::eval()).unwrap();
     let expected = fixture("lenet.json");
-    let logits = beliefs.logits.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+    let logits = output.logits.flatten_all().unwrap().to_vec1::<f64>().unwrap();
     assert!(relative_error(&logits, &numbers(&expected["logits"])) < 1e-9);
-    let energies: Vec<f64> = beliefs
+    let energies: Vec<f64> = output
         .activations
         .iter()
         .map(|map| map.channels_last().unwrap().sqr().unwrap().sum_all().unwrap().to_scalar().unwrap())

@@ -196,7 +196,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::{Augmentation, ImageSet};
-    use crate::{Dataset, ImageShape, Streams};
+    use crate::{Dataset, ImageShape, RandomStreams};
 
     fn set() -> ImageSet {
         // Two images of two channels, 1×2.
@@ -227,7 +227,7 @@ mod tests {
         let set = set().augment(Augmentation { crop: 1, flip: true });
         let mut seen = std::collections::BTreeSet::new();
         for index in 0..200 {
-            let mut rng = Streams::new(0).at("augment", index);
+            let mut rng = RandomStreams::new(0).at("augment", index);
             let batch = set.batch(&[0], Some(&mut rng), DType::F32, &Device::Cpu).unwrap();
             let image = batch.images.to_nchw().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
             seen.insert(image.iter().map(|value| (value * 255.0).round() as u8).collect::<Vec<_>>());

@@ -5,7 +5,7 @@ use std::fmt;
 /// The kinds of plugins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum PluginKind {
     /// Makes classifiers.
     Architecture,
     /// Makes generators.
@@ -16,7 +16,7 @@ pub enum Kind {
     Dataset,
     /// Scores beliefs.
     Loss,
-    /// Updates a player on a batch.
+    /// OptimizerState a player on a batch.
     Turn,
     /// Does the work.
     Stage,
@@ -28,7 +28,7 @@ pub enum Kind {
     Schedule,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for PluginKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Architecture => "architecture",

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
-use crate::value::{Form, Value, float_to_ron};
-use crate::{Kind, Problem, nearest};
+use crate::value::{Value, ValueKind, float_to_ron};
+use crate::{Diagnostic, PluginKind, nearest_name};
 
 /// A type that a parameter can have.
-pub trait Parameter: Sized {
+pub trait ParameterType: Sized {
     /// What its values are.
     fn kind() -> ParameterKind;
 
     /// Reads a value, or reports what is wrong with it.
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self>;
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self>;
 
     /// The value as RON text.
     fn to_ron(&self) -> String;
@@ -43,7 +43,7 @@ pub enum ParameterKind {
     /// One of these names.
     Choice(Vec<&'static str>),
     /// A plugin of this kind with its parameters.
-    Plugin(Kind),
+    Plugin(PluginKind),
     /// Such a value, or `None`.
     Optional(Box<ParameterKind>),
     /// A list of such values, as long as the user likes.
@@ -118,7 +118,7 @@ pub trait Params: Sized {
     fn parameters() -> Vec<ParameterInfo>;
 
     /// Reads `Name(field: value, …)`; every unknown, missing, mistyped or out-of-range field is reported.
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self>;
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self>;
 
     /// Every parameter with its value, defaults included, as RON text.
     fn to_ron(&self) -> String;
@@ -185,22 +185,22 @@ macro_rules! bounds_from {
 }
 bounds_from!(f64, usize);
 
-fn mismatch<T: Parameter>(value: &Value, problems: &mut Vec<Problem>) -> Option<T> {
+fn mismatch<T: ParameterType>(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<T> {
     let (expected, found) = (T::kind(), value.describe());
     problems.push(
-        Problem::at(value.span, format!("wrong type: expected {expected}, found {found}"))
+        Diagnostic::at(value.span, format!("wrong type: expected {expected}, found {found}"))
             .label(format!("expected {expected}")),
     );
     None
 }
 
-impl Parameter for bool {
+impl ParameterType for bool {
     fn kind() -> ParameterKind {
         ParameterKind::Bool
     }
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        match value.form {
-            Form::Bool(flag) => Some(flag),
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
+        match value.kind {
+            ValueKind::Bool(flag) => Some(flag),
             _ => mismatch(value, problems),
         }
     }
@@ -209,19 +209,19 @@ impl Parameter for bool {
     }
 }
 
-impl Parameter for f64 {
+impl ParameterType for f64 {
     fn kind() -> ParameterKind {
         ParameterKind::Float
     }
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        match value.form {
-            Form::Float(number) if !number.is_finite() => {
-                let problem = Problem::at(value.span, format!("expected a finite number, found {number}"));
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
+        match value.kind {
+            ValueKind::Float(number) if !number.is_finite() => {
+                let problem = Diagnostic::at(value.span, format!("expected a finite number, found {number}"));
                 problems.push(problem.label("expected a finite number"));
                 None
             }
-            Form::Float(number) => Some(number),
-            Form::Integer(number) => Some(number as Self),
+            ValueKind::Float(number) => Some(number),
+            ValueKind::Integer(number) => Some(number as Self),
             _ => mismatch(value, problems),
         }
     }
@@ -233,14 +233,14 @@ impl Parameter for f64 {
     }
 }
 
-impl Parameter for usize {
+impl ParameterType for usize {
     fn kind() -> ParameterKind {
         ParameterKind::Integer
     }
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        match value.form {
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
+        match value.kind {
             // Sizes beyond 2^53 would lose their meaning in ranges and reports.
-            Form::Integer(number) if (0..=1 << 53).contains(&number) => Some(number as Self),
+            ValueKind::Integer(number) if (0..=1 << 53).contains(&number) => Some(number as Self),
             _ => mismatch(value, problems),
         }
     }
@@ -252,13 +252,13 @@ impl Parameter for usize {
     }
 }
 
-impl Parameter for String {
+impl ParameterType for String {
     fn kind() -> ParameterKind {
         ParameterKind::Text
     }
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        match &value.form {
-            Form::Text(text) => Some(text.clone()),
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
+        match &value.kind {
+            ValueKind::Text(text) => Some(text.clone()),
             _ => mismatch(value, problems),
         }
     }
@@ -267,13 +267,13 @@ impl Parameter for String {
     }
 }
 
-impl Parameter for PathBuf {
+impl ParameterType for PathBuf {
     fn kind() -> ParameterKind {
         ParameterKind::Path
     }
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        match &value.form {
-            Form::Text(text) => Some(text.into()),
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
+        match &value.kind {
+            ValueKind::Text(text) => Some(text.into()),
             _ => mismatch(value, problems),
         }
     }
@@ -282,13 +282,13 @@ impl Parameter for PathBuf {
     }
 }
 
-impl<T: Parameter> Parameter for Option<T> {
+impl<T: ParameterType> ParameterType for Option<T> {
     fn kind() -> ParameterKind {
         ParameterKind::Optional(Box::new(T::kind()))
     }
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        match &value.form {
-            Form::Named { name: Some(name), fields, items } if fields.is_empty() => {
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
+        match &value.kind {
+            ValueKind::Named { name: Some(name), fields, items } if fields.is_empty() => {
                 match (name.text.as_str(), &items[..]) {
                     ("None", []) => Some(None),
                     ("Some", [inner]) => T::read(inner, problems).map(Some),
@@ -306,12 +306,12 @@ impl<T: Parameter> Parameter for Option<T> {
     }
 }
 
-impl<T: Parameter> Parameter for Vec<T> {
+impl<T: ParameterType> ParameterType for Vec<T> {
     fn kind() -> ParameterKind {
         ParameterKind::List(Box::new(T::kind()))
     }
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        let Form::List(items) = &value.form else { return mismatch(value, problems) };
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
+        let ValueKind::List(items) = &value.kind else { return mismatch(value, problems) };
         let read: Vec<_> = items.iter().map(|item| T::read(item, problems)).collect();
         read.into_iter().collect()
     }
@@ -323,13 +323,13 @@ impl<T: Parameter> Parameter for Vec<T> {
     }
 }
 
-impl<T: Parameter, const N: usize> Parameter for [T; N] {
+impl<T: ParameterType, const N: usize> ParameterType for [T; N] {
     fn kind() -> ParameterKind {
         ParameterKind::Array(Box::new(T::kind()), N)
     }
-    fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
-        match &value.form {
-            Form::List(items) if items.len() == N => Vec::read(value, problems)?.try_into().ok(),
+    fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
+        match &value.kind {
+            ValueKind::List(items) if items.len() == N => Vec::read(value, problems)?.try_into().ok(),
             _ => mismatch(value, problems),
         }
     }
@@ -342,12 +342,12 @@ impl<T: Parameter, const N: usize> Parameter for [T; N] {
 }
 
 /// Reads one of a closed set of names; used by [`choice!`](crate::choice).
-pub fn read_choice<T: Parameter>(
+pub fn read_choice<T: ParameterType>(
     value: &Value,
     choices: Vec<(&'static str, T)>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> Option<T> {
-    let Form::Named { name: Some(found), fields, items } = &value.form else { return mismatch(value, problems) };
+    let ValueKind::Named { name: Some(found), fields, items } = &value.kind else { return mismatch(value, problems) };
     if !fields.is_empty() || !items.is_empty() {
         return mismatch(value, problems);
     }
@@ -355,9 +355,9 @@ pub fn read_choice<T: Parameter>(
     if let Some((_, choice)) = choices.into_iter().find(|(name, _)| *name == found.text) {
         return Some(choice);
     }
-    let mut problem = Problem::at(value.span, format!("expected {}, found `{}`", T::kind(), found.text))
+    let mut problem = Diagnostic::at(value.span, format!("expected {}, found `{}`", T::kind(), found.text))
         .label(format!("expected {}", T::kind()));
-    if let Some(near) = nearest(&found.text, names) {
+    if let Some(near) = nearest_name(&found.text, names) {
         problem = problem.help(format!("did you mean `{near}`?"));
     }
     problems.push(problem);
@@ -365,14 +365,14 @@ pub fn read_choice<T: Parameter>(
 }
 
 /// Reports every way in which the fields of `Name(…)` differ from the declared parameters, except for their values.
-pub fn check_fields(plugin: &str, value: &Value, parameters: &[ParameterInfo], problems: &mut Vec<Problem>) {
-    let Form::Named { fields, items, .. } = &value.form else {
-        problems.push(Problem::at(value.span, format!("expected `{plugin}(…)`, found {}", value.describe())));
+pub fn check_fields(plugin: &str, value: &Value, parameters: &[ParameterInfo], problems: &mut Vec<Diagnostic>) {
+    let ValueKind::Named { fields, items, .. } = &value.kind else {
+        problems.push(Diagnostic::at(value.span, format!("expected `{plugin}(…)`, found {}", value.describe())));
         return;
     };
     for item in items {
         problems.push(
-            Problem::at(item.span, format!("`{plugin}` takes its parameters by name"))
+            Diagnostic::at(item.span, format!("`{plugin}` takes its parameters by name"))
                 .label("expected `name: value`")
                 .help(usage(plugin, parameters)),
         );
@@ -380,14 +380,14 @@ pub fn check_fields(plugin: &str, value: &Value, parameters: &[ParameterInfo], p
     for (index, (name, _)) in fields.iter().enumerate() {
         if let Some((first, _)) = fields[..index].iter().find(|(earlier, _)| earlier.text == name.text) {
             problems.push(
-                Problem::at(name.span, format!("parameter `{}` of `{plugin}` is given twice", name.text))
+                Diagnostic::at(name.span, format!("parameter `{}` of `{plugin}` is given twice", name.text))
                     .related(first.span, "first given here"),
             );
         }
         if !parameters.iter().any(|parameter| parameter.name == name.text) {
-            let near = nearest(&name.text, parameters.iter().map(|parameter| parameter.name));
+            let near = nearest_name(&name.text, parameters.iter().map(|parameter| parameter.name));
             problems.push(
-                Problem::at(name.span, format!("`{plugin}` has no parameter `{}`", name.text))
+                Diagnostic::at(name.span, format!("`{plugin}` has no parameter `{}`", name.text))
                     .label(near.map_or("unknown parameter".into(), |near| format!("did you mean `{near}`?")))
                     .help(usage(plugin, parameters)),
             );
@@ -396,7 +396,7 @@ pub fn check_fields(plugin: &str, value: &Value, parameters: &[ParameterInfo], p
     for parameter in parameters.iter().filter(|parameter| parameter.default.is_none()) {
         if items.is_empty() && !fields.iter().any(|(name, _)| name.text == parameter.name) {
             problems.push(
-                Problem::at(value.span, format!("`{plugin}` needs the parameter `{}`", parameter.name))
+                Diagnostic::at(value.span, format!("`{plugin}` needs the parameter `{}`", parameter.name))
                     .label(format!("missing `{}: {}`", parameter.name, parameter.kind))
                     .help(parameter.doc.clone()),
             );
@@ -414,20 +414,20 @@ fn usage(plugin: &str, parameters: &[ParameterInfo]) -> String {
 
 /// Reads one declared field of `Name(…)`: `Err` when it is there and wrong, `Ok(None)` when it is not there.
 #[expect(clippy::result_unit_err, reason = "what is wrong is in `problems`")]
-pub fn read_field<T: Parameter>(
+pub fn read_field<T: ParameterType>(
     value: &Value,
     field: &str,
     bounds: Option<Bounds>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> Result<Option<T>, ()> {
-    let Form::Named { fields, .. } = &value.form else { return Err(()) };
+    let ValueKind::Named { fields, .. } = &value.kind else { return Err(()) };
     let Some((_, value)) = fields.iter().find(|(name, _)| name.text == field) else { return Ok(None) };
     let read = T::read(value, problems).ok_or(())?;
     if let Some(bounds) = bounds
         && let Some(number) = read.numbers().into_iter().find(|number| !bounds.accept(*number))
     {
         problems.push(
-            Problem::at(value.span, format!("`{field}` is out of range: expected {bounds}, found {number}"))
+            Diagnostic::at(value.span, format!("`{field}` is out of range: expected {bounds}, found {number}"))
                 .label(format!("expected {bounds}")),
         );
         return Err(());
@@ -495,7 +495,7 @@ macro_rules! params {
             }
 
             #[allow(unused_variables, clippy::allow_attributes)]
-            fn read(value: &$crate::Value, problems: &mut Vec<$crate::Problem>) -> Option<Self> {
+            fn read(value: &$crate::Value, problems: &mut Vec<$crate::Diagnostic>) -> Option<Self> {
                 let before = problems.len();
                 $crate::params::check_fields(stringify!($name), value, &<Self as $crate::Params>::parameters(), problems);
                 $(
@@ -567,7 +567,7 @@ macro_rules! choice {
             fn kind() -> $crate::ParameterKind {
                 $crate::ParameterKind::Choice(vec![$(stringify!($variant)),*])
             }
-            fn read(value: &$crate::Value, problems: &mut Vec<$crate::Problem>) -> Option<Self> {
+            fn read(value: &$crate::Value, problems: &mut Vec<$crate::Diagnostic>) -> Option<Self> {
                 $crate::params::read_choice(value, vec![$((stringify!($variant), Self::$variant)),*], problems)
             }
             fn to_ron(&self) -> String {

@@ -78,7 +78,7 @@ pub struct PortInfo {
 
 /// What a node gives to those after it: the counterpart of a [`Signature`](crate::Signature), once it is built.
 #[derive(Clone)]
-pub enum Product {
+pub enum NodeOutput {
     /// A classifier, trained or not.
     Classifier(Arc<ClassifierNetwork>),
     /// A generator.
@@ -94,17 +94,17 @@ pub enum Product {
 /// What arrived at a node's ports.
 #[derive(Clone, Default)]
 pub struct Inputs {
-    ports: BTreeMap<String, Vec<Product>>,
+    ports: BTreeMap<String, Vec<NodeOutput>>,
 }
 
 impl Inputs {
     /// Adds what one more edge brings to a port.
-    pub fn push(&mut self, port: &str, product: Product) {
+    pub fn push(&mut self, port: &str, product: NodeOutput) {
         self.ports.entry(port.to_owned()).or_default().push(product);
     }
 
     /// Takes what arrived at a port, in the order of the edges.
-    pub fn take(&mut self, port: &str) -> Vec<Product> {
+    pub fn take(&mut self, port: &str) -> Vec<NodeOutput> {
         self.ports.remove(port).unwrap_or_default()
     }
 }
@@ -134,7 +134,7 @@ pub trait Port: Sized {
     ///
     /// # Errors
     /// When something of another type or number arrived.
-    fn take(products: Vec<Product>) -> Result<Self>;
+    fn take(products: Vec<NodeOutput>) -> Result<Self>;
 }
 
 /// A classifier that the node trains; an `Arc<ClassifierNetwork>` it only reads.
@@ -158,7 +158,7 @@ pub enum ImageSource {
     Dataset(Arc<dyn Dataset>),
 }
 
-fn single(products: Vec<Product>, expected: PortType) -> Result<Product> {
+fn single(products: Vec<NodeOutput>, expected: PortType) -> Result<NodeOutput> {
     let mut products = products.into_iter();
     match (products.next(), products.next()) {
         (Some(product), None) => Ok(product),
@@ -171,7 +171,7 @@ macro_rules! port {
         impl Port for $type {
             const ACCEPTS: PortType = $accepts;
             const TRAINS: bool = $trains;
-            fn take(products: Vec<Product>) -> Result<Self> {
+            fn take(products: Vec<NodeOutput>) -> Result<Self> {
                 match single(products, $accepts)? {
                     $($pattern => Ok($value),)*
                     _ => Err(Error::new(format!("expected a {}", $accepts))),
@@ -181,26 +181,26 @@ macro_rules! port {
     };
 }
 
-port!(Arc<ClassifierNetwork>, PortType::Classifier, trains: false, { Product::Classifier(network) => network });
-port!(Trainee, PortType::Classifier, trains: true, { Product::Classifier(network) => Trainee(network) });
-port!(Arc<GeneratorNetwork>, PortType::Generator, trains: false, { Product::Generator(network) => network });
-port!(Arc<dyn Dataset>, PortType::Dataset, trains: false, { Product::Dataset(dataset) => dataset });
-port!(Arc<dyn Loss>, PortType::Loss, trains: false, { Product::Loss(loss) => loss });
-port!(Arc<Turn>, PortType::Turn, trains: false, { Product::Turn(turn) => turn });
+port!(Arc<ClassifierNetwork>, PortType::Classifier, trains: false, { NodeOutput::Classifier(network) => network });
+port!(Trainee, PortType::Classifier, trains: true, { NodeOutput::Classifier(network) => Trainee(network) });
+port!(Arc<GeneratorNetwork>, PortType::Generator, trains: false, { NodeOutput::Generator(network) => network });
+port!(Arc<dyn Dataset>, PortType::Dataset, trains: false, { NodeOutput::Dataset(dataset) => dataset });
+port!(Arc<dyn Loss>, PortType::Loss, trains: false, { NodeOutput::Loss(loss) => loss });
+port!(Arc<Turn>, PortType::Turn, trains: false, { NodeOutput::Turn(turn) => turn });
 port!(Player, PortType::Player, trains: true, {
-    Product::Classifier(network) => Player::Classifier(network),
-    Product::Generator(network) => Player::Generator(network),
+    NodeOutput::Classifier(network) => Player::Classifier(network),
+    NodeOutput::Generator(network) => Player::Generator(network),
 });
 port!(ImageSource, PortType::Images, trains: false, {
-    Product::Generator(network) => ImageSource::Generator(network),
-    Product::Dataset(dataset) => ImageSource::Dataset(dataset),
+    NodeOutput::Generator(network) => ImageSource::Generator(network),
+    NodeOutput::Dataset(dataset) => ImageSource::Dataset(dataset),
 });
 
 impl<T: Port> Port for Option<T> {
     const ACCEPTS: PortType = T::ACCEPTS;
     const ARITY: Arity = Arity::Optional;
     const TRAINS: bool = T::TRAINS;
-    fn take(products: Vec<Product>) -> Result<Self> {
+    fn take(products: Vec<NodeOutput>) -> Result<Self> {
         if products.is_empty() { Ok(None) } else { T::take(products).map(Some) }
     }
 }
@@ -209,7 +209,7 @@ impl<T: Port> Port for Vec<T> {
     const ACCEPTS: PortType = T::ACCEPTS;
     const ARITY: Arity = Arity::Many;
     const TRAINS: bool = T::TRAINS;
-    fn take(products: Vec<Product>) -> Result<Self> {
+    fn take(products: Vec<NodeOutput>) -> Result<Self> {
         products.into_iter().map(|product| T::take(vec![product])).collect()
     }
 }

@@ -15,7 +15,7 @@ pub struct Span {
 
 /// One thing that is wrong with a pipeline, or with what else a user gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct Diagnostic {
     /// Where; `None` when no place in a text shows it.
     pub span: Option<Span>,
     /// What is wrong, in one line.
@@ -28,7 +28,7 @@ pub struct Problem {
     pub related: Vec<(Span, String)>,
 }
 
-impl Problem {
+impl Diagnostic {
     /// A problem at a place.
     pub fn at(span: Span, message: impl Into<String>) -> Self {
         Self { span: Some(span), message: message.into(), label: "".into(), help: None, related: Vec::new() }
@@ -71,7 +71,7 @@ impl Problem {
 /// What a plugin finds wrong with its own parameters or inputs. It knows no place in a file: it names the parameter or
 /// the port, and whoever holds the pipeline's text finds the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct CheckError {
     /// The parameter at fault.
     pub parameter: Option<String>,
     /// The input port at fault.
@@ -84,7 +84,7 @@ pub struct Fault {
     pub help: Option<String>,
 }
 
-impl Fault {
+impl CheckError {
     /// A fault of the node as a whole.
     pub fn new(message: impl Into<String>) -> Self {
         Self { parameter: None, port: None, index: 0, message: message.into(), help: None }
@@ -116,7 +116,7 @@ impl Fault {
 }
 
 /// The name nearest to `found` among `names`, if any is near enough to be what was meant.
-pub fn nearest<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest_name<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = found.to_lowercase();
     names
         .into_iter()
@@ -134,21 +134,21 @@ pub fn with_article(noun: impl fmt::Display) -> String {
     format!("{article} {noun}")
 }
 
-impl From<Fault> for crate::Error {
-    fn from(fault: Fault) -> Self {
+impl From<CheckError> for crate::Error {
+    fn from(fault: CheckError) -> Self {
         Self::new(fault.message)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::nearest_name;
 
     #[test]
     fn the_nearest_name_is_near() {
         let names = ["temperature", "weight", "beta"];
-        assert_eq!(nearest("temprature", names), Some("temperature"));
-        assert_eq!(nearest("Weight", names), Some("weight"));
-        assert_eq!(nearest("momentum", names), None);
+        assert_eq!(nearest_name("temprature", names), Some("temperature"));
+        assert_eq!(nearest_name("Weight", names), Some("weight"));
+        assert_eq!(nearest_name("momentum", names), None);
     }
 }

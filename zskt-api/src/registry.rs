@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use crate::{
-    Architecture, DatasetSource, Form, GeneratorArchitecture, Kind, Loss, Metric, MetricNode, Optimizer, ParameterInfo,
-    ParameterKind, ParameterType, Params, PortInfo, PortType, Ports, Problem, Schedule, Stage, StageNode,
-    TeacherSource, TurnNode, TurnPlugin, Value, nearest,
+    Architecture, DatasetSource, Diagnostic, GeneratorArchitecture, Loss, Metric, MetricNode, Optimizer, ParameterInfo,
+    ParameterKind, ParameterType, Params, PluginKind, PortInfo, PortType, Ports, Schedule, Stage, StageNode,
+    TeacherSource, TurnNode, TurnPlugin, Value, ValueKind, nearest_name,
 };
 
 /// A plugin with its parameters: what a node of the graph is.
 #[derive(Clone)]
-pub enum Instance {
+pub enum PluginInstance {
     /// Makes classifiers.
     Architecture(Arc<dyn Architecture>),
     /// Makes generators.
@@ -22,7 +22,7 @@ pub enum Instance {
     Dataset(Arc<dyn DatasetSource>),
     /// Scores beliefs.
     Loss(Arc<dyn Loss>),
-    /// Updates a player on a batch.
+    /// OptimizerState a player on a batch.
     Turn(Arc<dyn TurnNode>),
     /// Does the work.
     Stage(Arc<dyn StageNode>),
@@ -35,14 +35,14 @@ pub enum Instance {
 }
 
 /// A parsed plugin and its parameters, defaults included, as RON text.
-pub type Parsed = (Instance, String);
+pub type ParsedPlugin = (PluginInstance, String);
 
 /// What a plugin crate submits of one plugin; [`export!`](crate::export) writes it.
-pub struct Registration {
+pub struct PluginRegistration {
     /// The name of its struct, by which a pipeline uses it: unique among all plugins.
     pub name: &'static str,
     /// Which contract it implements.
-    pub kind: Kind,
+    pub kind: PluginKind,
     /// The crate it comes from.
     pub crate_name: &'static str,
     /// That crate's version.
@@ -56,10 +56,10 @@ pub struct Registration {
     /// What it gives to the nodes after it; nothing for a metric, an optimizer and a schedule.
     pub output: Option<PortType>,
     /// Reads `Name(…)`; `None` where that reports problems.
-    pub read: fn(&Value, &mut Vec<Problem>) -> Option<Parsed>,
+    pub read: fn(&Value, &mut Vec<Diagnostic>) -> Option<ParsedPlugin>,
 }
 
-inventory::collect!(Registration);
+inventory::collect!(PluginRegistration);
 
 macro_rules! registration {
     ($(#[$doc:meta])* $function:ident: $contract:path, $kind:ident, $ports:expr, $output:expr) => {
@@ -70,7 +70,7 @@ macro_rules! registration {
         ) -> Self {
             Self {
                 name: T::NAME,
-                kind: Kind::$kind,
+                kind: PluginKind::$kind,
                 crate_name,
                 crate_version,
                 doc: T::doc,
@@ -80,14 +80,14 @@ macro_rules! registration {
                 read: |value, problems| {
                     let plugin = T::read(value, problems)?;
                     let ron = plugin.to_ron();
-                    Some((Instance::$kind(Arc::new(plugin)), ron))
+                    Some((PluginInstance::$kind(Arc::new(plugin)), ron))
                 },
             }
         }
     };
 }
 
-impl Registration {
+impl PluginRegistration {
     registration!(#[doc = "Of an [`Architecture`]."] architecture: Architecture, Architecture, Vec::new, Some(PortType::Classifier));
     registration!(#[doc = "Of a [`GeneratorArchitecture`]."] generator: GeneratorArchitecture, Generator, Vec::new, Some(PortType::Generator));
     registration!(#[doc = "Of a [`TeacherSource`]."] teacher: TeacherSource, Teacher, Vec::new, Some(PortType::Classifier));
@@ -106,14 +106,14 @@ impl Registration {
 macro_rules! export {
     ($($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
         $($($crate::inventory::submit! {
-            $crate::Registration::$kind::<$plugin>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+            $crate::PluginRegistration::$kind::<$plugin>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
         })+)+
     };
 }
 
 /// Every plugin there is, by name.
 pub struct Registry {
-    plugins: BTreeMap<&'static str, &'static Registration>,
+    plugins: BTreeMap<&'static str, &'static PluginRegistration>,
 }
 
 impl Registry {
@@ -121,12 +121,12 @@ impl Registry {
     ///
     /// # Errors
     /// When two plugins share a name: both crates are named.
-    pub fn get() -> Result<&'static Self, Problem> {
-        static REGISTRY: OnceLock<Result<Registry, Problem>> = OnceLock::new();
-        REGISTRY.get_or_init(|| Self::collect(inventory::iter::<Registration>)).as_ref().map_err(Clone::clone)
+    pub fn get() -> Result<&'static Self, Diagnostic> {
+        static REGISTRY: OnceLock<Result<Registry, Diagnostic>> = OnceLock::new();
+        REGISTRY.get_or_init(|| Self::collect(inventory::iter::<PluginRegistration>)).as_ref().map_err(Clone::clone)
     }
 
-    fn collect(registrations: impl IntoIterator<Item = &'static Registration>) -> Result<Self, Problem> {
+    fn collect(registrations: impl IntoIterator<Item = &'static PluginRegistration>) -> Result<Self, Diagnostic> {
         let mut sorted: Vec<_> = registrations.into_iter().collect();
         sorted.sort_by_key(|plugin| (plugin.name, plugin.crate_name, plugin.crate_version));
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
@@ -134,18 +134,18 @@ impl Registry {
                 "two plugins are called `{}`: one from {} {}, one from {} {}",
                 pair[0].name, pair[0].crate_name, pair[0].crate_version, pair[1].crate_name, pair[1].crate_version
             );
-            return Err(Problem::global(message).help("leave one of the crates out"));
+            return Err(Diagnostic::global(message).help("leave one of the crates out"));
         }
         Ok(Self { plugins: sorted.into_iter().map(|plugin| (plugin.name, plugin)).collect() })
     }
 
     /// All plugins, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = &'static Registration> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = &'static PluginRegistration> + '_ {
         self.plugins.values().copied()
     }
 
     /// The plugin of this name.
-    pub fn find(&self, name: &str) -> Option<&'static Registration> {
+    pub fn find(&self, name: &str) -> Option<&'static PluginRegistration> {
         self.plugins.get(name).copied()
     }
 
@@ -153,22 +153,22 @@ impl Registry {
     pub fn read(
         &self,
         value: &Value,
-        kinds: &[Kind],
-        problems: &mut Vec<Problem>,
-    ) -> Option<(&'static Registration, Parsed)> {
-        let expected = kinds.iter().map(Kind::to_string).collect::<Vec<_>>().join(" or ");
+        kinds: &[PluginKind],
+        problems: &mut Vec<Diagnostic>,
+    ) -> Option<(&'static PluginRegistration, ParsedPlugin)> {
+        let expected = kinds.iter().map(PluginKind::to_string).collect::<Vec<_>>().join(" or ");
         let expected_one = crate::with_article(&expected);
-        let Form::Named { name: Some(name), .. } = &value.form else {
+        let ValueKind::Named { name: Some(name), .. } = &value.kind else {
             problems.push(
-                Problem::at(value.span, format!("expected {expected_one}, found {}", value.describe()))
+                Diagnostic::at(value.span, format!("expected {expected_one}, found {}", value.describe()))
                     .label("expected `Name(…)`"),
             );
             return None;
         };
         let Some(plugin) = self.find(&name.text) else {
             let candidates = || self.iter().filter(|plugin| kinds.contains(&plugin.kind)).map(|plugin| plugin.name);
-            let near = nearest(&name.text, candidates());
-            let mut problem = Problem::at(name.span, format!("there is no plugin `{}`", name.text))
+            let near = nearest_name(&name.text, candidates());
+            let mut problem = Diagnostic::at(name.span, format!("there is no plugin `{}`", name.text))
                 .label(near.map_or("unknown plugin".into(), |near| format!("did you mean `{near}`?")));
             if kinds.len() == 1 {
                 let all = candidates().collect::<Vec<_>>().join(", ");
@@ -184,7 +184,7 @@ impl Registry {
             let all =
                 self.iter().filter(|other| kinds.contains(&other.kind)).map(|other| other.name).collect::<Vec<_>>();
             problems.push(
-                Problem::at(
+                Diagnostic::at(
                     name.span,
                     format!("expected {expected_one}, but `{}` is of kind {}", name.text, plugin.kind),
                 )
@@ -227,16 +227,16 @@ macro_rules! nested {
     ($($contract:ident: $kind:ident),*) => {$(
         impl ParameterType for Nested<dyn $contract> {
             fn kind() -> ParameterKind {
-                ParameterKind::Plugin(Kind::$kind)
+                ParameterKind::Plugin(PluginKind::$kind)
             }
-            fn read(value: &Value, problems: &mut Vec<Problem>) -> Option<Self> {
+            fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
                 match Registry::get() {
-                    Ok(registry) => match registry.read(value, &[Kind::$kind], problems)? {
-                        (_, (Instance::$kind(plugin), ron)) => Some(Self { plugin, ron }),
+                    Ok(registry) => match registry.read(value, &[PluginKind::$kind], problems)? {
+                        (_, (PluginInstance::$kind(plugin), ron)) => Some(Self { plugin, ron }),
                         _ => None,
                     },
                     Err(problem) => {
-                        problems.push(Problem { span: Some(value.span), ..problem });
+                        problems.push(Diagnostic { span: Some(value.span), ..problem });
                         None
                     }
                 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Fault, ImageShape, Loss, PortInfo, PortType};
+use crate::{CheckError, ImageShape, Loss, PortInfo, PortType};
 
 /// The shapes of what a classifier gives for images of one shape, without the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BeliefShape {
+pub struct OutputShape {
     /// Classes it tells apart.
     pub classes: usize,
     /// The activations that losses such as attention transfer compare, from input to output.
@@ -22,7 +22,7 @@ pub trait ClassifierShape: Send + Sync {
     /// # Errors
     /// Why it takes no such images: a fault of what it expected and found. It need not say where the images come from, which is
     /// added by who asks.
-    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault>;
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError>;
 
     /// Classes it tells apart.
     fn classes(&self) -> usize;
@@ -158,7 +158,7 @@ impl Signatures {
 
     /// Whether every classifier takes the images that arrive, and all agree on the number of classes. What most metrics
     /// and stages need; the others check more, or less.
-    pub fn agree(&self, ports: &[PortInfo]) -> Vec<Fault> {
+    pub fn check_compatible(&self, ports: &[PortInfo]) -> Vec<CheckError> {
         let arriving =
             || ports.iter().flat_map(|port| self.all(port.name).map(move |(index, s)| (port.name, index, s)));
         let mut faults = Vec::new();
@@ -168,21 +168,27 @@ impl Signatures {
                 Signature::Classifier(classifier) => {
                     for (source, _, signature) in arriving() {
                         let Some(image) = signature.image() else { continue };
-                        if let Err(fault) = classifier.shape.beliefs(image) {
+                        if let Err(fault) = classifier.shape.output_shape(image) {
                             let message = format!("{}; the images at `{source}` are {image}", fault.message);
-                            faults.push(Fault { port: Some(port.into()), parameter: None, index, message, ..fault });
+                            faults.push(CheckError {
+                                port: Some(port.into()),
+                                parameter: None,
+                                index,
+                                message,
+                                ..fault
+                            });
                         } else if let Some(trained) = classifier.images.filter(|trained| *trained != image) {
                             let message = format!(
                                 "`{port}` was trained on images {trained}, but the images at `{source}` are {image}"
                             );
-                            faults.push(Fault::port(port, message).index(index));
+                            faults.push(CheckError::port(port, message).index(index));
                         }
                     }
                     classifier.shape.classes()
                 }
                 Signature::Dataset(dataset) => {
                     if dataset.images == 0 {
-                        faults.push(Fault::port(port, "the dataset has no images").index(index));
+                        faults.push(CheckError::port(port, "the dataset has no images").index(index));
                     }
                     dataset.classes
                 }
@@ -190,7 +196,7 @@ impl Signatures {
             };
             match counts {
                 Some((first, expected)) if expected != classes => faults.push(
-                    Fault::port(port, format!("`{port}` has {classes} classes, but `{first}` has {expected}"))
+                    CheckError::port(port, format!("`{port}` has {classes} classes, but `{first}` has {expected}"))
                         .index(index)
                         .help("a network's number of classes is its parameter `classes`"),
                 ),

@@ -8,7 +8,7 @@ pub struct Value {
     /// Where it is written.
     pub span: Span,
     /// What it is.
-    pub form: Form,
+    pub kind: ValueKind,
 }
 
 /// A name and its place.
@@ -22,7 +22,7 @@ pub struct Name {
 
 /// The forms a RON value takes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Form {
+pub enum ValueKind {
     /// `true`, `false`.
     Bool(bool),
     /// A whole number.
@@ -49,31 +49,31 @@ pub enum Form {
 impl Value {
     /// What kind of value this is, for messages: "a number", "text".
     pub fn describe(&self) -> String {
-        match &self.form {
-            Form::Bool(value) => format!("`{value}`"),
-            Form::Integer(value) => format!("`{value}`"),
-            Form::Float(value) => format!("`{value:?}`"),
-            Form::Text(text) => format!("the text {text:?}"),
-            Form::List(items) => format!("a list of {}", items.len()),
-            Form::Map(_) => "a map".into(),
-            Form::Named { name: Some(name), .. } => format!("`{}`", name.text),
-            Form::Named { name: None, .. } => "a group of fields".into(),
+        match &self.kind {
+            ValueKind::Bool(value) => format!("`{value}`"),
+            ValueKind::Integer(value) => format!("`{value}`"),
+            ValueKind::Float(value) => format!("`{value:?}`"),
+            ValueKind::Text(text) => format!("the text {text:?}"),
+            ValueKind::List(items) => format!("a list of {}", items.len()),
+            ValueKind::Map(_) => "a map".into(),
+            ValueKind::Named { name: Some(name), .. } => format!("`{}`", name.text),
+            ValueKind::Named { name: None, .. } => "a group of fields".into(),
         }
     }
 
     /// The value as RON text, without comments.
     pub fn to_ron(&self) -> String {
-        match &self.form {
-            Form::Bool(value) => value.to_string(),
-            Form::Integer(value) => value.to_string(),
-            Form::Float(value) => float_to_ron(*value),
-            Form::Text(text) => format!("{text:?}"),
-            Form::List(items) => format!("[{}]", join(items)),
-            Form::Map(pairs) => {
+        match &self.kind {
+            ValueKind::Bool(value) => value.to_string(),
+            ValueKind::Integer(value) => value.to_string(),
+            ValueKind::Float(value) => float_to_ron(*value),
+            ValueKind::Text(text) => format!("{text:?}"),
+            ValueKind::List(items) => format!("[{}]", join(items)),
+            ValueKind::Map(pairs) => {
                 let pairs: Vec<_> = pairs.iter().map(|(k, v)| format!("{}: {}", k.to_ron(), v.to_ron())).collect();
                 format!("{{{}}}", pairs.join(", "))
             }
-            Form::Named { name, fields, items } => {
+            ValueKind::Named { name, fields, items } => {
                 let name = name.as_ref().map_or("", |name| name.text.as_str());
                 if !name.is_empty() && fields.is_empty() && items.is_empty() {
                     return name.to_owned();

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use zskt_api::candle_core::{DType, Device, Tensor};
-use zskt_api::layers::{Linear, global_average};
+use zskt_api::nn::{Linear, global_average};
 use zskt_api::testing::{TestSgd, conforms, plugin};
 use zskt_api::{
-    Architecture, Batch, BeliefShape, Beliefs, BuildContext, Builder, Classifier, ClassifierNetwork, ClassifierShape,
-    Dataset, DatasetSignature, DatasetSource, Error, Fault, FeatureMap, Generator, GeneratorArchitecture, Gradients,
-    ImageShape, Init, Instance, Loss, Measurement, Metric, MetricContext, Needs, Nested, Optimizer, Parameter, Pass,
-    PortType, Product, Progress, Result, Schedule, Signature, Signatures, Stage, StageContext, StageState, StreamRng,
-    Target, Trainee, Updates, choice, params, ports,
+    Architecture, Batch, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput,
+    ClassifierShape, Dataset, DatasetSignature, DatasetSource, Error, FeatureMap, ForwardMode, Generator,
+    GeneratorArchitecture, Gradients, ImageShape, Init, Loss, LossInputs, LossTarget, Measurement, Metric,
+    MetricContext, Nested, NodeOutput, Optimizer, OptimizerState, OutputShape, Parameter, PluginInstance, PortType,
+    Progress, Result, Schedule, Signature, Signatures, Stage, StageContext, StageState, StreamRng, Trainee, choice,
+    params, ports,
 };
 
 /// How often something was done in this process, which nothing but a run's seed should decide anything by.
@@ -57,11 +58,11 @@ params! {
 }
 
 impl ClassifierShape for LyingNet {
-    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
         if image.channels != 1 {
-            return Err(Fault::parameter("channels", "takes 1"));
+            return Err(CheckError::parameter("channels", "takes 1"));
         }
-        Ok(BeliefShape { classes: 5, activations: vec![image; if self.lie == Lie::Shape { 2 } else { 1 }] })
+        Ok(OutputShape { classes: 5, activations: vec![image; if self.lie == Lie::Shape { 2 } else { 1 }] })
     }
     fn classes(&self) -> usize {
         5
@@ -86,21 +87,21 @@ impl Classifier for Net {
     fn replays(&self) -> bool {
         true
     }
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed) as f64;
         let factor = match self.lie {
             Lie::Sameness => calls(),
             Lie::Replay => 1.0 + 1e-9 * call,
             _ => 1.0,
         };
-        let spoilt = self.spoilt.tensor(pass);
+        let spoilt = self.spoilt.tensor(mode);
         let spoilt =
             if self.lie == Lie::Gradient { (spoilt.detach() + (&spoilt - spoilt.detach())? * 1.1)? } else { spoilt };
         if self.lie == Lie::Weights {
             self.spoilt.var().set(&(self.spoilt.value() * 1.5)?)?;
         }
         let means = (global_average(images)?.broadcast_mul(&spoilt)?.sqr()? * factor)?;
-        Ok(Beliefs { logits: self.head.forward(&means, pass)?, activations: vec![images.clone()] })
+        Ok(ClassifierOutput { logits: self.head.forward(&means, mode)?, activations: vec![images.clone()] })
     }
 }
 
@@ -113,7 +114,7 @@ params! {
 }
 
 impl GeneratorArchitecture for LyingGenerator {
-    fn image(&self) -> Result<ImageShape, Fault> {
+    fn image(&self) -> Result<ImageShape, CheckError> {
         Ok(if self.lie == Lie::Shape { ImageShape::new(1, 3, 2) } else { ImageShape::new(1, 2, 3) })
     }
     fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
@@ -124,8 +125,8 @@ impl GeneratorArchitecture for LyingGenerator {
 struct Layer(Linear, Lie);
 
 impl Generator for Layer {
-    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap> {
-        let pixels = self.0.forward(latents, pass)?.reshape(((), 1, 2, 3))?;
+    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
+        let pixels = self.0.forward(latents, mode)?.reshape(((), 1, 2, 3))?;
         FeatureMap::from_nchw(&if self.1 == Lie::Gradient { pixels.detach() } else { pixels })
     }
     fn latent_dim(&self) -> usize {
@@ -149,17 +150,17 @@ params! {
 }
 
 impl Loss for LyingLoss {
-    fn needs(&self) -> Needs {
-        Needs { teacher: true, labels: false }
+    fn needs(&self) -> LossInputs {
+        LossInputs { teacher: true, labels: false }
     }
     fn replays(&self) -> bool {
         true
     }
-    fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
         let logits = &teacher.logits;
         Ok(vec![if self.lie == Lie::Gradient { logits.detach() } else { logits.clone() }])
     }
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         let square = (&student.logits - &target.teacher[0])?.sqr()?;
         Ok(match self.lie {
             Lie::Shape => square.mean(1)?,
@@ -182,19 +183,19 @@ impl Optimizer for LyingOptimizer {
     fn learning_rate(&self) -> f64 {
         0.1
     }
-    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>> {
+    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn OptimizerState>> {
         let inner = TestSgd { lr: 0.1, momentum: 0.9 }.start(parameters.clone())?;
         Ok(Box::new(LyingUpdates { inner, parameters, lie: self.lie }))
     }
 }
 
 struct LyingUpdates {
-    inner: Box<dyn Updates>,
+    inner: Box<dyn OptimizerState>,
     parameters: Vec<Parameter>,
     lie: Lie,
 }
 
-impl Updates for LyingUpdates {
+impl OptimizerState for LyingUpdates {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         let rate = if self.lie == Lie::Sameness { 1e-3 * calls() } else { learning_rate };
         let mut moved = self.parameters.iter().filter(|_| self.lie == Lie::Weights);
@@ -229,7 +230,7 @@ params! {
 }
 
 impl DatasetSource for LyingDataset {
-    fn describe(&self) -> Result<DatasetSignature, Fault> {
+    fn describe(&self) -> Result<DatasetSignature, CheckError> {
         Ok(self.signature())
     }
     fn load(&self, _: &BuildContext) -> Result<Arc<dyn Dataset>> {
@@ -289,7 +290,7 @@ impl Stage for LyingStage {
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
         if self.lie == Lie::Type { inputs.one("dataset") } else { inputs.one("student") }.cloned()
     }
-    fn run(&self, inputs: LyingStageInputs, context: &mut StageContext<'_>) -> Result<Product> {
+    fn run(&self, inputs: LyingStageInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         let LyingStageInputs { student: Trainee(student), dataset } = inputs;
         let mut updates = self.optimizer.start(student.weights.parameters().cloned().collect())?;
         let state = context.resume.take().unwrap_or_default();
@@ -302,13 +303,13 @@ impl Stage for LyingStage {
                 return Err(Error::interrupted());
             }
             let images = dataset.batch(&[batch, batch + 1], None, DType::F32, &Device::Cpu)?.images;
-            let loss = student.forward.forward(&images, Pass::learn())?.logits.sqr()?.mean_all()?;
+            let loss = student.forward.forward(&images, ForwardMode::train())?.logits.sqr()?.mean_all()?;
             let loss = if self.lie == Lie::Sameness { (loss * calls())? } else { loss };
             updates.step(&Gradients::of(&loss, student.weights.parameters())?, 0.1)?;
             let progress = Progress { batch: batch + 1, batches: 4, images: 2, seconds: 0.0, figures: &[] };
             context.observer.batch(&progress)?;
         }
-        Ok(Product::Classifier(student))
+        Ok(NodeOutput::Classifier(student))
     }
 }
 
@@ -414,7 +415,7 @@ fn each_lie_is_found_out_and_named() {
 
 #[test]
 fn a_plugin_is_read_as_in_a_pipeline() {
-    let Ok(Instance::Optimizer(optimizer)) = plugin(" TestSgd( lr : 25e-2, ) ") else { panic!("an optimizer") };
+    let Ok(PluginInstance::Optimizer(optimizer)) = plugin(" TestSgd( lr : 25e-2, ) ") else { panic!("an optimizer") };
     assert_eq!(optimizer.learning_rate(), 0.25);
     for (text, expected) in [
         ("TestSgd(lr: 1", "`TestSgd(lr: 1` is not written as in a pipeline: cannot read on at ``"),

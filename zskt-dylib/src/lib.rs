@@ -8,7 +8,7 @@ pub use zskt_api;
 #[macro_export]
 macro_rules! describe_library {
     ($sum:expr; $($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
-        $crate::library_section!($crate::zskt_api::image::DESCRIPTION, "image: ", $sum, "\n");
+        $crate::library_section!($crate::zskt_api::build_id::DESCRIPTION, "image: ", $sum, "\n");
         $($($crate::library_section!(
             "plugin: ", stringify!($kind), " ", <$plugin as $crate::zskt_api::Params>::NAME,
             " of ", env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n"
@@ -26,7 +26,7 @@ macro_rules! library_section {
             #[used]
             #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__zskt"))]
             #[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".zskt"))]
-            static SECTION: [u8; $crate::zskt_api::image::length(TEXTS)] = $crate::zskt_api::image::joined(TEXTS);
+            static SECTION: [u8; $crate::zskt_api::build_id::length(TEXTS)] = $crate::zskt_api::build_id::joined(TEXTS);
         };
     };
 }

@@ -1,7 +1,7 @@
 //! How many numbers the networks of a plan learn, counted without running anything.
 
 use candle_core::Device;
-use zskt_api::{Builder, Instance, Precision};
+use zskt_api::{Builder, PluginInstance, Precision};
 
 use crate::plan::PlanNode;
 
@@ -10,13 +10,13 @@ use crate::plan::PlanNode;
 pub fn of(node: &PlanNode) -> Option<usize> {
     let builder = Builder::zeros(Precision::F32, &Device::Cpu);
     match &node.instance {
-        Instance::Architecture(architecture) => {
+        PluginInstance::Architecture(architecture) => {
             architecture.build(&builder).ok()?;
         }
-        Instance::Generator(generator) => {
+        PluginInstance::Generator(generator) => {
             generator.build(&builder).ok()?;
         }
-        Instance::Teacher(teacher) => {
+        PluginInstance::Teacher(teacher) => {
             teacher.architecture()?.build(&builder).ok()?;
         }
         _ => return None,

@@ -1,6 +1,6 @@
 //! A plan: a pipeline that has been proven sound, in the order in which its nodes are built and run.
 
-use zskt_api::{Instance, Precision, Registration, Signature};
+use zskt_api::{PluginInstance, PluginRegistration, Precision, Signature};
 
 use crate::device_request::DeviceRequest;
 
@@ -30,11 +30,11 @@ pub struct PlanNode {
     /// What the pipeline calls it; no two nodes have the same name.
     pub name: String,
     /// What declares its plugin: name, ports, origin.
-    pub registration: &'static Registration,
+    pub registration: &'static PluginRegistration,
     /// Its plugin, and those that its parameters name.
-    pub plugins: Vec<&'static Registration>,
+    pub plugins: Vec<&'static PluginRegistration>,
     /// Its plugin with its parameters, ready to be built or run.
-    pub instance: Instance,
+    pub instance: PluginInstance,
     /// Its plugin with its parameters, defaults included, as RON text.
     pub ron: String,
     /// Its edges, in the order of the pipeline.

@@ -6,9 +6,9 @@
 use criterion::{Criterion, Throughput};
 use zskt_tensor::candle_core::{DType, Device, Tensor, Var};
 use zskt_tensor::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
-use zskt_tensor::nn::{Builder, Pass};
+use zskt_tensor::nn::{Builder, ForwardMode};
 use zskt_tensor::ops::attention_map;
-use zskt_tensor::{FeatureMap, Precision, Result, Streams, standard_normal};
+use zskt_tensor::{FeatureMap, Precision, RandomStreams, Result, standard_normal};
 
 const BATCH: usize = 128;
 
@@ -41,11 +41,11 @@ impl Batch for Tensor {
 }
 
 fn builder(precision: Precision) -> Builder {
-    Builder::random(&Streams::new(0), "bench", precision, &Device::Cpu)
+    Builder::random(&RandomStreams::new(0), "bench", precision, &Device::Cpu)
 }
 
 fn random(shape: &[usize]) -> Result<Var> {
-    let numbers = standard_normal(&mut Streams::new(0).named("input"), shape.iter().product());
+    let numbers = standard_normal(&mut RandomStreams::new(0).named("input"), shape.iter().product());
     Ok(Var::from_tensor(&Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_dtype(DType::F32)?)?)
 }
 
@@ -55,12 +55,12 @@ fn measure<X: Batch, Y: Batch>(
     name: &str,
     input: &[usize],
     operations: usize,
-    layer: impl Fn(&X, Pass) -> Result<Y>,
+    layer: impl Fn(&X, ForwardMode) -> Result<Y>,
 ) -> Result<()> {
     let input = random(input)?;
     let (plain, tracked) = (X::from_tensor(&input.as_detached_tensor())?, X::from_tensor(input.as_tensor())?);
-    let forward = || layer(&plain, Pass::probe())?.sum();
-    let backward = || layer(&tracked, Pass::learn())?.sum()?.backward().map_err(zskt_tensor::Error::from);
+    let forward = || layer(&plain, ForwardMode::train_frozen())?.sum();
+    let backward = || layer(&tracked, ForwardMode::train())?.sum()?.backward().map_err(zskt_tensor::Error::from);
     // Once outside of the timing: what does not work is an error, not a panic.
     forward()?;
     backward()?;
@@ -78,7 +78,7 @@ fn convolution(criterion: &mut Criterion, precision: Precision, shape: Conv2dSha
     let Conv2dShape { input, output, stride, .. } = shape;
     let conv = Conv2d::new(&builder(precision), shape)?;
     let name = format!("{precision:?} conv 3x3 {input} to {output}, {size}x{size}, stride {stride}");
-    let forward = |x: &FeatureMap, pass| conv.forward(x, pass);
+    let forward = |x: &FeatureMap, mode| conv.forward(x, mode);
     measure(criterion, &name, &[BATCH, size, size, input], operations(shape, size), forward)
 }
 
@@ -109,7 +109,7 @@ fn layers(criterion: &mut Criterion, precision: Precision) -> Result<()> {
     let shape = Conv2dShape::same(16, 16, 3);
     let norm = BatchNorm2d::new(&builder(precision), 16, Activation::Relu)?;
     let conv = Conv2d::new(&builder(precision), shape)?;
-    let block = |x: &FeatureMap, pass| conv.forward(&norm.forward(x, pass)?, pass);
+    let block = |x: &FeatureMap, mode| conv.forward(&norm.forward(x, mode)?, mode);
     measure(
         criterion,
         &format!("{precision:?} batch norm, ReLU, conv 3x3 16 to 16, 32x32"),
@@ -120,11 +120,11 @@ fn layers(criterion: &mut Criterion, precision: Precision) -> Result<()> {
 
     // The generator's first layer.
     let linear = Linear::new(&builder(precision), 100, 8192)?;
-    let forward = |x: &Tensor, pass| linear.forward(x, pass);
+    let forward = |x: &Tensor, mode| linear.forward(x, mode);
     measure(criterion, &format!("{precision:?} linear 100 to 8192"), &[BATCH, 100], 2 * BATCH * 100 * 8192, forward)?;
 
     // A square and an addition for every number.
-    let attention = |x: &FeatureMap, _: Pass| attention_map(x);
+    let attention = |x: &FeatureMap, _: ForwardMode| attention_map(x);
     measure(
         criterion,
         &format!("{precision:?} attention map of 16 channels, 32x32"),

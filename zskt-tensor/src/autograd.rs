@@ -178,8 +178,8 @@ impl TensorInput {
                     }
                     None => bail!(
                         "the gradient of a weight is computed by `Gradients::of` or `zskt_tensor::backward`, not by candle's \
-                         `backward`; where only the gradient of images is wanted, run the network by `Pass::evaluate` or \
-                         `Pass::probe`"
+                         `backward`; where only the gradient of images is wanted, run the network by `ForwardMode::eval` or \
+                         `ForwardMode::train_frozen`"
                     ),
                 })
             }

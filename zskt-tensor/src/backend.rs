@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
-use crate::update_rule::{Update, Updated};
+use crate::update_rule::{UpdateOperands, UpdateRule};
 
 /// Keeps the norm of an attention map without energy from zero, as PyTorch's `normalize` does.
 pub const ATTENTION_EPSILON: f64 = 1e-12;
@@ -76,8 +76,8 @@ pub trait Backend: Clone + Sized {
     fn log_softmax(logits: &Tensor) -> Result<Tensor>;
     /// [`crate::ops::kl_divergence`]
     fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor>;
-    /// [`crate::ops::update_all`]
-    fn update(tensors: &[Updated<'_>], update: Update) -> Result<()>;
+    /// [`crate::ops::apply_updates`]
+    fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()>;
     /// The L2 norm of all numbers of some tensors, an `f64` scalar on their device.
     fn norm(tensors: &[Tensor]) -> Result<Tensor>;
     /// Dense tensors times `limit / (norm + 1e-6)` where that is below one.

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// Work that was captured as a CUDA graph, and what it returned: tensors whose numbers are those of the latest replay.
 ///
 /// What changes from replay to replay must lie in tensors that were there before, or be a parameter of
-/// [`update_all`](crate::ops::update_all): replays read these anew.
+/// [`apply_updates`](crate::ops::apply_updates): replays read these anew.
 pub struct CudaGraph<T> {
     graph: graph::Graph,
     /// The parameters of all updates, `[updates, 4]`, in the order in which they were asked for.

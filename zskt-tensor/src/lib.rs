@@ -27,7 +27,7 @@ pub use error::{Context, Error, Result};
 pub use feature_map::FeatureMap;
 pub use gradients::Gradients;
 pub use precision::Precision;
-pub use random::{StreamRng, Streams, standard_normal};
+pub use random::{RandomStreams, StreamRng, standard_normal};
 pub use shape::ImageShape;
 #[doc(hidden)]
 pub use test_device::test_device;

@@ -10,11 +10,11 @@ pub type StreamRng = ChaCha8Rng;
 
 /// All the random streams of a run.
 #[derive(Clone, Debug)]
-pub struct Streams {
+pub struct RandomStreams {
     seed: u64,
 }
 
-impl Streams {
+impl RandomStreams {
     /// The streams of one seed.
     pub fn new(seed: u64) -> Self {
         Self { seed }

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 /// What becomes of a target number `t`, given two sources `a` and `b`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Update {
+pub enum UpdateRule {
     /// `t ← decay·t + share·(a + weight_decay·b)`: a running average of gradients `a`, with `b` the weight.
     Average {
         /// What is kept of the average.
@@ -46,7 +46,7 @@ pub enum Update {
 
 /// A tensor to be updated in place, and the two of its shape that it is updated from.
 #[derive(Clone, Copy)]
-pub struct Updated<'a> {
+pub struct UpdateOperands<'a> {
     /// What is updated.
     pub target: &'a Tensor,
     /// The first source.

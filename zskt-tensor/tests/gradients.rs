@@ -1,10 +1,10 @@
 //! Every operation's gradient against finite differences, in f64.
 
 use zskt_tensor::candle_core::{DType, Device, Tensor, Var};
-use zskt_tensor::{FeatureMap, Precision, Result, Streams, backward, ops, standard_normal};
+use zskt_tensor::{FeatureMap, Precision, RandomStreams, Result, backward, ops, standard_normal};
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
-    let numbers = standard_normal(&mut Streams::new(7).named(name), shape.iter().product());
+    let numbers = standard_normal(&mut RandomStreams::new(7).named(name), shape.iter().product());
     Tensor::from_vec(numbers, shape, &Device::Cpu).unwrap()
 }
 

@@ -1,9 +1,9 @@
 //! LeNet (LeCun et al. 1998), as the paper's repositories use it.
 
-use zskt_api::layers::{Conv2d, Conv2dShape, Linear, activate, max_pool};
+use zskt_api::nn::{Conv2d, Conv2dShape, Linear, activate, max_pool};
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Pass,
-    Result, params,
+    Architecture, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, FeatureMap, ForwardMode,
+    ImageShape, OutputShape, Result, params,
 };
 
 params! {
@@ -30,14 +30,14 @@ impl LeNet {
 }
 
 impl ClassifierShape for LeNet {
-    fn beliefs(&self, image: ImageShape) -> std::result::Result<BeliefShape, Fault> {
+    fn output_shape(&self, image: ImageShape) -> std::result::Result<OutputShape, CheckError> {
         let expected = ImageShape::new(self.channels, self.size, self.size);
         if image != expected {
-            return Err(Fault::new(format!("expected images {expected}, found {image}"))
+            return Err(CheckError::new(format!("expected images {expected}, found {image}"))
                 .help("LeNet takes one size only: set its `size` and `channels`"));
         }
         let (first, second, _) = self.sizes();
-        Ok(BeliefShape {
+        Ok(OutputShape {
             classes: self.classes,
             activations: vec![ImageShape::new(6, first, first), ImageShape::new(16, second, second)],
         })
@@ -71,13 +71,13 @@ struct Network {
 }
 
 impl Classifier for Network {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
-        let first = self.conv1.forward(images, pass)?;
-        let second = self.conv2.forward(&max_pool(&activate(&first, 0.0)?, 2)?, pass)?;
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        let first = self.conv1.forward(images, mode)?;
+        let second = self.conv2.forward(&max_pool(&activate(&first, 0.0)?, 2)?, mode)?;
         let features = max_pool(&activate(&second, 0.0)?, 2)?.flatten()?;
-        let hidden = self.fc1.forward(&features, pass)?.relu()?;
-        let hidden = self.fc2.forward(&hidden, pass)?.relu()?;
-        Ok(Beliefs { logits: self.fc3.forward(&hidden, pass)?, activations: vec![first, second] })
+        let hidden = self.fc1.forward(&features, mode)?.relu()?;
+        let hidden = self.fc2.forward(&hidden, mode)?.relu()?;
+        Ok(ClassifierOutput { logits: self.fc3.forward(&hidden, mode)?, activations: vec![first, second] })
     }
 
     fn replays(&self) -> bool {

@@ -1,9 +1,9 @@
 //! Wide residual networks (Zagoruyko & Komodakis, BMVC 2016), pre-activation, without dropout.
 
-use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
+use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Init,
-    Pass, Result, params,
+    Architecture, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, FeatureMap, ForwardMode,
+    ImageShape, Init, OutputShape, Result, params,
 };
 
 params! {
@@ -29,13 +29,13 @@ impl WideResNet {
 }
 
 impl ClassifierShape for WideResNet {
-    fn beliefs(&self, image: ImageShape) -> std::result::Result<BeliefShape, Fault> {
+    fn output_shape(&self, image: ImageShape) -> std::result::Result<OutputShape, CheckError> {
         if image.channels != self.channels {
-            return Err(Fault::new(format!("expected images of {} channels, found {image}", self.channels)));
+            return Err(CheckError::new(format!("expected images of {} channels, found {image}", self.channels)));
         }
         let [first, second, third] = self.widths();
         let [half, quarter] = [2, 4].map(|by| (image.height.div_ceil(by), image.width.div_ceil(by)));
-        Ok(BeliefShape {
+        Ok(OutputShape {
             classes: self.classes,
             activations: vec![
                 ImageShape::new(first, image.height, image.width),
@@ -51,12 +51,12 @@ impl ClassifierShape for WideResNet {
 }
 
 impl Architecture for WideResNet {
-    fn check(&self) -> std::result::Result<(), Fault> {
+    fn check(&self) -> std::result::Result<(), CheckError> {
         if self.depth % 6 == 4 {
             return Ok(());
         }
         let below = (self.depth - 4) / 6 * 6 + 4;
-        Err(Fault::parameter("depth", format!("expected 6·n + 4 layers, found {}", self.depth)).help(format!(
+        Err(CheckError::parameter("depth", format!("expected 6·n + 4 layers, found {}", self.depth)).help(format!(
             "the nearest depths are {} and {}",
             below.max(10),
             below + 6
@@ -104,17 +104,17 @@ struct Network {
 }
 
 impl Classifier for Network {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
-        let mut x = self.stem.forward(images, pass)?;
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        let mut x = self.stem.forward(images, mode)?;
         let mut activations = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
             for block in group {
-                x = block.forward(&x, pass)?;
+                x = block.forward(&x, mode)?;
             }
             activations.push(x.clone());
         }
-        let pooled = global_average(&self.norm.forward(&x, pass)?)?;
-        Ok(Beliefs { logits: self.head.forward(&pooled, pass)?, activations })
+        let pooled = global_average(&self.norm.forward(&x, mode)?)?;
+        Ok(ClassifierOutput { logits: self.head.forward(&pooled, mode)?, activations })
     }
 
     fn replays(&self) -> bool {
@@ -145,14 +145,14 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &FeatureMap, pass: Pass) -> Result<FeatureMap> {
-        let active = self.norm1.forward(x, pass)?;
-        let hidden = self.norm2.forward(&self.conv1.forward(&active, pass)?, pass)?;
-        let residual = self.conv2.forward(&hidden, pass)?;
+    fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
+        let active = self.norm1.forward(x, mode)?;
+        let hidden = self.norm2.forward(&self.conv1.forward(&active, mode)?, mode)?;
+        let residual = self.conv2.forward(&hidden, mode)?;
         match &self.shortcut {
             None => &residual + x,
             // Where the channels change, the shortcut takes the normalized and activated input.
-            Some(shortcut) => &residual + &shortcut.forward(&active, pass)?,
+            Some(shortcut) => &residual + &shortcut.forward(&active, mode)?,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use image_formats::cifar::{self, Variant};
-use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, Result, Split};
+use zskt_api::{BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, Result, Split};
 
 use crate::preprocessing::dataset_params;
 
@@ -43,7 +43,7 @@ dataset_params! {
 macro_rules! cifar_source {
     ($name:ident, $variant:expr) => {
         impl DatasetSource for $name {
-            fn describe(&self) -> Result<DatasetSignature, Fault> {
+            fn describe(&self) -> Result<DatasetSignature, CheckError> {
                 self.preprocessing().describe(cifar::header(&self.path, $variant, official(self.split)))
             }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use image_formats::hugging_face;
-use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, Result, choice};
+use zskt_api::{BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, Result, choice};
 
 use crate::preprocessing::dataset_params;
 
@@ -34,7 +34,7 @@ dataset_params! {
 }
 
 impl DatasetSource for ParquetImages {
-    fn describe(&self) -> Result<DatasetSignature, Fault> {
+    fn describe(&self) -> Result<DatasetSignature, CheckError> {
         self.preprocessing().describe(hugging_face::header(&self.path, self.split.in_file_names()))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use image_formats::{ImageHeader, RawImages, ReadError};
 use zskt_api::{
-    Augmentation, BuildContext, Context, Dataset, DatasetSignature, Error, Fault, ImageSet, ImageShape, Result,
+    Augmentation, BuildContext, CheckError, Context, Dataset, DatasetSignature, Error, ImageSet, ImageShape, Result,
 };
 
 /// Declares a dataset's parameters: its own, then those every dataset has, normalization with defaults of its own.
@@ -60,9 +60,9 @@ pub(crate) struct Preprocessing {
 
 impl Preprocessing {
     /// What a dataset with this header becomes, or which parameter is at fault: `path` where there is no header.
-    pub(crate) fn describe(&self, header: Result<ImageHeader, ReadError>) -> Result<DatasetSignature, Fault> {
+    pub(crate) fn describe(&self, header: Result<ImageHeader, ReadError>) -> Result<DatasetSignature, CheckError> {
         let header = header.map_err(|error| {
-            let fault = Fault::parameter("path", error.message());
+            let fault = CheckError::parameter("path", error.message());
             match error.help() {
                 Some(help) => fault.help(help),
                 None => fault,
@@ -71,19 +71,19 @@ impl Preprocessing {
         self.signature(header)
     }
 
-    fn signature(&self, header: ImageHeader) -> Result<DatasetSignature, Fault> {
+    fn signature(&self, header: ImageHeader) -> Result<DatasetSignature, CheckError> {
         let ImageHeader { count, channels, height, width, classes } = header;
         let crop = self.augmentation.crop;
         if crop >= height.min(width) {
             let reason = format!("a crop of {crop} pixels could move all of a {height}×{width} image out of sight");
-            return Err(Fault::parameter("crop", reason).help("4 is usual for images of 32×32"));
+            return Err(CheckError::parameter("crop", reason).help("4 is usual for images of 32×32"));
         }
         let mut images = count;
         if let Some(per_class) = self.per_class {
             images = classes.saturating_mul(per_class);
             if images > count {
                 let reason = format!("{per_class} images of each of {classes} classes, but there are {count} images");
-                return Err(Fault::parameter("per_class", reason).help("ask for fewer"));
+                return Err(CheckError::parameter("per_class", reason).help("ask for fewer"));
             }
         }
         Ok(DatasetSignature { image: ImageShape::new(channels, height, width), classes, images })
@@ -113,12 +113,17 @@ mod tests {
     use std::path::PathBuf;
 
     use zskt_api::candle_core::{DType, Device};
-    use zskt_api::{BuildContext, Dataset, DatasetSource, Precision, Split, Streams};
+    use zskt_api::{BuildContext, Dataset, DatasetSource, Precision, RandomStreams, Split};
 
     use crate::{Cifar10, SyntheticDigits};
 
     fn context(seed: u64) -> BuildContext {
-        BuildContext { node: "set".into(), device: Device::Cpu, precision: Precision::F32, streams: Streams::new(seed) }
+        BuildContext {
+            node: "set".into(),
+            device: Device::Cpu,
+            precision: Precision::F32,
+            streams: RandomStreams::new(seed),
+        }
     }
 
     fn digits() -> SyntheticDigits {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use image_formats::svhn;
-use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, Result, choice};
+use zskt_api::{BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, Result, choice};
 
 use crate::preprocessing::dataset_params;
 
@@ -36,7 +36,7 @@ dataset_params! {
 }
 
 impl DatasetSource for Svhn {
-    fn describe(&self) -> Result<DatasetSignature, Fault> {
+    fn describe(&self) -> Result<DatasetSignature, CheckError> {
         self.preprocessing().describe(svhn::header(&self.path, self.split.official()))
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use image_formats::ImageHeader;
-use zskt_api::{BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, Result, Split, Streams};
+use zskt_api::{BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, RandomStreams, Result, Split};
 
 use crate::digits;
 use crate::preprocessing::dataset_params;
@@ -27,13 +27,13 @@ dataset_params! {
 }
 
 impl DatasetSource for SyntheticDigits {
-    fn describe(&self) -> Result<DatasetSignature, Fault> {
+    fn describe(&self) -> Result<DatasetSignature, CheckError> {
         let header = ImageHeader { count: self.count, channels: 3, height: self.size, width: self.size, classes: 10 };
         self.preprocessing().describe(Ok(header))
     }
 
     fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
-        let streams = Streams::new(self.seed as u64);
+        let streams = RandomStreams::new(self.seed as u64);
         let name = match self.split {
             Split::Train => "digits/train",
             Split::Test => "digits/test",

@@ -1,7 +1,7 @@
 //! Squared difference of logits.
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::{Beliefs, Error, Loss, Needs, Result, Target, params};
+use zskt_api::{ClassifierOutput, Error, Loss, LossInputs, Result, LossTarget, params};
 
 params! {
     /// Mean over batch and classes of the squared difference of the student's logits from the teacher's (Ba & Caruana,
@@ -13,18 +13,18 @@ params! {
 }
 
 impl Loss for ExampleLoss {
-    fn needs(&self) -> Needs {
-        Needs {
+    fn needs(&self) -> LossInputs {
+        LossInputs {
             teacher: true,
             labels: false,
         }
     }
 
-    fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
         Ok(vec![teacher.logits.clone()])
     }
 
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         let [logits] = &target.teacher[..] else {
             return Err(Error::new("the teacher's logits are missing"));
         };
@@ -43,7 +43,7 @@ zskt_api::export! { loss: ExampleLoss }
 mod tests {
     use zskt_api::candle_core::{Device, Tensor};
     use zskt_api::testing::conforms;
-    use zskt_api::{Beliefs, Loss, Result, Target};
+    use zskt_api::{ClassifierOutput, Loss, Result, LossTarget};
 
     use super::ExampleLoss;
 
@@ -54,19 +54,19 @@ mod tests {
 
     #[test]
     fn it_is_the_mean_of_squares() -> Result<()> {
-        let beliefs = |logits: [[f64; 2]; 2]| -> Result<Beliefs> {
-            Ok(Beliefs {
+        let output = |logits: [[f64; 2]; 2]| -> Result<ClassifierOutput> {
+            Ok(ClassifierOutput {
                 logits: Tensor::new(&logits, &Device::Cpu)?,
                 activations: Vec::new(),
             })
         };
         let loss = ExampleLoss { weight: 2.0 };
-        let target = Target {
-            teacher: loss.target(&beliefs([[1.0, 0.0], [0.0, -1.0]])?)?,
+        let target = LossTarget {
+            teacher: loss.target(&output([[1.0, 0.0], [0.0, -1.0]])?)?,
             labels: None,
         };
         let value = loss
-            .value(&beliefs([[2.0, 0.0], [0.0, 2.0]])?, &target)?
+            .value(&output([[2.0, 0.0], [0.0, 2.0]])?, &target)?
             .to_scalar::<f64>()?;
         assert_eq!(value, 2.0 * (1.0 + 9.0) / 4.0);
         Ok(())

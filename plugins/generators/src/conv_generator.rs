@@ -1,8 +1,10 @@
 //! The paper's generator (Micaelli & Storkey 2019, supplementary material).
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, upsample_nearest};
-use zskt_api::{Builder, Fault, FeatureMap, Generator, GeneratorArchitecture, ImageShape, Pass, Result, params};
+use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, upsample_nearest};
+use zskt_api::{
+    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, ImageShape, Result, params,
+};
 
 params! {
     /// The paper's generator: a linear layer to a small map of `channels` channels, then twice upsampling by 2 and a 3×3
@@ -23,9 +25,9 @@ params! {
 }
 
 impl GeneratorArchitecture for ConvGenerator {
-    fn image(&self) -> std::result::Result<ImageShape, Fault> {
+    fn image(&self) -> std::result::Result<ImageShape, CheckError> {
         if self.first_map * 4 != self.image_size {
-            return Err(Fault::parameter(
+            return Err(CheckError::parameter(
                 "image_size",
                 format!(
                     "a first map of {0}×{0} gives images of {1}×{1}, not of {2}×{2}",
@@ -37,7 +39,7 @@ impl GeneratorArchitecture for ConvGenerator {
             .help("image_size is four times first_map"));
         }
         if !self.channels.is_multiple_of(2) {
-            return Err(Fault::parameter("channels", format!("expected an even number, found {}", self.channels)));
+            return Err(CheckError::parameter("channels", format!("expected an even number, found {}", self.channels)));
         }
         Ok(ImageShape::new(self.image_channels, self.image_size, self.image_size))
     }
@@ -76,13 +78,13 @@ struct Network {
 }
 
 impl Generator for Network {
-    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap> {
+    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
         let shape = ((), self.channels, self.first_map, self.first_map);
-        let x = FeatureMap::from_nchw(&self.fc.forward(latents, pass)?.reshape(shape)?)?;
-        let x = upsample_nearest(&self.norm0.forward(&x, pass)?, 2)?;
-        let x = upsample_nearest(&self.norm1.forward(&self.conv1.forward(&x, pass)?, pass)?, 2)?;
-        let x = self.norm2.forward(&self.conv2.forward(&x, pass)?, pass)?;
-        self.norm3.forward(&self.conv3.forward(&x, pass)?, pass)
+        let x = FeatureMap::from_nchw(&self.fc.forward(latents, mode)?.reshape(shape)?)?;
+        let x = upsample_nearest(&self.norm0.forward(&x, mode)?, 2)?;
+        let x = upsample_nearest(&self.norm1.forward(&self.conv1.forward(&x, mode)?, mode)?, 2)?;
+        let x = self.norm2.forward(&self.conv2.forward(&x, mode)?, mode)?;
+        self.norm3.forward(&self.conv3.forward(&x, mode)?, mode)
     }
 
     fn replays(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::ops::{attention_distance, attention_map};
-use zskt_api::{BeliefShape, Beliefs, Fault, Loss, Needs, Result, Target, params};
+use zskt_api::{CheckError, ClassifierOutput, Loss, LossInputs, LossTarget, OutputShape, Result, params};
 
 params! {
     /// Makes the student look where the teacher looks: for each pair of activations, the mean over batch and pixels of
@@ -14,15 +14,15 @@ params! {
 }
 
 impl Loss for AttentionTransfer {
-    fn needs(&self) -> Needs {
-        Needs { teacher: true, labels: false }
+    fn needs(&self) -> LossInputs {
+        LossInputs { teacher: true, labels: false }
     }
 
-    fn check(&self, student: &BeliefShape, teacher: Option<&BeliefShape>) -> std::result::Result<(), Fault> {
+    fn check(&self, student: &OutputShape, teacher: Option<&OutputShape>) -> std::result::Result<(), CheckError> {
         let Some(teacher) = teacher else { return Ok(()) };
         let (mine, theirs) = (&student.activations, &teacher.activations);
         if mine.is_empty() || mine.len() != theirs.len() {
-            return Err(Fault::new(format!(
+            return Err(CheckError::new(format!(
                 "attention transfer pairs activations: the student has {}, the teacher {}",
                 mine.len(),
                 theirs.len()
@@ -31,7 +31,7 @@ impl Loss for AttentionTransfer {
         }
         for (index, (mine, theirs)) in mine.iter().zip(theirs).enumerate() {
             if (mine.height, mine.width) != (theirs.height, theirs.width) {
-                return Err(Fault::new(format!(
+                return Err(CheckError::new(format!(
                     "attention map {} differs in size: the student's is {}×{}, the teacher's {}×{}",
                     index + 1,
                     mine.height,
@@ -45,11 +45,11 @@ impl Loss for AttentionTransfer {
         Ok(())
     }
 
-    fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
         teacher.activations.iter().map(attention_map).collect()
     }
 
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
         for (activation, target) in student.activations.iter().zip(&target.teacher) {
             let distance = attention_distance(activation, target)?;

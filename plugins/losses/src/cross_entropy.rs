@@ -2,7 +2,7 @@
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::ops::log_softmax;
-use zskt_api::{Beliefs, Loss, Needs, Result, Target, params};
+use zskt_api::{ClassifierOutput, Loss, LossInputs, LossTarget, Result, params};
 
 params! {
     /// Cross-entropy of the student's belief with the images' labels, averaged over the batch.
@@ -15,11 +15,11 @@ params! {
 }
 
 impl Loss for CrossEntropy {
-    fn needs(&self) -> Needs {
-        Needs { teacher: false, labels: true }
+    fn needs(&self) -> LossInputs {
+        LossInputs { teacher: false, labels: true }
     }
 
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         let log_belief = log_softmax(&student.logits)?;
         let of_label = log_belief.gather(&target.labels()?.unsqueeze(1)?, 1)?.mean_all()?;
         let likelihood = if self.label_smoothing == 0.0 {

@@ -1,8 +1,8 @@
-//! Kullback–Leibler divergence between beliefs.
+//! Kullback–Leibler divergence between the outputs of two classifiers.
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::ops::{kl_divergence, log_softmax};
-use zskt_api::{Beliefs, Loss, Needs, Result, Target, above, params};
+use zskt_api::{ClassifierOutput, Loss, LossInputs, LossTarget, Result, above, params};
 
 params! {
     /// Kullback–Leibler divergence of the student's belief from the teacher's, `Σ t·(log t − log s)`, averaged over the
@@ -17,26 +17,26 @@ params! {
 }
 
 impl KlDivergence {
-    fn belief(&self, logits: &Tensor) -> Result<Tensor> {
+    fn log_probabilities(&self, logits: &Tensor) -> Result<Tensor> {
         if self.temperature == 1.0 { log_softmax(logits) } else { log_softmax(&(logits / self.temperature)?) }
     }
 }
 
 impl Loss for KlDivergence {
-    fn needs(&self) -> Needs {
-        Needs { teacher: true, labels: false }
+    fn needs(&self) -> LossInputs {
+        LossInputs { teacher: true, labels: false }
     }
 
-    fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
-        let log_belief = self.belief(&teacher.logits)?;
-        Ok(vec![log_belief.exp()?, log_belief])
+    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+        let log_target = self.log_probabilities(&teacher.logits)?;
+        Ok(vec![log_target.exp()?, log_target])
     }
 
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
-        let [belief, log_belief] = &target.teacher[..] else {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
+        let [target_probabilities, log_target] = &target.teacher[..] else {
             return Err(zskt_api::Error::new("the teacher's belief is missing"));
         };
-        let divergence = kl_divergence(&student.logits, belief, log_belief, self.temperature)?;
+        let divergence = kl_divergence(&student.logits, target_probabilities, log_target, self.temperature)?;
         if self.weight == 1.0 { Ok(divergence) } else { Ok((divergence * self.weight)?) }
     }
 

@@ -3,7 +3,8 @@
 use zskt_api::candle_core::{Device, Tensor};
 use zskt_api::serde_json::{self, Value};
 use zskt_api::{
-    Beliefs, Builder, FeatureMap, Gradients, Init, Instance, Parameter, Pass, Precision, Result, Target, testing,
+    Builder, ClassifierOutput, FeatureMap, ForwardMode, Gradients, Init, LossTarget, Parameter, PluginInstance,
+    Precision, Result, testing,
 };
 use zskt_losses as _;
 use zskt_tests::{assert_close, numbers, shape};
@@ -19,16 +20,16 @@ fn player(name: &str, tensors: &Value) -> Result<Vec<Parameter>> {
     tensors.as_array().into_iter().flatten().enumerate().map(make).collect()
 }
 
-fn beliefs(parameters: &[Parameter]) -> Result<Beliefs> {
-    let mut beliefs =
-        Beliefs { logits: Tensor::zeros((1, 2), Precision::F64.dtype(), &Device::Cpu)?, activations: vec![] };
-    for tensor in parameters.iter().map(|parameter| parameter.tensor(Pass::learn())) {
+fn output(parameters: &[Parameter]) -> Result<ClassifierOutput> {
+    let mut output =
+        ClassifierOutput { logits: Tensor::zeros((1, 2), Precision::F64.dtype(), &Device::Cpu)?, activations: vec![] };
+    for tensor in parameters.iter().map(|parameter| parameter.tensor(ForwardMode::train())) {
         match tensor.rank() {
-            2 => beliefs.logits = tensor,
-            _ => beliefs.activations.push(FeatureMap::from_nchw(&tensor)?),
+            2 => output.logits = tensor,
+            _ => output.activations.push(FeatureMap::from_nchw(&tensor)?),
         }
     }
-    Ok(beliefs)
+    Ok(output)
 }
 
 #[test]
@@ -36,14 +37,14 @@ fn values_and_gradients_are_pytorchs() -> Result<()> {
     let cases: Vec<Value> = serde_json::from_str(include_str!("fixtures/losses.json")).expect("a fixture is JSON");
     for case in cases {
         let plugin = case["plugin"].as_str().expect("a plugin");
-        let Instance::Loss(loss) = testing::plugin(plugin)? else { panic!("{plugin} is not a loss") };
+        let PluginInstance::Loss(loss) = testing::plugin(plugin)? else { panic!("{plugin} is not a loss") };
         let (student, teacher) = (player("student", &case["student"])?, player("teacher", &case["teacher"])?);
         let labels: Vec<u32> = numbers(&case["labels"]).into_iter().map(|label| label as u32).collect();
-        let target = Target {
-            teacher: if teacher.is_empty() { Vec::new() } else { loss.target(&beliefs(&teacher)?)? },
+        let target = LossTarget {
+            teacher: if teacher.is_empty() { Vec::new() } else { loss.target(&output(&teacher)?)? },
             labels: (!labels.is_empty()).then(|| Tensor::new(labels, &Device::Cpu)).transpose()?,
         };
-        let value = loss.value(&beliefs(&student)?, &target)?;
+        let value = loss.value(&output(&student)?, &target)?;
         assert_close(plugin, &[value.to_scalar()?], &numbers(&case["value"]), 1e-10);
         let gradients = Gradients::of(&value, student.iter().chain(&teacher))?;
         for (name, parameters) in [("student", student), ("teacher", teacher)] {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use zskt_api::{ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Pass, Result, params, ports};
+use zskt_api::{ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Result, params, ports};
 
 use crate::evaluation::{each_batch, predictions, share};
 
@@ -29,8 +29,8 @@ impl Metric for Accuracy {
         let mut seen = vec![0; inputs.dataset.signature().classes];
         let mut right = seen.clone();
         each_batch(inputs.dataset.as_ref(), context, |batch| {
-            let beliefs = inputs.classifier.forward.forward(&batch.images, Pass::evaluate())?;
-            for (label, predicted) in batch.labels.to_vec1::<u32>()?.into_iter().zip(predictions(&beliefs.logits)?) {
+            let output = inputs.classifier.forward.forward(&batch.images, ForwardMode::eval())?;
+            for (label, predicted) in batch.labels.to_vec1::<u32>()?.into_iter().zip(predictions(&output.logits)?) {
                 seen[label as usize] += 1;
                 right[label as usize] += usize::from(label == predicted);
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::{D, DType};
 use zskt_api::ops::log_softmax;
-use zskt_api::{ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Pass, Result, params, ports};
+use zskt_api::{ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Result, params, ports};
 
 use crate::evaluation::{each_batch, predictions, share};
 
@@ -33,8 +33,8 @@ impl Metric for Agreement {
     fn evaluate(&self, inputs: &AgreementInputs, context: &MetricContext) -> Result<Measurement> {
         let (mut images, mut agreed, mut divergence) = (0, 0, 0.0);
         each_batch(inputs.dataset.as_ref(), context, |batch| {
-            let teacher = inputs.teacher.forward.forward(&batch.images, Pass::evaluate())?.logits;
-            let student = inputs.student.forward.forward(&batch.images, Pass::evaluate())?.logits;
+            let teacher = inputs.teacher.forward.forward(&batch.images, ForwardMode::eval())?.logits;
+            let student = inputs.student.forward.forward(&batch.images, ForwardMode::eval())?.logits;
             let pairs = predictions(&teacher)?.into_iter().zip(predictions(&student)?);
             agreed += pairs.filter(|(teacher, student)| teacher == student).count();
             images += batch.images.batch();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use zskt_api::candle_core::{DType, Tensor, Var};
 use zskt_api::ops::log_softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Error, FeatureMap, Measurement, Metric, MetricContext, Pass, Result, above, params,
-    ports,
+    ClassifierNetwork, Dataset, Error, FeatureMap, ForwardMode, Measurement, Metric, MetricContext, Result, above,
+    params, ports,
 };
 
 use crate::evaluation::{each_batch, predictions};
@@ -63,7 +63,7 @@ impl Metric for MeanTransitionError {
         let (mut pairs, mut images) = (Vec::new(), 0);
         each_batch(inputs.dataset.as_ref(), context, |batch| {
             let predicted = |network: &ClassifierNetwork| {
-                predictions(&network.forward.forward(&batch.images, Pass::evaluate())?.logits)
+                predictions(&network.forward.forward(&batch.images, ForwardMode::eval())?.logits)
             };
             let all = batch.images.channels_last()?;
             let both = predicted(&inputs.teacher)?.into_iter().zip(predicted(&inputs.student)?);
@@ -131,7 +131,7 @@ impl MeanTransitionError {
             let moved = Var::from_tensor(&images)?;
             let at = FeatureMap::from_channels_last(moved.as_tensor())?;
             let of_target = |network: &ClassifierNetwork, at: &FeatureMap| -> Result<Tensor> {
-                let logits = network.forward.forward(at, Pass::evaluate())?.logits;
+                let logits = network.forward.forward(at, ForwardMode::eval())?.logits;
                 Ok(log_softmax(&logits)?.gather(&targets, 1)?)
             };
             let student = of_target(&inputs.student, &at)?;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zskt_api::candle_core::{DType, Device, Tensor};
-use zskt_api::layers::Linear;
+use zskt_api::nn::Linear;
 use zskt_api::serde_json::{self, Value};
 use zskt_api::{
-    Batch, Beliefs, Builder, Classifier, ClassifierNetwork, Dataset, DatasetSignature, FeatureMap, ImageShape, Inputs,
-    Instance, MetricContext, Network, Pass, Precision, Product, Result, StreamRng, testing,
+    Batch, Builder, Classifier, ClassifierNetwork, ClassifierOutput, Dataset, DatasetSignature, FeatureMap,
+    ForwardMode, ImageShape, Inputs, MetricContext, Network, NodeOutput, PluginInstance, Precision, Result, StreamRng,
+    testing,
 };
 use zskt_metrics as _;
 use zskt_tests::{assert_close, numbers, shape};
@@ -34,9 +35,9 @@ impl Dataset for Images {
 struct TwoLayers(Linear, Linear);
 
 impl Classifier for TwoLayers {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
-        let hidden = self.0.forward(&images.flatten()?, pass)?.relu()?;
-        Ok(Beliefs { logits: self.1.forward(&hidden, pass)?, activations: Vec::new() })
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        let hidden = self.0.forward(&images.flatten()?, mode)?.relu()?;
+        Ok(ClassifierOutput { logits: self.1.forward(&hidden, mode)?, activations: Vec::new() })
     }
 }
 
@@ -60,16 +61,16 @@ fn figures_are_pytorchs() -> Result<()> {
         images: Tensor::from_vec(images, shape, &Device::Cpu)?,
         labels: Tensor::from_iter(labels.into_iter().map(|label| label as u32), &Device::Cpu)?,
     });
-    let [student, teacher] = ["student", "teacher"].map(|name| network(name, &fixture).map(Product::Classifier));
+    let [student, teacher] = ["student", "teacher"].map(|name| network(name, &fixture).map(NodeOutput::Classifier));
     let (student, teacher) = (student?, teacher?);
     let context =
         MetricContext { build: testing::build_context("metric", Precision::F64), interrupted: Arc::new(|| false) };
     let metrics: Vec<_> = fixture.as_object().expect("metrics").iter().filter(|(name, _)| name.contains('(')).collect();
     assert_eq!(metrics.len(), 3);
     for (plugin, expected) in metrics {
-        let Instance::Metric(metric) = testing::plugin(plugin)? else { panic!("{plugin} is not a metric") };
+        let PluginInstance::Metric(metric) = testing::plugin(plugin)? else { panic!("{plugin} is not a metric") };
         let mut inputs = Inputs::default();
-        inputs.push("dataset", Product::Dataset(Arc::clone(&dataset)));
+        inputs.push("dataset", NodeOutput::Dataset(Arc::clone(&dataset)));
         for (port, network) in [("classifier", &student), ("student", &student), ("teacher", &teacher)] {
             if metric.ports().iter().any(|info| info.name == port) {
                 inputs.push(port, network.clone());

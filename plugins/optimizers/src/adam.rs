@@ -1,6 +1,6 @@
 //! Adam (Kingma & Ba, ICLR 2015).
 
-use zskt_api::{Optimizer, Parameter, Result, Updates, above, params};
+use zskt_api::{Optimizer, OptimizerState, Parameter, Result, above, params};
 
 use crate::adam_state::{AdamSettings, AdamState};
 
@@ -23,7 +23,7 @@ impl Optimizer for Adam {
         self.lr
     }
 
-    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>> {
+    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn OptimizerState>> {
         let Self { betas, eps, weight_decay, .. } = *self;
         AdamState::start(AdamSettings { betas, eps, weight_decay, decoupled: false }, &parameters)
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use zskt_api::candle_core::{DType, Device, Tensor};
-use zskt_api::ops::{Update, Updated, update_all};
-use zskt_api::{Context, Error, Gradients, Parameter, Result, Updates};
+use zskt_api::ops::{UpdateOperands, UpdateRule, apply_updates};
+use zskt_api::{Context, Error, Gradients, OptimizerState, Parameter, Result};
 
 use crate::saved_state::saved_tensor;
 
@@ -30,7 +30,7 @@ pub struct AdamState {
 
 impl AdamState {
     /// Averages at zero.
-    pub fn start(settings: AdamSettings, parameters: &[Parameter]) -> Result<Box<dyn Updates>> {
+    pub fn start(settings: AdamSettings, parameters: &[Parameter]) -> Result<Box<dyn OptimizerState>> {
         let zeros = |parameter: &Parameter| -> Result<[Tensor; 2]> {
             let var = parameter.var();
             let zeros = || Tensor::zeros(var.shape(), var.dtype(), var.device());
@@ -41,7 +41,7 @@ impl AdamState {
     }
 }
 
-impl Updates for AdamState {
+impl OptimizerState for AdamState {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         self.steps += 1;
         let AdamSettings { betas: [beta1, beta2], eps: epsilon, weight_decay, decoupled } = self.settings;
@@ -57,12 +57,12 @@ impl Updates for AdamState {
                 .ok_or_else(|| Error::new(format!("`{}` is not this optimizer's", parameter.name())))?;
             moved.push((parameter.value(), gradient, first, second));
         }
-        let updated = moved.iter().map(|(b, a, target, _)| Updated { target, a, b }).collect::<Vec<_>>();
-        update_all(&updated, Update::Average { decay: beta1, share: 1.0 - beta1, weight_decay })?;
-        let updated = moved.iter().map(|(b, a, _, target)| Updated { target, a, b }).collect::<Vec<_>>();
-        update_all(&updated, Update::AverageOfSquares { decay: beta2, weight_decay })?;
-        let updated = moved.iter().map(|(target, _, a, b)| Updated { target, a, b }).collect::<Vec<_>>();
-        update_all(&updated, Update::Adam { keep, rate, root_bias, epsilon })
+        let updated = moved.iter().map(|(b, a, target, _)| UpdateOperands { target, a, b }).collect::<Vec<_>>();
+        apply_updates(&updated, UpdateRule::Average { decay: beta1, share: 1.0 - beta1, weight_decay })?;
+        let updated = moved.iter().map(|(b, a, _, target)| UpdateOperands { target, a, b }).collect::<Vec<_>>();
+        apply_updates(&updated, UpdateRule::AverageOfSquares { decay: beta2, weight_decay })?;
+        let updated = moved.iter().map(|(target, _, a, b)| UpdateOperands { target, a, b }).collect::<Vec<_>>();
+        apply_updates(&updated, UpdateRule::Adam { keep, rate, root_bias, epsilon })
     }
 
     fn replays(&self) -> bool {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::ops::{Update, Updated, update_all};
-use zskt_api::{Error, Gradients, Optimizer, Parameter, Result, Updates, params};
+use zskt_api::ops::{UpdateOperands, UpdateRule, apply_updates};
+use zskt_api::{Error, Gradients, Optimizer, OptimizerState, Parameter, Result, params};
 
 use crate::saved_state::saved_tensor;
 
@@ -27,7 +27,7 @@ impl Optimizer for Sgd {
         self.lr
     }
 
-    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>> {
+    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn OptimizerState>> {
         let mut velocities = BTreeMap::new();
         if self.momentum > 0.0 {
             for parameter in parameters {
@@ -45,15 +45,15 @@ struct Descent {
     velocities: BTreeMap<String, Tensor>,
 }
 
-impl Updates for Descent {
+impl OptimizerState for Descent {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         let Sgd { momentum, nesterov, weight_decay, .. } = self.sgd;
         let keep = 1.0 - learning_rate * weight_decay;
         let weights: Vec<_> = gradients.iter().map(|(parameter, gradient)| (parameter.value(), gradient)).collect();
         let weights_and = weights.iter().map(|(weight, gradient)| (weight, *gradient));
         if momentum == 0.0 {
-            let moved: Vec<_> = weights_and.map(|(target, a)| Updated { target, a, b: a }).collect();
-            return update_all(&moved, Update::Step { keep, x: -learning_rate, y: 0.0 });
+            let moved: Vec<_> = weights_and.map(|(target, a)| UpdateOperands { target, a, b: a }).collect();
+            return apply_updates(&moved, UpdateRule::Step { keep, x: -learning_rate, y: 0.0 });
         }
         let velocity = |(parameter, _): (&Parameter, _)| {
             let missing = || Error::new(format!("`{}` is not this optimizer's", parameter.name()));
@@ -61,15 +61,18 @@ impl Updates for Descent {
         };
         let velocities = gradients.iter().map(velocity).collect::<Result<Vec<_>>>()?;
         let with_velocities = weights_and.zip(velocities);
-        let averaged = with_velocities.clone().map(|((b, a), target)| Updated { target, a, b });
-        update_all(&averaged.collect::<Vec<_>>(), Update::Average { decay: momentum, share: 1.0, weight_decay })?;
-        let moved: Vec<_> = with_velocities.map(|((target, a), b)| Updated { target, a, b }).collect();
+        let averaged = with_velocities.clone().map(|((b, a), target)| UpdateOperands { target, a, b });
+        apply_updates(
+            &averaged.collect::<Vec<_>>(),
+            UpdateRule::Average { decay: momentum, share: 1.0, weight_decay },
+        )?;
+        let moved: Vec<_> = with_velocities.map(|((target, a), b)| UpdateOperands { target, a, b }).collect();
         let step = if nesterov {
-            Update::Step { keep, x: -learning_rate, y: -learning_rate * momentum }
+            UpdateRule::Step { keep, x: -learning_rate, y: -learning_rate * momentum }
         } else {
-            Update::Step { keep: 1.0, x: 0.0, y: -learning_rate }
+            UpdateRule::Step { keep: 1.0, x: 0.0, y: -learning_rate }
         };
-        update_all(&moved, step)
+        apply_updates(&moved, step)
     }
 
     fn replays(&self) -> bool {

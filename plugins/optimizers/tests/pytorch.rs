@@ -2,7 +2,7 @@
 
 use zskt_api::candle_core::{Device, Tensor};
 use zskt_api::serde_json::{self, Value};
-use zskt_api::{Builder, Gradients, Init, Instance, Pass, Precision, Result, testing};
+use zskt_api::{Builder, ForwardMode, Gradients, Init, PluginInstance, Precision, Result, testing};
 use zskt_optimizers as _;
 use zskt_tests::{assert_close, numbers};
 
@@ -12,7 +12,9 @@ fn twenty_updates_are_pytorchs() -> Result<()> {
     let [start, target] =
         ["weight", "target"].map(|name| Tensor::new(numbers(&fixture[name]), &Device::Cpu).expect("a tensor"));
     for (plugin, expected) in fixture["updated"].as_object().expect("optimizers") {
-        let Instance::Optimizer(optimizer) = testing::plugin(plugin)? else { panic!("{plugin} is not an optimizer") };
+        let PluginInstance::Optimizer(optimizer) = testing::plugin(plugin)? else {
+            panic!("{plugin} is not an optimizer")
+        };
         let weight =
             Builder::zeros(Precision::F64, &Device::Cpu).parameter("weight", start.dims(), Init::Constant(0.0))?;
         weight.var().set(&start)?;
@@ -24,7 +26,7 @@ fn twenty_updates_are_pytorchs() -> Result<()> {
                 updates = optimizer.start(vec![weight.clone()])?;
                 updates.restore(&state)?;
             }
-            let loss = (weight.tensor(Pass::learn()) - &target)?.sqr()?.sqr()?.sum_all()?;
+            let loss = (weight.tensor(ForwardMode::train()) - &target)?.sqr()?.sqr()?.sum_all()?;
             let gradients = Gradients::of(&loss, std::iter::once(&weight))?;
             updates.step(&gradients, optimizer.learning_rate())?;
         }

@@ -1,10 +1,10 @@
 //! What can be said of a stage before anything is built.
 
-use zskt_api::{ClassifierSignature, Fault, Loss, PortInfo, Signature, Signatures};
+use zskt_api::{CheckError, ClassifierSignature, Loss, PortInfo, Signature, Signatures};
 
 /// What is wrong with the inputs of a stage. `has_teacher` is whether the stage has that port at all.
-pub fn check_inputs(inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) -> Vec<Fault> {
-    let mut faults = inputs.agree(ports);
+pub fn check_inputs(inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) -> Vec<CheckError> {
+    let mut faults = inputs.check_compatible(ports);
     let student = inputs.classifier("student");
     let images = inputs.one("images");
     let generator = images.and_then(Signature::network);
@@ -19,7 +19,7 @@ pub fn check_inputs(inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) 
         {
             let or_generator = generator.map_or(String::new(), |generator| format!(" nor its generator `{generator}`"));
             faults.push(
-                Fault::port(
+                CheckError::port(
                     "turns",
                     format!(
                         "the turn updates `{}`, which is not this stage's student `{}`{or_generator}",
@@ -31,7 +31,7 @@ pub fn check_inputs(inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) 
             );
         }
         for loss in &turn.losses {
-            faults.extend(check_loss(loss.as_ref(), inputs, has_teacher).map(|fault| Fault {
+            faults.extend(check_loss(loss.as_ref(), inputs, has_teacher).map(|fault| CheckError {
                 port: Some("turns".into()),
                 parameter: None,
                 index,
@@ -41,7 +41,8 @@ pub fn check_inputs(inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) 
     }
     // Without any known turn, what is wrong with the turns has been reported already.
     if !student_learns && student.is_some() && inputs.all("turns").count() > 0 {
-        faults.push(Fault::port("student", "no turn of this stage updates the student, so it would learn nothing"));
+        faults
+            .push(CheckError::port("student", "no turn of this stage updates the student, so it would learn nothing"));
     }
     faults
 }
@@ -53,19 +54,21 @@ pub fn trained_student(inputs: &Signatures) -> Option<Signature> {
     Some(Signature::Classifier(ClassifierSignature { images, ..student }))
 }
 
-fn check_loss(loss: &dyn Loss, inputs: &Signatures, has_teacher: bool) -> Option<Fault> {
+fn check_loss(loss: &dyn Loss, inputs: &Signatures, has_teacher: bool) -> Option<CheckError> {
     let needs = loss.needs();
     let images = inputs.one("images")?;
     if needs.labels && matches!(images, Signature::Generator(_)) {
         return Some(
-            Fault::new("a loss of this turn needs labels, but generated images have none")
+            CheckError::new("a loss of this turn needs labels, but generated images have none")
                 .help("leave that loss out of the turn, or take the images from a dataset"),
         );
     }
     if needs.teacher && !has_teacher {
-        return Some(Fault::new("a loss of this turn needs a teacher, but this stage has none").help("use `Transfer`"));
+        return Some(
+            CheckError::new("a loss of this turn needs a teacher, but this stage has none").help("use `Transfer`"),
+        );
     }
     let image = images.image()?;
-    let beliefs = |port| inputs.classifier(port).and_then(|network| network.shape.beliefs(image).ok());
-    loss.check(&beliefs("student")?, beliefs("teacher").as_ref()).err()
+    let output = |port| inputs.classifier(port).and_then(|network| network.shape.output_shape(image).ok());
+    loss.check(&output("student")?, output("teacher").as_ref()).err()
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    Fault, ImageSource, PortType, Ports, Product, Result, Signature, Signatures, Stage, StageContext, Trainee, Turn,
-    above, params, ports,
+    CheckError, ImageSource, NodeOutput, PortType, Ports, Result, Signature, Signatures, Stage, StageContext, Trainee,
+    Turn, above, params, ports,
 };
 
 use crate::check::trained_student;
@@ -57,7 +57,7 @@ impl Stage for Train {
 
     const OUTPUT: PortType = PortType::Classifier;
 
-    fn check(&self, inputs: &Signatures) -> Vec<Fault> {
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
         self.options().check(inputs, &TrainInputs::ports(), false)
     }
 
@@ -65,7 +65,7 @@ impl Stage for Train {
         trained_student(inputs)
     }
 
-    fn run(&self, inputs: TrainInputs, context: &mut StageContext<'_>) -> Result<Product> {
+    fn run(&self, inputs: TrainInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         let TrainInputs { student, images, turns } = inputs;
         self.options().train(TrainingInputs { teacher: None, student, images, turns }, context)
     }

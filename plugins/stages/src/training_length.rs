@@ -1,6 +1,6 @@
 //! How long a stage trains.
 
-use zskt_api::{Error, Fault, ImageSource, Result, Signature, Signatures};
+use zskt_api::{CheckError, Error, ImageSource, Result, Signature, Signatures};
 
 /// How long a stage trains.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,21 +16,22 @@ impl TrainingLength {
     ///
     /// # Errors
     /// When they give none, or two.
-    pub fn new(batches: Option<usize>, epochs: Option<f64>) -> Result<Self, Fault> {
+    pub fn new(batches: Option<usize>, epochs: Option<f64>) -> Result<Self, CheckError> {
         match (batches, epochs) {
             (Some(batches), None) => Ok(Self::Batches(batches)),
             (None, Some(epochs)) => Ok(Self::Epochs(epochs)),
-            (None, None) => {
-                Err(Fault::new("expected `batches`, or `epochs` where the images are a dataset: how long to train"))
-            }
-            (Some(_), Some(_)) => {
-                Err(Fault::parameter("epochs", "`batches` and `epochs` both say how long to train: give one of them"))
-            }
+            (None, None) => Err(CheckError::new(
+                "expected `batches`, or `epochs` where the images are a dataset: how long to train",
+            )),
+            (Some(_), Some(_)) => Err(CheckError::parameter(
+                "epochs",
+                "`batches` and `epochs` both say how long to train: give one of them",
+            )),
         }
     }
 
     /// Why it does not fit what arrives, where it does not.
-    pub fn check(self, inputs: &Signatures) -> Option<Fault> {
+    pub fn check(self, inputs: &Signatures) -> Option<CheckError> {
         let generated = matches!(inputs.one("images"), Some(Signature::Generator(_)));
         (matches!(self, Self::Epochs(_)) && generated).then(no_epochs)
     }
@@ -51,6 +52,6 @@ impl TrainingLength {
     }
 }
 
-fn no_epochs() -> Fault {
-    Fault::parameter("epochs", "a generator has no epochs").help("give `batches` instead")
+fn no_epochs() -> CheckError {
+    CheckError::parameter("epochs", "a generator has no epochs").help("give `batches` instead")
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zskt_api::{
-    BuildContext, ClassifierNetwork, Context, Error, ImageSource, Pass, Player, Result, StageContext, StageState, Turn,
+    BuildContext, ClassifierNetwork, Context, Error, ForwardMode, ImageSource, Player, Result, StageContext,
+    StageState, Turn,
 };
 
 use crate::batch_metrics::PendingMetrics;
@@ -130,7 +131,7 @@ impl TrainingLoop {
         let images = match (input, &self.images) {
             (BatchInput::Latents(latents), ImageSource::Generator(generator)) => {
                 let count = latents.dims()[0].min(PREVIEW);
-                generator.forward.forward(&latents.narrow(0, 0, count)?, Pass::evaluate())?
+                generator.forward.forward(&latents.narrow(0, 0, count)?, ForwardMode::eval())?
             }
             (BatchInput::Real { images, .. }, _) if done == 1 => images.narrow(0, images.batch().min(PREVIEW))?,
             _ => return Ok(()),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    ClassifierNetwork, Fault, ImageSource, PortInfo, Product, Result, Signatures, StageContext, Trainee, Turn,
+    CheckError, ClassifierNetwork, ImageSource, NodeOutput, PortInfo, Result, Signatures, StageContext, Trainee, Turn,
 };
 
 use crate::check::check_inputs;
@@ -33,7 +33,7 @@ pub struct TrainingInputs {
 
 impl TrainingOptions {
     /// What is wrong with them or with the inputs. `has_teacher` is whether the stage has that port at all.
-    pub fn check(&self, inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) -> Vec<Fault> {
+    pub fn check(&self, inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) -> Vec<CheckError> {
         let mut faults = check_inputs(inputs, ports, has_teacher);
         match TrainingLength::new(self.batches, self.epochs) {
             Ok(length) => faults.extend(length.check(inputs)),
@@ -43,7 +43,7 @@ impl TrainingOptions {
     }
 
     /// Trains the student, and gives it on.
-    pub fn train(&self, inputs: TrainingInputs, context: &mut StageContext<'_>) -> Result<Product> {
+    pub fn train(&self, inputs: TrainingInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         let TrainingInputs { teacher, student: Trainee(student), images, turns } = inputs;
         let length = TrainingLength::new(self.batches, self.epochs)?;
         let batches = length.in_batches(&images, self.batch_size)?;
@@ -56,6 +56,6 @@ impl TrainingOptions {
         let training = TrainingLoop { teacher, student, images, turns, batches, batch_size, intervals, replay };
         training.check_players()?;
         training.run(context)?;
-        Ok(Product::Classifier(training.student))
+        Ok(NodeOutput::Classifier(training.student))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    ClassifierNetwork, Fault, ImageSource, PortType, Ports, Product, Result, Signature, Signatures, Stage,
+    CheckError, ClassifierNetwork, ImageSource, NodeOutput, PortType, Ports, Result, Signature, Signatures, Stage,
     StageContext, Trainee, Turn, above, params, ports,
 };
 
@@ -66,7 +66,7 @@ impl Stage for Transfer {
 
     const OUTPUT: PortType = PortType::Classifier;
 
-    fn check(&self, inputs: &Signatures) -> Vec<Fault> {
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
         self.options().check(inputs, &TransferInputs::ports(), true)
     }
 
@@ -74,7 +74,7 @@ impl Stage for Transfer {
         trained_student(inputs)
     }
 
-    fn run(&self, inputs: TransferInputs, context: &mut StageContext<'_>) -> Result<Product> {
+    fn run(&self, inputs: TransferInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         let TransferInputs { teacher, student, images, turns } = inputs;
         self.options().train(TrainingInputs { teacher: Some(teacher), student, images, turns }, context)
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
-    Beliefs, ClassifierNetwork, Context, Error, FeatureMap, GeneratorNetwork, Gradients, Loss, Objective, Parameter,
-    Pass, Player, Result, Target, Turn, Updates,
+    ClassifierNetwork, ClassifierOutput, Context, Error, FeatureMap, ForwardMode, GeneratorNetwork, Gradients, Loss,
+    LossTarget, Objective, OptimizerState, Parameter, Player, Result, Turn,
 };
 
 use crate::batch_metrics::BatchResult;
@@ -16,7 +16,7 @@ use crate::batch_sampler::BatchInput;
 pub struct TurnRuntime {
     turn: Arc<Turn>,
     parameters: Vec<Parameter>,
-    optimizer: Box<dyn Updates>,
+    optimizer: Box<dyn OptimizerState>,
 }
 
 /// Where training is.
@@ -189,8 +189,8 @@ impl TurnRuntime {
             return Err(Error::new("its player makes images, but the images come from a dataset"));
         };
         for _ in 0..self.turn.steps {
-            let images = generator.forward.forward(latents, Pass::learn())?;
-            let student = networks.student.forward.forward(&images, Pass::probe())?;
+            let images = generator.forward.forward(latents, ForwardMode::train())?;
+            let student = networks.student.forward.forward(&images, ForwardMode::train_frozen())?;
             let teacher = self.teacher_if_needed(networks, &images)?;
             let targets = self.targets(teacher.as_ref(), None)?;
             self.step(&student, &targets, result)?;
@@ -211,28 +211,37 @@ impl TurnRuntime {
         let targets = self.targets(teacher.as_ref(), labels)?;
         drop(teacher);
         for _ in 0..self.turn.steps {
-            let output = student.forward.forward(&images, Pass::learn())?;
+            let output = student.forward.forward(&images, ForwardMode::train())?;
             self.step(&output, &targets, result)?;
         }
         Ok(())
     }
 
     /// The teacher's output for these images, where a loss asks for it.
-    fn teacher_if_needed(&self, networks: Networks<'_>, images: &FeatureMap) -> Result<Option<Beliefs>> {
+    fn teacher_if_needed(&self, networks: Networks<'_>, images: &FeatureMap) -> Result<Option<ClassifierOutput>> {
         let needed = self.turn.losses.iter().any(|loss| loss.needs().teacher);
         let teacher = networks.teacher.filter(|_| needed);
-        teacher.map(|teacher| teacher.forward.forward(images, Pass::evaluate())).transpose()
+        teacher.map(|teacher| teacher.forward.forward(images, ForwardMode::eval())).transpose()
     }
 
-    fn targets(&self, teacher: Option<&Beliefs>, labels: Option<&Tensor>) -> Result<Vec<(Arc<dyn Loss>, Target)>> {
+    fn targets(
+        &self,
+        teacher: Option<&ClassifierOutput>,
+        labels: Option<&Tensor>,
+    ) -> Result<Vec<(Arc<dyn Loss>, LossTarget)>> {
         let target = |loss: &Arc<dyn Loss>| {
             let teacher = teacher.map(|teacher| loss.target(teacher)).transpose()?.unwrap_or_default();
-            Ok((Arc::clone(loss), Target { teacher, labels: labels.cloned() }))
+            Ok((Arc::clone(loss), LossTarget { teacher, labels: labels.cloned() }))
         };
         self.turn.losses.iter().map(target).collect()
     }
 
-    fn step(&mut self, student: &Beliefs, targets: &[(Arc<dyn Loss>, Target)], result: &mut TurnResult) -> Result<()> {
+    fn step(
+        &mut self,
+        student: &ClassifierOutput,
+        targets: &[(Arc<dyn Loss>, LossTarget)],
+        result: &mut TurnResult,
+    ) -> Result<()> {
         let mut sum: Option<Tensor> = None;
         for (loss, target) in targets {
             let value = loss.value(student, target)?;
@@ -277,7 +286,7 @@ fn images<'a>(generator: Option<&GeneratorNetwork>, input: &'a BatchInput) -> Re
     match (input, generator) {
         (BatchInput::Real { images, labels }, _) => Ok((images.clone(), Some(labels))),
         (BatchInput::Latents(latents), Some(generator)) => {
-            Ok((generator.forward.forward(latents, Pass::probe())?, None))
+            Ok((generator.forward.forward(latents, ForwardMode::train_frozen())?, None))
         }
         (BatchInput::Latents(_), None) => Err(Error::new("there are latents but no generator")),
     }

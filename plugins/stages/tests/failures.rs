@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::{self, Device, Tensor};
 use zskt_api::{
-    Beliefs, BuildContext, Builder, Classifier, ClassifierNetwork, Error, FeatureMap, Generator, ImageSource, Init,
-    Network, Objective, Observer, Parameter, Pass, Player, Precision, Progress, Result, Stage, StageContext,
-    StageState, Streams, Trainee, Turn,
+    BuildContext, Builder, Classifier, ClassifierNetwork, ClassifierOutput, Error, FeatureMap, ForwardMode, Generator,
+    ImageSource, Init, Network, Objective, Observer, Parameter, Player, Precision, Progress, RandomStreams, Result,
+    Stage, StageContext, StageState, Trainee, Turn,
 };
 use zskt_losses::KlDivergence;
 use zskt_optimizers::Sgd;
@@ -19,14 +19,14 @@ struct Cramped {
 }
 
 impl Classifier for Cramped {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
         if images.batch() > self.room {
             // As candle has it from CUDA's driver: the driver's error within, and a backtrace around it.
             let driver = "DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")";
             return Err(candle_core::Error::Cuda(driver.into()).bt().into());
         }
         let means = zskt_api::ops::global_average(images)?;
-        Ok(Beliefs { logits: means.broadcast_mul(&self.weight.tensor(pass))?, activations: Vec::new() })
+        Ok(ClassifierOutput { logits: means.broadcast_mul(&self.weight.tensor(mode))?, activations: Vec::new() })
     }
 }
 
@@ -34,7 +34,7 @@ impl Classifier for Cramped {
 struct Plain;
 
 impl Generator for Plain {
-    fn forward(&self, latents: &Tensor, _: Pass) -> Result<FeatureMap> {
+    fn forward(&self, latents: &Tensor, _: ForwardMode) -> Result<FeatureMap> {
         FeatureMap::from_nchw(&latents.unsqueeze(2)?.unsqueeze(3)?)
     }
     fn latent_dim(&self) -> usize {
@@ -118,7 +118,7 @@ fn run(transfer: &Transfer, room: usize, lr: f64) -> (Error, Counts) {
         node: "transfer".into(),
         device: Device::Cpu,
         precision: Precision::F32,
-        streams: Streams::new(0),
+        streams: RandomStreams::new(0),
     };
     let mut observer = Counts::default();
     let error = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut observer });

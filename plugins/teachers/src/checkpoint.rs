@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use torch_checkpoint::{ErrorKind, ReadError, printable, read, read_header};
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
-    Architecture, BeliefShape, BuildContext, Builder, ClassifierNetwork, ClassifierShape, Error, Fault, ImageShape,
-    Nested, Precision, Result, TeacherSource, Weights, params,
+    Architecture, BuildContext, Builder, CheckError, ClassifierNetwork, ClassifierShape, Error, ImageShape, Nested,
+    OutputShape, Precision, Result, TeacherSource, Weights, params,
 };
 
 params! {
@@ -27,8 +27,8 @@ params! {
 }
 
 impl ClassifierShape for Checkpoint {
-    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
-        self.model.beliefs(image)
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
+        self.model.output_shape(image)
     }
 
     fn classes(&self) -> usize {
@@ -41,10 +41,10 @@ impl TeacherSource for Checkpoint {
         Some(&*self.model)
     }
 
-    fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), CheckError> {
         let header = read_header(&self.path, self.key.as_deref()).map_err(|error| fault(&error))?;
         let builder = Builder::zeros(Precision::F32, &Device::Cpu);
-        self.model.build(&builder).map_err(|error| Fault::parameter("model", error.to_string()))?;
+        self.model.build(&builder).map_err(|error| CheckError::parameter("model", error.to_string()))?;
         let shapes = header.tensors.iter().map(|(name, info)| (name.as_str(), info.shape.as_slice()));
         self.compare(&builder.weights(), shapes)
     }
@@ -87,7 +87,7 @@ impl Checkpoint {
         &self,
         weights: &Weights,
         shapes: impl Iterator<Item = (&'a str, &'a [usize])>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), CheckError> {
         let differences = weights.mismatches(shapes);
         if differences.is_empty() {
             return Ok(());
@@ -101,12 +101,12 @@ impl Checkpoint {
             // It contains names out of the file.
             help.push_str(&printable(&difference));
         }
-        Err(Fault::parameter("path", message).help(help))
+        Err(CheckError::parameter("path", message).help(help))
     }
 }
 
-fn fault(error: &ReadError) -> Fault {
+fn fault(error: &ReadError) -> CheckError {
     let parameter = if matches!(error.kind, ErrorKind::UnknownKey { .. }) { "key" } else { "path" };
     let message = format!("cannot take weights from `{}`: {}", error.path.display(), error.kind);
-    Fault::parameter(parameter, message).help(error.kind.help())
+    CheckError::parameter(parameter, message).help(error.kind.help())
 }

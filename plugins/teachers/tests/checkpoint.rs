@@ -5,8 +5,9 @@ use std::path::Path;
 
 use zskt_api::candle_core::{Device, Tensor, safetensors};
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, BuildContext, Builder, Classifier, ClassifierShape, Fault, FeatureMap, Form,
-    ImageShape, Init, Name, Params, Pass, Precision, Result, Span, Streams, TeacherSource, Value, export, params,
+    Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, FeatureMap,
+    ForwardMode, ImageShape, Init, Name, OutputShape, Params, Precision, RandomStreams, Result, Span, TeacherSource,
+    Value, ValueKind, export, params,
 };
 use zskt_teachers::Checkpoint;
 
@@ -21,8 +22,8 @@ params! {
 export! { architecture: Tiny }
 
 impl ClassifierShape for Tiny {
-    fn beliefs(&self, _: ImageShape) -> Result<BeliefShape, Fault> {
-        Ok(BeliefShape { classes: self.length, activations: Vec::new() })
+    fn output_shape(&self, _: ImageShape) -> Result<OutputShape, CheckError> {
+        Ok(OutputShape { classes: self.length, activations: Vec::new() })
     }
 
     fn classes(&self) -> usize {
@@ -33,8 +34,8 @@ impl ClassifierShape for Tiny {
 struct Silent;
 
 impl Classifier for Silent {
-    fn forward(&self, images: &FeatureMap, _: Pass) -> Result<Beliefs> {
-        Ok(Beliefs { logits: images.flatten()?, activations: Vec::new() })
+    fn forward(&self, images: &FeatureMap, _: ForwardMode) -> Result<ClassifierOutput> {
+        Ok(ClassifierOutput { logits: images.flatten()?, activations: Vec::new() })
     }
 }
 
@@ -49,19 +50,19 @@ impl Architecture for Tiny {
 }
 
 /// A value as a pipeline would have it.
-fn value(form: Form) -> Value {
-    Value { span: Span::default(), form }
+fn value(form: ValueKind) -> Value {
+    Value { span: Span::default(), kind: form }
 }
 
 fn named(name: &str, fields: Vec<(&str, Value)>) -> Value {
     let text = |text: &str| Name { span: Span::default(), text: text.to_string() };
     let fields = fields.into_iter().map(|(field, value)| (text(field), value)).collect();
-    value(Form::Named { name: Some(text(name)), fields, items: Vec::new() })
+    value(ValueKind::Named { name: Some(text(name)), fields, items: Vec::new() })
 }
 
 fn checkpoint(length: i128, path: &Path, key: Option<&str>) -> Checkpoint {
-    let text = |text: &str| value(Form::Text(text.to_string()));
-    let model = named("Tiny", vec![("length", value(Form::Integer(length)))]);
+    let text = |text: &str| value(ValueKind::Text(text.to_string()));
+    let model = named("Tiny", vec![("length", value(ValueKind::Integer(length)))]);
     let mut fields = vec![("model", model), ("path", text(path.to_str().unwrap()))];
     fields.extend(key.map(|key| ("key", text(key))));
     let mut problems = Vec::new();
@@ -73,7 +74,7 @@ fn context() -> BuildContext {
         node: "teacher".to_string(),
         device: Device::Cpu,
         precision: Precision::F64,
-        streams: Streams::new(0),
+        streams: RandomStreams::new(0),
     }
 }
 
@@ -123,7 +124,7 @@ fn every_difference_is_in_one_error() {
 #[test]
 fn a_fault_names_the_parameter() {
     let missing = checkpoint(2, Path::new("/no/such/file"), None).check().unwrap_err();
-    let expected = Fault::parameter("path", "cannot take weights from `/no/such/file`: there is no such file")
+    let expected = CheckError::parameter("path", "cannot take weights from `/no/such/file`: there is no such file")
         .help("relative paths start at the working directory");
     assert_eq!(missing, expected);
 
@@ -132,5 +133,5 @@ fn a_fault_names_the_parameter() {
     let path = file.path().display();
     let message = format!("cannot take weights from `{path}`: it has no state dict under the key `state_dcit`");
     let help = "its tensors are not wrapped in anything: leave `key` out";
-    assert_eq!(key, Fault::parameter("key", message).help(help));
+    assert_eq!(key, CheckError::parameter("key", message).help(help));
 }

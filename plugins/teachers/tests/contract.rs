@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use zskt_api::candle_core::{Device, safetensors};
-use zskt_api::layers::{Linear, global_average};
+use zskt_api::nn::{Linear, global_average};
 use zskt_api::testing::conforms;
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Pass,
-    Precision, Result, Streams, params,
+    Architecture, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, FeatureMap, ForwardMode,
+    ImageShape, OutputShape, Precision, RandomStreams, Result, params,
 };
 use zskt_teachers as _;
 
@@ -17,8 +17,8 @@ params! {
 }
 
 impl ClassifierShape for Means {
-    fn beliefs(&self, _: ImageShape) -> Result<BeliefShape, Fault> {
-        Ok(BeliefShape { classes: 4, activations: Vec::new() })
+    fn output_shape(&self, _: ImageShape) -> Result<OutputShape, CheckError> {
+        Ok(OutputShape { classes: 4, activations: Vec::new() })
     }
     fn classes(&self) -> usize {
         4
@@ -28,8 +28,8 @@ impl ClassifierShape for Means {
 struct Layer(Linear);
 
 impl Classifier for Layer {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
-        Ok(Beliefs { logits: self.0.forward(&global_average(images)?, pass)?, activations: Vec::new() })
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        Ok(ClassifierOutput { logits: self.0.forward(&global_average(images)?, mode)?, activations: Vec::new() })
     }
 }
 
@@ -45,7 +45,7 @@ zskt_api::export! { architecture: Means }
 fn every_teacher_keeps_its_contract() -> Result<()> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("means.safetensors");
-    let builder = Builder::random(&Streams::new(0), "means", Precision::F32, &Device::Cpu);
+    let builder = Builder::random(&RandomStreams::new(0), "means", Precision::F32, &Device::Cpu);
     Means {}.build(&builder)?;
     safetensors::save(&builder.weights().snapshot()?.into_iter().collect::<HashMap<_, _>>(), &path)?;
     conforms(&format!("Checkpoint(model: Means(), path: {path:?})"))

@@ -3,11 +3,11 @@
 use candle_core::Tensor;
 
 use super::Network;
-use crate::{Builder, ClassifierShape, Fault, FeatureMap, Pass, Result};
+use crate::{Builder, CheckError, ClassifierShape, FeatureMap, ForwardMode, Result};
 
 /// What a classifier gives for a batch of images.
 #[derive(Clone)]
-pub struct Beliefs {
+pub struct ClassifierOutput {
     /// Scores before the softmax, `[B, classes]`, of the precision's [`dtype`](crate::Precision::dtype).
     pub logits: Tensor,
     /// The activations that losses such as attention transfer compare, from input to output, each `[B, C, H, W]`; as many and as
@@ -15,7 +15,7 @@ pub struct Beliefs {
     pub activations: Vec<FeatureMap>,
 }
 
-impl Beliefs {
+impl ClassifierOutput {
     /// The same numbers, through which no gradient flows.
     #[must_use]
     pub fn detach(&self) -> Self {
@@ -27,7 +27,7 @@ impl Beliefs {
 pub trait Classifier: Send + Sync {
     /// Logits and activations for `images`, `[B, C, H, W]`. `pass` goes to every layer and weight: it says whether the weights are
     /// tracked for gradients, and whose statistics batch norm uses.
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs>;
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput>;
 
     /// Whether a GPU may capture [`forward`](Self::forward) once, in a CUDA graph, and replay it for other batches. `true` is right
     /// where all of these hold:
@@ -50,9 +50,9 @@ pub type ClassifierNetwork = Network<dyn Classifier>;
 /// A plugin that makes classifiers.
 ///
 /// ```
-/// use zskt_api::layers::{Linear, global_average};
+/// use zskt_api::nn::{Linear, global_average};
 /// use zskt_api::{
-///     Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap, ImageShape, Pass, Result,
+///     Architecture, OutputShape, ClassifierOutput, Builder, Classifier, ClassifierShape, CheckError, FeatureMap, ImageShape, ForwardMode, Result,
 ///     params,
 /// };
 ///
@@ -65,11 +65,11 @@ pub type ClassifierNetwork = Network<dyn Classifier>;
 /// }
 ///
 /// impl ClassifierShape for MeanColour {
-///     fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
+///     fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
 ///         if image.channels != 3 {
-///             return Err(Fault::new(format!("expected images of 3 channels, found {image}")));
+///             return Err(CheckError::new(format!("expected images of 3 channels, found {image}")));
 ///         }
-///         Ok(BeliefShape { classes: self.classes, activations: Vec::new() })
+///         Ok(OutputShape { classes: self.classes, activations: Vec::new() })
 ///     }
 ///
 ///     fn classes(&self) -> usize {
@@ -88,8 +88,8 @@ pub type ClassifierNetwork = Network<dyn Classifier>;
 /// }
 ///
 /// impl Classifier for Network {
-///     fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
-///         Ok(Beliefs { logits: self.head.forward(&global_average(images)?, pass)?, activations: Vec::new() })
+///     fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+///         Ok(ClassifierOutput { logits: self.head.forward(&global_average(images)?, mode)?, activations: Vec::new() })
 ///     }
 ///
 ///     // Layers compute on the device only, and no number of the host changes.
@@ -103,11 +103,11 @@ pub type ClassifierNetwork = Network<dyn Classifier>;
 /// ```
 pub trait Architecture: ClassifierShape {
     /// Whether its parameters go together, whatever the images are: asked once, before any shape. What depends on the images is
-    /// for [`beliefs`](ClassifierShape::beliefs) to say.
+    /// for [`output_shape`](ClassifierShape::output_shape) to say.
     ///
     /// # Errors
     /// What does not go together; a fault of a parameter is shown where that is written.
-    fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), CheckError> {
         Ok(())
     }
 

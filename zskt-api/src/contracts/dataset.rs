@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::BuildContext;
-use crate::{DatasetSignature, Fault, FeatureMap, Result, StreamRng, choice};
+use crate::{CheckError, DatasetSignature, FeatureMap, Result, StreamRng, choice};
 
 choice! {
     /// Which part of a dataset.
@@ -23,7 +23,7 @@ pub trait DatasetSource: Send + Sync {
     ///
     /// # Errors
     /// What is wrong with the files or the parameters, and the way out.
-    fn describe(&self) -> Result<DatasetSignature, Fault>;
+    fn describe(&self) -> Result<DatasetSignature, CheckError>;
 
     /// Loads the images.
     ///

@@ -3,12 +3,12 @@
 use candle_core::Tensor;
 
 use super::Network;
-use crate::{Builder, Fault, FeatureMap, ImageShape, Pass, Result, StreamRng, standard_normal};
+use crate::{Builder, CheckError, FeatureMap, ForwardMode, ImageShape, Result, StreamRng, standard_normal};
 
 /// A network that makes images.
 pub trait Generator: Send + Sync {
     /// Images `[B, C, H, W]`, in the normalized space that classifiers take, from `latents` `[B, latent_dim]`.
-    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap>;
+    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap>;
 
     /// Whether a GPU may capture [`forward`](Self::forward) once, in a CUDA graph, and replay it with other latents. The conditions
     /// are those of [`Classifier::replays`](super::Classifier::replays); the latents themselves may change.
@@ -37,8 +37,8 @@ pub trait GeneratorArchitecture: Send + Sync {
     /// The shape of the images it makes.
     ///
     /// # Errors
-    /// When the parameters do not go together: a [`Fault`] that names the parameter to change.
-    fn image(&self) -> Result<ImageShape, Fault>;
+    /// When the parameters do not go together: a [`CheckError`] that names the parameter to change.
+    fn image(&self) -> Result<ImageShape, CheckError>;
 
     /// Makes the network, asking the builder for each weight under PyTorch's name.
     fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>>;

@@ -2,12 +2,12 @@
 
 use candle_core::Tensor;
 
-use super::Beliefs;
-use crate::{BeliefShape, Error, Fault, Result};
+use super::ClassifierOutput;
+use crate::{CheckError, Error, OutputShape, Result};
 
 /// What a loss needs besides the student's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
+pub struct LossInputs {
     /// A teacher's output: the teacher is run only where a loss needs it.
     pub teacher: bool,
     /// The images' labels, which generated images have not.
@@ -16,14 +16,14 @@ pub struct Needs {
 
 /// What a loss compares the student with, computed once where it is the same for several steps.
 #[derive(Clone)]
-pub struct Target {
+pub struct LossTarget {
     /// What [`Loss::target`] returned; empty where there is no teacher.
     pub teacher: Vec<Tensor>,
     /// The class of each image, `u32` `[B]`; `None` where images are generated.
     pub labels: Option<Tensor>,
 }
 
-impl Target {
+impl LossTarget {
     /// The labels.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Target {
 ///
 /// ```
 /// use zskt_api::candle_core::Tensor;
-/// use zskt_api::{Beliefs, Error, Loss, Needs, Result, Target, params};
+/// use zskt_api::{ClassifierOutput, Error, Loss, LossInputs, Result, LossTarget, params};
 ///
 /// params! {
 ///     /// Mean absolute difference of the student's logits from the teacher's.
@@ -48,15 +48,15 @@ impl Target {
 /// }
 ///
 /// impl Loss for LogitDistance {
-///     fn needs(&self) -> Needs {
-///         Needs { teacher: true, labels: false }
+///     fn needs(&self) -> LossInputs {
+///         LossInputs { teacher: true, labels: false }
 ///     }
 ///
-///     fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+///     fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
 ///         Ok(vec![teacher.logits.clone()])
 ///     }
 ///
-///     fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+///     fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
 ///         let [logits] = &target.teacher[..] else { return Err(Error::new("the teacher's logits are missing")) };
 ///         Ok(((&student.logits - logits)?.abs()?.mean_all()? * self.weight)?)
 ///     }
@@ -72,21 +72,21 @@ impl Target {
 /// ```
 pub trait Loss: Send + Sync {
     /// What it needs besides the student's output.
-    fn needs(&self) -> Needs;
+    fn needs(&self) -> LossInputs;
 
     /// Checks the shapes that the networks will give, before anything is built. `teacher` is `None` where there is none, or where
     /// its shapes are not known.
     ///
     /// # Errors
     /// What does not fit, as a fault without a place: the stage knows where the networks come from, and adds it.
-    fn check(&self, _student: &BeliefShape, _teacher: Option<&BeliefShape>) -> Result<(), Fault> {
+    fn check(&self, _student: &OutputShape, _teacher: Option<&OutputShape>) -> Result<(), CheckError> {
         Ok(())
     }
 
-    /// What the loss needs of the teacher's output, as it likes: [`value`](Self::value) gets it back in [`Target::teacher`].
+    /// What the loss needs of the teacher's output, as it likes: [`value`](Self::value) gets it back in [`LossTarget::teacher`].
     /// Computed once per turn where the images stay the same for all steps (a student's turn); once per step, and part of the
     /// gradient, where they change (a generator's). A loss that needs no teacher returns nothing.
-    fn target(&self, _teacher: &Beliefs) -> Result<Vec<Tensor>> {
+    fn target(&self, _teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
         Ok(Vec::new())
     }
 
@@ -95,8 +95,8 @@ pub trait Loss: Send + Sync {
     /// - The reduction, over batch and classes, is the loss's own business.
     /// - So is its factor, if it has one among its parameters: values are added as they come, and negated for a turn that
     ///   maximizes.
-    /// - The gradient flows into `student`, and through [`Target::teacher`] into the images, where they are a generator's.
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor>;
+    /// - The gradient flows into `student`, and through [`LossTarget::teacher`] into the images, where they are a generator's.
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor>;
 
     /// Whether a GPU may capture [`target`](Self::target) and [`value`](Self::value) once, in a CUDA graph, and replay them for
     /// other batches. `true` is right where the conditions of [`Classifier::replays`](super::Classifier::replays) hold for both; a

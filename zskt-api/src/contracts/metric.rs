@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::BuildContext;
-use crate::{Fault, Inputs, Params, PortInfo, Ports, Result, Signatures};
+use crate::{CheckError, Inputs, Params, PortInfo, Ports, Result, Signatures};
 
 /// What a metric found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,7 +45,7 @@ pub struct MetricContext {
 ///
 /// use zskt_api::candle_core::DType;
 /// use zskt_api::{
-///     ClassifierNetwork, Dataset, Error, Measurement, Metric, MetricContext, Pass, Result, params, ports,
+///     ClassifierNetwork, Dataset, Error, Measurement, Metric, MetricContext, ForwardMode, Result, params, ports,
 /// };
 ///
 /// params! {
@@ -78,7 +78,7 @@ pub struct MetricContext {
 ///                 return Err(Error::interrupted());
 ///             }
 ///             let batch = inputs.dataset.batch(indices, None, dtype, device)?;
-///             let output = inputs.classifier.forward.forward(&batch.images, Pass::evaluate())?;
+///             let output = inputs.classifier.forward.forward(&batch.images, ForwardMode::eval())?;
 ///             largest = largest.max(output.logits.max_all()?.to_dtype(DType::F64)?.to_scalar()?);
 ///         }
 ///         Ok(Measurement::new(format!("no logit above {largest:.2}")).figure("largest_logit", largest))
@@ -93,8 +93,8 @@ pub trait Metric: Params + Send + Sync + 'static {
     type Inputs: Ports;
 
     /// What is wrong with what arrives; by default, classifiers must take the images and all class counts must agree.
-    fn check(&self, inputs: &Signatures) -> Vec<Fault> {
-        inputs.agree(&Self::Inputs::ports())
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
+        inputs.check_compatible(&Self::Inputs::ports())
     }
 
     /// Whether it is cheap enough to be evaluated again and again while a stage trains, not only at its end.
@@ -114,7 +114,7 @@ pub trait MetricNode: Send + Sync {
     /// [`Metric::Inputs`], as the graph checks them.
     fn ports(&self) -> Vec<PortInfo>;
     /// See [`Metric::check`].
-    fn check(&self, inputs: &Signatures) -> Vec<Fault>;
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError>;
     /// See [`Metric::during_stages`].
     fn during_stages(&self) -> bool;
     /// See [`Metric::evaluate`].
@@ -128,7 +128,7 @@ impl<T: Metric> MetricNode for T {
     fn ports(&self) -> Vec<PortInfo> {
         T::Inputs::ports()
     }
-    fn check(&self, inputs: &Signatures) -> Vec<Fault> {
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
         Metric::check(self, inputs)
     }
     fn during_stages(&self) -> bool {

@@ -14,12 +14,12 @@ mod stage;
 mod teacher;
 mod turn;
 
-pub use classifier::{Architecture, Beliefs, Classifier, ClassifierNetwork};
+pub use classifier::{Architecture, Classifier, ClassifierNetwork, ClassifierOutput};
 pub use dataset::{Batch, Dataset, DatasetSource, Split};
 pub use generator::{Generator, GeneratorArchitecture, GeneratorNetwork};
-pub use loss::{Loss, Needs, Target};
+pub use loss::{Loss, LossInputs, LossTarget};
 pub use metric::{Measurement, Metric, MetricContext, MetricNode};
-pub use optimizer::{Optimizer, Updates};
+pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::Schedule;
 pub use stage::{LoggedScalar, Observer, Progress, Stage, StageContext, StageNode, StageState};
 pub use teacher::TeacherSource;
@@ -27,7 +27,7 @@ pub use turn::{Objective, Turn, TurnNode, TurnPlugin};
 
 use candle_core::Device;
 
-use crate::{Precision, Streams, Weights};
+use crate::{Precision, RandomStreams, Weights};
 
 /// Where a node is built and run.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub struct BuildContext {
     /// The precision of every weight and activation.
     pub precision: Precision,
     /// The run's random streams, which depend on its seed.
-    pub streams: Streams,
+    pub streams: RandomStreams,
 }
 
 /// A network: how it computes, and the weights it computes with.

@@ -12,11 +12,11 @@ pub trait Optimizer: Send + Sync {
     fn learning_rate(&self) -> f64;
 
     /// Begins to update these parameters, with fresh state: PyTorch's constructor of an optimizer.
-    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn Updates>>;
+    fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn OptimizerState>>;
 }
 
 /// The running state of one optimizer.
-pub trait Updates: Send {
+pub trait OptimizerState: Send {
     /// Changes every parameter that has a gradient, in place. `learning_rate` is the one to use in this step: the
     /// [base rate](Optimizer::learning_rate) times the schedule's factor. The gradients are clipped, if the turn clips them, and
     /// of a turn that maximizes they are those of the negated loss.
@@ -28,7 +28,7 @@ pub trait Updates: Send {
     /// Whether a GPU may capture [`step`](Self::step) once, in a CUDA graph, and replay it. For each replay `step` is called all the
     /// same, for the constants of its updates, which are not made then. `true` is right where all of these hold:
     ///
-    /// - `step` changes tensors through [`update_all`](crate::ops::update_all) only.
+    /// - `step` changes tensors through [`apply_updates`](crate::ops::apply_updates) only.
     /// - It makes the same updates, of the same tensors, in the same order each time; their constants may change.
     /// - It reads no tensor on the host, and what it counts there is the same for a step that is replayed.
     /// - The tensors of its state stay the same ones: only [`restore`](Self::restore) may replace them.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::BuildContext;
-use crate::{Fault, FeatureMap, Inputs, Params, PortInfo, PortType, Ports, Product, Result, Signature, Signatures};
+use crate::{
+    CheckError, FeatureMap, Inputs, NodeOutput, Params, PortInfo, PortType, Ports, Result, Signature, Signatures,
+};
 
 /// A plugin that trains, or does other work that takes time.
 pub trait Stage: Params + Send + Sync + 'static {
@@ -16,8 +18,8 @@ pub trait Stage: Params + Send + Sync + 'static {
     const OUTPUT: PortType;
 
     /// What is wrong with what arrives; by default, classifiers must take the images and all class counts must agree.
-    fn check(&self, inputs: &Signatures) -> Vec<Fault> {
-        inputs.agree(&Self::Inputs::ports())
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
+        inputs.check_compatible(&Self::Inputs::ports())
     }
 
     /// What can be known of its output before anything is built; `None` where an input that it depends on is at fault.
@@ -27,7 +29,7 @@ pub trait Stage: Params + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::interrupted`](crate::Error::interrupted) when the user asked to stop, after a checkpoint.
-    fn run(&self, inputs: Self::Inputs, context: &mut StageContext<'_>) -> Result<Product>;
+    fn run(&self, inputs: Self::Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput>;
 }
 
 /// Everything that the rest of a stage depends on, but for the weights of the pipeline's networks, which are kept anyway.
@@ -121,27 +123,27 @@ pub trait StageNode: Send + Sync {
     /// [`Stage::Inputs`], as the graph checks them.
     fn ports(&self) -> Vec<PortInfo>;
     /// See [`Stage::check`].
-    fn check(&self, inputs: &Signatures) -> Vec<Fault>;
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError>;
     /// See [`Stage::output`].
     fn output(&self, inputs: &Signatures) -> Option<Signature>;
     /// See [`Stage::run`].
     ///
     /// # Errors
     /// Also when the inputs are of other types than declared, which the check before a run excludes.
-    fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<Product>;
+    fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput>;
 }
 
 impl<T: Stage> StageNode for T {
     fn ports(&self) -> Vec<PortInfo> {
         T::Inputs::ports()
     }
-    fn check(&self, inputs: &Signatures) -> Vec<Fault> {
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
         Stage::check(self, inputs)
     }
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
         Stage::output(self, inputs)
     }
-    fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<Product> {
+    fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         Stage::run(self, T::Inputs::take(inputs)?, context)
     }
 }

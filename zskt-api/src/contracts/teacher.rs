@@ -1,7 +1,7 @@
 //! Teacher sources: where trained classifiers come from.
 
 use super::{BuildContext, ClassifierNetwork};
-use crate::{Architecture, ClassifierShape, Fault, Result};
+use crate::{Architecture, CheckError, ClassifierShape, Result};
 
 /// A plugin that brings a trained classifier.
 pub trait TeacherSource: ClassifierShape {
@@ -15,7 +15,7 @@ pub trait TeacherSource: ClassifierShape {
     ///
     /// # Errors
     /// What is wrong, and the way out.
-    fn check(&self) -> Result<(), Fault>;
+    fn check(&self) -> Result<(), CheckError>;
 
     /// Builds the classifier and loads its weights.
     ///

@@ -22,7 +22,7 @@ pub struct Turn {
     pub player: Player,
     /// Which way it moves the loss.
     pub objective: Objective,
-    /// Updates per batch.
+    /// OptimizerState per batch.
     pub steps: usize,
     /// The losses, which it adds up.
     pub losses: Vec<Arc<dyn Loss>>,

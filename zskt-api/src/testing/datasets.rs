@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{build_context, same_bits};
-use crate::{Batch, Dataset, DatasetSignature, DatasetSource, Precision, Result, Streams};
+use crate::{Batch, Dataset, DatasetSignature, DatasetSource, Precision, RandomStreams, Result};
 
 /// Images looked at, from the beginning and from the end.
 const IMAGES: usize = 8;
@@ -46,7 +46,7 @@ pub fn dataset(source: &dyn DatasetSource) -> Result<()> {
 
 /// The images `[B, C, H, W]` and the labels of a batch.
 fn tensors(dataset: &dyn Dataset, indices: &[usize], augment: Option<&str>) -> Result<[Tensor; 2]> {
-    let mut rng = augment.map(|name| Streams::new(0).named(name));
+    let mut rng = augment.map(|name| RandomStreams::new(0).named(name));
     let Batch { images, labels } = dataset.batch(indices, rng.as_mut(), DType::F32, &Device::Cpu)?;
     Ok([images.to_nchw()?, labels])
 }

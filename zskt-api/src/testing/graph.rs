@@ -8,11 +8,12 @@ use super::stand_ins::{
     CLASSES, IMAGE, LATENT_DIM, TestClassifier, TestDataset, TestGenerator, TestLoss, TestObserver, TestSgd, TestShape,
 };
 use super::{build_context, same_bits};
-use crate::layers::Linear;
+use crate::nn::Linear;
 use crate::{
-    Builder, Classifier, ClassifierSignature, Dataset, Error, Fault, Generator, GeneratorSignature, Inputs,
-    MetricContext, MetricNode, Network, Objective, Parameter, Player, PortInfo, PortType, Precision, Product, Result,
-    Signature, Signatures, StageContext, StageNode, StageState, Streams, Turn, TurnNode, TurnSignature, Weights,
+    Builder, CheckError, Classifier, ClassifierSignature, Dataset, Error, Generator, GeneratorSignature, Inputs,
+    MetricContext, MetricNode, Network, NodeOutput, Objective, Parameter, Player, PortInfo, PortType, Precision,
+    RandomStreams, Result, Signature, Signatures, StageContext, StageNode, StageState, Turn, TurnNode, TurnSignature,
+    Weights,
 };
 
 const NODE: &str = "node";
@@ -72,7 +73,7 @@ pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
 }
 
 /// What fits the ports: images of a generator, or of a dataset where the plugin asks for these.
-fn accepted(ports: &[PortInfo], check: &dyn Fn(&Signatures) -> Vec<Fault>) -> Result<Arriving> {
+fn accepted(ports: &[PortInfo], check: &dyn Fn(&Signatures) -> Vec<CheckError>) -> Result<Arriving> {
     let mut refused = Vec::new();
     for real_images in [false, true] {
         let arriving = Arriving::at(ports, real_images)?;
@@ -97,7 +98,7 @@ impl Arriving {
     fn at(ports: &[PortInfo], real_images: bool) -> Result<Self> {
         let mut arriving = Self::default();
         let layer = |name: &str, input, output| -> Result<_> {
-            let builder = Builder::random(&Streams::new(0), name, Precision::F32, &Device::Cpu);
+            let builder = Builder::random(&RandomStreams::new(0), name, Precision::F32, &Device::Cpu);
             Ok((Linear::new(&builder, input, output)?, builder.weights()))
         };
         let classifier = |name: &str| -> Result<_> {
@@ -113,7 +114,7 @@ impl Arriving {
                     let classifier = if *trains { Arc::clone(&player) } else { classifier(name)? };
                     arriving.weights.push(classifier.weights.clone());
                     let signature = ClassifierSignature { shape: Arc::new(TestShape), network, images: None };
-                    (Product::Classifier(classifier), Signature::Classifier(signature))
+                    (NodeOutput::Classifier(classifier), Signature::Classifier(signature))
                 }
                 PortType::Generator | PortType::Images if *accepts == PortType::Generator || !real_images => {
                     let (layer, weights) = layer(name, LATENT_DIM, IMAGE.channels * IMAGE.height * IMAGE.width)?;
@@ -121,12 +122,12 @@ impl Arriving {
                     let forward = Box::new(TestGenerator(layer)) as Box<dyn Generator>;
                     let signature = GeneratorSignature { image: IMAGE, network: network.clone() };
                     let generator = Network { name: network, weights, forward };
-                    (Product::Generator(Arc::new(generator)), Signature::Generator(signature))
+                    (NodeOutput::Generator(Arc::new(generator)), Signature::Generator(signature))
                 }
                 PortType::Generator | PortType::Images | PortType::Dataset => {
-                    (Product::Dataset(Arc::new(TestDataset)), Signature::Dataset(TestDataset.signature()))
+                    (NodeOutput::Dataset(Arc::new(TestDataset)), Signature::Dataset(TestDataset.signature()))
                 }
-                PortType::Loss => (Product::Loss(Arc::new(TestLoss)), Signature::Loss(Arc::new(TestLoss))),
+                PortType::Loss => (NodeOutput::Loss(Arc::new(TestLoss)), Signature::Loss(Arc::new(TestLoss))),
                 PortType::Turn => {
                     let turn = Turn {
                         name: network,
@@ -139,7 +140,7 @@ impl Arriving {
                         clip_norm: Some(1.0),
                     };
                     let signature = TurnSignature { network: player.name.clone(), losses: turn.losses.clone() };
-                    (Product::Turn(Arc::new(turn)), Signature::Turn(signature))
+                    (NodeOutput::Turn(Arc::new(turn)), Signature::Turn(signature))
                 }
             };
             arriving.inputs.push(name, product);

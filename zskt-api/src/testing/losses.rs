@@ -4,7 +4,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{finite_differences, normal, number, same_bits};
 use crate::{
-    BeliefShape, Beliefs, Builder, FeatureMap, ImageShape, Init, Loss, Parameter, Pass, Precision, Result, Target,
+    Builder, ClassifierOutput, FeatureMap, ForwardMode, ImageShape, Init, Loss, LossTarget, OutputShape, Parameter,
+    Precision, Result,
 };
 
 const BATCH: usize = 4;
@@ -15,12 +16,12 @@ const ACTIVATIONS: [[usize; 3]; 3] = [[4, 8, 8], [6, 4, 4], [8, 2, 2]];
 pub fn loss(loss: &dyn Loss) -> Result<()> {
     let needs = loss.needs();
     let activations = ACTIVATIONS.map(|[channels, height, width]| ImageShape::new(channels, height, width)).to_vec();
-    let shape = BeliefShape { classes: CLASSES, activations };
+    let shape = OutputShape { classes: CLASSES, activations };
     loss.check(&shape, needs.teacher.then_some(&shape))?;
     let value = |student: &[Parameter], teacher: &[Parameter]| -> Result<Tensor> {
-        let teacher = if needs.teacher { loss.target(&beliefs(teacher)?)? } else { Vec::new() };
+        let teacher = if needs.teacher { loss.target(&output(teacher)?)? } else { Vec::new() };
         let labels = needs.labels.then(|| Tensor::from_iter((0..BATCH as u32).map(|i| i * 3), &Device::Cpu));
-        loss.value(&beliefs(student)?, &Target { teacher, labels: labels.transpose()? })
+        loss.value(&output(student)?, &LossTarget { teacher, labels: labels.transpose()? })
     };
     let players = |precision| Ok((player("student", precision)?, player("teacher", precision)?));
     let computed = |precision| players(precision).and_then(|(student, teacher)| value(&student, &teacher));
@@ -59,7 +60,10 @@ fn player(name: &str, precision: Precision) -> Result<Vec<Parameter>> {
     made.collect()
 }
 
-fn beliefs(player: &[Parameter]) -> Result<Beliefs> {
-    let activations = player[1..].iter().map(|map| FeatureMap::from_nchw(&map.tensor(Pass::learn())));
-    Ok(Beliefs { logits: player[0].tensor(Pass::learn()), activations: activations.collect::<Result<_>>()? })
+fn output(player: &[Parameter]) -> Result<ClassifierOutput> {
+    let activations = player[1..].iter().map(|map| FeatureMap::from_nchw(&map.tensor(ForwardMode::train())));
+    Ok(ClassifierOutput {
+        logits: player[0].tensor(ForwardMode::train()),
+        activations: activations.collect::<Result<_>>()?,
+    })
 }

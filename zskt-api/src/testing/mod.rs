@@ -14,7 +14,7 @@
 //! | kind | what is tried |
 //! | --- | --- |
 //! | all | parameters read back as they are written to a run's `pipeline.ron`; the same input gives the same bits |
-//! | architecture, teacher | `beliefs`; gradients of weights and images, against finite differences; frozen weights; `replays` |
+//! | architecture, teacher | `output_shape`; gradients of weights and images, against finite differences; frozen weights; `replays` |
 //! | generator | `image`, `latent_dim`, `sample`; gradients of weights, against finite differences; `replays` |
 //! | loss | a scalar; gradients by student and teacher, against finite differences; f32 beside f64; `replays` |
 //! | optimizer | what has a gradient moves, and nothing else; `state` and `restore` |
@@ -48,7 +48,8 @@ pub use stand_ins::{TestObserver, TestSgd};
 use candle_core::{DType, Device, Tensor};
 
 use crate::{
-    BuildContext, Context, Error, Instance, Parsed, Precision, Registration, Registry, Result, Streams, standard_normal,
+    BuildContext, Context, Error, ParsedPlugin, PluginInstance, PluginRegistration, Precision, RandomStreams, Registry,
+    Result, standard_normal,
 };
 
 /// Holds a plugin, written as in a pipeline, to the contract of its kind.
@@ -63,13 +64,13 @@ pub fn conforms(plugin: &str) -> Result<()> {
 ///
 /// # Errors
 /// When no such plugin is exported, or its parameters are wrong.
-pub fn plugin(text: &str) -> Result<Instance> {
+pub fn plugin(text: &str) -> Result<PluginInstance> {
     read(text).map(|(_, (instance, _))| instance)
 }
 
 /// Where plugins are built in tests: on the CPU, with streams of seed 0.
 pub fn build_context(node: &str, precision: Precision) -> BuildContext {
-    BuildContext { node: node.into(), device: Device::Cpu, precision, streams: Streams::new(0) }
+    BuildContext { node: node.into(), device: Device::Cpu, precision, streams: RandomStreams::new(0) }
 }
 
 fn check(text: &str) -> Result<()> {
@@ -77,20 +78,20 @@ fn check(text: &str) -> Result<()> {
     let (_, (_, again)) = read(&ron)?;
     promise!(again == ron, "its parameters are written `{ron}`, which reads as `{again}`");
     match instance {
-        Instance::Architecture(plugin) => networks::architecture(plugin.as_ref()),
-        Instance::Teacher(plugin) => networks::teacher(plugin.as_ref()),
-        Instance::Generator(plugin) => networks::generator(plugin.as_ref()),
-        Instance::Dataset(plugin) => datasets::dataset(plugin.as_ref()),
-        Instance::Loss(plugin) => losses::loss(plugin.as_ref()),
-        Instance::Optimizer(plugin) => updates::optimizer(plugin.as_ref()),
-        Instance::Schedule(plugin) => updates::schedule(plugin.as_ref()),
-        Instance::Turn(plugin) => graph::turn(plugin.as_ref()),
-        Instance::Stage(plugin) => graph::stage(plugin.as_ref(), registration.output),
-        Instance::Metric(plugin) => graph::metric(plugin.as_ref()),
+        PluginInstance::Architecture(plugin) => networks::architecture(plugin.as_ref()),
+        PluginInstance::Teacher(plugin) => networks::teacher(plugin.as_ref()),
+        PluginInstance::Generator(plugin) => networks::generator(plugin.as_ref()),
+        PluginInstance::Dataset(plugin) => datasets::dataset(plugin.as_ref()),
+        PluginInstance::Loss(plugin) => losses::loss(plugin.as_ref()),
+        PluginInstance::Optimizer(plugin) => updates::optimizer(plugin.as_ref()),
+        PluginInstance::Schedule(plugin) => updates::schedule(plugin.as_ref()),
+        PluginInstance::Turn(plugin) => graph::turn(plugin.as_ref()),
+        PluginInstance::Stage(plugin) => graph::stage(plugin.as_ref(), registration.output),
+        PluginInstance::Metric(plugin) => graph::metric(plugin.as_ref()),
     }
 }
 
-fn read(text: &str) -> Result<(&'static Registration, Parsed)> {
+fn read(text: &str) -> Result<(&'static PluginRegistration, ParsedPlugin)> {
     let registry = Registry::get().map_err(|problem| Error::new(problem.message.as_str()))?;
     let kinds: Vec<_> = registry.iter().map(|plugin| plugin.kind).collect();
     let mut problems = Vec::new();
@@ -104,7 +105,7 @@ fn read(text: &str) -> Result<(&'static Registration, Parsed)> {
 
 /// Numbers from N(0, 1) that belong to a name.
 fn normal(name: &str, shape: &[usize], dtype: DType) -> Result<Tensor> {
-    let numbers = standard_normal(&mut Streams::new(0).named(name), shape.iter().product());
+    let numbers = standard_normal(&mut RandomStreams::new(0).named(name), shape.iter().product());
     Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?.to_dtype(dtype)?)
 }
 

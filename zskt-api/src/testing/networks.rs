@@ -4,9 +4,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{build_context, finite_differences, normal, same_bits};
 use crate::{
-    Architecture, Beliefs, Builder, ClassifierNetwork, ClassifierShape, Error, FeatureMap, GeneratorArchitecture,
-    GeneratorNetwork, Gradients, ImageShape, Init, Network, Parameter, Pass, Precision, Result, Role, Streams,
-    TeacherSource, Weights,
+    Architecture, Builder, ClassifierNetwork, ClassifierOutput, ClassifierShape, Error, FeatureMap, ForwardMode,
+    GeneratorArchitecture, GeneratorNetwork, Gradients, ImageShape, Init, Network, Parameter, Precision, RandomStreams,
+    Result, Role, TeacherSource, Weights,
 };
 
 /// Rows and columns of the images that classifiers are tried with.
@@ -17,7 +17,7 @@ const BATCH: usize = 2;
 
 pub fn architecture(plugin: &dyn Architecture) -> Result<()> {
     classifier(plugin, &|precision| {
-        let builder = Builder::random(&Streams::new(0), "network", precision, &Device::Cpu);
+        let builder = Builder::random(&RandomStreams::new(0), "network", precision, &Device::Cpu);
         let forward = plugin.build(&builder)?;
         Ok(Network { name: "network".into(), weights: builder.weights(), forward })
     })
@@ -30,13 +30,14 @@ pub fn teacher(plugin: &dyn TeacherSource) -> Result<()> {
 
 fn classifier(shape: &dyn ClassifierShape, build: &dyn Fn(Precision) -> Result<ClassifierNetwork>) -> Result<()> {
     let images = [3, 1].into_iter().flat_map(|channels| SIDES.map(|(h, w)| ImageShape::new(channels, h, w)));
-    let tried: Vec<_> = images.map(|image| (image, shape.beliefs(image))).collect();
-    let taken: Vec<_> = tried.iter().filter_map(|(image, beliefs)| Some((image, beliefs.as_ref().ok()?))).collect();
+    let tried: Vec<_> = images.map(|image| (image, shape.output_shape(image))).collect();
+    let taken: Vec<_> = tried.iter().filter_map(|(image, output)| Some((image, output.as_ref().ok()?))).collect();
     for (image, promised) in taken.iter().take(SIZES) {
         let (classes, others) = (promised.classes, shape.classes());
-        promise!(classes == others, "`beliefs` promises {classes} classes, and `classes` {others}");
+        promise!(classes == others, "`output_shape` promises {classes} classes, and `classes` {others}");
         let images = FeatureMap::from_nchw(&images_of(**image)?.to_dtype(DType::F32)?)?;
-        let Beliefs { logits, activations } = build(Precision::F32)?.forward.forward(&images, Pass::evaluate())?;
+        let ClassifierOutput { logits, activations } =
+            build(Precision::F32)?.forward.forward(&images, ForwardMode::eval())?;
         let (made, dtype) = (logits.dims(), logits.dtype());
         promise!(
             made == [BATCH, classes],
@@ -48,13 +49,13 @@ fn classifier(shape: &dyn ClassifierShape, build: &dyn Fn(Precision) -> Result<C
         promise!(promised == made, "activations {promised:?} are promised for images {image}, and {made:?} made");
     }
     let Some((smallest, _)) = taken.first() else {
-        return Err(Error::new(format!("`beliefs` takes none of the images that were tried: {:?}", tried[0].1)));
+        return Err(Error::new(format!("`output_shape` takes none of the images that were tried: {:?}", tried[0].1)));
     };
     hold(&images_of(**smallest)?, true, &|| {
         let ClassifierNetwork { weights, forward, .. } = build(Precision::F64)?;
         let replays = forward.replays();
-        let forward = move |images: &Tensor, pass| {
-            let Beliefs { logits, activations } = forward.forward(&FeatureMap::from_nchw(images)?, pass)?;
+        let forward = move |images: &Tensor, mode| {
+            let ClassifierOutput { logits, activations } = forward.forward(&FeatureMap::from_nchw(images)?, mode)?;
             [Ok(logits)].into_iter().chain(activations.iter().map(FeatureMap::to_nchw)).collect()
         };
         Ok(Fresh { weights, replays, forward: Box::new(forward) })
@@ -68,13 +69,13 @@ fn images_of(ImageShape { channels, height, width }: ImageShape) -> Result<Tenso
 pub fn generator(plugin: &dyn GeneratorArchitecture) -> Result<()> {
     let promised = plugin.image()?;
     let build = |precision| -> Result<GeneratorNetwork> {
-        let builder = Builder::random(&Streams::new(0), "network", precision, &Device::Cpu);
+        let builder = Builder::random(&RandomStreams::new(0), "network", precision, &Device::Cpu);
         let forward = plugin.build(&builder)?;
         Ok(Network { name: "network".into(), weights: builder.weights(), forward })
     };
     let network = build(Precision::F32)?.forward;
     let latent_dim = network.latent_dim();
-    let sample = || network.sample(BATCH, &mut Streams::new(0).named("latents"));
+    let sample = || network.sample(BATCH, &mut RandomStreams::new(0).named("latents"));
     let (latents, count) = (sample(), sample().len());
     promise!(
         count == BATCH * latent_dim,
@@ -82,7 +83,7 @@ pub fn generator(plugin: &dyn GeneratorArchitecture) -> Result<()> {
     );
     promise!(latents == sample(), "`sample` drew other numbers from the same stream");
     let latents = Tensor::from_vec(latents, (BATCH, latent_dim), &Device::Cpu)?;
-    let images = network.forward(&latents.to_dtype(DType::F32)?, Pass::evaluate())?;
+    let images = network.forward(&latents.to_dtype(DType::F32)?, ForwardMode::eval())?;
     let (batch, image, dtype) = (images.batch(), images.image(), images.dtype());
     promise!(
         (batch, image) == (BATCH, promised),
@@ -92,12 +93,12 @@ pub fn generator(plugin: &dyn GeneratorArchitecture) -> Result<()> {
     hold(&latents, false, &|| {
         let GeneratorNetwork { weights, forward, .. } = build(Precision::F64)?;
         let replays = forward.replays();
-        let forward = move |latents: &Tensor, pass| Ok(vec![forward.forward(latents, pass)?.to_nchw()?]);
+        let forward = move |latents: &Tensor, mode| Ok(vec![forward.forward(latents, mode)?.to_nchw()?]);
         Ok(Fresh { weights, replays, forward: Box::new(forward) })
     })
 }
 
-type Forward = dyn Fn(&Tensor, Pass) -> Result<Vec<Tensor>>;
+type Forward = dyn Fn(&Tensor, ForwardMode) -> Result<Vec<Tensor>>;
 
 /// A network made anew.
 struct Fresh {
@@ -108,33 +109,33 @@ struct Fresh {
 
 /// What all networks promise. Gradients of the input are asked for where other players learn through the network.
 fn hold(input: &Tensor, through: bool, make: &dyn Fn() -> Result<Fresh>) -> Result<()> {
-    for pass in [Pass::evaluate(), Pass::probe(), Pass::learn()] {
+    for mode in [ForwardMode::eval(), ForwardMode::train_frozen(), ForwardMode::train()] {
         let (network, other) = (make()?, make()?);
         let before = network.weights.snapshot()?;
-        let found = (network.forward)(input, pass)?;
-        let same = same_bits(&found, &(other.forward)(input, pass)?)?;
+        let found = (network.forward)(input, mode)?;
+        let same = same_bits(&found, &(other.forward)(input, mode)?)?;
         promise!(same, "two networks with the same weights give different outputs for the same input");
         let after = network.weights.snapshot()?;
         for weight in network.weights.iter() {
-            let (name, statistic) = (weight.name(), weight.role() == Role::Buffer && pass.uses_batch_statistics());
+            let (name, statistic) = (weight.name(), weight.role() == Role::Buffer && mode.uses_batch_statistics());
             let kept = statistic || same_bits([&before[name]], [&after[name]])?;
             promise!(kept, "a forward changes the weight `{name}`");
         }
         for _ in 0..if network.replays { 2 } else { 0 } {
             network.weights.load(&before)?;
-            let same = same_bits(&found, &(network.forward)(input, pass)?)?;
+            let same = same_bits(&found, &(network.forward)(input, mode)?)?;
             promise!(same, "`replays` promises the same output each time, and there is another for the same input");
         }
         let gradients = Gradients::of(&weighted_sum(&found)?, network.weights.parameters());
         for name in network.weights.parameters().map(Parameter::name) {
             let reached = gradients.iter().flat_map(Gradients::iter).any(|(weight, _)| weight.name() == name);
-            let (learns, has) = (pass.learns(), if reached { "a" } else { "no" });
+            let (learns, has) = (mode.tracks_weights(), if reached { "a" } else { "no" });
             promise!(
                 reached == learns,
                 "the weight `{name}` has {has} gradient in a pass where `learns()` is {learns}"
             );
         }
-        if !pass.learns() && !through {
+        if !mode.tracks_weights() && !through {
             continue;
         }
         finite_differences::check("its outputs", &|change| {
@@ -142,11 +143,11 @@ fn hold(input: &Tensor, through: bool, make: &dyn Fn() -> Result<Fresh>) -> Resu
             let builder = Builder::zeros(Precision::F64, &Device::Cpu);
             let images = builder.parameter("images", input.dims(), Init::Constant(0.0))?;
             images.var().set(input)?;
-            let weights = network.weights.parameters().filter(|_| pass.learns()).cloned();
+            let weights = network.weights.parameters().filter(|_| mode.tracks_weights()).cloned();
             let parameters: Vec<_> = weights.chain(through.then(|| images.clone())).collect();
             change(&parameters)?;
-            let input = if through { images.tensor(Pass::learn()) } else { images.value() };
-            Ok((parameters, weighted_sum(&(network.forward)(&input, pass)?)?))
+            let input = if through { images.tensor(ForwardMode::train()) } else { images.value() };
+            Ok((parameters, weighted_sum(&(network.forward)(&input, mode)?)?))
         })?;
     }
     Ok(())

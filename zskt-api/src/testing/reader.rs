@@ -1,6 +1,6 @@
 //! Reads one plugin as pipelines write it; strictly, for who writes a test needs no recovery from mistakes.
 
-use crate::{Error, Form, Name, Result, Span, Value};
+use crate::{Error, Name, Result, Span, Value, ValueKind};
 
 /// The value that is written so.
 pub fn read(text: &str) -> Result<Value> {
@@ -18,21 +18,21 @@ const NOWHERE: Span = Span { source: 0, start: 0, end: 0 };
 fn value(rest: &mut &str) -> Option<Value> {
     *rest = rest.trim_start();
     let form = if eat(rest, '[') {
-        Form::List(entries(rest, ']')?.1)
+        ValueKind::List(entries(rest, ']')?.1)
     } else if eat(rest, '(') {
         match entries(rest, ')')? {
-            (fields, items) if fields.is_empty() => Form::List(items),
-            (fields, items) => Form::Named { name: None, fields, items },
+            (fields, items) if fields.is_empty() => ValueKind::List(items),
+            (fields, items) => ValueKind::Named { name: None, fields, items },
         }
     } else if rest.starts_with('"') {
         let mut texts = serde_json::Deserializer::from_str(rest).into_iter();
         let text = texts.next()?.ok()?;
         *rest = &rest[texts.byte_offset()..];
-        Form::Text(text)
+        ValueKind::Text(text)
     } else {
         word(rest)?
     };
-    Some(Value { span: NOWHERE, form })
+    Some(Value { span: NOWHERE, kind: form })
 }
 
 fn eat(rest: &mut &str, mark: char) -> bool {
@@ -43,17 +43,17 @@ fn eat(rest: &mut &str, mark: char) -> bool {
 }
 
 /// A number, or a name with what stands in its parentheses.
-fn word(rest: &mut &str) -> Option<Form> {
+fn word(rest: &mut &str) -> Option<ValueKind> {
     let end = rest.find(|c: char| !(c.is_alphanumeric() || "_+-.".contains(c))).unwrap_or(rest.len());
     let (word, after) = rest.split_at(end);
     let form = match word {
-        "true" | "false" => Form::Bool(word == "true"),
+        "true" | "false" => ValueKind::Bool(word == "true"),
         _ if word.starts_with(char::is_alphabetic) => {
             *rest = after;
             let (fields, items) = if eat(rest, '(') { entries(rest, ')')? } else { Default::default() };
-            return Some(Form::Named { name: Some(Name { text: word.into(), span: NOWHERE }), fields, items });
+            return Some(ValueKind::Named { name: Some(Name { text: word.into(), span: NOWHERE }), fields, items });
         }
-        _ => word.parse().map(Form::Integer).or_else(|_| word.parse().map(Form::Float)).ok()?,
+        _ => word.parse().map(ValueKind::Integer).or_else(|_| word.parse().map(ValueKind::Float)).ok()?,
     };
     *rest = after;
     Some(form)
@@ -66,8 +66,8 @@ fn entries(rest: &mut &str, end: char) -> Option<Entries> {
     let (mut fields, mut items) = (Vec::new(), Vec::new());
     while !eat(rest, end) {
         let entry = value(rest)?;
-        match entry.form {
-            Form::Named { name: Some(name), .. } if eat(rest, ':') => fields.push((name, value(rest)?)),
+        match entry.kind {
+            ValueKind::Named { name: Some(name), .. } if eat(rest, ':') => fields.push((name, value(rest)?)),
             _ => items.push(entry),
         }
         if !eat(rest, ',') && !rest.starts_with(end) {

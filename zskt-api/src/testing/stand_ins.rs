@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::normal;
-use crate::layers::{Linear, global_average};
+use crate::nn::{Linear, global_average};
 use crate::{
-    Batch, BeliefShape, Beliefs, Classifier, ClassifierShape, Dataset, DatasetSignature, Fault, FeatureMap, Generator,
-    Gradients, ImageShape, Loss, Needs, Observer, Optimizer, Parameter, Pass, Progress, Result, StageState, StreamRng,
-    Target, Updates, params,
+    Batch, CheckError, Classifier, ClassifierOutput, ClassifierShape, Dataset, DatasetSignature, FeatureMap,
+    ForwardMode, Generator, Gradients, ImageShape, Loss, LossInputs, LossTarget, Observer, Optimizer, OptimizerState,
+    OutputShape, Parameter, Progress, Result, StageState, StreamRng, params,
 };
 
 pub const CLASSES: usize = 10;
@@ -62,7 +62,7 @@ impl Optimizer for TestSgd {
     fn learning_rate(&self) -> f64 {
         self.lr
     }
-    fn start(&self, _: Vec<Parameter>) -> Result<Box<dyn Updates>> {
+    fn start(&self, _: Vec<Parameter>) -> Result<Box<dyn OptimizerState>> {
         Ok(Box::new(Descent { momentum: self.momentum, velocities: BTreeMap::new() }))
     }
 }
@@ -72,7 +72,7 @@ struct Descent {
     velocities: BTreeMap<String, Tensor>,
 }
 
-impl Updates for Descent {
+impl OptimizerState for Descent {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         for (parameter, gradient) in gradients.iter() {
             let velocity = match self.velocities.get(parameter.name()) {
@@ -97,9 +97,9 @@ impl Updates for Descent {
 pub struct TestClassifier(pub Linear);
 
 impl Classifier for TestClassifier {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
-        let logits = self.0.forward(&global_average(images)?, pass)?;
-        Ok(Beliefs { logits, activations: vec![images.clone()] })
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        let logits = self.0.forward(&global_average(images)?, mode)?;
+        Ok(ClassifierOutput { logits, activations: vec![images.clone()] })
     }
 }
 
@@ -107,8 +107,8 @@ impl Classifier for TestClassifier {
 pub struct TestShape;
 
 impl ClassifierShape for TestShape {
-    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
-        Ok(BeliefShape { classes: CLASSES, activations: vec![image] })
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
+        Ok(OutputShape { classes: CLASSES, activations: vec![image] })
     }
     fn classes(&self) -> usize {
         CLASSES
@@ -119,8 +119,8 @@ impl ClassifierShape for TestShape {
 pub struct TestGenerator(pub Linear);
 
 impl Generator for TestGenerator {
-    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap> {
-        let pixels = self.0.forward(latents, pass)?;
+    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
+        let pixels = self.0.forward(latents, mode)?;
         FeatureMap::from_nchw(&pixels.reshape(((), IMAGE.channels, IMAGE.height, IMAGE.width))?)
     }
     fn latent_dim(&self) -> usize {
@@ -148,13 +148,13 @@ impl Dataset for TestDataset {
 pub struct TestLoss;
 
 impl Loss for TestLoss {
-    fn needs(&self) -> Needs {
-        Needs::default()
+    fn needs(&self) -> LossInputs {
+        LossInputs::default()
     }
-    fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
         Ok(vec![teacher.logits.clone()])
     }
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         let logits = student.logits.clone();
         let differences = target.teacher.iter().try_fold(logits, |logits, teacher| logits - teacher)?;
         Ok(differences.sqr()?.mean_all()?)

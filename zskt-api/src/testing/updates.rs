@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{normal, same_bits};
-use crate::{Builder, Gradients, Init, Optimizer, Parameter, Pass, Precision, Result, Schedule, Updates};
+use crate::{Builder, ForwardMode, Gradients, Init, Optimizer, OptimizerState, Parameter, Precision, Result, Schedule};
 
 /// Steps before a state is saved, and after.
 const STEPS: usize = 3;
@@ -54,9 +54,14 @@ fn values(weights: &[Parameter]) -> Result<Vec<Tensor>> {
     weights.iter().map(|weight| Ok(weight.value().copy()?)).collect()
 }
 
-fn step(optimizer: &dyn Optimizer, updates: &mut dyn Updates, weights: &[Parameter], steps: usize) -> Result<()> {
+fn step(
+    optimizer: &dyn Optimizer,
+    updates: &mut dyn OptimizerState,
+    weights: &[Parameter],
+    steps: usize,
+) -> Result<()> {
     for _ in 0..steps {
-        let [first, second] = [0, 1].map(|index| weights[index].tensor(Pass::learn()));
+        let [first, second] = [0, 1].map(|index| weights[index].tensor(ForwardMode::train()));
         let loss = ((first.sqr()?.sum_all()? * 2.0)? + (second - 1.0)?.sqr()?.sqr()?.sum_all()?)?;
         updates.step(&Gradients::of(&loss, weights.iter())?, optimizer.learning_rate())?;
     }

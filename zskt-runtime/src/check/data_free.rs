@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zskt_api::{Kind, PortType, Problem, Span, nearest};
+use zskt_api::{Diagnostic, PluginKind, PortType, Span, nearest_name};
 
 use super::graph::{Link, PipelineGraph};
 use super::players::Training;
@@ -28,7 +28,7 @@ pub fn prove(
     pipeline: &PipelineSyntax,
     order: &[usize],
     trainings: &[Training<'_>],
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> Vec<DataFreeProof> {
     let Some(claim) = &pipeline.data_free else { return Vec::new() };
     let reached = follow(graph, order, trainings);
@@ -36,9 +36,9 @@ pub fn prove(
     for (network, place) in claimed(graph, claim, trainings, problems) {
         let name = graph.name(network);
         let found = reached.get(name).cloned().unwrap_or_default();
-        if graph.nodes[network].kind() == Some(Kind::Teacher) {
+        if graph.nodes[network].kind() == Some(PluginKind::Teacher) {
             problems.push(
-                Problem::at(
+                Diagnostic::at(
                     place,
                     format!("`{name}` begins with weights from a file, and what data shaped those is not known"),
                 )
@@ -50,7 +50,7 @@ pub fn prove(
         for (dataset, (path, edge)) in &found.data {
             let path = path.join(" -> ");
             problems.push(
-                Problem::at(place, format!("`{name}` is not data-free: {path}"))
+                Diagnostic::at(place, format!("`{name}` is not data-free: {path}"))
                     .label(format!("claims that no training image reaches `{name}`"))
                     .related(*edge, format!("`{}` enters here", graph.name(*dataset)))
                     .help("leave out the edge or the claim; a dataset may lead to metrics, and to the stage that trains a teacher"),
@@ -69,14 +69,17 @@ fn claimed(
     graph: &PipelineGraph<'_>,
     claim: &DataFree,
     trainings: &[Training<'_>],
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> Vec<(usize, Span)> {
     let Some(names) = &claim.networks else {
         let trained = |node: &usize| trainings.iter().any(|training| training.network == graph.name(*node));
         return (0..graph.nodes.len()).filter(trained).map(|node| (node, claim.span)).collect();
     };
     let is_network = |node: usize| {
-        matches!(graph.nodes[node].kind(), Some(Kind::Architecture | Kind::Generator | Kind::Teacher) | None)
+        matches!(
+            graph.nodes[node].kind(),
+            Some(PluginKind::Architecture | PluginKind::Generator | PluginKind::Teacher) | None
+        )
     };
     let mut found = Vec::new();
     for name in names {
@@ -85,15 +88,16 @@ fn claimed(
         match graph.find(&name.text) {
             Some(node) if is_network(node) => found.push((node, name.span)),
             Some(_) => problems.push(
-                Problem::at(name.span, format!("`{}` is not a network", name.text))
+                Diagnostic::at(name.span, format!("`{}` is not a network", name.text))
                     .label("expected a network")
                     .help(help),
             ),
             None => {
-                let label = nearest(&name.text, networks())
+                let label = nearest_name(&name.text, networks())
                     .map_or("unknown node".into(), |near| format!("did you mean `{near}`?"));
-                problems
-                    .push(Problem::at(name.span, format!("there is no node `{}`", name.text)).label(label).help(help));
+                problems.push(
+                    Diagnostic::at(name.span, format!("there is no node `{}`", name.text)).label(label).help(help),
+                );
             }
         }
     }

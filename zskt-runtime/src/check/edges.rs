@@ -1,13 +1,13 @@
 //! Whether edges lead from nodes that exist to inputs that exist and take what they bring, and no input is left open.
 
 use petgraph::graph::NodeIndex;
-use zskt_api::{Arity, Name, PortInfo, Problem, nearest, with_article};
+use zskt_api::{Arity, Diagnostic, Name, PortInfo, nearest_name, with_article};
 
 use super::graph::{Link, PipelineGraph, describe_port};
 use crate::pipeline::{Edge, PipelineSyntax};
 
 /// Adds every edge to the graph, and reports those that do not fit and the inputs that lack one.
-pub fn connect<'d>(graph: &mut PipelineGraph<'d>, pipeline: &'d PipelineSyntax, problems: &mut Vec<Problem>) {
+pub fn connect<'d>(graph: &mut PipelineGraph<'d>, pipeline: &'d PipelineSyntax, problems: &mut Vec<Diagnostic>) {
     // An input whose edge is misspelt does not count as open: it is one mistake, not two.
     let mut meant: Vec<(usize, usize)> = Vec::new();
     for (position, edge) in pipeline.edges.iter().enumerate() {
@@ -17,7 +17,7 @@ pub fn connect<'d>(graph: &mut PipelineGraph<'d>, pipeline: &'d PipelineSyntax, 
         };
         if let Some(first) = pipeline.edges[..position].iter().find(|other| same(other)) {
             problems.push(
-                Problem::at(edge.span, "duplicate edge").label("written again").related(first.span, "the same edge"),
+                Diagnostic::at(edge.span, "duplicate edge").label("written again").related(first.span, "the same edge"),
             );
             continue;
         }
@@ -39,7 +39,7 @@ fn connect_edge<'d>(
     graph: &mut PipelineGraph<'d>,
     edge: &'d Edge,
     meant: &mut Vec<(usize, usize)>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) {
     let from = find(graph, &edge.from, problems);
     let Some(to) = find(graph, &edge.to, problems) else {
@@ -62,7 +62,7 @@ fn connect_edge<'d>(
     let first = graph.links.iter().find(|link| link.to == to && link.port == position);
     if let Some(first) = first.filter(|_| port.arity != Arity::Many) {
         problems.push(
-            Problem::at(port_span(edge), format!("`{}.{}` takes one edge", edge.to.text, port.name))
+            Diagnostic::at(port_span(edge), format!("`{}.{}` takes one edge", edge.to.text, port.name))
                 .label("a second edge")
                 .related(first.edge.span, "the first edge"),
         );
@@ -72,14 +72,14 @@ fn connect_edge<'d>(
     graph.links.push(Link { edge, from, to, port: position, is_refused: false });
 }
 
-fn find(graph: &PipelineGraph<'_>, name: &Name, problems: &mut Vec<Problem>) -> Option<usize> {
+fn find(graph: &PipelineGraph<'_>, name: &Name, problems: &mut Vec<Diagnostic>) -> Option<usize> {
     let found = graph.find(&name.text);
     if found.is_none() {
         let label = near_node(graph, &name.text)
             .map_or("unknown node".into(), |near| format!("did you mean `{}`?", graph.name(near)));
         let all = graph.nodes.iter().map(|node| node.name.text.as_str()).collect::<Vec<_>>().join(", ");
         problems.push(
-            Problem::at(name.span, format!("there is no node `{}`", name.text))
+            Diagnostic::at(name.span, format!("there is no node `{}`", name.text))
                 .label(label)
                 .help(format!("nodes: {all}")),
         );
@@ -89,7 +89,7 @@ fn find(graph: &PipelineGraph<'_>, name: &Name, problems: &mut Vec<Problem>) -> 
 
 /// The node that was meant by a name that no node has.
 pub fn near_node(graph: &PipelineGraph<'_>, name: &str) -> Option<usize> {
-    graph.find(nearest(name, graph.nodes.iter().map(|node| node.name.text.as_str()))?)
+    graph.find(nearest_name(name, graph.nodes.iter().map(|node| node.name.text.as_str()))?)
 }
 
 fn find_port(
@@ -98,7 +98,7 @@ fn find_port(
     to: usize,
     from: Option<usize>,
     meant: &mut Vec<(usize, usize)>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> Option<usize> {
     let node = &graph.nodes[to];
     let inputs = || {
@@ -115,10 +115,10 @@ fn find_port(
             if let Some(position) = node.ports.iter().position(|port| port.name == name.text) {
                 return Some(position);
             }
-            let near = nearest(&name.text, node.ports.iter().map(|port| port.name));
+            let near = nearest_name(&name.text, node.ports.iter().map(|port| port.name));
             meant.extend(node.ports.iter().position(|port| Some(port.name) == near).map(|position| (to, position)));
             let label = near.map_or("unknown input".into(), |near| format!("did you mean `{near}`?"));
-            Problem::at(name.span, format!("`{}` has no input `{}`", edge.to.text, name.text)).label(label)
+            Diagnostic::at(name.span, format!("`{}` has no input `{}`", edge.to.text, name.text)).label(label)
         }
         None => {
             let label = match fitting.as_slice() {
@@ -128,7 +128,7 @@ fn find_port(
                 }
                 _ => format!("expected `{}.input`", edge.to.text),
             };
-            Problem::at(edge.to.span, format!("the edge does not say which input of `{}` it leads to", edge.to.text))
+            Diagnostic::at(edge.to.span, format!("the edge does not say which input of `{}` it leads to", edge.to.text))
                 .label(label)
         }
     };
@@ -138,22 +138,25 @@ fn find_port(
 }
 
 /// Whether an input takes what a node gives; reported if not, unless it is not known what the node gives.
-fn fits(graph: &PipelineGraph<'_>, edge: &Edge, from: usize, port: &PortInfo, problems: &mut Vec<Problem>) -> bool {
+fn fits(graph: &PipelineGraph<'_>, edge: &Edge, from: usize, port: &PortInfo, problems: &mut Vec<Diagnostic>) -> bool {
     let source = &graph.nodes[from];
     let Some(plugin) = source.registration else { return false };
     let target = format!("`{}.{}`", edge.to.text, port.name);
     let expected = with_article(port.accepts);
     let Some(given) = plugin.output else {
         problems.push(
-            Problem::at(edge.from.span, format!("`{}` has no output, but {target} takes {expected}", edge.from.text))
-                .label(format!("{}: no output", with_article(plugin.kind))),
+            Diagnostic::at(
+                edge.from.span,
+                format!("`{}` has no output, but {target} takes {expected}", edge.from.text),
+            )
+            .label(format!("{}: no output", with_article(plugin.kind))),
         );
         return false;
     };
     if port.accepts.accepts(given) {
         return true;
     }
-    let mut problem = Problem::at(
+    let mut problem = Diagnostic::at(
         edge.from.span,
         format!("the output of `{}` is {}, but {target} takes {expected}", edge.from.text, with_article(given)),
     )
@@ -167,7 +170,7 @@ fn fits(graph: &PipelineGraph<'_>, edge: &Edge, from: usize, port: &PortInfo, pr
     false
 }
 
-fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo) -> Problem {
+fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo) -> Diagnostic {
     let name = graph.name(node);
     let fitting: Vec<_> = graph
         .nodes
@@ -186,7 +189,7 @@ fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo) -> Pro
         1..=3 => format!("add {}", fitting.join(" or ")),
         _ => format!("add {}, say", fitting[0]),
     };
-    Problem::at(graph.nodes[node].name.span, format!("input `{name}.{}` is not connected", port.name))
+    Diagnostic::at(graph.nodes[node].name.span, format!("input `{name}.{}` is not connected", port.name))
         .label(format!("expected {needs}"))
         .help(help)
 }

@@ -2,23 +2,23 @@
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use zskt_api::{
-    Arity, Form, Instance, Kind, Name, Parsed, PortInfo, PortType, Problem, Registration, Registry, Signature, Value,
-    with_article,
+    Arity, Diagnostic, Name, ParsedPlugin, PluginInstance, PluginKind, PluginRegistration, PortInfo, PortType,
+    Registry, Signature, Value, ValueKind, with_article,
 };
 
 use super::plugin_use::plugins_in;
 use crate::pipeline::{Edge, PipelineSyntax};
 
 /// What can be a node; an optimizer or a schedule is a parameter of one.
-const NODE_KINDS: [Kind; 8] = [
-    Kind::Architecture,
-    Kind::Generator,
-    Kind::Teacher,
-    Kind::Dataset,
-    Kind::Loss,
-    Kind::Turn,
-    Kind::Stage,
-    Kind::Metric,
+const NODE_KINDS: [PluginKind; 8] = [
+    PluginKind::Architecture,
+    PluginKind::Generator,
+    PluginKind::Teacher,
+    PluginKind::Dataset,
+    PluginKind::Loss,
+    PluginKind::Turn,
+    PluginKind::Stage,
+    PluginKind::Metric,
 ];
 
 /// A node, as far as it could be read.
@@ -28,11 +28,11 @@ pub struct GraphNode<'d> {
     /// Its plugin as written.
     pub value: &'d Value,
     /// Its plugin; `None` when there is no such.
-    pub registration: Option<&'static Registration>,
+    pub registration: Option<&'static PluginRegistration>,
     /// Its plugin, and those that its parameters name.
-    pub plugins: Vec<&'static Registration>,
+    pub plugins: Vec<&'static PluginRegistration>,
     /// Its plugin with its parameters, where they could be read.
-    pub parsed: Option<Parsed>,
+    pub parsed: Option<ParsedPlugin>,
     /// Its inputs.
     pub ports: Vec<PortInfo>,
     /// What is known of its output.
@@ -41,7 +41,7 @@ pub struct GraphNode<'d> {
 
 impl GraphNode<'_> {
     /// What its plugin is.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<PluginKind> {
         self.registration.map(|plugin| plugin.kind)
     }
 
@@ -51,7 +51,7 @@ impl GraphNode<'_> {
     }
 
     /// Its plugin with its parameters, when they could be read.
-    pub fn instance(&self) -> Option<&Instance> {
+    pub fn instance(&self) -> Option<&PluginInstance> {
         self.parsed.as_ref().map(|(instance, _)| instance)
     }
 }
@@ -82,7 +82,7 @@ pub struct PipelineGraph<'d> {
 
 impl<'d> PipelineGraph<'d> {
     /// Reads every node's plugin.
-    pub fn read(pipeline: &'d PipelineSyntax, registry: &Registry, problems: &mut Vec<Problem>) -> Self {
+    pub fn read(pipeline: &'d PipelineSyntax, registry: &Registry, problems: &mut Vec<Diagnostic>) -> Self {
         let nodes: Vec<_> =
             pipeline.nodes.iter().map(|(name, value)| read_node(name, value, registry, problems)).collect();
         let mut shape = DiGraph::new();
@@ -135,7 +135,12 @@ impl<'d> PipelineGraph<'d> {
     }
 }
 
-fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems: &mut Vec<Problem>) -> GraphNode<'d> {
+fn read_node<'d>(
+    name: &'d Name,
+    value: &'d Value,
+    registry: &Registry,
+    problems: &mut Vec<Diagnostic>,
+) -> GraphNode<'d> {
     let mut node = GraphNode {
         name,
         value,
@@ -145,9 +150,9 @@ fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems
         ports: Vec::new(),
         signature: None,
     };
-    let Form::Named { name: Some(plugin), .. } = &value.form else {
+    let ValueKind::Named { name: Some(plugin), .. } = &value.kind else {
         problems.push(
-            Problem::at(value.span, format!("expected a plugin, found {}", value.describe()))
+            Diagnostic::at(value.span, format!("expected a plugin, found {}", value.describe()))
                 .label("expected `Name(…)`"),
         );
         return node;
@@ -158,7 +163,7 @@ fn read_node<'d>(name: &'d Name, value: &'d Value, registry: &Registry, problems
     if let Some(plugin) = registration {
         if !NODE_KINDS.contains(&plugin.kind) {
             problems.push(
-                Problem::at(
+                Diagnostic::at(
                     value.span,
                     format!("`{}` is {}, and cannot be a node", plugin.name, with_article(plugin.kind)),
                 )

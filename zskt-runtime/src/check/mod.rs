@@ -10,7 +10,7 @@ mod signatures;
 #[cfg(test)]
 mod tests;
 
-use zskt_api::{Problem, Registry};
+use zskt_api::{Diagnostic, Registry};
 
 use crate::library;
 use crate::pipeline::{self, PipelineSyntax, Resolved, Sources};
@@ -22,7 +22,7 @@ use graph::PipelineGraph;
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the text.
-pub fn prove(sources: &Sources, registry: &Registry, skip_files: bool) -> Result<Plan, Vec<Problem>> {
+pub fn prove(sources: &Sources, registry: &Registry, skip_files: bool) -> Result<Plan, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let plan = pipeline::parse(sources, registry, &mut problems)
         .and_then(|pipeline| check(&pipeline, registry, skip_files, &mut problems));
@@ -47,7 +47,7 @@ fn check(
     pipeline: &PipelineSyntax,
     registry: &Registry,
     skip_files: bool,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> Option<Plan> {
     let mut graph = PipelineGraph::read(pipeline, registry, problems);
     edges::connect(&mut graph, pipeline, problems);
@@ -64,7 +64,7 @@ fn check(
     let order = order::sorted(&graph, &before);
     let data_free = data_free::prove(&graph, pipeline, &order, &trainings, problems);
     if graph.nodes.is_empty() {
-        problems.push(Problem::global("the pipeline has no nodes"));
+        problems.push(Diagnostic::global("the pipeline has no nodes"));
     }
     if !problems.is_empty() {
         return None;

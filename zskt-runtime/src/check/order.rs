@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use petgraph::Direction;
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
-use zskt_api::{Kind, Problem};
+use zskt_api::{Diagnostic, PluginKind};
 
 use super::edges::near_node;
 use super::graph::PipelineGraph;
@@ -13,7 +13,7 @@ use crate::pipeline::PipelineSyntax;
 
 /// Reports every cycle, with its path, and takes its edges out of the graph's shape, so that the rest can be checked.
 /// Returns whether there was any.
-pub fn cut_cycles(graph: &mut PipelineGraph<'_>, pipeline: &PipelineSyntax, problems: &mut Vec<Problem>) -> bool {
+pub fn cut_cycles(graph: &mut PipelineGraph<'_>, pipeline: &PipelineSyntax, problems: &mut Vec<Diagnostic>) -> bool {
     let before = problems.len();
     for component in tarjan_scc(&graph.shape) {
         let Some(start) = component.iter().copied().min() else { continue };
@@ -31,7 +31,7 @@ pub fn cut_cycles(graph: &mut PipelineGraph<'_>, pipeline: &PipelineSyntax, prob
             Some((first, others)) => (*first, others),
             None => (graph.nodes[start.index()].name.span, &spans[..]),
         };
-        let problem = Problem::at(first, message).label("remove one of these edges");
+        let problem = Diagnostic::at(first, message).label("remove one of these edges");
         problems.push(others.iter().fold(problem, |problem, span| problem.related(*span, "part of the cycle")));
         graph.shape.retain_edges(|shape, edge| {
             shape.edge_endpoints(edge).is_none_or(|(from, to)| !component.contains(&from) || !component.contains(&to))
@@ -63,8 +63,8 @@ fn cycle_from(shape: &DiGraph<(), ()>, start: NodeIndex, component: &[NodeIndex]
 
 /// Reports the nodes that lead to no stage and no metric. One is reported for each dead end; what leads only there is
 /// named with it.
-pub fn unused(graph: &PipelineGraph<'_>, pipeline: &PipelineSyntax, problems: &mut Vec<Problem>) {
-    let works = |node: usize| matches!(graph.nodes[node].kind(), Some(Kind::Stage | Kind::Metric) | None);
+pub fn unused(graph: &PipelineGraph<'_>, pipeline: &PipelineSyntax, problems: &mut Vec<Diagnostic>) {
+    let works = |node: usize| matches!(graph.nodes[node].kind(), Some(PluginKind::Stage | PluginKind::Metric) | None);
     let used: Vec<bool> = (0..graph.nodes.len())
         .map(|node| (0..graph.nodes.len()).any(|end| works(end) && graph.leads(node, end)))
         .collect();
@@ -80,7 +80,7 @@ pub fn unused(graph: &PipelineGraph<'_>, pipeline: &PipelineSyntax, problems: &m
         if used[index] || !ends || mentioned(index) {
             continue;
         }
-        let mut problem = Problem::at(node.name.span, format!("`{}` is never used", node.name.text))
+        let mut problem = Diagnostic::at(node.name.span, format!("`{}` is never used", node.name.text))
             .label("no edge leads from it to a stage or a metric")
             .help("add an edge from it, or leave it out");
         for (other, before) in graph.nodes.iter().enumerate() {

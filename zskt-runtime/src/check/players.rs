@@ -1,6 +1,6 @@
 //! Players: which stage changes which network, and whether turns, stages and readers of a network agree about it.
 
-use zskt_api::{Kind, PortType, Problem};
+use zskt_api::{Diagnostic, PluginKind, PortType};
 
 use super::graph::{Link, PipelineGraph};
 
@@ -35,7 +35,7 @@ pub fn trainings<'g>(graph: &'g PipelineGraph<'g>) -> Vec<Training<'g>> {
 
 /// The stages, in the order of the file.
 pub fn stages<'g>(graph: &'g PipelineGraph<'_>) -> impl Iterator<Item = usize> + 'g {
-    (0..graph.nodes.len()).filter(|node| graph.nodes[*node].kind() == Some(Kind::Stage))
+    (0..graph.nodes.len()).filter(|node| graph.nodes[*node].kind() == Some(PluginKind::Stage))
 }
 
 /// The edge that brings a turn its player, for an edge that brings a turn.
@@ -51,7 +51,7 @@ fn player_of<'g>(graph: &'g PipelineGraph<'g>, link: &Link<'_>) -> Option<&'g Li
 pub fn check(
     graph: &PipelineGraph<'_>,
     trainings: &[Training<'_>],
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> Vec<(usize, usize)> {
     for stage in stages(graph) {
         turns_update_networks_of_their_stage(graph, stage, problems);
@@ -70,7 +70,7 @@ pub fn check(
     readers_come_first(graph, trainings, &doubled, problems)
 }
 
-fn turns_update_networks_of_their_stage(graph: &PipelineGraph<'_>, stage: usize, problems: &mut Vec<Problem>) {
+fn turns_update_networks_of_their_stage(graph: &PipelineGraph<'_>, stage: usize, problems: &mut Vec<Diagnostic>) {
     for link in graph.into(stage) {
         let Some(player) = player_of(graph, link) else { continue };
         let Some(network) = graph.network(player) else { continue };
@@ -87,7 +87,7 @@ fn turns_update_networks_of_their_stage(graph: &PipelineGraph<'_>, stage: usize,
                 .filter_map(|other| graph.network(other))
                 .collect();
             problems.push(
-                Problem::at(
+                Diagnostic::at(
                     link.edge.span,
                     format!("the turn `{turn}` updates `{network}`, which takes no part in `{stage_name}`"),
                 )
@@ -104,13 +104,13 @@ fn unknown_network(graph: &PipelineGraph<'_>, link: &Link<'_>) -> bool {
     link.from.is_none_or(|_| graph.brings_network(link) && graph.network(link).is_none())
 }
 
-fn teacher_is_frozen(graph: &PipelineGraph<'_>, training: &Training<'_>, problems: &mut Vec<Problem>) {
+fn teacher_is_frozen(graph: &PipelineGraph<'_>, training: &Training<'_>, problems: &mut Vec<Diagnostic>) {
     let stage = graph.name(training.stage);
     let teachers = graph.into(training.stage).filter(|link| graph.brings_knowledge(link));
     for link in teachers.filter(|link| graph.network(link) == Some(training.network)) {
         let port = graph.port(link).name;
         problems.push(
-            Problem::at(
+            Diagnostic::at(
                 link.edge.span,
                 format!("`{}` is the {port} of `{stage}`, which also trains it", training.network),
             )
@@ -126,7 +126,7 @@ fn trained_twice(
     graph: &PipelineGraph<'_>,
     one: &Training<'_>,
     other: &Training<'_>,
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> bool {
     let (first, second) = match (graph.leads(one.stage, other.stage), graph.leads(other.stage, one.stage)) {
         (true, _) => (one, other),
@@ -148,9 +148,9 @@ fn trained_twice(
     false
 }
 
-fn not_continued(graph: &PipelineGraph<'_>, first: &Training<'_>, second: &Training<'_>) -> Problem {
+fn not_continued(graph: &PipelineGraph<'_>, first: &Training<'_>, second: &Training<'_>) -> Diagnostic {
     let (one, other) = (graph.name(first.stage), graph.name(second.stage));
-    let problem = Problem::at(
+    let problem = Diagnostic::at(
         second.player.edge.span,
         format!("`{}` is trained by `{one}` and by `{other}`, each from its beginning", first.network),
     )
@@ -170,7 +170,7 @@ fn readers_come_first(
     graph: &PipelineGraph<'_>,
     trainings: &[Training<'_>],
     doubled: &[&str],
-    problems: &mut Vec<Problem>,
+    problems: &mut Vec<Diagnostic>,
 ) -> Vec<(usize, usize)> {
     let mut before: Vec<(usize, usize)> = Vec::new();
     let mut shape = graph.shape.clone();
@@ -178,7 +178,7 @@ fn readers_come_first(
     for training in trainings.iter().filter(|training| !doubled.contains(&training.network)) {
         for link in graph.links.iter().filter(|link| link.to != training.stage && graph.brings_network(link)) {
             let (Some(source), reader) = (link.from, link.to) else { continue };
-            let reads = matches!(graph.nodes[reader].kind(), Some(Kind::Stage | Kind::Metric));
+            let reads = matches!(graph.nodes[reader].kind(), Some(PluginKind::Stage | PluginKind::Metric));
             let pair = (reader, training.stage);
             if !reads
                 || graph.network(link) != Some(training.network)
@@ -194,7 +194,7 @@ fn readers_come_first(
             } else if graph.nodes[source].output() == Some(PortType::Classifier) {
                 let (stage, reader) = (graph.name(training.stage), graph.name(reader));
                 problems.push(
-                    Problem::at(
+                    Diagnostic::at(
                         link.edge.span,
                         format!(
                             "`{reader}` reads `{}` as it is before `{stage}` trains it, but runs after that",

@@ -1,14 +1,14 @@
 //! Signatures: what flows along each edge, proven to fit before anything is built.
 
 use zskt_api::{
-    Architecture, ClassifierSignature, Fault, Form, GeneratorSignature, Instance, Name, Problem, Signature, Signatures,
-    Span, Value,
+    Architecture, CheckError, ClassifierSignature, Diagnostic, GeneratorSignature, Name, PluginInstance, Signature,
+    Signatures, Span, Value, ValueKind,
 };
 
 use super::graph::{Link, PipelineGraph};
 
 /// Works out every node's signature in topological order, and reports what does not fit.
-pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Problem>) {
+pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Diagnostic>) {
     for node in order {
         let inputs = arriving(graph, *node);
         let mut faults = Vec::new();
@@ -37,11 +37,11 @@ fn signature(
     node: usize,
     inputs: &Signatures,
     skip_files: bool,
-    faults: &mut Vec<Fault>,
+    faults: &mut Vec<CheckError>,
 ) -> Option<Signature> {
     let network = || graph.name(node).to_owned();
     match graph.nodes[node].instance()? {
-        Instance::Architecture(architecture) => {
+        PluginInstance::Architecture(architecture) => {
             architecture.check().map_err(|fault| faults.push(fault)).ok()?;
             Some(Signature::Classifier(ClassifierSignature {
                 shape: architecture.clone(),
@@ -49,11 +49,11 @@ fn signature(
                 images: None,
             }))
         }
-        Instance::Generator(generator) => {
+        PluginInstance::Generator(generator) => {
             let image = generator.image().map_err(|fault| faults.push(fault)).ok()?;
             Some(Signature::Generator(GeneratorSignature { image, network: network() }))
         }
-        Instance::Teacher(teacher) => {
+        PluginInstance::Teacher(teacher) => {
             let architecture = teacher.architecture().map_or(Ok(()), Architecture::check);
             architecture.map_err(|fault| faults.push(fault)).ok()?;
             if !skip_files {
@@ -65,47 +65,48 @@ fn signature(
                 images: None,
             }))
         }
-        Instance::Dataset(_) if skip_files => None,
-        Instance::Dataset(dataset) => {
+        PluginInstance::Dataset(_) if skip_files => None,
+        PluginInstance::Dataset(dataset) => {
             dataset.describe().map(Signature::Dataset).map_err(|fault| faults.push(fault)).ok()
         }
-        Instance::Loss(loss) => Some(Signature::Loss(loss.clone())),
-        Instance::Turn(turn) => turn.signature(inputs).map(Signature::Turn),
-        Instance::Stage(stage) => {
+        PluginInstance::Loss(loss) => Some(Signature::Loss(loss.clone())),
+        PluginInstance::Turn(turn) => turn.signature(inputs).map(Signature::Turn),
+        PluginInstance::Stage(stage) => {
             faults.extend(stage.check(inputs));
             stage.output(inputs)
         }
-        Instance::Metric(metric) => {
+        PluginInstance::Metric(metric) => {
             faults.extend(metric.check(inputs));
             None
         }
-        Instance::Optimizer(_) | Instance::Schedule(_) => None,
+        PluginInstance::Optimizer(_) | PluginInstance::Schedule(_) => None,
     }
 }
 
 /// The edge that brings what a plugin found wrong, as an index into the graph's.
-fn link_at_fault(graph: &PipelineGraph<'_>, node: usize, fault: &Fault) -> Option<usize> {
+fn link_at_fault(graph: &PipelineGraph<'_>, node: usize, fault: &CheckError) -> Option<usize> {
     let port = fault.port.as_ref().filter(|_| fault.parameter.is_none())?;
     let arrives = |link: &Link<'_>| link.to == node && graph.port(link).name == *port;
     (0..graph.links.len()).filter(|link| arrives(&graph.links[*link])).nth(fault.index)
 }
 
 /// Shows what a plugin found wrong where the pipeline says it.
-fn to_problem(graph: &PipelineGraph<'_>, node: usize, fault: Fault) -> Problem {
+fn to_problem(graph: &PipelineGraph<'_>, node: usize, fault: CheckError) -> Diagnostic {
     let plugin = &graph.nodes[node];
-    let mut problem = Problem::at(head(plugin.value), format!("`{}`: {}", plugin.name.text, fault.message));
+    let mut problem = Diagnostic::at(head(plugin.value), format!("`{}`: {}", plugin.name.text, fault.message));
     if let Some(parameter) = &fault.parameter {
         let name = parameter.rsplit('.').next().unwrap_or(parameter);
         match parameter_span(plugin.value, parameter) {
             Some(span) => {
-                problem = Problem { span: Some(span), ..problem }.label(format!("`{name}` of `{}`", plugin.name.text));
+                problem =
+                    Diagnostic { span: Some(span), ..problem }.label(format!("`{name}` of `{}`", plugin.name.text));
             }
             None => problem = problem.label(format!("`{parameter}` is not set; default used")),
         }
     } else if let Some(port) = &fault.port {
         if let Some(link) = link_at_fault(graph, node, &fault).map(|link| &graph.links[link]) {
-            problem =
-                Problem { span: Some(link.edge.span), ..problem }.label(format!("output of `{}`", link.edge.from.text));
+            problem = Diagnostic { span: Some(link.edge.span), ..problem }
+                .label(format!("output of `{}`", link.edge.from.text));
             if let Some(from) = link.from {
                 problem = problem.related(head(graph.nodes[from].value), format!("`{}`", graph.name(from)));
             }
@@ -121,8 +122,8 @@ fn to_problem(graph: &PipelineGraph<'_>, node: usize, fault: Fault) -> Problem {
 
 /// The place of a plugin's name; of the whole value where it has none.
 pub fn head(value: &Value) -> Span {
-    match &value.form {
-        Form::Named { name: Some(name), .. } => name.span,
+    match &value.kind {
+        ValueKind::Named { name: Some(name), .. } => name.span,
         _ => value.span,
     }
 }
@@ -130,7 +131,7 @@ pub fn head(value: &Value) -> Span {
 /// The place of a parameter's value: `depth`, or `model.depth` for one of a plugin within.
 fn parameter_span(value: &Value, path: &str) -> Option<Span> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
-    let Form::Named { name, fields, items } = &value.form else { return None };
+    let ValueKind::Named { name, fields, items } = &value.kind else { return None };
     if let ([inner], Some(Name { text, .. })) = (items.as_slice(), name)
         && text == "Some"
     {

@@ -1,8 +1,8 @@
 //! What is proven with plugins that no crate of ours has.
 
 use zskt_api::{
-    Architecture, BeliefShape, Builder, Classifier, ClassifierShape, Error, Fault, ImageShape, Nested, Registration,
-    Registry, inventory, params,
+    Architecture, Builder, CheckError, Classifier, ClassifierShape, Error, ImageShape, Nested, OutputShape,
+    PluginRegistration, Registry, inventory, params,
 };
 
 use super::prove;
@@ -20,12 +20,12 @@ params! {
 }
 
 impl ClassifierShape for SmallNet {
-    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
         if image.height != self.size {
             let message = format!("takes {} rows, the images have {}", self.size, image.height);
-            return Err(Fault::parameter("size", message));
+            return Err(CheckError::parameter("size", message));
         }
-        Ok(BeliefShape { classes: 10, activations: Vec::new() })
+        Ok(OutputShape { classes: 10, activations: Vec::new() })
     }
     fn classes(&self) -> usize {
         10
@@ -33,8 +33,12 @@ impl ClassifierShape for SmallNet {
 }
 
 impl Architecture for SmallNet {
-    fn check(&self) -> Result<(), Fault> {
-        if self.width.is_multiple_of(2) { Ok(()) } else { Err(Fault::parameter("width", "expected an even number")) }
+    fn check(&self) -> Result<(), CheckError> {
+        if self.width.is_multiple_of(2) {
+            Ok(())
+        } else {
+            Err(CheckError::parameter("width", "expected an even number"))
+        }
     }
     fn build(&self, _builder: &Builder) -> zskt_api::Result<Box<dyn Classifier>> {
         Err(Error::new("nothing is built while a pipeline is checked"))
@@ -54,8 +58,8 @@ params! {
 }
 
 impl ClassifierShape for Ensemble {
-    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
-        self.members[0].beliefs(image)
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
+        self.members[0].output_shape(image)
     }
     fn classes(&self) -> usize {
         10
@@ -68,8 +72,8 @@ impl Architecture for Ensemble {
     }
 }
 
-inventory::submit! { Registration::architecture::<SmallNet>("zskt-test", "1.2.3") }
-inventory::submit! { Registration::architecture::<Ensemble>("zskt-test", "1.2.3") }
+inventory::submit! { PluginRegistration::architecture::<SmallNet>("zskt-test", "1.2.3") }
+inventory::submit! { PluginRegistration::architecture::<Ensemble>("zskt-test", "1.2.3") }
 
 /// Proves a pipeline whose student this is, or gives the messages of its problems.
 fn proven(student: &str) -> Result<Plan, Vec<String>> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use zskt_api::{Error, Problem, Registration, Registry, nearest};
+use zskt_api::{Diagnostic, Error, PluginRegistration, Registry, nearest_name};
 
 use super::arguments::{Cli, Command, Format, PluginCommand, RunArguments};
 use super::{diagnostics, inspect};
@@ -30,13 +30,13 @@ enum Failure {
 /// Why one thing that was asked for cannot be done.
 enum Refusal {
     /// A pipeline is unsound.
-    Unsound(Vec<Problem>, Sources),
+    Unsound(Vec<Diagnostic>, Sources),
     /// Something else is wrong.
-    Global(Problem),
+    Global(Diagnostic),
 }
 
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
+impl From<Diagnostic> for Failure {
+    fn from(problem: Diagnostic) -> Self {
         Self::Refused(vec![Refusal::Global(problem)])
     }
 }
@@ -94,7 +94,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
     if cli.command.is_some()
         && let Some(given) = cli.run.given()
     {
-        let problem = Problem::global(format!("`{given}` comes before a command"));
+        let problem = Diagnostic::global(format!("`{given}` comes before a command"));
         return Err(problem.help("write what a command takes after it").into());
     }
     // A library that is refused must not be in the way of building it anew.
@@ -122,7 +122,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
     }
 }
 
-fn plugin(command: &PluginCommand) -> Result<String, Problem> {
+fn plugin(command: &PluginCommand) -> Result<String, Diagnostic> {
     match command {
         PluginCommand::New { name, kind, sdk, linked } => scaffold::new(name, *kind, sdk.as_deref(), linked.as_deref()),
         PluginCommand::Build { folder, sdk } => scaffold::build(folder, sdk.as_deref()),
@@ -135,13 +135,13 @@ fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<()
     let path = match (&pipeline, &resume) {
         (Some(pipeline), _) => pipeline.clone(),
         (None, Some(directory)) => directory.join("pipeline.ron"),
-        (None, None) => return Err(Problem::global("no pipeline is given").into()),
+        (None, None) => return Err(Diagnostic::global("no pipeline is given").into()),
     };
     if let (None, Some(directory)) = (&pipeline, &resume)
         && !path.is_file()
     {
         let message = format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
-        return Err(Problem::global(message).into());
+        return Err(Diagnostic::global(message).into());
     }
     let plan = prove(read(&path, &overrides.sets)?.0, false)?;
     let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
@@ -163,7 +163,7 @@ fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool) -> Result<
             let plan = prove(sources, skip_files)?;
             match unnamed_plugin(&plan, &[&everyones[..], &own].concat()) {
                 None => Ok(plan),
-                Some((plugin, library)) => Err(Problem::global(format!(
+                Some((plugin, library)) => Err(Diagnostic::global(format!(
                     "`{}` uses the plugin `{}` of the library `{}`, which it does not name",
                     path.display(),
                     plugin.name,
@@ -183,7 +183,7 @@ fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool) -> Result<
 }
 
 /// A plugin of a plan that is there only because another pipeline names its library.
-fn unnamed_plugin(plan: &Plan, named: &[Library]) -> Option<(&'static Registration, Library)> {
+fn unnamed_plugin(plan: &Plan, named: &[Library]) -> Option<(&'static PluginRegistration, Library)> {
     let plugins = || plan.nodes.iter().flat_map(|node| node.plugins.iter().copied());
     let is_named = |library: &Library| named.iter().any(|named| named.file == library.file);
     let library = library::of_plugins(plugins()).into_iter().find(|library| !is_named(library))?;
@@ -195,7 +195,7 @@ fn unnamed_plugin(plan: &Plan, named: &[Library]) -> Option<(&'static Registrati
 fn summary(plan: &Plan) -> String {
     let count = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     let edges = plan.nodes.iter().map(|node| node.inputs.len()).sum();
-    let stages = plan.nodes.iter().filter(|node| node.registration.kind == zskt_api::Kind::Stage).count();
+    let stages = plan.nodes.iter().filter(|node| node.registration.kind == zskt_api::PluginKind::Stage).count();
     let mut parts =
         vec![format!("{}, {}, {}", count(plan.nodes.len(), "node"), count(edges, "edge"), count(stages, "stage"))];
     let sizes = plan
@@ -224,7 +224,7 @@ fn read(path: &Path, sets: &[String]) -> Result<(Sources, Vec<Library>), Failure
         match library::load(&path, &libraries) {
             Ok(library) => libraries.push(library),
             Err(problem) => {
-                let problem = Problem { span: Some(span), ..problem };
+                let problem = Diagnostic { span: Some(span), ..problem };
                 return Err(Failure::Refused(vec![Refusal::Unsound(vec![problem], sources)]));
             }
         }
@@ -239,26 +239,26 @@ fn prove(sources: Sources, skip_files: bool) -> Result<Plan, Failure> {
         Ok(proven) => proven.map_err(|problems| Failure::Refused(vec![Refusal::Unsound(problems, sources)])),
         Err(panic) => {
             let message = format!("a plugin panicked while `{}` was checked{panic}", sources.name(0));
-            Err(Problem::global(message).into())
+            Err(Diagnostic::global(message).into())
         }
     }
 }
 
-fn unreadable(path: &Path, failure: &io::Error) -> Problem {
+fn unreadable(path: &Path, failure: &io::Error) -> Diagnostic {
     let shown = path.display();
     if failure.kind() == io::ErrorKind::InvalidData {
-        return Problem::global(format!("`{shown}` is not valid UTF-8"));
+        return Diagnostic::global(format!("`{shown}` is not valid UTF-8"));
     }
-    let problem = Problem::global(format!("cannot read the pipeline `{shown}`: {}", text_format::reason(failure)));
+    let problem = Diagnostic::global(format!("cannot read the pipeline `{shown}`: {}", text_format::reason(failure)));
     let meant = if failure.kind() == io::ErrorKind::NotFound { meant_command(&path.to_string_lossy()) } else { None };
-    Problem { help: meant, ..problem }
+    Diagnostic { help: meant, ..problem }
 }
 
 /// A hint, where something that was taken for a pipeline looks more like a command.
 fn meant_command(word: &str) -> Option<String> {
     let command = Cli::command();
     let commands: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
-    let near = nearest(word, commands.iter().copied());
+    let near = nearest_name(word, commands.iter().copied());
     let near = near.filter(|_| !word.contains(['.', '/', '-']) && !commands.contains(&word));
     near.map(|near| format!("did you mean `zskt-run {near}`?"))
 }

@@ -4,12 +4,12 @@ use std::io::IsTerminal;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use zskt_api::{Problem, Span};
+use zskt_api::{Diagnostic, Span};
 
 use crate::pipeline::Sources;
 
 /// A problem without a place in a pipeline: `error: …`, and below it how to mend it.
-pub fn render_global(problem: &Problem) -> String {
+pub fn render_global(problem: &Diagnostic) -> String {
     let mut out = format!("error: {}\n", problem.message);
     if let Some(help) = &problem.help {
         out += &format!("help: {help}\n");
@@ -18,7 +18,7 @@ pub fn render_global(problem: &Problem) -> String {
 }
 
 /// Shows all problems of a pipeline, and their number.
-pub fn render(problems: &[Problem], sources: &Sources, colours: bool) -> String {
+pub fn render(problems: &[Diagnostic], sources: &Sources, colours: bool) -> String {
     let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
     let mut out: String =
         problems.iter().map(|problem| renderer.render(&[report(problem, sources)]) + "\n\n").collect();
@@ -35,7 +35,7 @@ pub fn colours() -> bool {
     std::io::stderr().is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-fn report<'a>(problem: &'a Problem, sources: &'a Sources) -> Group<'a> {
+fn report<'a>(problem: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
     let mut group = Group::with_title(Level::ERROR.primary_title(&problem.message));
     match problem.span {
         Some(span) => {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use zskt_api::value::float_to_ron;
 use zskt_api::{
-    Arity, Bounds, Kind, ParameterInfo, ParameterKind, PortInfo, PortType, Problem, Registration, Registry, nearest,
+    Arity, Bounds, Diagnostic, ParameterInfo, ParameterKind, PluginKind, PluginRegistration, PortInfo, PortType,
+    Registry, nearest_name,
 };
 
 use crate::library;
@@ -15,7 +16,7 @@ use crate::library;
 #[derive(Serialize)]
 struct Description {
     name: &'static str,
-    kind: Kind,
+    kind: PluginKind,
     #[serde(rename = "crate")]
     crate_name: &'static str,
     version: &'static str,
@@ -29,7 +30,7 @@ struct Description {
 }
 
 impl Description {
-    fn of(plugin: &Registration) -> Self {
+    fn of(plugin: &PluginRegistration) -> Self {
         Self {
             name: plugin.name,
             kind: plugin.kind,
@@ -51,7 +52,7 @@ pub fn list(registry: &Registry, json: bool) -> String {
         let all: Vec<_> = registry.iter().map(Description::of).collect();
         return to_json(&all);
     }
-    let mut kinds: BTreeMap<Kind, Vec<&Registration>> = BTreeMap::new();
+    let mut kinds: BTreeMap<PluginKind, Vec<&PluginRegistration>> = BTreeMap::new();
     for plugin in registry.iter() {
         kinds.entry(plugin.kind).or_default().push(plugin);
     }
@@ -73,12 +74,12 @@ pub fn list(registry: &Registry, json: bool) -> String {
 ///
 /// # Errors
 /// When there is no such plugin, with the nearest name.
-pub fn describe(registry: &Registry, name: &str, json: bool) -> Result<String, Problem> {
+pub fn describe(registry: &Registry, name: &str, json: bool) -> Result<String, Diagnostic> {
     let Some(plugin) = registry.find(name) else {
-        let near = nearest(name, registry.iter().map(|plugin| plugin.name));
+        let near = nearest_name(name, registry.iter().map(|plugin| plugin.name));
         let help =
             near.map_or("`zskt-run plugins` lists them all".to_owned(), |near| format!("did you mean `{near}`?"));
-        return Err(Problem::global(format!("there is no plugin `{name}`")).help(help));
+        return Err(Diagnostic::global(format!("there is no plugin `{name}`")).help(help));
     };
     let description = Description::of(plugin);
     Ok(if json { to_json(&description) } else { page(&description) })
@@ -134,7 +135,7 @@ fn indented(text: &str, indent: usize) -> String {
 
 /// The plugin as a pipeline has it, with its edges. Parameters that must be given come first: without them it
 /// does not work.
-fn example(plugin: &Registration) -> String {
+fn example(plugin: &PluginRegistration) -> String {
     let name = node_name(plugin.name);
     let parameters = (plugin.parameters)();
     let given = parameters
@@ -147,7 +148,7 @@ fn example(plugin: &Registration) -> String {
         Some(format!("{}: {default}", parameter.name))
     });
     let call = format!("{}({})", plugin.name, given.chain(defaults).collect::<Vec<_>>().join(", "));
-    if matches!(plugin.kind, Kind::Optimizer | Kind::Schedule) {
+    if matches!(plugin.kind, PluginKind::Optimizer | PluginKind::Schedule) {
         return format!("{}: {call}", plugin.kind);
     }
     let mut lines = vec![format!("nodes: {{\"{name}\": {call}}}")];
@@ -223,7 +224,7 @@ fn beginning(doc: &str) -> String {
     line
 }
 
-fn plural(kind: Kind) -> String {
+fn plural(kind: PluginKind) -> String {
     let name = kind.to_string();
     let plural = match name.strip_suffix("ss") {
         Some(stem) => format!("{stem}sses"),

@@ -1,6 +1,6 @@
 //! A picture for Graphviz.
 
-use zskt_api::Kind;
+use zskt_api::PluginKind;
 
 use super::picture::Picture;
 
@@ -10,11 +10,11 @@ pub fn dot(picture: &Picture) -> String {
     out += "    node [shape=box, style=filled, fontname=\"sans-serif\"];\n    edge [fontname=\"sans-serif\", fontsize=10];\n";
     for (index, node) in picture.boxes.iter().enumerate() {
         let (shape, fill, line) = match node.kind {
-            Kind::Stage => ("component", "#dcfce7", "#15803d"),
-            Kind::Metric => ("ellipse", "#ffe4e6", "#be123c"),
-            Kind::Dataset => ("cylinder", "#e5e7eb", "#4b5563"),
-            Kind::Turn => ("hexagon", "#ede9fe", "#6d28d9"),
-            Kind::Loss => ("note", "#fef3c7", "#b45309"),
+            PluginKind::Stage => ("component", "#dcfce7", "#15803d"),
+            PluginKind::Metric => ("ellipse", "#ffe4e6", "#be123c"),
+            PluginKind::Dataset => ("cylinder", "#e5e7eb", "#4b5563"),
+            PluginKind::Turn => ("hexagon", "#ede9fe", "#6d28d9"),
+            PluginKind::Loss => ("note", "#fef3c7", "#b45309"),
             _ => ("box", "#dbeafe", "#1d4ed8"),
         };
         let lines: Vec<_> =

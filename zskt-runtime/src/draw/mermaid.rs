@@ -1,6 +1,6 @@
 //! A picture as a Mermaid flowchart.
 
-use zskt_api::Kind;
+use zskt_api::PluginKind;
 
 use super::picture::Picture;
 
@@ -9,11 +9,11 @@ pub fn mermaid(picture: &Picture) -> String {
     let mut out = format!("---\ntitle: {:?}\n---\nflowchart LR\n", picture.title);
     for (index, node) in picture.boxes.iter().enumerate() {
         let (open, close, class) = match node.kind {
-            Kind::Stage => ("[[", "]]", "stage"),
-            Kind::Metric => ("([", "])", "metric"),
-            Kind::Dataset => ("[(", ")]", "dataset"),
-            Kind::Turn => ("{{", "}}", "turn"),
-            Kind::Loss => (">", "]", "loss"),
+            PluginKind::Stage => ("[[", "]]", "stage"),
+            PluginKind::Metric => ("([", "])", "metric"),
+            PluginKind::Dataset => ("[(", ")]", "dataset"),
+            PluginKind::Turn => ("{{", "}}", "turn"),
+            PluginKind::Loss => (">", "]", "loss"),
             _ => ("[", "]", "network"),
         };
         let lines = [format!("<b>{}</b>", escape(&node.name)), escape(node.plugin)];

@@ -1,6 +1,6 @@
 //! What is drawn of a plan, whatever the format: its nodes with what is known of them, its edges with what they carry.
 
-use zskt_api::{ClassifierSignature, Instance, Kind, PortType, Signature};
+use zskt_api::{ClassifierSignature, PluginInstance, PluginKind, PortType, Signature};
 
 use crate::plan::{Plan, PlanNode};
 use crate::{parameter_count, text_format};
@@ -22,7 +22,7 @@ pub struct NodeBox {
     /// The name of its plugin.
     pub plugin: &'static str,
     /// What its plugin is.
-    pub kind: Kind,
+    pub kind: PluginKind,
     /// What is known of it, a line each: shapes, classes, parameters.
     pub notes: Vec<String>,
 }
@@ -81,7 +81,7 @@ fn notes(plan: &Plan, index: usize, node: &PlanNode) -> Vec<String> {
             notes.push(format!("{} classes", dataset.classes));
         }
         Some(Signature::Classifier(classifier))
-            if matches!(node.instance, Instance::Architecture(_) | Instance::Teacher(_)) =>
+            if matches!(node.instance, PluginInstance::Architecture(_) | PluginInstance::Teacher(_)) =>
         {
             notes.push(format!("{} classes", classifier.shape.classes()));
             notes.extend(activations(plan, index, classifier));
@@ -99,7 +99,7 @@ fn activations(plan: &Plan, index: usize, classifier: &ClassifierSignature) -> O
     let users = plan.nodes.iter().filter(|user| user.inputs.iter().any(|edge| edge.from == index));
     let image =
         users.flat_map(|user| &user.inputs).find_map(|edge| plan.nodes[edge.from].signature.as_ref()?.image())?;
-    let shapes = classifier.shape.beliefs(image).ok()?.activations;
+    let shapes = classifier.shape.output_shape(image).ok()?.activations;
     let shapes: Vec<_> = shapes.iter().map(ToString::to_string).collect();
     (!shapes.is_empty()).then(|| shapes.join(" → "))
 }

@@ -1,6 +1,6 @@
 //! A picture as SVG that needs nothing else: no fonts, no styles, no scripts.
 
-use zskt_api::Kind;
+use zskt_api::PluginKind;
 
 use super::layout::{Size, lay_out};
 use super::picture::{NodeBox, Picture};
@@ -70,18 +70,18 @@ fn width(text: &str, size: f64) -> f64 {
 
 fn draw_box(node: &NodeBox, (x, y): (f64, f64), width: f64, height: f64) -> String {
     let (fill, line, thickness, round) = match node.kind {
-        Kind::Stage => ("#dcfce7", "#15803d", 3.0, 4.0),
-        Kind::Metric => ("#ffe4e6", "#be123c", 1.2, 22.0),
-        Kind::Dataset => ("#e5e7eb", "#4b5563", 1.2, 0.0),
-        Kind::Turn => ("#ede9fe", "#6d28d9", 1.2, 10.0),
-        Kind::Loss => ("#fef3c7", "#b45309", 1.2, 10.0),
+        PluginKind::Stage => ("#dcfce7", "#15803d", 3.0, 4.0),
+        PluginKind::Metric => ("#ffe4e6", "#be123c", 1.2, 22.0),
+        PluginKind::Dataset => ("#e5e7eb", "#4b5563", 1.2, 0.0),
+        PluginKind::Turn => ("#ede9fe", "#6d28d9", 1.2, 10.0),
+        PluginKind::Loss => ("#fef3c7", "#b45309", 1.2, 10.0),
         _ => ("#dbeafe", "#1d4ed8", 1.2, 4.0),
     };
     let mut out = format!(
         "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" rx=\"{round}\" fill=\"{fill}\" stroke=\"{line}\" \
          stroke-width=\"{thickness}\"/>\n"
     );
-    if node.kind == Kind::Dataset {
+    if node.kind == PluginKind::Dataset {
         // A second line at the top, as of a stack of images.
         out += &format!("<path d=\"M {x:.1} {0:.1} h {width:.1}\" stroke=\"{line}\"/>\n", y + 4.0);
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use zskt_api::Problem;
+use zskt_api::Diagnostic;
 
 use crate::{checksum, text_format};
 
@@ -11,21 +11,21 @@ use crate::{checksum, text_format};
 ///
 /// # Errors
 /// When the file of the image cannot be read, or there is none: the program is one static file.
-pub fn description() -> Result<String, Problem> {
-    Ok(format!("{}image: {}\n", zskt_api::image::DESCRIPTION, sum()?))
+pub fn description() -> Result<String, Diagnostic> {
+    Ok(format!("{}image: {}\n", zskt_api::build_id::DESCRIPTION, sum()?))
 }
 
 /// The SHA-256 sum of the image's file.
 ///
 /// # Errors
 /// When the file cannot be read, or there is none.
-pub fn sum() -> Result<&'static str, Problem> {
-    static SUM: OnceLock<Result<String, Problem>> = OnceLock::new();
+pub fn sum() -> Result<&'static str, Diagnostic> {
+    static SUM: OnceLock<Result<String, Diagnostic>> = OnceLock::new();
     let sum = SUM.get_or_init(|| {
         let path = file()?;
         let bytes = std::fs::read(&path).map_err(|error| {
             let (path, reason) = (path.display(), text_format::reason(&error));
-            Problem::global(format!("this program's own library `{path}` cannot be read: {reason}"))
+            Diagnostic::global(format!("this program's own library `{path}` cannot be read: {reason}"))
         })?;
         Ok(checksum::of_bytes(&bytes))
     });
@@ -35,11 +35,11 @@ pub fn sum() -> Result<&'static str, Problem> {
 /// The file of the image.
 #[cfg(all(feature = "dynamic", unix))]
 #[expect(unsafe_code, reason = "only the loader knows where the image lies")]
-pub fn file() -> Result<PathBuf, Problem> {
+pub fn file() -> Result<PathBuf, Diagnostic> {
     use std::ffi::{CStr, OsStr};
     use std::os::unix::ffi::OsStrExt;
-    let unknown = || Problem::global("the file of this program's own library is not known to the system");
-    let place = (&raw const zskt_api::image::OF_IMAGE).cast();
+    let unknown = || Diagnostic::global("the file of this program's own library is not known to the system");
+    let place = (&raw const zskt_api::build_id::OF_IMAGE).cast();
     let mut found = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: the address is that of a static, and there is room for the answer.
     if unsafe { libc::dladdr(place, found.as_mut_ptr()) } == 0 {
@@ -57,8 +57,8 @@ pub fn file() -> Result<PathBuf, Problem> {
 
 /// There is none.
 #[cfg(not(all(feature = "dynamic", unix)))]
-pub fn file() -> Result<PathBuf, Problem> {
-    Err(Problem::global("this zskt-run is one static file and cannot load any").help(
+pub fn file() -> Result<PathBuf, Diagnostic> {
+    Err(Diagnostic::global("this zskt-run is one static file and cannot load any").help(
         "use the zskt-run of a release, which has `lib/` beside it, or link the plugin's crate into a program of its own \
          (docs/plugins.md)",
     ))

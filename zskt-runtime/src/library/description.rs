@@ -1,7 +1,7 @@
 //! What a library says of itself, read from its file: loading it would run its code before anyone could object.
 
 use object::{Architecture, Object, ObjectSection};
-use zskt_api::Problem;
+use zskt_api::Diagnostic;
 
 /// The section of the file, by the names that ELF and Mach-O give it.
 const SECTION: [&str; 2] = [".zskt", "__zskt"];
@@ -42,18 +42,18 @@ impl Description {
     ///
     /// # Errors
     /// When they are not a library, one for another machine, or have no plugins in them.
-    pub fn read(bytes: &[u8]) -> Result<Self, Problem> {
+    pub fn read(bytes: &[u8]) -> Result<Self, Diagnostic> {
         let damaged =
-            |error: object::Error| Problem::global(format!("it is damaged, or was not copied to its end ({error})"));
+            |error: object::Error| Diagnostic::global(format!("it is damaged, or was not copied to its end ({error})"));
         if bytes.is_empty() {
-            return Err(Problem::global("it is empty"));
+            return Err(Diagnostic::global("it is empty"));
         }
         let file = match object::File::parse(bytes) {
             Ok(file) => file,
             Err(error) if object::FileKind::parse(bytes).is_ok() || bytes.starts_with(b"\x7fELF") => {
                 return Err(damaged(error));
             }
-            Err(_) => return Err(Problem::global("it is not a shared library")),
+            Err(_) => return Err(Diagnostic::global("it is not a shared library")),
         };
         let ours = std::env::consts::ARCH;
         let theirs = match file.architecture() {
@@ -64,14 +64,14 @@ impl Description {
         };
         if theirs != ours {
             let message = format!("it is for another processor: {theirs}, and this program runs on {ours}");
-            return Err(Problem::global(message).help("build it on this machine"));
+            return Err(Diagnostic::global(message).help("build it on this machine"));
         }
         if file.kind() != object::ObjectKind::Dynamic {
-            return Err(Problem::global("it is not a shared library, but a program or a part of one")
+            return Err(Diagnostic::global("it is not a shared library, but a program or a part of one")
                 .help("`crate-type = [\"cdylib\"]`"));
         }
         let Some(section) = SECTION.iter().find_map(|name| file.section_by_name(name)) else {
-            return Err(Problem::global(
+            return Err(Diagnostic::global(
                 "it has no plugins of zskt in it: it exports none (`zskt_api::export! { … }`), or was not compiled against \
                  an SDK",
             )

@@ -7,7 +7,7 @@ mod search;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use zskt_api::{Problem, Registration, inventory};
+use zskt_api::{Diagnostic, PluginRegistration, inventory};
 
 use description::Difference;
 
@@ -27,7 +27,7 @@ pub struct Library {
     /// Its file, wherever links lead to it.
     pub file: PathBuf,
     /// Its plugins.
-    pub plugins: Vec<&'static Registration>,
+    pub plugins: Vec<&'static PluginRegistration>,
 }
 
 static LOADED: Mutex<Vec<Library>> = Mutex::new(Vec::new());
@@ -42,12 +42,12 @@ pub fn loaded() -> Vec<Library> {
 }
 
 /// The library that a plugin comes from, if it was loaded.
-pub fn of(plugin: &Registration) -> Option<Library> {
+pub fn of(plugin: &PluginRegistration) -> Option<Library> {
     libraries().iter().find(|library| library.has(plugin)).cloned()
 }
 
 /// The libraries that these plugins come from, in the order of loading.
-pub fn of_plugins(plugins: impl IntoIterator<Item = &'static Registration>) -> Vec<Library> {
+pub fn of_plugins(plugins: impl IntoIterator<Item = &'static PluginRegistration>) -> Vec<Library> {
     let plugins: Vec<_> = plugins.into_iter().collect();
     loaded().into_iter().filter(|library| plugins.iter().any(|plugin| library.has(plugin))).collect()
 }
@@ -56,25 +56,25 @@ pub fn of_plugins(plugins: impl IntoIterator<Item = &'static Registration>) -> V
 ///
 /// # Errors
 /// When it was started with another: what they have in common may lie elsewhere in each.
-pub fn image_is_ours() -> Result<(), Problem> {
-    if zskt_api::image::OF_IMAGE == zskt_api::image::DESCRIPTION {
+pub fn image_is_ours() -> Result<(), Diagnostic> {
+    if zskt_api::build_id::OF_IMAGE == zskt_api::build_id::DESCRIPTION {
         return Ok(());
     }
     let library = build_id::file()?;
     let message =
         format!("this zskt-run and the library it was started with, `{}`, were built separately", library.display());
-    Err(Problem::global(message).help("install both, `bin/` and `lib/`, from the same release"))
+    Err(Diagnostic::global(message).help("install both, `bin/` and `lib/`, from the same release"))
 }
 
 impl Library {
     /// Whether a plugin comes from it.
-    pub fn has(&self, plugin: &Registration) -> bool {
+    pub fn has(&self, plugin: &PluginRegistration) -> bool {
         self.plugins.iter().any(|other| std::ptr::eq(*other, plugin))
     }
 }
 
-fn unreadable(error: &std::io::Error) -> Problem {
-    let problem = Problem::global(text_format::reason(error));
+fn unreadable(error: &std::io::Error) -> Diagnostic {
+    let problem = Diagnostic::global(text_format::reason(error));
     if error.kind() != std::io::ErrorKind::NotFound {
         return problem;
     }
@@ -85,28 +85,28 @@ fn unreadable(error: &std::io::Error) -> Problem {
 ///
 /// # Errors
 /// When it is not a library, or not one of zskt's.
-pub fn describe(path: &Path) -> Result<Description, Problem> {
-    Description::read(&std::fs::read(path).map_err(|error| Problem::global(text_format::reason(&error)))?)
+pub fn describe(path: &Path) -> Result<Description, Diagnostic> {
+    Description::read(&std::fs::read(path).map_err(|error| Diagnostic::global(text_format::reason(&error)))?)
 }
 
 /// Checks that a library, which says this of itself, may be loaded.
 ///
 /// # Errors
 /// Why not, and how to mend it.
-pub fn check(description: &Description) -> Result<(), Problem> {
+pub fn check(description: &Description) -> Result<(), Diagnostic> {
     let mut differences = description.differences(&build_id::description()?);
     // The image differs whenever anything does.
     if differences.len() > 1 {
         differences.retain(|difference| difference.what != "image");
     }
     if !differences.is_empty() {
-        return Err(Problem::global(mismatch(&differences))
+        return Err(Diagnostic::global(mismatch(&differences))
             .help("build it with the SDK of this zskt-run: `zskt-run plugin build` in the folder of its crate"));
     }
     for (index, plugin) in description.plugins.iter().enumerate() {
         if description.plugins[..index].iter().any(|other| other.name == plugin.name) {
             let message = format!("it has two plugins called `{}`", plugin.name);
-            return Err(Problem::global(message).help("rename one of them"));
+            return Err(Diagnostic::global(message).help("rename one of them"));
         }
         if let Some(other) = registrations().find(|other| other.name == plugin.name) {
             let owner = of(other).map_or_else(
@@ -114,7 +114,7 @@ pub fn check(description: &Description) -> Result<(), Problem> {
                 |library| format!("of the library `{}`", library.path.display()),
             );
             let message = format!("its plugin `{}` has the name of a plugin {owner}", plugin.name);
-            return Err(Problem::global(message).help("rename it, or leave one of the libraries out"));
+            return Err(Diagnostic::global(message).help("rename it, or leave one of the libraries out"));
         }
     }
     Ok(())
@@ -137,7 +137,7 @@ fn mismatch(differences: &[Difference]) -> String {
 ///
 /// # Errors
 /// Which of them cannot be loaded, and why. Those before it are.
-pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Library>, Problem> {
+pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Library>, Diagnostic> {
     let mut named = Vec::new();
     for path in paths {
         named.push(load(path, &named)?);
@@ -150,18 +150,19 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Library>, Problem> {
 ///
 /// # Errors
 /// Why it cannot be loaded.
-pub fn load(path: &Path, named: &[Library]) -> Result<Library, Problem> {
+pub fn load(path: &Path, named: &[Library]) -> Result<Library, Diagnostic> {
     let load = || {
         build_id::file()?;
         let file = path.canonicalize().map_err(|error| unreadable(&error))?;
         if file.to_str().is_none() {
-            let problem = Problem::global("its path is not valid UTF-8, as pipelines and manifests are");
+            let problem = Diagnostic::global("its path is not valid UTF-8, as pipelines and manifests are");
             return Err(problem.help("rename it"));
         }
-        let bytes = std::fs::read(&file).map_err(|error| Problem::global(text_format::reason(&error)))?;
+        let bytes = std::fs::read(&file).map_err(|error| Diagnostic::global(text_format::reason(&error)))?;
         let sha256 = checksum::of_bytes(&bytes);
         if let Some(other) = named.iter().find(|other| other.sha256 == sha256) {
-            let problem = Problem::global(format!("it is named twice, the first time as `{}`", other.path.display()));
+            let problem =
+                Diagnostic::global(format!("it is named twice, the first time as `{}`", other.path.display()));
             return Err(problem.help("name it once"));
         }
         // The pipeline may name what the command line names, or had named in an earlier run.
@@ -180,7 +181,7 @@ pub fn load(path: &Path, named: &[Library]) -> Result<Library, Problem> {
 }
 
 /// Opens a library, which registers its plugins.
-fn open(file: &Path, description: &Description) -> Result<Vec<&'static Registration>, Problem> {
+fn open(file: &Path, description: &Description) -> Result<Vec<&'static PluginRegistration>, Diagnostic> {
     let before: Vec<_> = registrations().collect();
     open_for_good(file)?;
     let plugins: Vec<_> =
@@ -190,19 +191,21 @@ fn open(file: &Path, description: &Description) -> Result<Vec<&'static Registrat
     registered.sort_unstable();
     let described: Vec<_> = description.plugins.iter().map(|plugin| plugin.name.as_str()).collect();
     if registered != described {
-        return Err(Problem::global(format!("it describes the plugins {described:?} and registered {registered:?}"))
-            .help("export plugins by `zskt_api::export!` of zskt-sdk, and have no other zskt-api beside it"));
+        return Err(Diagnostic::global(format!(
+            "it describes the plugins {described:?} and registered {registered:?}"
+        ))
+        .help("export plugins by `zskt_api::export!` of zskt-sdk, and have no other zskt-api beside it"));
     }
     Ok(plugins)
 }
 
-fn registrations() -> impl Iterator<Item = &'static Registration> {
-    inventory::iter::<Registration>.into_iter()
+fn registrations() -> impl Iterator<Item = &'static PluginRegistration> {
+    inventory::iter::<PluginRegistration>.into_iter()
 }
 
 #[cfg(all(feature = "dynamic", unix))]
 #[expect(unsafe_code, reason = "a library is loaded, which runs its code")]
-fn open_for_good(path: &Path) -> Result<(), Problem> {
+fn open_for_good(path: &Path) -> Result<(), Diagnostic> {
     use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
     use std::error::Error;
     // SAFETY: the user named the library, and it was compiled against this very image.
@@ -211,11 +214,11 @@ fn open_for_good(path: &Path) -> Result<(), Problem> {
             std::mem::forget(library);
             Ok(())
         }
-        Err(error) => Err(Problem::global(error.source().map_or_else(|| error.to_string(), ToString::to_string))),
+        Err(error) => Err(Diagnostic::global(error.source().map_or_else(|| error.to_string(), ToString::to_string))),
     }
 }
 
 #[cfg(not(all(feature = "dynamic", unix)))]
-fn open_for_good(_: &Path) -> Result<(), Problem> {
+fn open_for_good(_: &Path) -> Result<(), Diagnostic> {
     build_id::file().map(|_| ())
 }

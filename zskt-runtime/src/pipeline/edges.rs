@@ -1,6 +1,6 @@
 //! Edges as written: `"belief -> seek.loss"`.
 
-use zskt_api::{Name, Problem, Span};
+use zskt_api::{Diagnostic, Name, Span};
 
 use super::sources::Sources;
 
@@ -17,10 +17,10 @@ pub struct Edge {
 }
 
 /// Reads `from -> to.port`, or reports what is wrong with it.
-pub fn read_edge(text: &str, span: Span, sources: &Sources, problems: &mut Vec<Problem>) -> Option<Edge> {
+pub fn read_edge(text: &str, span: Span, sources: &Sources, problems: &mut Vec<Diagnostic>) -> Option<Edge> {
     let places = Places::new(text, span, sources);
     let malformed = |start: usize, end: usize, found: &str| {
-        Problem::at(places.span(start, end), format!("{found}: {text:?}"))
+        Diagnostic::at(places.span(start, end), format!("{found}: {text:?}"))
             .label("expected `from -> to.input`")
             .help("an edge leads from one node to an input of another, as in \"teacher -> transfer.teacher\"")
     };

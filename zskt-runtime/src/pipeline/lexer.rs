@@ -8,7 +8,7 @@ use ron::de::Deserializer;
 use ron::error::Position;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, Visitor};
-use zskt_api::{Form, Span};
+use zskt_api::{Span, ValueKind};
 
 /// A place in a text.
 pub struct Lexer<'t> {
@@ -91,9 +91,9 @@ impl<'t> Lexer<'t> {
     }
 
     /// Reads a number.
-    pub fn number(&mut self) -> Result<Form, LexError> {
+    pub fn number(&mut self) -> Result<ValueKind, LexError> {
         self.read(|deserializer| match ron::Value::deserialize(deserializer)? {
-            ron::Value::Number(number) => Ok(form_of(number)),
+            ron::Value::Number(number) => Ok(number_kind(number)),
             _ => Err(ron::Error::ExpectedFloat),
         })
     }
@@ -117,18 +117,18 @@ impl<'t> Lexer<'t> {
     }
 }
 
-fn form_of(number: Number) -> Form {
+fn number_kind(number: Number) -> ValueKind {
     match number {
-        Number::I8(number) => Form::Integer(number.into()),
-        Number::I16(number) => Form::Integer(number.into()),
-        Number::I32(number) => Form::Integer(number.into()),
-        Number::I64(number) => Form::Integer(number.into()),
-        Number::U8(number) => Form::Integer(number.into()),
-        Number::U16(number) => Form::Integer(number.into()),
-        Number::U32(number) => Form::Integer(number.into()),
-        Number::U64(number) => Form::Integer(number.into()),
+        Number::I8(number) => ValueKind::Integer(number.into()),
+        Number::I16(number) => ValueKind::Integer(number.into()),
+        Number::I32(number) => ValueKind::Integer(number.into()),
+        Number::I64(number) => ValueKind::Integer(number.into()),
+        Number::U8(number) => ValueKind::Integer(number.into()),
+        Number::U16(number) => ValueKind::Integer(number.into()),
+        Number::U32(number) => ValueKind::Integer(number.into()),
+        Number::U64(number) => ValueKind::Integer(number.into()),
         // Read as 64 bits; `ron` keeps 32 where they hold the same number.
-        other => Form::Float(other.into_f64()),
+        other => ValueKind::Float(other.into_f64()),
     }
 }
 

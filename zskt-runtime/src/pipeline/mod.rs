@@ -17,10 +17,10 @@ pub use syntax::{DataFree, PipelineSyntax};
 
 use std::path::PathBuf;
 
-use zskt_api::{Problem, Registry, Span};
+use zskt_api::{Diagnostic, Registry, Span};
 
 /// Reads a pipeline and applies the `--set` arguments; `None` when too little can be read to say more about it.
-pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Problem>) -> Option<PipelineSyntax> {
+pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnostic>) -> Option<PipelineSyntax> {
     let reading = parser::read(sources.text(0), 0, 0, problems);
     let mut value = reading.value?;
     if reading.recovered_from_error {

@@ -1,14 +1,14 @@
 //! `--set node.param=VALUE`: changes to a pipeline before it is checked. What they change keeps its place in the
 //! arguments, so that whatever is wrong with it is shown there.
 
-use zskt_api::{Form, Name, ParameterKind, Problem, Registry, Span, Value, nearest};
+use zskt_api::{Diagnostic, Name, ParameterKind, Registry, Span, Value, ValueKind, nearest_name};
 
 use super::parser::{is_text, read};
 use super::sources::Sources;
 use super::syntax::FIELDS;
 
 /// Applies every `--set` argument in turn.
-pub fn apply(pipeline: &mut Value, sources: &Sources, registry: &Registry, problems: &mut Vec<Problem>) {
+pub fn apply(pipeline: &mut Value, sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnostic>) {
     for source in 1..sources.count() {
         let Some((path, value)) = parse(sources.text(source), source, problems) else { continue };
         if let Err(found) = set(pipeline, &path, value, registry) {
@@ -20,7 +20,7 @@ pub fn apply(pipeline: &mut Value, sources: &Sources, registry: &Registry, probl
 /// Applies the `--set` arguments that change one of the pipeline's own fields; whatever is wrong with them is found by
 /// [`apply`].
 pub fn apply_setting(pipeline: &mut Value, sources: &Sources, field: &str) {
-    let Form::Named { fields, .. } = &mut pipeline.form else { return };
+    let ValueKind::Named { fields, .. } = &mut pipeline.kind else { return };
     for source in 1..sources.count() {
         if let Some((path, ParsedOverride { read: Ok(value), .. })) =
             parse(sources.text(source), source, &mut Vec::new())
@@ -35,19 +35,21 @@ pub fn apply_setting(pipeline: &mut Value, sources: &Sources, field: &str) {
 /// What is written after the `=`: what RON makes of it, or why it makes nothing of it, and the bare text, which is what is
 /// meant where a text or a path belongs: a shell makes quotes hard to write.
 struct ParsedOverride {
-    read: Result<Value, Vec<Problem>>,
+    read: Result<Value, Vec<Diagnostic>>,
     bare: Value,
 }
 
 impl ParsedOverride {
     /// The value for a parameter of this kind; `None` where the kind is not known.
-    fn for_kind(self, kind: Option<&ParameterKind>) -> Result<Value, Vec<Problem>> {
+    fn for_kind(self, kind: Option<&ParameterKind>) -> Result<Value, Vec<Diagnostic>> {
         let textual = kind.is_some_and(ParameterKind::is_textual);
         match self.read {
-            Ok(Value { form: Form::Bool(_) | Form::Integer(_) | Form::Float(_), .. }) | Err(_) if textual => {
+            Ok(Value { kind: ValueKind::Bool(_) | ValueKind::Integer(_) | ValueKind::Float(_), .. }) | Err(_)
+                if textual =>
+            {
                 Ok(self.bare)
             }
-            Ok(Value { form: Form::Named { name: Some(name), .. }, .. })
+            Ok(Value { kind: ValueKind::Named { name: Some(name), .. }, .. })
                 if textual && !["None", "Some"].contains(&name.text.as_str()) =>
             {
                 Ok(self.bare)
@@ -58,10 +60,10 @@ impl ParsedOverride {
 }
 
 /// Splits an argument into its path and its value.
-fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<Name>, ParsedOverride)> {
+fn parse(text: &str, source: usize, problems: &mut Vec<Diagnostic>) -> Option<(Vec<Name>, ParsedOverride)> {
     let Some(equals) = text.find('=') else {
         let span = Span { source, start: 0, end: text.len() };
-        problems.push(Problem::at(span, "an override needs a value").label("expected `node.parameter=VALUE`"));
+        problems.push(Diagnostic::at(span, "an override needs a value").label("expected `node.parameter=VALUE`"));
         return None;
     };
     let mut path = Vec::new();
@@ -72,7 +74,7 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
         let span = Span { source, start: begin, end: begin + name.len() };
         if name.is_empty() {
             problems.push(
-                Problem::at(Span { source, start: 0, end: equals }, "a name is missing")
+                Diagnostic::at(Span { source, start: 0, end: equals }, "a name is missing")
                     .label("expected `node.parameter`"),
             );
             return None;
@@ -83,7 +85,7 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
     let written = &text[equals + 1..];
     let begin = equals + 1 + (written.len() - written.trim_start().len());
     let span = Span { source, start: begin, end: text.trim_end().len().max(begin) };
-    let bare = Value { span, form: Form::Text(written.trim().to_owned()) };
+    let bare = Value { span, kind: ValueKind::Text(written.trim().to_owned()) };
     let mut found = Vec::new();
     let reading = read(text, source, equals + 1, &mut found);
     if written.trim().is_empty() || is_text(written.trim()) {
@@ -103,20 +105,20 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Problem>) -> Option<(Vec<
     Some((path, ParsedOverride { read, bare }))
 }
 
-fn set(pipeline: &mut Value, path: &[Name], value: ParsedOverride, registry: &Registry) -> Result<(), Vec<Problem>> {
+fn set(pipeline: &mut Value, path: &[Name], value: ParsedOverride, registry: &Registry) -> Result<(), Vec<Diagnostic>> {
     let [first, rest @ ..] = path else { return Ok(()) };
-    let Form::Named { fields, .. } = &mut pipeline.form else { return Ok(()) };
+    let ValueKind::Named { fields, .. } = &mut pipeline.kind else { return Ok(()) };
     if FIELDS.contains(&first.text.as_str()) {
         if let Some(inner) = rest.first() {
-            let problem = Problem::at(inner.span, format!("`{}` has nothing to set in it", first.text));
+            let problem = Diagnostic::at(inner.span, format!("`{}` has nothing to set in it", first.text));
             return Err(vec![problem.label(format!("expected `{}=VALUE`", first.text))]);
         }
         let textual = ["name", "device", "precision"].contains(&first.text.as_str());
         put(fields, first, value.for_kind(textual.then_some(&ParameterKind::Text))?);
         return Ok(());
     }
-    let Some(Form::Map(nodes)) =
-        fields.iter_mut().find(|(name, _)| name.text == "nodes").map(|(_, nodes)| &mut nodes.form)
+    let Some(ValueKind::Map(nodes)) =
+        fields.iter_mut().find(|(name, _)| name.text == "nodes").map(|(_, nodes)| &mut nodes.kind)
     else {
         // Without nodes there is a greater problem, and it is reported.
         return Ok(());
@@ -124,8 +126,9 @@ fn set(pipeline: &mut Value, path: &[Name], value: ParsedOverride, registry: &Re
     let names: Vec<String> = nodes.iter().filter_map(|(key, _)| node_name(key).map(str::to_owned)).collect();
     let Some((_, node)) = nodes.iter_mut().find(|(key, _)| node_name(key) == Some(&first.text)) else {
         let known = names.iter().map(String::as_str).chain(FIELDS);
-        let label = nearest(&first.text, known).map_or("unknown node".into(), |near| format!("did you mean `{near}`?"));
-        let problem = Problem::at(first.span, format!("the pipeline has no node `{}`", first.text)).label(label);
+        let label =
+            nearest_name(&first.text, known).map_or("unknown node".into(), |near| format!("did you mean `{near}`?"));
+        let problem = Diagnostic::at(first.span, format!("the pipeline has no node `{}`", first.text)).label(label);
         return Err(vec![problem.help(format!("nodes: {}", names.join(", ")))]);
     };
     if rest.is_empty() {
@@ -136,9 +139,9 @@ fn set(pipeline: &mut Value, path: &[Name], value: ParsedOverride, registry: &Re
 }
 
 fn node_name(key: &Value) -> Option<&str> {
-    match &key.form {
-        Form::Text(text) => Some(text),
-        Form::Named { name: Some(name), .. } => Some(&name.text),
+    match &key.kind {
+        ValueKind::Text(text) => Some(text),
+        ValueKind::Named { name: Some(name), .. } => Some(&name.text),
         _ => None,
     }
 }
@@ -149,11 +152,11 @@ fn set_in_plugin(
     path: &[Name],
     value: ParsedOverride,
     registry: &Registry,
-) -> Result<(), Vec<Problem>> {
+) -> Result<(), Vec<Diagnostic>> {
     let [parameter, rest @ ..] = path else { return Ok(()) };
     let found = plugin.describe();
     let Some((name, fields)) = plugin_fields(plugin) else {
-        let problem = Problem::at(parameter.span, format!("`{shown}` is {found}: it has no parameters"));
+        let problem = Diagnostic::at(parameter.span, format!("`{shown}` is {found}: it has no parameters"));
         return Err(vec![problem.label("nothing to set")]);
     };
     let declared = registry.find(&name).map(|plugin| (plugin.parameters)());
@@ -161,10 +164,10 @@ fn set_in_plugin(
         && !declared.iter().any(|known| known.name == parameter.text)
     {
         let names: Vec<_> = declared.iter().map(|known| known.name).collect();
-        let label = nearest(&parameter.text, names.iter().copied())
+        let label = nearest_name(&parameter.text, names.iter().copied())
             .map_or("unknown parameter".into(), |near| format!("did you mean `{near}`?"));
         let problem =
-            Problem::at(parameter.span, format!("`{name}` has no parameter `{}`", parameter.text)).label(label);
+            Diagnostic::at(parameter.span, format!("`{name}` has no parameter `{}`", parameter.text)).label(label);
         let takes = if names.is_empty() { "no parameters".into() } else { names.join(", ") };
         return Err(vec![problem.help(format!("`{name}` takes: {takes}"))]);
     }
@@ -176,7 +179,7 @@ fn set_in_plugin(
     let shown = format!("{shown}.{}", parameter.text);
     // Where it is left out there is nothing to change: no parameter has a plugin for its default.
     let Some((_, inner)) = fields.iter_mut().find(|(field, _)| field.text == parameter.text) else {
-        let problem = Problem::at(parameter.span, format!("`{shown}` is not set in the pipeline"));
+        let problem = Diagnostic::at(parameter.span, format!("`{shown}` is not set in the pipeline"));
         return Err(vec![problem.label("set it as a whole").help(format!("--set '{shown}=Plugin(…)'"))]);
     };
     set_in_plugin(inner, &shown, rest, value, registry)
@@ -184,12 +187,12 @@ fn set_in_plugin(
 
 /// The name and the fields of `Name(…)`, also within `Some(…)`.
 fn plugin_fields(value: &mut Value) -> Option<(String, &mut Vec<(Name, Value)>)> {
-    match &mut value.form {
-        Form::Named { name: Some(name), items, .. } if name.text == "Some" && items.len() == 1 => {
+    match &mut value.kind {
+        ValueKind::Named { name: Some(name), items, .. } if name.text == "Some" && items.len() == 1 => {
             plugin_fields(&mut items[0])
         }
-        Form::Named { name: Some(name), .. } if name.text == "None" => None,
-        Form::Named { name: Some(name), fields, .. } => Some((name.text.clone(), fields)),
+        ValueKind::Named { name: Some(name), .. } if name.text == "None" => None,
+        ValueKind::Named { name: Some(name), fields, .. } => Some((name.text.clone(), fields)),
         _ => None,
     }
 }

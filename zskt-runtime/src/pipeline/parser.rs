@@ -1,7 +1,7 @@
 //! The parser: RON text → values that know their places. Where it is plain what was meant, reading goes on after a mistake, so that
 //! one look shows every mistake.
 
-use zskt_api::{Form, Name, Problem, Span, Value};
+use zskt_api::{Diagnostic, Name, Span, Value, ValueKind};
 
 use super::lexer::{LexError, Lexer, begins_name, explain};
 
@@ -17,7 +17,7 @@ pub struct Reading {
 }
 
 /// Reads one value that fills the text numbered `source` from byte `at` to its end.
-pub fn read(text: &str, source: usize, at: usize, problems: &mut Vec<Problem>) -> Reading {
+pub fn read(text: &str, source: usize, at: usize, problems: &mut Vec<Diagnostic>) -> Reading {
     let mut parser = Parser { lexer: Lexer::new(text, source, at), problems, depth: 0, recovered_from_error: false };
     let value = parser.whole().ok();
     let recovered_from_error = parser.recovered_from_error || value.is_none();
@@ -31,7 +31,7 @@ type Parse<T> = Result<T, Unrecoverable>;
 
 struct Parser<'t, 'p> {
     lexer: Lexer<'t>,
-    problems: &'p mut Vec<Problem>,
+    problems: &'p mut Vec<Diagnostic>,
     depth: usize,
     recovered_from_error: bool,
 }
@@ -41,13 +41,14 @@ impl Parser<'_, '_> {
         self.blanks()?;
         if self.lexer.peek().is_none() {
             return self.stop(
-                Problem::at(self.lexer.here(), "expected a value, found the end of the text").label("expected a value"),
+                Diagnostic::at(self.lexer.here(), "expected a value, found the end of the text")
+                    .label("expected a value"),
             );
         }
         let value = self.value()?;
         self.blanks()?;
         if self.lexer.peek().is_some() {
-            let mut problem = Problem::at(self.lexer.here(), "unexpected text after the end")
+            let mut problem = Diagnostic::at(self.lexer.here(), "unexpected text after the end")
                 .label("expected nothing more")
                 .related(value.span, "the value ends here");
             if is_bare(&value) {
@@ -58,7 +59,7 @@ impl Parser<'_, '_> {
         Ok(value)
     }
 
-    fn stop<T>(&mut self, problem: Problem) -> Parse<T> {
+    fn stop<T>(&mut self, problem: Diagnostic) -> Parse<T> {
         self.problems.push(problem);
         self.recovered_from_error = true;
         Err(Unrecoverable)
@@ -71,20 +72,21 @@ impl Parser<'_, '_> {
             if matches!(error.code, ron::Error::UnclosedBlockComment) {
                 let start = self.lexer.rest().find("/*").map_or(mark.start, |at| self.lexer.at() + at);
                 let opening = Span { start, end: start + 2, ..mark };
-                return self.stop(Problem::at(opening, "this comment is not closed").label("expected `*/` after it"));
+                return self
+                    .stop(Diagnostic::at(opening, "this comment is not closed").label("expected `*/` after it"));
             }
             // Elsewhere `#` begins a comment: it is skipped as one.
             let Some(at) = comment_sign(self.lexer.rest()) else {
-                return self.stop(Problem::at(mark, explain(&error.code)));
+                return self.stop(Diagnostic::at(mark, explain(&error.code)));
             };
             let start = self.lexer.at() + at;
             let line = &self.lexer.rest()[at..];
             self.lexer.go(start + line.find('\n').unwrap_or(line.len()));
             let sign = Span { start, end: start + 1, ..error.span };
             self.problems.push(if line.starts_with("#!") {
-                Problem::at(self.lexer.since(start), explain(&error.code)).label("expected `#![enable(…)]`")
+                Diagnostic::at(self.lexer.since(start), explain(&error.code)).label("expected `#![enable(…)]`")
             } else {
-                Problem::at(sign, "a comment begins with `//`, not with `#`").label("expected `//`")
+                Diagnostic::at(sign, "a comment begins with `//`, not with `#`").label("expected `//`")
             });
         }
     }
@@ -92,18 +94,18 @@ impl Parser<'_, '_> {
     fn value(&mut self) -> Parse<Value> {
         let start = self.lexer.at();
         if self.depth == MAX_DEPTH {
-            return self.stop(Problem::at(self.lexer.here(), format!("nested deeper than {MAX_DEPTH} levels")));
+            return self.stop(Diagnostic::at(self.lexer.here(), format!("nested deeper than {MAX_DEPTH} levels")));
         }
         self.depth += 1;
-        let form = self.form(start);
+        let kind = self.value_kind(start);
         self.depth -= 1;
-        Ok(Value { form: form?, span: self.lexer.since(start) })
+        Ok(Value { kind: kind?, span: self.lexer.since(start) })
     }
 
-    fn form(&mut self, start: usize) -> Parse<Form> {
+    fn value_kind(&mut self, start: usize) -> Parse<ValueKind> {
         let rest = self.lexer.rest();
         match self.lexer.peek() {
-            None => self.stop(Problem::at(self.lexer.here(), "expected a value, found the end of the text")),
+            None => self.stop(Diagnostic::at(self.lexer.here(), "expected a value, found the end of the text")),
             Some('(') => self.group(None),
             Some('[') => self.list(),
             Some('{') => self.map(),
@@ -116,58 +118,58 @@ impl Parser<'_, '_> {
                     || rest.starts_with("br") && is_raw_text(&rest[1..]) =>
             {
                 self.stop(
-                    Problem::at(self.lexer.here(), "a pipeline cannot hold bytes")
+                    Diagnostic::at(self.lexer.here(), "a pipeline cannot hold bytes")
                         .label("expected text without the `b`"),
                 )
             }
             Some('0'..='9' | '+' | '-' | '.') => self.number(start),
             Some(first) if begins_name(first) => self.word(start),
             Some(other) => self.stop(
-                Problem::at(self.lexer.here(), format!("a value cannot begin with `{other}`"))
+                Diagnostic::at(self.lexer.here(), format!("a value cannot begin with `{other}`"))
                     .label("expected a value"),
             ),
         }
     }
 
-    fn text(&mut self, start: usize) -> Parse<Form> {
+    fn text(&mut self, start: usize) -> Parse<ValueKind> {
         match self.lexer.text() {
-            Ok(text) => Ok(Form::Text(text)),
+            Ok(text) => Ok(ValueKind::Text(text)),
             Err(LexError { code: ron::Error::ExpectedStringEnd | ron::Error::Eof, span }) => {
                 let opening = Span { start, end: start + 1, ..span };
-                self.stop(Problem::at(opening, "this text is not closed").label("expected a second `\"` after it"))
+                self.stop(Diagnostic::at(opening, "this text is not closed").label("expected a second `\"` after it"))
             }
-            Err(LexError { code, span }) => self.stop(Problem::at(span, explain(&code)).label("in this text")),
+            Err(LexError { code, span }) => self.stop(Diagnostic::at(span, explain(&code)).label("in this text")),
         }
     }
 
-    fn single_quoted(&mut self, start: usize) -> Parse<Form> {
+    fn single_quoted(&mut self, start: usize) -> Parse<ValueKind> {
         let inside = &self.lexer.rest()[1..];
         let end = inside.find(['\'', '\n']).filter(|end| inside[*end..].starts_with('\''));
         let Some(end) = end else {
-            let problem = Problem::at(self.lexer.here(), "text is written in double quotes").label("expected `\"`");
+            let problem = Diagnostic::at(self.lexer.here(), "text is written in double quotes").label("expected `\"`");
             return self.stop(problem);
         };
         self.lexer.go(start + end + 2);
         self.problems.push(
-            Problem::at(self.lexer.since(start), "text is written in double quotes")
+            Diagnostic::at(self.lexer.since(start), "text is written in double quotes")
                 .label(format!("expected {:?}", &inside[..end])),
         );
-        Ok(Form::Text(inside[..end].to_owned()))
+        Ok(ValueKind::Text(inside[..end].to_owned()))
     }
 
-    fn number(&mut self, start: usize) -> Parse<Form> {
+    fn number(&mut self, start: usize) -> Parse<ValueKind> {
         match self.lexer.number() {
             Ok(form) => Ok(form),
             Err(LexError { code, .. }) => {
                 let rest = self.lexer.rest();
                 let length = rest.find(|c: char| c.is_whitespace() || ",()[]{}:".contains(c)).unwrap_or(rest.len());
                 self.lexer.go(start + length.max(1).min(rest.len()));
-                self.stop(Problem::at(self.lexer.since(start), format!("this is not a number: {}", explain(&code))))
+                self.stop(Diagnostic::at(self.lexer.since(start), format!("this is not a number: {}", explain(&code))))
             }
         }
     }
 
-    fn word(&mut self, start: usize) -> Parse<Form> {
+    fn word(&mut self, start: usize) -> Parse<ValueKind> {
         // `inf` and `NaN` are numbers to `ron`, and any other word is not a number.
         if ["inf", "NaN"].iter().any(|word| self.lexer.rest().starts_with(word)) {
             if let Ok(number) = self.lexer.number() {
@@ -177,8 +179,8 @@ impl Parser<'_, '_> {
         }
         let name = self.name()?;
         match name.text.as_str() {
-            "true" => return Ok(Form::Bool(true)),
-            "false" => return Ok(Form::Bool(false)),
+            "true" => return Ok(ValueKind::Bool(true)),
+            "false" => return Ok(ValueKind::Bool(false)),
             _ => {}
         }
         let end = self.lexer.at();
@@ -187,7 +189,7 @@ impl Parser<'_, '_> {
             return self.group(Some(name));
         }
         self.lexer.go(end);
-        Ok(Form::Named { name: Some(name), fields: Vec::new(), items: Vec::new() })
+        Ok(ValueKind::Named { name: Some(name), fields: Vec::new(), items: Vec::new() })
     }
 
     fn name(&mut self) -> Parse<Name> {
@@ -197,18 +199,18 @@ impl Parser<'_, '_> {
             Err(LexError { code: ron::Error::SuggestRawIdentifier(text), span }) => {
                 let span = Span { end: start + text.len(), ..span };
                 self.stop(
-                    Problem::at(span, format!("`{text}` is not a name"))
+                    Diagnostic::at(span, format!("`{text}` is not a name"))
                         .label("text is written in quotes")
                         .help(format!("write {text:?}")),
                 )
             }
             Err(LexError { code, .. }) => {
-                self.stop(Problem::at(self.lexer.here(), explain(&code)).label("expected a name"))
+                self.stop(Diagnostic::at(self.lexer.here(), explain(&code)).label("expected a name"))
             }
         }
     }
 
-    fn group(&mut self, name: Option<Name>) -> Parse<Form> {
+    fn group(&mut self, name: Option<Name>) -> Parse<ValueKind> {
         let (mut fields, mut items) = (Vec::new(), Vec::new());
         self.bracketed(')', |parser| {
             match parser.field_name()? {
@@ -222,9 +224,9 @@ impl Parser<'_, '_> {
         })?;
         // A tuple is a list: `(0.9, 0.999)`.
         if name.is_none() && fields.is_empty() && !items.is_empty() {
-            return Ok(Form::List(items));
+            return Ok(ValueKind::List(items));
         }
-        Ok(Form::Named { name, fields, items })
+        Ok(ValueKind::Named { name, fields, items })
     }
 
     /// Takes `name:` if it is what comes next.
@@ -258,14 +260,14 @@ impl Parser<'_, '_> {
         for wrong in ["=>", "="] {
             if self.lexer.rest().starts_with(wrong) {
                 self.lexer.go(here + wrong.len());
-                let problem = Problem::at(self.lexer.since(here), format!("expected `:`, found `{wrong}`"));
+                let problem = Diagnostic::at(self.lexer.since(here), format!("expected `:`, found `{wrong}`"));
                 self.problems.push(problem.label("expected `:`"));
                 self.blanks()?;
                 return Ok(true);
             }
         }
         if required {
-            let problem = Problem::at(self.lexer.here(), "expected `:` after the key").label("expected `:`");
+            let problem = Diagnostic::at(self.lexer.here(), "expected `:` after the key").label("expected `:`");
             if !self.lexer.peek().is_some_and(|next| next == '"' || begins_name(next)) {
                 return self.stop(problem);
             }
@@ -274,16 +276,16 @@ impl Parser<'_, '_> {
         Ok(required)
     }
 
-    fn list(&mut self) -> Parse<Form> {
+    fn list(&mut self) -> Parse<ValueKind> {
         let mut items = Vec::new();
         self.bracketed(']', |parser| {
             items.push(parser.value()?);
             Ok(())
         })?;
-        Ok(Form::List(items))
+        Ok(ValueKind::List(items))
     }
 
-    fn map(&mut self) -> Parse<Form> {
+    fn map(&mut self) -> Parse<ValueKind> {
         let mut pairs = Vec::new();
         self.bracketed('}', |parser| {
             let key = parser.value()?;
@@ -293,7 +295,7 @@ impl Parser<'_, '_> {
             pairs.push((key, value));
             Ok(())
         })?;
-        Ok(Form::Map(pairs))
+        Ok(ValueKind::Map(pairs))
     }
 
     /// Reads what is between two brackets, comma by comma.
@@ -320,10 +322,10 @@ impl Parser<'_, '_> {
     fn not_the_end(&mut self, opening: Span, closing: char) -> Parse<()> {
         let problem = match self.lexer.peek() {
             None => {
-                Problem::at(opening, "this bracket is not closed").label(format!("expected a `{closing}` after it"))
+                Diagnostic::at(opening, "this bracket is not closed").label(format!("expected a `{closing}` after it"))
             }
             Some(other @ (')' | ']' | '}')) => {
-                Problem::at(self.lexer.here(), format!("expected `{closing}`, found `{other}`"))
+                Diagnostic::at(self.lexer.here(), format!("expected `{closing}`, found `{other}`"))
                     .label(format!("expected `{closing}`"))
                     .related(opening, "the bracket that is open")
             }
@@ -336,14 +338,14 @@ impl Parser<'_, '_> {
     fn no_comma(&mut self, start: usize, end: usize, closing: char) -> Parse<()> {
         let found = self.lexer.peek().unwrap_or(' ');
         if found == ';' {
-            self.problems.push(Problem::at(self.lexer.here(), "expected `,`, found `;`").label("expected `,`"));
+            self.problems.push(Diagnostic::at(self.lexer.here(), "expected `,`, found `;`").label("expected `,`"));
             self.lexer.go(self.lexer.at() + 1);
             return self.blanks();
         }
         let element = self.lexer.between(start, end);
         if found == ':' || found == '=' {
             return self.stop(
-                Problem::at(self.lexer.here(), format!("`{found}` after a value that is not a name"))
+                Diagnostic::at(self.lexer.here(), format!("`{found}` after a value that is not a name"))
                     .label(format!("expected `,` or `{closing}`"))
                     .help("a map is written in braces: `{\"name\": value}`; the names of fields are written without quotes: `(name: value)`"),
             );
@@ -353,7 +355,7 @@ impl Parser<'_, '_> {
         let begins = found == '"' || found.is_alphanumeric() || "_([{+-.'".contains(found);
         let gap = Span { start: end, end, ..self.lexer.here() };
         let mut problem =
-            Problem::at(gap, format!("expected `,` or `{closing}`, found `{found}`")).label("a comma is missing");
+            Diagnostic::at(gap, format!("expected `,` or `{closing}`, found `{found}`")).label("a comma is missing");
         if element.contains('\n') && element.ends_with('"') {
             problem = problem.help("the text before it spans lines: is a quote missing?");
             return self.stop(problem);
@@ -401,5 +403,5 @@ fn is_raw_text(rest: &str) -> bool {
 }
 
 fn is_bare(value: &Value) -> bool {
-    matches!(&value.form, Form::Named { name: Some(_), fields, items } if fields.is_empty() && items.is_empty())
+    matches!(&value.kind, ValueKind::Named { name: Some(_), fields, items } if fields.is_empty() && items.is_empty())
 }

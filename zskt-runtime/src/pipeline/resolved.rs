@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use zskt_api::{Form, Precision, Value};
+use zskt_api::{Precision, Value, ValueKind};
 
 use super::parser::read;
 use super::syntax::{LIBRARIES, field};
@@ -87,13 +87,13 @@ fn pretty(value: &Value, indent: usize, column: usize, out: &mut String) {
         pretty(value, deeper, deeper + prefix.chars().count(), out);
         *out += ",\n";
     };
-    match &value.form {
-        Form::List(items) => {
+    match &value.kind {
+        ValueKind::List(items) => {
             *out += "[\n";
             items.iter().for_each(|item| part("", item, out));
             *out += &format!("{:indent$}]", "");
         }
-        Form::Named { name, fields, items } => {
+        ValueKind::Named { name, fields, items } => {
             *out += name.as_ref().map_or("", |name| name.text.as_str());
             *out += "(\n";
             fields.iter().for_each(|(name, value)| part(&format!("{}: ", name.text), value, out));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use zskt_api::{Form, Name, Precision, Problem, Span, Value, nearest};
+use zskt_api::{Diagnostic, Name, Precision, Span, Value, ValueKind, nearest_name};
 
 use super::edges::{Edge, is_node_name, read_edge};
 use super::sources::Sources;
@@ -54,25 +54,25 @@ pub struct DataFree {
 }
 
 /// Reads a pipeline's fields; `None` when it has no nodes or edges to speak of.
-pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Problem>) -> Option<PipelineSyntax> {
-    let Form::Named { name, fields, items } = &value.form else {
+pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Diagnostic>) -> Option<PipelineSyntax> {
+    let ValueKind::Named { name, fields, items } = &value.kind else {
         let found = value.describe();
         problems.push(
-            Problem::at(value.span, format!("a pipeline is a group of fields, found {found}"))
+            Diagnostic::at(value.span, format!("a pipeline is a group of fields, found {found}"))
                 .label("expected `(name: …, nodes: {…}, edges: […])`"),
         );
         return None;
     };
     if let Some(name) = name {
         problems.push(
-            Problem::at(name.span, "a pipeline has no name in front")
+            Diagnostic::at(name.span, "a pipeline has no name in front")
                 .label("expected `(`")
                 .help("its name is a field: `name: \"…\"`"),
         );
     }
     for item in items {
         problems.push(
-            Problem::at(item.span, format!("expected a field, found {}", item.describe()))
+            Diagnostic::at(item.span, format!("expected a field, found {}", item.describe()))
                 .label("expected `field: value`"),
         );
     }
@@ -83,18 +83,18 @@ pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Problem>
         let bad = |c: char| c.is_control() || "/\\:*?\"<>|".contains(c);
         if name.is_empty() || name.starts_with('.') || name.contains(bad) {
             let label = "expected a name that a folder can have";
-            problems.push(Problem::at(value.span, format!("a run's folder cannot be called {name:?}")).label(label));
+            problems.push(Diagnostic::at(value.span, format!("a run's folder cannot be called {name:?}")).label(label));
         }
         Some(name)
     });
-    let seed = parts.optional("seed", |value, problems| match value.form {
-        Form::Integer(seed) if u64::try_from(seed).is_ok() => u64::try_from(seed).ok(),
+    let seed = parts.optional("seed", |value, problems| match value.kind {
+        ValueKind::Integer(seed) if u64::try_from(seed).is_ok() => u64::try_from(seed).ok(),
         _ => expected(value, "a whole number from 0 to 18446744073709551615", problems),
     });
     let device = parts.optional("device", |value, problems| match DeviceRequest::parse(&text(value, problems)?) {
         Some(device @ DeviceRequest::Cuda(_)) if !cfg!(feature = "cuda") => {
             problems.push(
-                Problem::at(value.span, format!("device `{device}` is not there: this build has no CUDA"))
+                Diagnostic::at(value.span, format!("device `{device}` is not there: this build has no CUDA"))
                     .label("expected \"cpu\" or \"auto\""),
             );
             None
@@ -124,20 +124,20 @@ pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Problem>
     })
 }
 
-fn check_names(fields: &[(Name, Value)], problems: &mut Vec<Problem>) {
+fn check_names(fields: &[(Name, Value)], problems: &mut Vec<Diagnostic>) {
     for (index, (name, _)) in fields.iter().enumerate() {
         if let Some((first, _)) = fields[..index].iter().find(|(earlier, _)| earlier.text == name.text) {
             problems.push(
-                Problem::at(name.span, format!("`{}` is given twice", name.text))
+                Diagnostic::at(name.span, format!("`{}` is given twice", name.text))
                     .label("given again")
                     .related(first.span, "first given here"),
             );
         }
         if !FIELDS.contains(&name.text.as_str()) {
-            let label =
-                nearest(&name.text, FIELDS).map_or("unknown field".into(), |near| format!("did you mean `{near}`?"));
+            let label = nearest_name(&name.text, FIELDS)
+                .map_or("unknown field".into(), |near| format!("did you mean `{near}`?"));
             problems.push(
-                Problem::at(name.span, format!("a pipeline has no field `{}`", name.text))
+                Diagnostic::at(name.span, format!("a pipeline has no field `{}`", name.text))
                     .label(label)
                     .help(format!("a pipeline has: {}", FIELDS.join(", "))),
             );
@@ -148,23 +148,23 @@ fn check_names(fields: &[(Name, Value)], problems: &mut Vec<Problem>) {
 struct Fields<'a> {
     fields: &'a [(Name, Value)],
     whole: Span,
-    problems: &'a mut Vec<Problem>,
+    problems: &'a mut Vec<Diagnostic>,
 }
 
 impl Fields<'_> {
-    fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value, &mut Vec<Problem>) -> Option<T>) -> Option<T> {
+    fn optional<T>(&mut self, name: &str, read: impl FnOnce(&Value, &mut Vec<Diagnostic>) -> Option<T>) -> Option<T> {
         let (_, value) = self.fields.iter().find(|(field, _)| field.text == name)?;
         read(value, self.problems)
     }
 
-    fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value, &mut Vec<Problem>) -> Option<T>) -> Option<T> {
+    fn required<T>(&mut self, name: &str, read: impl FnOnce(&Value, &mut Vec<Diagnostic>) -> Option<T>) -> Option<T> {
         // A misspelt field is reported as such; that the right one is missing then goes without saying.
         let misspelt =
-            |field: &Name| !FIELDS.contains(&field.text.as_str()) && nearest(&field.text, FIELDS) == Some(name);
+            |field: &Name| !FIELDS.contains(&field.text.as_str()) && nearest_name(&field.text, FIELDS) == Some(name);
         if !self.fields.iter().any(|(field, _)| field.text == name || misspelt(field)) {
             let opening = Span { end: self.whole.start + 1, ..self.whole };
             self.problems.push(
-                Problem::at(opening, format!("the pipeline has no `{name}`"))
+                Diagnostic::at(opening, format!("the pipeline has no `{name}`"))
                     .label(format!("expected a field `{name}: …` in here")),
             );
         }
@@ -172,22 +172,22 @@ impl Fields<'_> {
     }
 }
 
-fn expected<T>(value: &Value, expected: &str, problems: &mut Vec<Problem>) -> Option<T> {
+fn expected<T>(value: &Value, expected: &str, problems: &mut Vec<Diagnostic>) -> Option<T> {
     problems.push(
-        Problem::at(value.span, format!("expected {expected}, found {}", value.describe()))
+        Diagnostic::at(value.span, format!("expected {expected}, found {}", value.describe()))
             .label(format!("expected {expected}")),
     );
     None
 }
 
 /// Text; a bare word is reported as text without its quotes.
-fn text(value: &Value, problems: &mut Vec<Problem>) -> Option<String> {
-    match &value.form {
-        Form::Text(text) => Some(text.clone()),
-        Form::Named { name: Some(name), fields, items } if fields.is_empty() && items.is_empty() => {
+fn text(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<String> {
+    match &value.kind {
+        ValueKind::Text(text) => Some(text.clone()),
+        ValueKind::Named { name: Some(name), fields, items } if fields.is_empty() && items.is_empty() => {
             let help = format!("write {:?}", name.text);
             problems.push(
-                Problem::at(value.span, "text is written in quotes").label("expected quotes around it").help(help),
+                Diagnostic::at(value.span, "text is written in quotes").label("expected quotes around it").help(help),
             );
             Some(name.text.clone())
         }
@@ -195,14 +195,14 @@ fn text(value: &Value, problems: &mut Vec<Problem>) -> Option<String> {
     }
 }
 
-fn nodes(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(Name, Value)>> {
-    let pairs: Vec<(Option<Name>, &Value)> = match &value.form {
-        Form::Map(pairs) => pairs.iter().map(|(key, value)| (node_name(key, problems), value)).collect(),
+fn nodes(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Vec<(Name, Value)>> {
+    let pairs: Vec<(Option<Name>, &Value)> = match &value.kind {
+        ValueKind::Map(pairs) => pairs.iter().map(|(key, value)| (node_name(key, problems), value)).collect(),
         // `nodes: (teacher: …)`: as plain as it is wrong.
-        Form::Named { name: None, fields, items } if items.is_empty() => {
+        ValueKind::Named { name: None, fields, items } if items.is_empty() => {
             let help = "write `nodes: {\"name\": Plugin(…)}`";
             problems.push(
-                Problem::at(value.span, "`nodes` is a map")
+                Diagnostic::at(value.span, "`nodes` is a map")
                     .label("expected braces, and quotes around the names")
                     .help(help),
             );
@@ -215,7 +215,7 @@ fn nodes(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(Name, Value)
         let Some(name) = name else { continue };
         if let Some((first, _)) = nodes.iter().find(|(earlier, _)| earlier.text == name.text) {
             problems.push(
-                Problem::at(name.span, format!("there are two nodes `{}`", name.text))
+                Diagnostic::at(name.span, format!("there are two nodes `{}`", name.text))
                     .label("named again")
                     .related(first.span, "first named here"),
             );
@@ -226,17 +226,17 @@ fn nodes(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(Name, Value)
     Some(nodes)
 }
 
-fn node_name(key: &Value, problems: &mut Vec<Problem>) -> Option<Name> {
+fn node_name(key: &Value, problems: &mut Vec<Diagnostic>) -> Option<Name> {
     let text = text(key, problems)?;
     let name = Name { text, span: key.span };
     if !is_node_name(&name.text) {
         problems.push(
-            Problem::at(name.span, format!("a node cannot be called {:?}", name.text))
+            Diagnostic::at(name.span, format!("a node cannot be called {:?}", name.text))
                 .label("expected letters, digits, `_` and `-`"),
         );
     } else if FIELDS.contains(&name.text.as_str()) {
         problems.push(
-            Problem::at(name.span, format!("a node cannot be called `{}`", name.text))
+            Diagnostic::at(name.span, format!("a node cannot be called `{}`", name.text))
                 .label("another name is needed")
                 .help(format!("`--set {}=…` means the pipeline's own `{}`", name.text, name.text)),
         );
@@ -245,15 +245,15 @@ fn node_name(key: &Value, problems: &mut Vec<Problem>) -> Option<Name> {
 }
 
 /// The edges, and what was to be one.
-fn edges(value: &Value, sources: &Sources, problems: &mut Vec<Problem>) -> Option<(Vec<Edge>, Vec<String>)> {
-    let items: &[Value] = match &value.form {
-        Form::List(items) => items,
-        Form::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
+fn edges(value: &Value, sources: &Sources, problems: &mut Vec<Diagnostic>) -> Option<(Vec<Edge>, Vec<String>)> {
+    let items: &[Value] = match &value.kind {
+        ValueKind::List(items) => items,
+        ValueKind::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
         _ => return expected(value, "a list of edges: `[\"from -> to.input\"]`", problems),
     };
     let (mut edges, mut malformed) = (Vec::with_capacity(items.len()), Vec::new());
     for item in items {
-        let Form::Text(text) = &item.form else {
+        let ValueKind::Text(text) = &item.kind else {
             expected::<Edge>(item, "an edge in quotes: `\"from -> to.input\"`", problems);
             continue;
         };
@@ -266,10 +266,10 @@ fn edges(value: &Value, sources: &Sources, problems: &mut Vec<Problem>) -> Optio
 }
 
 /// The plugin libraries: paths, and their places.
-fn libraries(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(PathBuf, Span)>> {
-    let items: &[Value] = match &value.form {
-        Form::List(items) => items,
-        Form::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
+fn libraries(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Vec<(PathBuf, Span)>> {
+    let items: &[Value] = match &value.kind {
+        ValueKind::List(items) => items,
+        ValueKind::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
         _ => return expected(value, "a list of plugin libraries: `[\"path/to/lib.so\"]`", problems),
     };
     Some(items.iter().filter_map(|item| Some((text(item, problems)?.into(), item.span))).collect())
@@ -277,7 +277,7 @@ fn libraries(value: &Value, problems: &mut Vec<Problem>) -> Option<Vec<(PathBuf,
 
 /// One of a pipeline's fields, as far as it can be read.
 pub fn field<'v>(pipeline: &'v Value, name: &str) -> Option<&'v (Name, Value)> {
-    let Form::Named { fields, .. } = &pipeline.form else { return None };
+    let ValueKind::Named { fields, .. } = &pipeline.kind else { return None };
     fields.iter().find(|(field, _)| field.text == name)
 }
 
@@ -287,11 +287,11 @@ pub fn libraries_named(pipeline: &Value) -> Vec<(PathBuf, Span)> {
 }
 
 /// `Some(None)` for a plain `false`.
-fn data_free(value: &Value, problems: &mut Vec<Problem>) -> Option<Option<DataFree>> {
-    match &value.form {
-        Form::Bool(false) => Some(None),
-        Form::Bool(true) => Some(Some(DataFree { span: value.span, networks: None })),
-        Form::List(items) => {
+fn data_free(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Option<DataFree>> {
+    match &value.kind {
+        ValueKind::Bool(false) => Some(None),
+        ValueKind::Bool(true) => Some(Some(DataFree { span: value.span, networks: None })),
+        ValueKind::List(items) => {
             let names =
                 items.iter().filter_map(|item| Some(Name { text: text(item, problems)?, span: item.span })).collect();
             Some(Some(DataFree { span: value.span, networks: Some(names) }))

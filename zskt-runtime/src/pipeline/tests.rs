@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
-use zskt_api::{Form, Value};
+use zskt_api::{Value, ValueKind};
 
 use super::parser::read;
 use super::without_libraries;
@@ -73,19 +73,19 @@ fn every_part_knows_its_place() {
         let written = &text[value.span.start..value.span.end];
         let again = read_well(written).unwrap_or_else(|| panic!("{written}"));
         assert_eq!(again.to_ron(), value.to_ron());
-        match &value.form {
-            Form::List(items) => items.iter().for_each(|item| check(text, item)),
-            Form::Map(pairs) => pairs.iter().for_each(|(key, value)| {
+        match &value.kind {
+            ValueKind::List(items) => items.iter().for_each(|item| check(text, item)),
+            ValueKind::Map(pairs) => pairs.iter().for_each(|(key, value)| {
                 check(text, key);
                 check(text, value);
             }),
-            Form::Named { name, fields, items } => {
+            ValueKind::Named { name, fields, items } => {
                 for name in name.iter().chain(fields.iter().map(|(name, _)| name)) {
                     assert_eq!(&text[name.span.start..name.span.end], name.text);
                 }
                 fields.iter().map(|(_, value)| value).chain(items).for_each(|value| check(text, value));
             }
-            Form::Bool(_) | Form::Integer(_) | Form::Float(_) | Form::Text(_) => {}
+            ValueKind::Bool(_) | ValueKind::Integer(_) | ValueKind::Float(_) | ValueKind::Text(_) => {}
         }
     }
     let text = "/* ä */ ( a : 1 , b: { \"ü\" : [ -2.5 , 0x10 ] , } , c : Name ( d : Some ( true ) , ) , e : Bare , f: r\"x\" // end\n)";

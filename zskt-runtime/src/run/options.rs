@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use zskt_api::{Error, Problem};
+use zskt_api::{Diagnostic, Error};
 
 /// How a plan is run.
 #[derive(Clone, Debug, Default)]
@@ -31,5 +31,5 @@ pub enum RunOutcome {
     /// Something failed while running.
     Failed(Error),
     /// What was asked for cannot be done, and nothing was run.
-    Refused(Problem),
+    Refused(Diagnostic),
 }

@@ -1,11 +1,11 @@
 //! Why a run does not start.
 
-use zskt_api::{Error, Problem};
+use zskt_api::{Diagnostic, Error};
 
 /// Why a run does not start.
 pub enum StartError {
     /// What was asked for cannot be done, and nothing was run.
-    Refused(Problem),
+    Refused(Diagnostic),
     /// Something failed, or the user asked to stop.
     Failed(Error),
 }
@@ -16,8 +16,8 @@ impl From<Error> for StartError {
     }
 }
 
-impl From<Problem> for StartError {
-    fn from(problem: Problem) -> Self {
+impl From<Diagnostic> for StartError {
+    fn from(problem: Diagnostic) -> Self {
         Self::Refused(problem)
     }
 }

@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex};
 use candle_core::Tensor;
 use serde_json::Value;
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, BuildContext, Builder, Classifier, ClassifierNetwork, ClassifierShape,
-    ClassifierSignature, Error, Fault, FeatureMap, ImageShape, Init, Instance, LoggedScalar, Measurement, Metric,
-    MetricContext, Network, Pass, PortType, Precision, Product, Progress, Registration, Result, Signature, Signatures,
-    Stage, StageContext, StageState, TeacherSource, Trainee, params, ports, standard_normal,
+    Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput, ClassifierShape,
+    ClassifierSignature, Error, FeatureMap, ForwardMode, ImageShape, Init, LoggedScalar, Measurement, Metric,
+    MetricContext, Network, NodeOutput, OutputShape, PluginInstance, PluginRegistration, PortType, Precision, Progress,
+    Result, Signature, Signatures, Stage, StageContext, StageState, TeacherSource, Trainee, params, ports,
+    standard_normal,
 };
 
 use super::engine::run_until;
@@ -27,8 +28,8 @@ params! {
 }
 
 impl ClassifierShape for Point {
-    fn beliefs(&self, _image: ImageShape) -> Result<BeliefShape, Fault> {
-        Ok(BeliefShape { classes: 2, activations: Vec::new() })
+    fn output_shape(&self, _image: ImageShape) -> Result<OutputShape, CheckError> {
+        Ok(OutputShape { classes: 2, activations: Vec::new() })
     }
     fn classes(&self) -> usize {
         2
@@ -44,8 +45,8 @@ impl Architecture for Point {
 }
 
 impl Classifier for Point {
-    fn forward(&self, images: &FeatureMap, _pass: Pass) -> Result<Beliefs> {
-        Ok(Beliefs { logits: images.flatten()?, activations: Vec::new() })
+    fn forward(&self, images: &FeatureMap, _mode: ForwardMode) -> Result<ClassifierOutput> {
+        Ok(ClassifierOutput { logits: images.flatten()?, activations: Vec::new() })
     }
 }
 
@@ -55,8 +56,8 @@ params! {
 }
 
 impl ClassifierShape for Found {
-    fn beliefs(&self, image: ImageShape) -> Result<BeliefShape, Fault> {
-        Point {}.beliefs(image)
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
+        Point {}.output_shape(image)
     }
     fn classes(&self) -> usize {
         2
@@ -64,7 +65,7 @@ impl ClassifierShape for Found {
 }
 
 impl TeacherSource for Found {
-    fn check(&self) -> Result<(), Fault> {
+    fn check(&self) -> Result<(), CheckError> {
         Ok(())
     }
     fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork> {
@@ -103,7 +104,7 @@ impl Stage for Walk {
         inputs.one("student").cloned()
     }
 
-    fn run(&self, inputs: WalkInputs, context: &mut StageContext<'_>) -> Result<Product> {
+    fn run(&self, inputs: WalkInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         let network = inputs.student.0;
         let weights: Vec<_> = network.weights.iter().collect();
         let (at, steps) = (weights[0].var(), weights[1].var());
@@ -133,7 +134,7 @@ impl Stage for Walk {
                 context.observer.checkpoint(&StageState { batch, tensors })?;
             }
         }
-        Ok(Product::Classifier(network))
+        Ok(NodeOutput::Classifier(network))
     }
 }
 
@@ -162,12 +163,17 @@ impl Metric for Sum {
     }
 }
 
-static POINT: Registration = Registration::architecture::<Point>("zskt-test", "1.2.3");
-static FOUND: Registration = Registration::teacher::<Found>("zskt-test", "1.2.3");
-static WALK: Registration = Registration::stage::<Walk>("zskt-test", "1.2.3");
-static SUM: Registration = Registration::metric::<Sum>("zskt-test", "1.2.3");
+static POINT: PluginRegistration = PluginRegistration::architecture::<Point>("zskt-test", "1.2.3");
+static FOUND: PluginRegistration = PluginRegistration::teacher::<Found>("zskt-test", "1.2.3");
+static WALK: PluginRegistration = PluginRegistration::stage::<Walk>("zskt-test", "1.2.3");
+static SUM: PluginRegistration = PluginRegistration::metric::<Sum>("zskt-test", "1.2.3");
 
-fn node(name: &str, registration: &'static Registration, instance: Instance, inputs: &[(&str, usize)]) -> PlanNode {
+fn node(
+    name: &str,
+    registration: &'static PluginRegistration,
+    instance: PluginInstance,
+    inputs: &[(&str, usize)],
+) -> PlanNode {
     let shape = Arc::new(Point {});
     let signature = ClassifierSignature { shape, network: "student".into(), images: None };
     PlanNode {
@@ -183,15 +189,15 @@ fn node(name: &str, registration: &'static Registration, instance: Instance, inp
 
 /// A point walks twice, and is measured before, between and after.
 fn two_walks(panic_at: usize) -> Plan {
-    let walk = |batches, panic_at| Instance::Stage(Arc::new(Walk { batches, panic_at }));
-    let sum = || Instance::Metric(Arc::new(Sum {}));
+    let walk = |batches, panic_at| PluginInstance::Stage(Arc::new(Walk { batches, panic_at }));
+    let sum = || PluginInstance::Metric(Arc::new(Sum {}));
     Plan {
         name: "two walks".into(),
         seed: 7,
         device: DeviceRequest::Cpu,
         precision: Precision::F32,
         nodes: vec![
-            node("student", &POINT, Instance::Architecture(Arc::new(Point {})), &[]),
+            node("student", &POINT, PluginInstance::Architecture(Arc::new(Point {})), &[]),
             node("before", &SUM, sum(), &[("classifier", 0)]),
             node("first", &WALK, walk(10, 0), &[("student", 0)]),
             node("between", &SUM, sum(), &[("classifier", 2)]),
@@ -206,7 +212,7 @@ fn two_walks(panic_at: usize) -> Plan {
 /// The same with a point that comes from elsewhere: trained, it must not come from there again.
 fn two_walks_from_elsewhere() -> Plan {
     let mut plan = two_walks(0);
-    plan.nodes[0] = node("student", &FOUND, Instance::Teacher(Arc::new(Found {})), &[]);
+    plan.nodes[0] = node("student", &FOUND, PluginInstance::Teacher(Arc::new(Found {})), &[]);
     plan
 }
 

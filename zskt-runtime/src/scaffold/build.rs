@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cargo_metadata::{Message, TargetKind};
-use zskt_api::Problem;
+use zskt_api::Diagnostic;
 
 use super::sdk::Sdk;
 use crate::text_format::reason;
@@ -15,19 +15,19 @@ use crate::text_format::reason;
 ///
 /// # Errors
 /// When the folder holds no crate of plugins, or cargo fails; what cargo says it says itself.
-pub fn build(folder: &Path, sdk: &Sdk) -> Result<Vec<PathBuf>, Problem> {
+pub fn build(folder: &Path, sdk: &Sdk) -> Result<Vec<PathBuf>, Diagnostic> {
     let shown = folder.display();
     let manifest = folder.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).map_err(|error| {
         let (manifest, reason) = (manifest.display(), reason(&error));
-        Problem::global(format!("there is no crate in `{shown}`: {manifest}: {reason}"))
+        Diagnostic::global(format!("there is no crate in `{shown}`: {manifest}: {reason}"))
             .help("`zskt-run plugin new NAME --kind …` makes one")
     })?;
     // The crates of a workspace share one SDK, which lies at its root.
     let root = workspace(folder)?;
     let of_root = fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default();
     if !text.contains(".zskt/sdk") && !of_root.contains(".zskt/sdk") {
-        return Err(Problem::global(format!("`{}` does not name the SDK", manifest.display()))
+        return Err(Diagnostic::global(format!("`{}` does not name the SDK", manifest.display()))
             .help("zskt-api = { package = \"zskt-sdk\", path = \".zskt/sdk\" }"));
     }
     sdk.link(&root)?;
@@ -42,23 +42,23 @@ pub fn build(folder: &Path, sdk: &Sdk) -> Result<Vec<PathBuf>, Problem> {
         }
     }
     if !child.wait().is_ok_and(|status| status.success()) {
-        return Err(Problem::global(format!("cargo could not build the crate in `{shown}`")));
+        return Err(Diagnostic::global(format!("cargo could not build the crate in `{shown}`")));
     }
     if libraries.is_empty() {
-        return Err(Problem::global(format!("the crate in `{shown}` made no library that can be loaded"))
+        return Err(Diagnostic::global(format!("the crate in `{shown}` made no library that can be loaded"))
             .help("[lib] crate-type = [\"cdylib\", \"rlib\"], for a target that has shared libraries"));
     }
     Ok(libraries)
 }
 
 /// The root of the workspace that a crate belongs to; of most crates it is the crate itself.
-fn workspace(folder: &Path) -> Result<PathBuf, Problem> {
+fn workspace(folder: &Path) -> Result<PathBuf, Diagnostic> {
     let arguments = ["locate-project", "--workspace", "--message-format=plain"];
     let output = cargo(folder).args(arguments).stderr(Stdio::inherit()).output().map_err(|error| no_cargo(&error))?;
     let manifest = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     match manifest.parent() {
         Some(root) if output.status.success() => Ok(root.to_owned()),
-        _ => Err(Problem::global(format!("cargo finds no crate in `{}`", folder.display()))),
+        _ => Err(Diagnostic::global(format!("cargo finds no crate in `{}`", folder.display()))),
     }
 }
 
@@ -68,7 +68,7 @@ fn cargo(folder: &Path) -> Command {
     cargo
 }
 
-fn no_cargo(error: &std::io::Error) -> Problem {
+fn no_cargo(error: &std::io::Error) -> Diagnostic {
     let reason = if error.kind() == ErrorKind::NotFound { "it is not in PATH".into() } else { reason(error) };
-    Problem::global(format!("cannot run cargo: {reason}")).help("Rust is installed by https://rustup.rs")
+    Diagnostic::global(format!("cannot run cargo: {reason}")).help("Rust is installed by https://rustup.rs")
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub use new_crate::ScaffoldKind;
 
-use zskt_api::{Problem, Registry};
+use zskt_api::{Diagnostic, Registry};
 
 use crate::library::{self, Description};
 use new_crate::Linkage;
@@ -19,7 +19,7 @@ use sdk::Sdk;
 ///
 /// # Errors
 /// When there is no SDK, or the crate cannot be written.
-pub fn new(name: &str, kind: ScaffoldKind, sdk: Option<&Path>, linked: Option<&Path>) -> Result<String, Problem> {
+pub fn new(name: &str, kind: ScaffoldKind, sdk: Option<&Path>, linked: Option<&Path>) -> Result<String, Diagnostic> {
     let registry = Registry::get()?;
     if let Some(sources) = linked {
         let folder = new_crate::write(name, kind, &Linkage::Linked(sources), registry)?;
@@ -33,7 +33,7 @@ pub fn new(name: &str, kind: ScaffoldKind, sdk: Option<&Path>, linked: Option<&P
 ///
 /// # Errors
 /// When there is no SDK, cargo fails, or this program would not load the library.
-pub fn build(folder: &Path, sdk: Option<&Path>) -> Result<String, Problem> {
+pub fn build(folder: &Path, sdk: Option<&Path>) -> Result<String, Diagnostic> {
     let libraries = build::build(folder, &Sdk::find(sdk)?)?;
     libraries.iter().map(|library| check(library)).collect()
 }
@@ -42,13 +42,13 @@ pub fn build(folder: &Path, sdk: Option<&Path>) -> Result<String, Problem> {
 ///
 /// # Errors
 /// When it would not load it, with everything that differs.
-pub fn check(path: &Path) -> Result<String, Problem> {
-    let refused = |problem: Problem| problem.context(format_args!("`{}` would not be loaded", path.display()));
+pub fn check(path: &Path) -> Result<String, Diagnostic> {
+    let refused = |problem: Diagnostic| problem.context(format_args!("`{}` would not be loaded", path.display()));
     let description = library::describe(path).map_err(refused)?;
     let contents = contents(&description);
     library::check(&description).map_err(|problem| {
         let message = format!("{}\nit contains\n{}", problem.message, contents.trim_end());
-        refused(Problem { message, ..problem })
+        refused(Diagnostic { message, ..problem })
     })?;
     Ok(format!("{} can be loaded:\n{contents}", shortest(path).display()))
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use zskt_api::{Problem, Registry};
+use zskt_api::{Diagnostic, Registry};
 
 use super::sdk::Sdk;
 use crate::text_format::reason;
@@ -67,12 +67,17 @@ pub enum Linkage<'a> {
 ///
 /// # Errors
 /// When a crate cannot have the name, it is taken, or the folder cannot be written.
-pub fn write(name: &str, kind: ScaffoldKind, linkage: &Linkage<'_>, registry: &Registry) -> Result<PathBuf, Problem> {
+pub fn write(
+    name: &str,
+    kind: ScaffoldKind,
+    linkage: &Linkage<'_>,
+    registry: &Registry,
+) -> Result<PathBuf, Diagnostic> {
     let template = kind.template();
     let plugin = check_name(name, &template, registry)?;
     let folder = PathBuf::from(name);
     if folder.symlink_metadata().is_ok() {
-        let problem = Problem::global(format!("`{name}` exists already, and nothing is ever overwritten"));
+        let problem = Diagnostic::global(format!("`{name}` exists already, and nothing is ever overwritten"));
         return Err(problem.help("choose another name"));
     }
     let (mut pipeline, module) = (template.pipeline.to_owned(), name.replace('-', "_"));
@@ -109,7 +114,7 @@ pub fn write(name: &str, kind: ScaffoldKind, linkage: &Linkage<'_>, registry: &R
         let path = folder.join(path);
         let text = text.replace(template.plugin, &plugin).replace("\"example\"", &format!("\"{name}\""));
         let made = fs::create_dir_all(path.parent().unwrap_or(&folder)).and_then(|()| fs::write(&path, text));
-        made.map_err(|error| Problem::global(format!("cannot write {}: {}", path.display(), reason(&error))))?;
+        made.map_err(|error| Diagnostic::global(format!("cannot write {}: {}", path.display(), reason(&error))))?;
     }
     if let Linkage::Loaded(sdk) = linkage {
         sdk.link(&folder)?;
@@ -128,11 +133,11 @@ const PRELUDE: &str = "Option Some None Result Ok Err String Vec Box Self Clone 
                        From Into Iterator PartialEq PartialOrd Send Sync Sized ToOwned ToString TryFrom TryInto AsRef AsMut Extend";
 
 /// The plugin's name for a crate's name: `tiny-net` makes `TinyNet`.
-fn check_name(name: &str, template: &Template, registry: &Registry) -> Result<String, Problem> {
+fn check_name(name: &str, template: &Template, registry: &Registry) -> Result<String, Diagnostic> {
     let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
     let bad_dash = name.ends_with(['-', '_']) || ["--", "__", "-_", "_-"].iter().any(|pair| name.contains(pair));
     if !name.starts_with(|c: char| c.is_ascii_lowercase()) || !name.chars().all(letters) || bad_dash {
-        return Err(Problem::global(format!("a crate cannot be called `{name}`"))
+        return Err(Diagnostic::global(format!("a crate cannot be called `{name}`"))
             .help("small letters, digits and `-`, with a letter first: `tiny-net` holds a plugin `TinyNet`"));
     }
     let plugin: String = name
@@ -145,11 +150,11 @@ fn check_name(name: &str, template: &Template, registry: &Registry) -> Result<St
         || has_word(PRELUDE, &plugin)
     {
         let message = format!("the name `{name}` means something else already, or its plugin's `{plugin}` does");
-        return Err(Problem::global(message).help("choose another name"));
+        return Err(Diagnostic::global(message).help("choose another name"));
     }
     if let Some(other) = registry.find(&plugin) {
         let (origin, version) = (other.crate_name, other.crate_version);
-        let problem = Problem::global(format!("there is a plugin `{plugin}` already, of {origin} {version}"));
+        let problem = Diagnostic::global(format!("there is a plugin `{plugin}` already, of {origin} {version}"));
         return Err(problem.help("choose another name"));
     }
     Ok(plugin)
@@ -167,9 +172,9 @@ fn toolchain(version: &str) -> String {
 }
 
 /// The folder of zskt's sources as a text for a manifest.
-fn sources_of_zskt(folder: &Path) -> Result<String, Problem> {
+fn sources_of_zskt(folder: &Path) -> Result<String, Diagnostic> {
     let missing = || {
-        Problem::global(format!(
+        Diagnostic::global(format!(
             "`{}` is not the folder of zskt's sources: there is no zskt-runtime in it",
             folder.display()
         ))

@@ -6,8 +6,8 @@ use std::path::Path;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use zskt_api::candle_core::{DType, Device, Tensor, Var};
 use zskt_api::{
-    Architecture, Beliefs, Builder, FeatureMap, Form, Gradients, Instance, Name, Pass, Precision, Registration, Result,
-    Span, Streams, Target, Value, inventory, standard_normal,
+    Architecture, Builder, ClassifierOutput, FeatureMap, ForwardMode, Gradients, LossTarget, Name, PluginInstance,
+    PluginRegistration, Precision, RandomStreams, Result, Span, Value, ValueKind, inventory, standard_normal,
 };
 
 use crate::crates::two_libraries;
@@ -25,26 +25,26 @@ fn load(path: &Path) {
     std::mem::forget(unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.unwrap());
 }
 
-fn instance(name: &str, parameter: &str, value: Form) -> Instance {
+fn instance(name: &str, parameter: &str, value: ValueKind) -> PluginInstance {
     let span = Span { source: 0, start: 0, end: 0 };
     let named = |text: &str| Name { text: text.into(), span };
-    let fields = vec![(named(parameter), Value { span, form: value })];
-    let call = Value { span, form: Form::Named { name: Some(named(name)), fields, items: Vec::new() } };
+    let fields = vec![(named(parameter), Value { span, kind: value })];
+    let call = Value { span, kind: ValueKind::Named { name: Some(named(name)), fields, items: Vec::new() } };
     let mut problems = Vec::new();
     // Not through `Registry`: the test of the architecture's own may have frozen it before the library was loaded.
-    let plugin = inventory::iter::<Registration>.into_iter().find(|plugin| plugin.name == name).unwrap();
+    let plugin = inventory::iter::<PluginRegistration>.into_iter().find(|plugin| plugin.name == name).unwrap();
     (plugin.read)(&call, &mut problems).unwrap_or_else(|| panic!("{problems:?}")).0
 }
 
 /// The gradient of every weight of a network, of its output summed with weights.
 fn gradients(plugin: &dyn Architecture) -> Result<Vec<Vec<f32>>> {
-    let streams = Streams::new(0);
+    let streams = RandomStreams::new(0);
     let builder = Builder::random(&streams, "network", Precision::F32, &Device::Cpu);
     let network = plugin.build(&builder)?;
     let pixels: Vec<f32> =
         standard_normal(&mut streams.named("images"), 2 * 3 * 8 * 8).into_iter().map(|x| x as f32).collect();
     let images = FeatureMap::from_nchw(&Tensor::from_vec(pixels, (2, 3, 8, 8), &Device::Cpu)?)?;
-    let logits = network.forward(&images, Pass::learn())?.logits;
+    let logits = network.forward(&images, ForwardMode::train())?.logits;
     let gradients = Gradients::of(&(logits.sqr()? * 0.5)?.sum_all()?, builder.weights().parameters())?;
     gradients.iter().map(|(_, gradient)| Ok(gradient.flatten_all()?.to_vec1()?)).collect()
 }
@@ -54,10 +54,10 @@ fn gradients_are_right_at_every_distance_between_the_counts() -> Result<()> {
     for library in two_libraries() {
         load(library);
     }
-    let Instance::Architecture(loaded) = instance("TinyNet", "width", Form::Integer(4)) else {
+    let PluginInstance::Architecture(loaded) = instance("TinyNet", "width", ValueKind::Integer(4)) else {
         panic!("an architecture")
     };
-    let Instance::Loss(loss) = instance("ExampleLoss", "weight", Form::Float(3.0)) else { panic!("a loss") };
+    let PluginInstance::Loss(loss) = instance("ExampleLoss", "weight", ValueKind::Float(3.0)) else { panic!("a loss") };
     let linked = gradients(&architecture::ExampleArchitecture { width: 4, classes: 10, channels: 3 })?;
     let teacher = Tensor::new(&[[0.5f64, -1.0, 2.0]], &Device::Cpu)?;
     for distance in 0..120 {
@@ -68,9 +68,9 @@ fn gradients_are_right_at_every_distance_between_the_counts() -> Result<()> {
         assert_eq!(gradients(loaded.as_ref())?, linked, "distance {distance}");
         // A variable of the program, squared here, compared there: d/dx of 3·mean((x² − t)²) is 3·4x(x² − t)/3.
         let x = Var::new(&[[1.0f64, 2.0, -1.5]], &Device::Cpu)?;
-        let beliefs = |logits: Tensor| Beliefs { logits, activations: Vec::new() };
-        let target = Target { teacher: loss.target(&beliefs(teacher.clone()))?, labels: None };
-        let value = loss.value(&beliefs(x.sqr()?), &target)?;
+        let output = |logits: Tensor| ClassifierOutput { logits, activations: Vec::new() };
+        let target = LossTarget { teacher: loss.target(&output(teacher.clone()))?, labels: None };
+        let value = loss.value(&output(x.sqr()?), &target)?;
         let gradient = value.backward()?.get(x.as_tensor()).map(Tensor::to_vec2::<f64>).unwrap()?;
         let expected: Vec<f64> =
             [(1.0, 0.5), (2.0, -1.0), (-1.5, 2.0)].iter().map(|(x, t)| 4.0 * x * (x * x - t)).collect();

@@ -150,7 +150,7 @@ fn an_optimizer_of_a_library_is_a_parameter_of_a_linked_turn() {
     let folder = folder.path();
     let descent = "
 use std::collections::BTreeMap;
-use zskt_api::{Gradients, Optimizer, Parameter, Updates};
+use zskt_api::{Gradients, Optimizer, Parameter, OptimizerState};
 
 params! {
     /// Plain gradient descent.
@@ -166,12 +166,12 @@ impl Optimizer for Descent {
     fn learning_rate(&self) -> f64 {
         self.lr
     }
-    fn start(&self, _: Vec<Parameter>) -> Result<Box<dyn Updates>> {
+    fn start(&self, _: Vec<Parameter>) -> Result<Box<dyn OptimizerState>> {
         Ok(Box::new(Steps))
     }
 }
 
-impl Updates for Steps {
+impl OptimizerState for Steps {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         for (parameter, gradient) in gradients.iter() {
             parameter.var().set(&(parameter.value() - (gradient * learning_rate)?)?)?;

@@ -10,7 +10,7 @@ use crate::cpu::ops::{
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
-use crate::update_rule::{Update, Updated};
+use crate::update_rule::{UpdateOperands, UpdateRule};
 
 impl Backend for CpuMap {
     fn from_channels_last(tensor: &Tensor) -> Result<Self> {
@@ -118,7 +118,7 @@ impl Backend for CpuMap {
         kl_divergence::kl_divergence(logits, target, log_target, temperature)
     }
 
-    fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
+    fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
         update::update(tensors, update)
     }
 

@@ -7,16 +7,16 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Updates that a buffer has room for.
+/// OptimizerState that a buffer has room for.
 const CAPACITY: usize = 4096;
 
 /// What becomes of the parameters of updates in this thread.
 enum Mode {
-    /// Updates are made with them.
+    /// OptimizerState are made with them.
     Immediate,
-    /// Updates are captured, and read them from a buffer, to which these belong.
+    /// OptimizerState are captured, and read them from a buffer, to which these belong.
     Buffered(Tensor, Vec<f64>),
-    /// Updates are not made.
+    /// OptimizerState are not made.
     Collected(Vec<f64>),
 }
 

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::feature_map::FeatureMap;
 use crate::ops;
 use crate::precision::Precision;
-use crate::random::{Streams, standard_normal};
+use crate::random::{RandomStreams, standard_normal};
 use crate::shape::ConvGeometry;
 use crate::test_device::test_device as device;
 
@@ -22,7 +22,7 @@ type Make<'a> = &'a dyn Fn(&Tensor) -> FeatureMap;
 fn compare(name: &str, shapes: &[&[usize]], compute: impl Fn(Make<'_>, &[Tensor]) -> Result<Tensor>) {
     let bounds = [(Precision::F64, 1e-10), (Precision::F32, 5e-5), (Precision::Tf32, 5e-3), (Precision::Bf16, 3e-2)];
     for (precision, bound) in bounds {
-        let mut rng = Streams::new(0).named(name);
+        let mut rng = RandomStreams::new(0).named(name);
         let numbers: Vec<Tensor> = shapes
             .iter()
             .map(|shape| {
@@ -37,7 +37,7 @@ fn compare(name: &str, shapes: &[&[usize]], compute: impl Fn(Make<'_>, &[Tensor]
             let inputs: Vec<Tensor> = vars.map(|var| var.as_tensor().clone()).collect();
             let value = compute(&|x| map(x).to_precision(precision).unwrap(), &inputs).unwrap();
             // Weighted, so that no gradient cancels out.
-            let weights = standard_normal(&mut Streams::new(1).named(name), value.elem_count());
+            let weights = standard_normal(&mut RandomStreams::new(1).named(name), value.elem_count());
             let weights = Tensor::from_vec(weights, value.shape(), device).unwrap();
             let loss = (&value * weights.to_dtype(value.dtype()).unwrap()).unwrap().sum_all().unwrap();
             let store = backward(&loss).unwrap();
@@ -139,7 +139,7 @@ fn batch_norm_agrees_with_the_kernels() {
 
 #[test]
 fn a_large_mean_costs_a_variance_no_digits() -> Result<()> {
-    let numbers = standard_normal(&mut Streams::new(3).named("mean"), 2 * 8 * 16 * 16);
+    let numbers = standard_normal(&mut RandomStreams::new(3).named("mean"), 2 * 8 * 16 * 16);
     let x = (Tensor::from_vec(numbers, (2, 16, 16, 8), &Device::Cpu)? + 3000.0)?;
     let reference = ops::batch_moments(&FeatureMap::from_channels_last(&x)?)?.variance;
     let found = CudaMap::from_channels_last(&x.to_device(&device())?.to_dtype(DType::F32)?)?.batch_moments()?.variance;
@@ -166,12 +166,12 @@ fn the_gradient_of_a_weight_is_collected() -> Result<()> {
 #[test]
 fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
     let updates = [
-        ops::Update::Average { decay: 0.9, share: 0.1, weight_decay: 0.01 },
-        ops::Update::AverageOfSquares { decay: 0.99, weight_decay: 0.01 },
-        ops::Update::Adam { keep: 0.999, rate: 0.01, root_bias: 0.3, epsilon: 1e-8 },
-        ops::Update::Step { keep: 0.9, x: -0.1, y: -0.2 },
+        ops::UpdateRule::Average { decay: 0.9, share: 0.1, weight_decay: 0.01 },
+        ops::UpdateRule::AverageOfSquares { decay: 0.99, weight_decay: 0.01 },
+        ops::UpdateRule::Adam { keep: 0.999, rate: 0.01, root_bias: 0.3, epsilon: 1e-8 },
+        ops::UpdateRule::Step { keep: 0.9, x: -0.1, y: -0.2 },
     ];
-    let mut rng = Streams::new(2).named("updates");
+    let mut rng = RandomStreams::new(2).named("updates");
     let mut tensor = |shape: &[usize]| -> Result<Tensor> {
         let numbers = standard_normal(&mut rng, shape.iter().product());
         Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?.abs()?)
@@ -188,10 +188,10 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
         let tensors = tensors.collect::<Result<Vec<_>>>()?;
         let copies = tensors.iter().map(|[t, a, b]| Ok([there(&t.copy()?)?, there(a)?, there(b)?]));
         let copies = copies.collect::<candle_core::Result<Vec<_>>>()?;
-        let updated = copies.iter().map(|[target, a, b]| ops::Updated { target, a, b });
+        let updated = copies.iter().map(|[target, a, b]| ops::UpdateOperands { target, a, b });
         CudaMap::update(&updated.collect::<Vec<_>>(), update)?;
         for ([target, a, b], [copy, ..]) in tensors.iter().zip(&copies) {
-            ops::update_all(&[ops::Updated { target, a, b }], update)?;
+            ops::apply_updates(&[ops::UpdateOperands { target, a, b }], update)?;
             assert!(difference(copy, target)? < 1e-14, "{update:?}");
         }
     }
@@ -235,8 +235,8 @@ fn captured_updates_read_their_parameters_from_a_buffer() -> Result<()> {
         (0..count).map(|index| Ok((Tensor::ones(5, DType::F64, &device())? * index as f64)?)).collect()
     };
     let step = |target: &[Tensor], a: &[Tensor], rate: f64| {
-        let updated: Vec<_> = target.iter().zip(a).map(|(target, a)| ops::Updated { target, a, b: a }).collect();
-        CudaMap::update(&updated, ops::Update::Step { keep: 0.5, x: rate, y: 0.0 })
+        let updated: Vec<_> = target.iter().zip(a).map(|(target, a)| ops::UpdateOperands { target, a, b: a }).collect();
+        CudaMap::update(&updated, ops::UpdateRule::Step { keep: 0.5, x: rate, y: 0.0 })
     };
     // More than one launch for each update.
     let (plain, captured, a) = (tensors(70)?, tensors(70)?, tensors(70)?);

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::feature_map::FeatureMap;
-use crate::nn::forward_mode::Pass;
+use crate::nn::forward_mode::ForwardMode;
 use crate::nn::weights::{Builder, Init, Parameter};
 use crate::ops;
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
@@ -63,10 +63,10 @@ impl BatchNorm2d {
     ///
     /// # Errors
     /// When the channels do not fit or the device fails.
-    pub fn forward(&self, x: &FeatureMap, pass: Pass) -> Result<FeatureMap> {
+    pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
         // Once for the statistics and what they normalize.
         let x = &x.materialized()?;
-        let statistics = if pass.uses_batch_statistics() {
+        let statistics = if mode.uses_batch_statistics() {
             let statistics = ops::batch_moments(x)?;
             let running = RunningStatistics {
                 mean: self.running_mean.var(),
@@ -79,7 +79,7 @@ impl BatchNorm2d {
             let (mean, variance) = (self.running_mean.value(), self.running_variance.value());
             BatchNormStatistics { mean, variance, of_batch: false }
         };
-        let (gamma, beta) = (self.gamma.tensor(pass), self.beta.tensor(pass));
+        let (gamma, beta) = (self.gamma.tensor(mode), self.beta.tensor(mode));
         ops::batch_norm(x, &gamma, &beta, &statistics, EPSILON, self.activation.slope())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::feature_map::FeatureMap;
-use crate::nn::forward_mode::Pass;
+use crate::nn::forward_mode::ForwardMode;
 use crate::nn::weights::{Builder, Init, Parameter};
 use crate::ops;
 use crate::precision::Precision;
@@ -63,8 +63,8 @@ impl Conv2d {
     ///
     /// # Errors
     /// When the channels do not fit or the device fails.
-    pub fn forward(&self, x: &FeatureMap, pass: Pass) -> Result<FeatureMap> {
-        let bias = self.bias.as_ref().map(|bias| bias.tensor(pass));
-        ops::conv2d(x, &self.weight.tensor(pass), bias.as_ref(), self.stride, self.padding, self.precision)
+    pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
+        let bias = self.bias.as_ref().map(|bias| bias.tensor(mode));
+        ops::conv2d(x, &self.weight.tensor(mode), bias.as_ref(), self.stride, self.padding, self.precision)
     }
 }

@@ -2,25 +2,25 @@
 
 /// One way of running a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
+pub struct ForwardMode {
     batch_statistics: bool,
     learns: bool,
 }
 
-impl Pass {
+impl ForwardMode {
     /// The player learns: the batch's statistics, gradients for the weights.
-    pub const fn learn() -> Self {
+    pub const fn train() -> Self {
         Self { batch_statistics: true, learns: true }
     }
 
     /// The network is in training, but another player learns: the batch's statistics (and the running ones move), no
     /// gradients for the weights, only through them.
-    pub const fn probe() -> Self {
+    pub const fn train_frozen() -> Self {
         Self { batch_statistics: true, learns: false }
     }
 
     /// The network is frozen: running statistics, no gradients for the weights, only through them.
-    pub const fn evaluate() -> Self {
+    pub const fn eval() -> Self {
         Self { batch_statistics: false, learns: false }
     }
 
@@ -30,7 +30,7 @@ impl Pass {
     }
 
     /// Whether the weights are tracked for gradients.
-    pub fn learns(self) -> bool {
+    pub fn tracks_weights(self) -> bool {
         self.learns
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::error::Result;
-use crate::nn::forward_mode::Pass;
+use crate::nn::forward_mode::ForwardMode;
 use crate::nn::weights::{Builder, Init, Parameter};
 use crate::ops;
 
@@ -37,7 +37,7 @@ impl Linear {
     ///
     /// # Errors
     /// When the lengths do not fit or the device fails.
-    pub fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
-        ops::linear(x, &self.weight.tensor(pass), &self.bias.tensor(pass))
+    pub fn forward(&self, x: &Tensor, mode: ForwardMode) -> Result<Tensor> {
+        ops::linear(x, &self.weight.tensor(mode), &self.bias.tensor(mode))
     }
 }

@@ -9,6 +9,6 @@ mod weights;
 pub use crate::ops::{activate, average_pool, global_average, max_pool, upsample_nearest};
 pub use batch_norm::{Activation, BatchNorm2d};
 pub use conv2d::{Conv2d, Conv2dShape};
-pub use forward_mode::Pass;
+pub use forward_mode::ForwardMode;
 pub use linear::Linear;
 pub use weights::{Builder, Init, Parameter, Role, Weights};

@@ -8,9 +8,9 @@ use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::error::{Context, Error, Result};
-use crate::nn::forward_mode::Pass;
+use crate::nn::forward_mode::ForwardMode;
 use crate::precision::Precision;
-use crate::random::Streams;
+use crate::random::RandomStreams;
 
 /// What a weight is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +47,8 @@ impl Parameter {
 
     /// The tensor to compute with: tracked when the pass learns, a plain tensor otherwise, so that no gradient is
     /// computed that nobody asked for.
-    pub fn tensor(&self, pass: Pass) -> Tensor {
-        if pass.learns() { self.var.as_tensor().clone() } else { self.var.as_detached_tensor() }
+    pub fn tensor(&self, mode: ForwardMode) -> Tensor {
+        if mode.tracks_weights() { self.var.as_tensor().clone() } else { self.var.as_detached_tensor() }
     }
 
     /// The plain tensor.
@@ -148,13 +148,13 @@ pub struct Builder {
     prefix: String,
     device: Device,
     precision: Precision,
-    init: Option<(Streams, String)>,
+    init: Option<(RandomStreams, String)>,
 }
 
 impl Builder {
     /// Weights drawn from the stream `<node>/init/<weight>` of the run, each its own, so that no weight depends on the
     /// order of making.
-    pub fn random(streams: &Streams, node: &str, precision: Precision, device: &Device) -> Self {
+    pub fn random(streams: &RandomStreams, node: &str, precision: Precision, device: &Device) -> Self {
         Self { init: Some((streams.clone(), node.to_owned())), ..Self::zeros(precision, device) }
     }
 

@@ -17,7 +17,7 @@ mod update;
 mod upsample;
 
 pub use crate::statistics::{BatchNormStatistics, RunningStatistics};
-pub use crate::update_rule::{Update, Updated};
+pub use crate::update_rule::{UpdateOperands, UpdateRule};
 pub use activation::activate;
 pub use add::add;
 pub use attention_map::{attention_distance, attention_map};
@@ -27,6 +27,6 @@ pub use kl_divergence::kl_divergence;
 pub use linear::linear;
 pub use log_softmax::log_softmax;
 pub use pooling::{average_pool, global_average, max_pool};
-pub use update::update_all;
+pub use update::apply_updates;
 pub(crate) use update::{clip, norm};
 pub use upsample::upsample_nearest;

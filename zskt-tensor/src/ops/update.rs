@@ -5,14 +5,14 @@ use candle_core::Tensor;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::feature_map::with_backend;
-use crate::update_rule::{Update, Updated};
+use crate::update_rule::{UpdateOperands, UpdateRule};
 
-/// Updates tensors of one type and device in place: on a GPU many of them at once.
+/// OptimizerState tensors of one type and device in place: on a GPU many of them at once.
 ///
 /// # Errors
 /// When shapes differ or the device fails.
-pub fn update_all(tensors: &[Updated<'_>], update: Update) -> Result<()> {
-    for Updated { target, a, b } in tensors {
+pub fn apply_updates(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
+    for UpdateOperands { target, a, b } in tensors {
         if target.dims() != a.dims() || target.dims() != b.dims() {
             let message = format!("cannot update {:?} from {:?} and {:?}", target.dims(), a.dims(), b.dims());
             return Err(Error::new(message));

@@ -225,10 +225,10 @@ fn normal(rng: &mut StreamRng) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zskt_api::Streams;
+    use zskt_api::RandomStreams;
 
     fn images(count: usize, size: usize, name: &str) -> RawImages {
-        let streams = Streams::new(0);
+        let streams = RandomStreams::new(0);
         draw(count, size, |i| streams.at(name, i)).expect("images")
     }
 

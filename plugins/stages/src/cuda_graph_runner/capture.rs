@@ -1,7 +1,7 @@
 //! What a runner asks of a device; tests put another in its place.
 
 use zskt_api::candle_core::Device;
-use zskt_api::{Recording, Result, rehearsed};
+use zskt_api::{CudaGraph, Result, warm_up};
 
 use crate::turn_runtime::TurnResult;
 
@@ -36,31 +36,31 @@ pub trait CapturedGraph {
 }
 
 impl GraphCapture for Device {
-    type Graph = Recording<Vec<TurnResult>>;
+    type Graph = CudaGraph<Vec<TurnResult>>;
 
     fn is_available(&self) -> bool {
         !self.is_cpu()
     }
 
     fn rehearse<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        rehearsed(self, work)
+        warm_up(self, work)
     }
 
     fn capture(&self, work: impl FnOnce() -> Result<Vec<TurnResult>>) -> Result<Option<Self::Graph>> {
-        Recording::capture(self, work)
+        CudaGraph::capture(self, work)
     }
 }
 
-impl CapturedGraph for Recording<Vec<TurnResult>> {
+impl CapturedGraph for CudaGraph<Vec<TurnResult>> {
     fn results(&self) -> &[TurnResult] {
         self.captured()
     }
 
     fn launch(&self) -> Result<()> {
-        Recording::launch(self)
+        CudaGraph::launch(self)
     }
 
     fn replay<T>(&self, updates: impl FnOnce() -> Result<T>) -> Result<T> {
-        Recording::replay(self, updates)
+        CudaGraph::replay(self, updates)
     }
 }

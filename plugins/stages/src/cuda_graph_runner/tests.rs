@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
-    Beliefs, Builder, Classifier, ClassifierNetwork, Error, FeatureMap, Generator, GeneratorNetwork, Gradients, Init,
-    Loss, Needs, Network, Objective, Optimizer, Parameter, Pass, Player, Precision, Result, Schedule, Target, Turn,
-    Updates,
+    Builder, Classifier, ClassifierNetwork, ClassifierOutput, Error, FeatureMap, ForwardMode, Generator,
+    GeneratorNetwork, Gradients, Init, Loss, LossInputs, LossTarget, Network, Objective, Optimizer, OptimizerState,
+    Parameter, Player, Precision, Result, Schedule, Turn,
 };
 
 use super::{CapturedGraph, CudaGraphRunner, GraphCapture};
@@ -95,9 +95,9 @@ struct Scale {
 }
 
 impl Classifier for Scale {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
         let means = zskt_api::ops::global_average(images)?;
-        Ok(Beliefs { logits: means.broadcast_mul(&self.weight.tensor(pass))?, activations: Vec::new() })
+        Ok(ClassifierOutput { logits: means.broadcast_mul(&self.weight.tensor(mode))?, activations: Vec::new() })
     }
     fn replays(&self) -> bool {
         self.replays
@@ -111,7 +111,7 @@ struct Identity {
 }
 
 impl Generator for Identity {
-    fn forward(&self, latents: &Tensor, _: Pass) -> Result<FeatureMap> {
+    fn forward(&self, latents: &Tensor, _: ForwardMode) -> Result<FeatureMap> {
         *self.latents.lock().unwrap() = Some(latents.clone());
         FeatureMap::from_nchw(&latents.unsqueeze(2)?.unsqueeze(3)?)
     }
@@ -131,10 +131,10 @@ struct Mean {
 }
 
 impl Loss for Mean {
-    fn needs(&self) -> Needs {
-        Needs { teacher: true, labels: false }
+    fn needs(&self) -> LossInputs {
+        LossInputs { teacher: true, labels: false }
     }
-    fn value(&self, student: &Beliefs, _: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, _: &LossTarget) -> Result<Tensor> {
         let drift = self.drift * self.calls.fetch_add(1, Ordering::Relaxed) as f64;
         Ok((student.logits.mean_all()? + drift)?)
     }
@@ -147,10 +147,10 @@ impl Loss for Mean {
 struct Forgetful(Arc<dyn Loss>);
 
 impl Loss for Forgetful {
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> LossInputs {
         self.0.needs()
     }
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         self.0.value(student, target)
     }
 }
@@ -169,12 +169,12 @@ impl Optimizer for Shrinking {
     fn learning_rate(&self) -> f64 {
         0.5
     }
-    fn start(&self, _: Vec<Parameter>) -> Result<Box<dyn Updates>> {
+    fn start(&self, _: Vec<Parameter>) -> Result<Box<dyn OptimizerState>> {
         Ok(Box::new(ShrinkingSteps { replays: self.replays, steps: 0.0 }))
     }
 }
 
-impl Updates for ShrinkingSteps {
+impl OptimizerState for ShrinkingSteps {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         self.steps += 1.0;
         for (weight, gradient) in gradients.iter() {

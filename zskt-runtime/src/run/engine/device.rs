@@ -3,7 +3,7 @@
 use std::fmt;
 
 use candle_core::Device;
-use zskt_api::Problem;
+use zskt_api::Diagnostic;
 
 use crate::device_request::DeviceRequest;
 
@@ -11,7 +11,7 @@ use crate::device_request::DeviceRequest;
 ///
 /// # Errors
 /// When this program or machine has no such device.
-pub fn open(request: DeviceRequest) -> Result<(Device, String), Problem> {
+pub fn open(request: DeviceRequest) -> Result<(Device, String), Diagnostic> {
     match request {
         DeviceRequest::Cpu => Ok((Device::Cpu, "cpu".into())),
         DeviceRequest::Auto => match cuda::count() {
@@ -25,10 +25,10 @@ pub fn open(request: DeviceRequest) -> Result<(Device, String), Problem> {
             Ok(count) => {
                 let there: Vec<_> = (0..count).map(|number| format!("`cuda:{number}`")).collect();
                 let there = there.join(", ");
-                Err(Problem::global(format!("device `{request}` is not there; this machine has `cpu` and {there}")))
+                Err(Diagnostic::global(format!("device `{request}` is not there; this machine has `cpu` and {there}")))
             }
             Err(reason) => {
-                Err(Problem::global(format!("device `{request}` is not there: {reason}; there is only `cpu`"))
+                Err(Diagnostic::global(format!("device `{request}` is not there: {reason}; there is only `cpu`"))
                     .help("say `--set device=cpu`, or `auto` in the pipeline"))
             }
         },
@@ -66,7 +66,7 @@ mod cuda {
 
     use candle_core::Device;
     use libloading::Library;
-    use zskt_api::Problem;
+    use zskt_api::Diagnostic;
 
     use super::NoGpu;
 
@@ -98,11 +98,11 @@ mod cuda {
     ///
     /// # Errors
     /// When it cannot be used.
-    pub fn open(number: usize) -> Result<(Device, String), Problem> {
+    pub fn open(number: usize) -> Result<(Device, String), Diagnostic> {
         let name = format!("cuda:{number}");
         match zskt_api::open_gpu(number) {
             Ok(device) => Ok((device, name)),
-            Err(error) => Err(Problem::global(format!("device `{name}` cannot be used: {error}"))),
+            Err(error) => Err(Diagnostic::global(format!("device `{name}` cannot be used: {error}"))),
         }
     }
 }
@@ -110,7 +110,7 @@ mod cuda {
 #[cfg(not(feature = "cuda"))]
 mod cuda {
     use candle_core::Device;
-    use zskt_api::Problem;
+    use zskt_api::Diagnostic;
 
     use super::NoGpu;
 
@@ -118,7 +118,7 @@ mod cuda {
         Err(NoGpu::NotBuiltIn)
     }
 
-    pub fn open(_: usize) -> Result<(Device, String), Problem> {
-        Err(Problem::global(NoGpu::NotBuiltIn.to_string()))
+    pub fn open(_: usize) -> Result<(Device, String), Diagnostic> {
+        Err(Diagnostic::global(NoGpu::NotBuiltIn.to_string()))
     }
 }

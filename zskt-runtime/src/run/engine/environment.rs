@@ -1,7 +1,7 @@
 //! Where all nodes are built and run.
 
 use candle_core::Device;
-use zskt_api::{BuildContext, Precision, Streams};
+use zskt_api::{BuildContext, Precision, RandomStreams};
 
 /// Where all nodes are built and run.
 #[derive(Clone)]
@@ -13,7 +13,7 @@ pub struct Environment {
     /// The precision of every network.
     pub precision: Precision,
     /// The random streams, which all come from the pipeline's seed.
-    pub streams: Streams,
+    pub streams: RandomStreams,
 }
 
 impl Environment {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use zskt_api::{Error, Instance, PortType, Product, Result, Signature, StageContext, StageNode};
+use zskt_api::{Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
 
 use super::catch_panics::run_plugin;
 use super::environment::Environment;
@@ -52,8 +52,8 @@ impl<'p> Executor<'p> {
                 return Err(Error::interrupted());
             }
             match &node.instance {
-                Instance::Stage(stage) => self.stage(index, &**stage)?,
-                Instance::Metric(_) => self.metric(index)?,
+                PluginInstance::Stage(stage) => self.stage(index, &**stage)?,
+                PluginInstance::Metric(_) => self.metric(index)?,
                 _ => self.outputs.build(index)?,
             }
         }
@@ -115,10 +115,10 @@ impl<'p> Executor<'p> {
     }
 
     /// Writes the trained network of a stage; that of the last one is the student.
-    fn keep_weights(&self, index: usize, output: &Product) -> Result<Option<PathBuf>> {
+    fn keep_weights(&self, index: usize, output: &NodeOutput) -> Result<Option<PathBuf>> {
         let Some((_, weights)) = network(output) else { return Ok(None) };
         let gives_student = |node: &PlanNode| {
-            matches!(node.instance, Instance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
+            matches!(node.instance, PluginInstance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
         };
         let last = self.plan.nodes.iter().rposition(gives_student);
         let name = match self.plan.nodes[index].name.as_str() {
@@ -154,11 +154,11 @@ impl<'p> Executor<'p> {
 }
 
 /// One line about an output; nothing about what has neither weights nor images.
-fn describe(node: &PlanNode, output: &Product) -> Option<String> {
+fn describe(node: &PlanNode, output: &NodeOutput) -> Option<String> {
     let plugin = node.registration.name;
     let weights = network(output).map(|(_, weights)| text_format::count(weights.parameter_count()));
     Some(match (output, &node.signature) {
-        (Product::Dataset(dataset), _) => {
+        (NodeOutput::Dataset(dataset), _) => {
             let shape = dataset.signature();
             format!("{plugin}: {} images {}, {} classes", text_format::count(shape.images), shape.image, shape.classes)
         }

@@ -1,6 +1,6 @@
 //! The evaluation of one metric.
 
-use zskt_api::{Error, Inputs, Instance, MetricContext, Result};
+use zskt_api::{Error, Inputs, MetricContext, PluginInstance, Result};
 
 use super::catch_panics::run_plugin;
 use super::environment::Environment;
@@ -20,7 +20,7 @@ pub fn evaluate(
     interrupted: &Interrupted,
     console: &mut Console,
 ) -> Result<MeasuredMetric> {
-    let Instance::Metric(metric) = &node.instance else {
+    let PluginInstance::Metric(metric) = &node.instance else {
         return Err(Error::new(format!("node `{}` is not a metric", node.name)));
     };
     console.live(&format!("{}  measuring", node.name));

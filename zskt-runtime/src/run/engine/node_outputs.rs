@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use zskt_api::{Builder, Context, Error, Inputs, Instance, Network, Product, Result, Signature, Weights};
+use zskt_api::{Builder, Context, Error, Inputs, Network, NodeOutput, PluginInstance, Result, Signature, Weights};
 
 use super::catch_panics::run_plugin;
 use super::environment::Environment;
@@ -15,7 +15,7 @@ use crate::plan::{Plan, PlanNode};
 pub struct NodeOutputs<'p> {
     plan: &'p Plan,
     environment: Environment,
-    built: Vec<Option<Product>>,
+    built: Vec<Option<NodeOutput>>,
     trained: BTreeSet<String>,
 }
 
@@ -26,12 +26,12 @@ impl<'p> NodeOutputs<'p> {
     }
 
     /// A node's output, once it is there.
-    pub fn get(&self, node: usize) -> Option<&Product> {
+    pub fn get(&self, node: usize) -> Option<&NodeOutput> {
         self.built[node].as_ref()
     }
 
     /// Keeps the output of a stage.
-    pub fn set(&mut self, node: usize, product: Product) {
+    pub fn set(&mut self, node: usize, product: NodeOutput) {
         self.built[node] = Some(product);
     }
 
@@ -42,7 +42,10 @@ impl<'p> NodeOutputs<'p> {
     pub fn build(&mut self, index: usize) -> Result<()> {
         let node = &self.plan.nodes[index];
         let waits = node.inputs.iter().any(|edge| self.built[edge.from].is_none());
-        if self.built[index].is_some() || waits || matches!(node.instance, Instance::Stage(_) | Instance::Metric(_)) {
+        if self.built[index].is_some()
+            || waits
+            || matches!(node.instance, PluginInstance::Stage(_) | PluginInstance::Metric(_))
+        {
             return Ok(());
         }
         let inputs = self.inputs(index)?;
@@ -62,7 +65,7 @@ impl<'p> NodeOutputs<'p> {
     ///
     /// # Errors
     /// When another node before it is not built.
-    pub fn inputs_with(&self, node: usize, other: Option<(usize, &Product)>) -> Result<Inputs> {
+    pub fn inputs_with(&self, node: usize, other: Option<(usize, &NodeOutput)>) -> Result<Inputs> {
         let mut inputs = Inputs::default();
         for edge in &self.plan.nodes[node].inputs {
             let product = match other {
@@ -84,7 +87,7 @@ impl<'p> NodeOutputs<'p> {
     }
 
     /// The output that is the network of this name.
-    pub fn of_network(&self, name: &str) -> Option<&Product> {
+    pub fn of_network(&self, name: &str) -> Option<&NodeOutput> {
         self.built.iter().flatten().find(|product| network(product).is_some_and(|(other, _)| other == name))
     }
 
@@ -94,7 +97,9 @@ impl<'p> NodeOutputs<'p> {
         let mut kept = BTreeMap::new();
         for (node, product) in self.plan.nodes.iter().zip(&self.built) {
             let Some((name, weights)) = product.as_ref().and_then(network) else { continue };
-            if self.trained.contains(name) || !matches!(node.instance, Instance::Teacher(_) | Instance::Stage(_)) {
+            if self.trained.contains(name)
+                || !matches!(node.instance, PluginInstance::Teacher(_) | PluginInstance::Stage(_))
+            {
                 kept.entry(name.to_owned()).or_insert_with(|| named_tensors(weights));
             }
         }
@@ -130,11 +135,11 @@ fn trained(plan: &Plan) -> BTreeSet<String> {
 }
 
 /// The name and the weights of the network that an output is.
-pub fn network(product: &Product) -> Option<(&str, &Weights)> {
+pub fn network(product: &NodeOutput) -> Option<(&str, &Weights)> {
     match product {
-        Product::Classifier(network) => Some((&network.name, &network.weights)),
-        Product::Generator(network) => Some((&network.name, &network.weights)),
-        Product::Dataset(_) | Product::Loss(_) | Product::Turn(_) => None,
+        NodeOutput::Classifier(network) => Some((&network.name, &network.weights)),
+        NodeOutput::Generator(network) => Some((&network.name, &network.weights)),
+        NodeOutput::Dataset(_) | NodeOutput::Loss(_) | NodeOutput::Turn(_) => None,
     }
 }
 
@@ -143,30 +148,33 @@ pub fn named_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
     weights.iter().map(|weight| (weight.name().to_owned(), weight.value())).collect()
 }
 
-fn make(node: &PlanNode, inputs: Inputs, environment: &Environment) -> Result<Product> {
+fn make(node: &PlanNode, inputs: Inputs, environment: &Environment) -> Result<NodeOutput> {
     let name = &node.name;
     let plugin = node.registration;
     let random = || Builder::random(&environment.streams, name, environment.precision, &environment.device);
     Ok(match &node.instance {
-        Instance::Architecture(architecture) => {
+        PluginInstance::Architecture(architecture) => {
             let builder = random();
             let forward = Box::new(AttributedPlugin::new(plugin, architecture.build(&builder)?));
-            Product::Classifier(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
+            NodeOutput::Classifier(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
         }
-        Instance::Generator(architecture) => {
+        PluginInstance::Generator(architecture) => {
             let builder = random();
             let forward = Box::new(AttributedPlugin::new(plugin, architecture.build(&builder)?));
-            Product::Generator(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
+            NodeOutput::Generator(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
         }
-        Instance::Teacher(source) => {
+        PluginInstance::Teacher(source) => {
             let Network { name, weights, forward } = source.load(&environment.context(name))?;
             let forward = Box::new(AttributedPlugin::new(plugin, forward));
-            Product::Classifier(Arc::new(Network { name, weights, forward }))
+            NodeOutput::Classifier(Arc::new(Network { name, weights, forward }))
         }
-        Instance::Dataset(source) => Product::Dataset(source.load(&environment.context(name))?),
-        Instance::Loss(loss) => Product::Loss(Arc::new(AttributedPlugin::new(plugin, Arc::clone(loss)))),
-        Instance::Turn(turn) => Product::Turn(Arc::new(turn.build(name, inputs)?)),
-        Instance::Stage(_) | Instance::Metric(_) | Instance::Optimizer(_) | Instance::Schedule(_) => {
+        PluginInstance::Dataset(source) => NodeOutput::Dataset(source.load(&environment.context(name))?),
+        PluginInstance::Loss(loss) => NodeOutput::Loss(Arc::new(AttributedPlugin::new(plugin, Arc::clone(loss)))),
+        PluginInstance::Turn(turn) => NodeOutput::Turn(Arc::new(turn.build(name, inputs)?)),
+        PluginInstance::Stage(_)
+        | PluginInstance::Metric(_)
+        | PluginInstance::Optimizer(_)
+        | PluginInstance::Schedule(_) => {
             return Err(Error::new(format!("a {} cannot be built", node.registration.kind)));
         }
     })

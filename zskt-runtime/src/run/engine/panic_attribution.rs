@@ -5,23 +5,23 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::{
-    BeliefShape, Beliefs, Classifier, Fault, FeatureMap, Generator, Loss, Needs, Pass, Registration, Result, StreamRng,
-    Target,
+    CheckError, Classifier, ClassifierOutput, FeatureMap, ForwardMode, Generator, Loss, LossInputs, LossTarget,
+    OutputShape, PluginRegistration, Result, StreamRng,
 };
 
 thread_local! {
-    static PANICKING: Cell<Option<&'static Registration>> = const { Cell::new(None) };
+    static PANICKING: Cell<Option<&'static PluginRegistration>> = const { Cell::new(None) };
 }
 
 /// What a plugin made, and which plugin that is.
 pub struct AttributedPlugin<T> {
-    plugin: &'static Registration,
+    plugin: &'static PluginRegistration,
     inner: T,
 }
 
 impl<T> AttributedPlugin<T> {
     /// Names the plugin that made it.
-    pub fn new(plugin: &'static Registration, inner: T) -> Self {
+    pub fn new(plugin: &'static PluginRegistration, inner: T) -> Self {
         Self { plugin, inner }
     }
 
@@ -31,8 +31,8 @@ impl<T> AttributedPlugin<T> {
 }
 
 /// Lets a plugin work. If it panics, it is the one that [`take_panicking_plugin`] gives.
-pub fn attribute_panics<T>(plugin: &'static Registration, work: impl FnOnce() -> T) -> T {
-    struct Within(&'static Registration);
+pub fn attribute_panics<T>(plugin: &'static PluginRegistration, work: impl FnOnce() -> T) -> T {
+    struct Within(&'static PluginRegistration);
     impl Drop for Within {
         fn drop(&mut self) {
             // The innermost is the first to unwind, also when the panic came from another thread.
@@ -46,7 +46,7 @@ pub fn attribute_panics<T>(plugin: &'static Registration, work: impl FnOnce() ->
 }
 
 /// The innermost plugin that the last panic came out of.
-pub fn take_panicking_plugin() -> Option<&'static Registration> {
+pub fn take_panicking_plugin() -> Option<&'static PluginRegistration> {
     PANICKING.take()
 }
 
@@ -54,27 +54,27 @@ pub fn take_panicking_plugin() -> Option<&'static Registration> {
 
 #[warn(clippy::missing_trait_methods)]
 impl Loss for AttributedPlugin<Arc<dyn Loss>> {
-    fn needs(&self) -> Needs {
+    fn needs(&self) -> LossInputs {
         self.inside(|loss| loss.needs())
     }
-    fn check(&self, student: &BeliefShape, teacher: Option<&BeliefShape>) -> Result<(), Fault> {
+    fn check(&self, student: &OutputShape, teacher: Option<&OutputShape>) -> Result<(), CheckError> {
         self.inside(|loss| loss.check(student, teacher))
     }
-    fn target(&self, teacher: &Beliefs) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
         self.inside(|loss| loss.target(teacher))
     }
     fn replays(&self) -> bool {
         self.inside(|loss| loss.replays())
     }
-    fn value(&self, student: &Beliefs, target: &Target) -> Result<Tensor> {
+    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         self.inside(|loss| loss.value(student, target))
     }
 }
 
 #[warn(clippy::missing_trait_methods)]
 impl Classifier for AttributedPlugin<Box<dyn Classifier>> {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
-        self.inside(|classifier| classifier.forward(images, pass))
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        self.inside(|classifier| classifier.forward(images, mode))
     }
     fn replays(&self) -> bool {
         self.inside(|classifier| classifier.replays())
@@ -83,8 +83,8 @@ impl Classifier for AttributedPlugin<Box<dyn Classifier>> {
 
 #[warn(clippy::missing_trait_methods)]
 impl Generator for AttributedPlugin<Box<dyn Generator>> {
-    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap> {
-        self.inside(|generator| generator.forward(latents, pass))
+    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
+        self.inside(|generator| generator.forward(latents, mode))
     }
     fn replays(&self) -> bool {
         self.inside(|generator| generator.replays())
@@ -104,8 +104,8 @@ mod tests {
 
     use candle_core::{Device, Tensor};
     use zskt_api::{
-        BeliefShape, Beliefs, Classifier, Error, Fault, FeatureMap, Generator, Loss, Needs, Pass, Registration, Result,
-        StreamRng, Streams, Target, params,
+        CheckError, Classifier, ClassifierOutput, Error, FeatureMap, ForwardMode, Generator, Loss, LossInputs,
+        LossTarget, OutputShape, PluginRegistration, RandomStreams, Result, StreamRng, params,
     };
 
     params! {
@@ -117,25 +117,25 @@ mod tests {
     }
 
     impl Loss for Talkative {
-        fn needs(&self) -> Needs {
-            Needs { teacher: true, labels: true }
+        fn needs(&self) -> LossInputs {
+            LossInputs { teacher: true, labels: true }
         }
-        fn check(&self, _student: &BeliefShape, _teacher: Option<&BeliefShape>) -> Result<(), Fault> {
-            Err(Fault::new("asked in vain"))
+        fn check(&self, _student: &OutputShape, _teacher: Option<&OutputShape>) -> Result<(), CheckError> {
+            Err(CheckError::new("asked in vain"))
         }
-        fn target(&self, _teacher: &Beliefs) -> Result<Vec<Tensor>> {
+        fn target(&self, _teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
             Err(Error::new("no target"))
         }
         fn replays(&self) -> bool {
             self.replays
         }
-        fn value(&self, _student: &Beliefs, _target: &Target) -> Result<Tensor> {
+        fn value(&self, _student: &ClassifierOutput, _target: &LossTarget) -> Result<Tensor> {
             Err(Error::new("no value"))
         }
     }
 
     impl Classifier for Talkative {
-        fn forward(&self, _images: &FeatureMap, _pass: Pass) -> Result<Beliefs> {
+        fn forward(&self, _images: &FeatureMap, _mode: ForwardMode) -> Result<ClassifierOutput> {
             Err(Error::new("no beliefs"))
         }
         fn replays(&self) -> bool {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     impl Generator for Talkative {
-        fn forward(&self, _latents: &Tensor, _pass: Pass) -> Result<FeatureMap> {
+        fn forward(&self, _latents: &Tensor, _mode: ForwardMode) -> Result<FeatureMap> {
             Err(Error::new("no images"))
         }
         fn replays(&self) -> bool {
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    static PLUGIN: Registration = Registration::loss::<Talkative>("zskt-test", "1.2.3");
+    static PLUGIN: PluginRegistration = PluginRegistration::loss::<Talkative>("zskt-test", "1.2.3");
 
     fn message<T>(result: Result<T>) -> String {
         result.err().map(|error| error.to_string()).unwrap_or_default()
@@ -168,28 +168,28 @@ mod tests {
     fn what_a_plugin_answers_arrives() {
         let tensor = Tensor::zeros((1, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
         let images = FeatureMap::from_nchw(&tensor.reshape((1, 2, 1, 1)).unwrap()).unwrap();
-        let beliefs = Beliefs { logits: tensor.clone(), activations: Vec::new() };
-        let shape = BeliefShape { classes: 2, activations: Vec::new() };
+        let output = ClassifierOutput { logits: tensor.clone(), activations: Vec::new() };
+        let shape = OutputShape { classes: 2, activations: Vec::new() };
         for replays in [true, false] {
             let plugin = || Talkative { replays };
             let loss: Arc<dyn Loss> = Arc::new(plugin());
             let loss = AttributedPlugin::new(&PLUGIN, loss);
-            assert_eq!(loss.needs(), Needs { teacher: true, labels: true });
+            assert_eq!(loss.needs(), LossInputs { teacher: true, labels: true });
             assert_eq!(loss.check(&shape, None).unwrap_err().message, "asked in vain");
-            assert_eq!(message(loss.target(&beliefs)), "no target");
-            assert_eq!(message(loss.value(&beliefs, &Target { teacher: Vec::new(), labels: None })), "no value");
+            assert_eq!(message(loss.target(&output)), "no target");
+            assert_eq!(message(loss.value(&output, &LossTarget { teacher: Vec::new(), labels: None })), "no value");
             assert_eq!(loss.replays(), replays);
 
             let classifier: Box<dyn Classifier> = Box::new(plugin());
             let classifier = AttributedPlugin::new(&PLUGIN, classifier);
-            assert_eq!(message(classifier.forward(&images, Pass::evaluate())), "no beliefs");
+            assert_eq!(message(classifier.forward(&images, ForwardMode::eval())), "no beliefs");
             assert_eq!(classifier.replays(), replays);
 
             let generator: Box<dyn Generator> = Box::new(plugin());
             let generator = AttributedPlugin::new(&PLUGIN, generator);
-            assert_eq!(message(generator.forward(&tensor, Pass::evaluate())), "no images");
+            assert_eq!(message(generator.forward(&tensor, ForwardMode::eval())), "no images");
             assert_eq!(generator.latent_dim(), 3);
-            assert_eq!(generator.sample(2, &mut Streams::new(0).at("test", 0)), [7.0, 7.0]);
+            assert_eq!(generator.sample(2, &mut RandomStreams::new(0).at("test", 0)), [7.0, 7.0]);
             assert_eq!(generator.replays(), replays);
         }
     }

@@ -1,7 +1,7 @@
 //! What a stage sees of the run: its batches are logged, its checkpoints and images kept, and the metrics that hang on it
 //! evaluated.
 
-use zskt_api::{FeatureMap, Instance, Observer, Product, Progress, Result, StageState};
+use zskt_api::{FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState};
 
 use super::environment::Environment;
 use super::metric;
@@ -67,7 +67,7 @@ impl<'e, 'p> StageObserver<'e, 'p> {
     }
 
     /// The network that the stage will give: it trains it in place.
-    fn output(&self) -> Option<Product> {
+    fn output(&self) -> Option<NodeOutput> {
         let network = self.node.signature.as_ref()?.network()?;
         self.outputs.of_network(network).cloned()
     }
@@ -110,7 +110,7 @@ impl Observer for StageObserver<'_, '_> {
         }
         let Some(output) = self.output() else { return Ok(()) };
         let hangs_here = |node: &PlanNode| {
-            matches!(&node.instance, Instance::Metric(metric) if metric.during_stages())
+            matches!(&node.instance, PluginInstance::Metric(metric) if metric.during_stages())
                 && node.inputs.iter().any(|edge| edge.from == self.index)
         };
         for (index, metric) in self.plan.nodes.iter().enumerate().filter(|(_, node)| hangs_here(node)) {

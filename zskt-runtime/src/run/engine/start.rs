@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use zskt_api::{Context, Error, Problem, Result, Streams};
+use zskt_api::{Context, Diagnostic, Error, RandomStreams, Result};
 
 use super::device;
 use super::environment::Environment;
@@ -29,13 +29,13 @@ pub fn start<'p>(
     interrupted: Interrupted,
 ) -> Result<Option<Executor<'p>>, StartError> {
     let (device, device_name) = device::open(plan.device)?;
-    let streams = Streams::new(plan.seed);
+    let streams = RandomStreams::new(plan.seed);
     let environment = Environment { device, device_name, precision: plan.precision, streams };
     let start = Start { plan, options, environment, console, interrupted, began: Instant::now() };
     match &options.resume {
         None => start.anew().map(Some),
         Some(path) if options.out.as_ref().is_some_and(|out| out != path) => {
-            Err(Problem::global(format!("--resume {} continues in that folder; leave --out away", path.display()))
+            Err(Diagnostic::global(format!("--resume {} continues in that folder; leave --out away", path.display()))
                 .into())
         }
         Some(path) => start.resume(path),
@@ -76,11 +76,11 @@ impl<'p> Start<'p, '_> {
         if !directory.checkpoint().is_file() {
             let missing = directory.checkpoint();
             let message = format!("cannot resume {shown}: there is no checkpoint, {}", missing.display());
-            return Err(Problem::global(message).help("is it the folder of a run?").into());
+            return Err(Diagnostic::global(message).help("is it the folder of a run?").into());
         }
         let Checkpoint { state, networks, unfinished } =
             Checkpoint::read(&directory.checkpoint(), &self.environment.device)
-                .map_err(|error| Problem::global(format!("cannot resume {shown}: {error}")))?;
+                .map_err(|error| Diagnostic::global(format!("cannot resume {shown}: {error}")))?;
         directory.check_pipeline(&plan.resolved, &state.pipeline_sha256)?;
         if directory.is_finished() {
             self.already_finished(&directory)?;
@@ -99,7 +99,7 @@ impl<'p> Start<'p, '_> {
                  bring it back",
                 stage.node
             );
-            return Err(Problem::global(message).help("run without --resume").into());
+            return Err(Diagnostic::global(message).help("run without --resume").into());
         }
         outputs.restore(&networks).context(format_args!("cannot resume {shown}"))?;
         let (checkpoint, manifest) = (directory.checkpoint(), directory.manifest());

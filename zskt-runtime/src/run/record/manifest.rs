@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use zskt_api::{Instance, Problem, Registry, Result};
+use zskt_api::{Diagnostic, PluginInstance, Registry, Result};
 
 use crate::library;
 use crate::plan::Plan;
@@ -24,8 +24,8 @@ pub fn fingerprints(plan: &Plan, interrupted: &Interrupted) -> Result<Vec<Finger
     let mut all = Vec::new();
     for node in &plan.nodes {
         let files = match &node.instance {
-            Instance::Teacher(teacher) => teacher.files(),
-            Instance::Dataset(dataset) => dataset.files(),
+            PluginInstance::Teacher(teacher) => teacher.files(),
+            PluginInstance::Dataset(dataset) => dataset.files(),
             _ => continue,
         };
         for path in files {
@@ -87,7 +87,7 @@ pub fn check(path: &Path, plan: &Plan, files: &[Fingerprint]) -> Result<(), Star
     for library in self::libraries(plan) {
         if !libraries.iter().flatten().any(|kept| kept.sha256 == library.sha256) {
             let path = library.path.display();
-            return Err(Problem::global(format!(
+            return Err(Diagnostic::global(format!(
                 "cannot resume: the plugin library {path} changed since the run began"
             ))
             .help("restore it, or run without --resume")
@@ -104,7 +104,7 @@ pub fn check(path: &Path, plan: &Plan, files: &[Fingerprint]) -> Result<(), Star
     changed.map_or(Ok(()), |(file, node)| {
         let file = file.display();
         let message = format!("cannot resume: {file}, which node `{node}` reads, changed since the run began");
-        Err(Problem::global(message).help("restore it, or run without --resume").into())
+        Err(Diagnostic::global(message).help("restore it, or run without --resume").into())
     })
 }
 

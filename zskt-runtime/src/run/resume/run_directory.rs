@@ -4,7 +4,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use zskt_api::{Problem, Result};
+use zskt_api::{Diagnostic, Result};
 
 use super::file_error::cannot_write;
 use super::fingerprint;
@@ -23,16 +23,16 @@ impl RunDirectory {
     ///
     /// # Errors
     /// When there is something in it already, or it cannot be made.
-    pub fn create(out: Option<&Path>, name: &str, resolved: &str) -> Result<Self, Problem> {
+    pub fn create(out: Option<&Path>, name: &str, resolved: &str) -> Result<Self, Diagnostic> {
         let path = match out {
             Some(out) => out.to_owned(),
             None => unused(name, resolved),
         };
         let new = !path.exists();
-        fs::create_dir_all(&path).map_err(|error| Problem::global(cannot_write(&path, &error).to_string()))?;
+        fs::create_dir_all(&path).map_err(|error| Diagnostic::global(cannot_write(&path, &error).to_string()))?;
         let directory = Self { new, ..Self::open(path)? };
         let path = directory.path.display();
-        let unreadable = |error| Problem::global(format!("cannot read {path}: {error}"));
+        let unreadable = |error| Diagnostic::global(format!("cannot read {path}: {error}"));
         let mut entries = fs::read_dir(&directory.path).map_err(unreadable)?;
         if entries.next().is_some() {
             let help = if directory.checkpoint().exists() {
@@ -40,7 +40,7 @@ impl RunDirectory {
             } else {
                 "choose another folder, or empty this one".into()
             };
-            return Err(Problem::global(format!("{path} is not empty, and nothing is ever overwritten")).help(help));
+            return Err(Diagnostic::global(format!("{path} is not empty, and nothing is ever overwritten")).help(help));
         }
         Ok(directory)
     }
@@ -49,14 +49,14 @@ impl RunDirectory {
     ///
     /// # Errors
     /// When another process writes to it.
-    pub fn open(path: PathBuf) -> Result<Self, Problem> {
+    pub fn open(path: PathBuf) -> Result<Self, Diagnostic> {
         // Only where a folder can be opened like a file can it be locked; elsewhere the user must take care.
         let lock = File::open(&path).ok();
         if let Some(folder) = &lock
             && let Err(TryLockError::WouldBlock) = folder.try_lock()
         {
             let message = format!("{} is in use: another zskt-run is writing to it", path.display());
-            return Err(Problem::global(message));
+            return Err(Diagnostic::global(message));
         }
         Ok(Self { path, new: false, _lock: lock })
     }
@@ -132,7 +132,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// The first line that differs.
-    pub fn check_pipeline(&self, resolved: &str, sha256: &str) -> Result<(), Problem> {
+    pub fn check_pipeline(&self, resolved: &str, sha256: &str) -> Result<(), Diagnostic> {
         if fingerprint::of_pipeline(resolved) == sha256 {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl RunDirectory {
             }
             None => format!("{path}/pipeline.ron was changed since the run began"),
         };
-        Err(Problem::global(format!("cannot resume {path}: {difference}"))
+        Err(Diagnostic::global(format!("cannot resume {path}: {difference}"))
             .help(format!("resume with the run's own pipeline, {path}/pipeline.ron, or run without --resume")))
     }
 }

@@ -1,9 +1,9 @@
 //! A small convolutional classifier.
 
-use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
+use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
 use zskt_api::{
-    Architecture, BeliefShape, Beliefs, Builder, Classifier, ClassifierShape, Fault, FeatureMap,
-    ImageShape, Init, Pass, Result, params,
+    Architecture, OutputShape, ClassifierOutput, Builder, Classifier, ClassifierShape, CheckError, FeatureMap,
+    ImageShape, Init, ForwardMode, Result, params,
 };
 
 params! {
@@ -27,9 +27,9 @@ impl ExampleArchitecture {
 }
 
 impl ClassifierShape for ExampleArchitecture {
-    fn beliefs(&self, image: ImageShape) -> std::result::Result<BeliefShape, Fault> {
+    fn output_shape(&self, image: ImageShape) -> std::result::Result<OutputShape, CheckError> {
         if image.channels != self.channels {
-            return Err(Fault::new(format!(
+            return Err(CheckError::new(format!(
                 "expected images of {} channels, found {image}",
                 self.channels
             )));
@@ -40,7 +40,7 @@ impl ClassifierShape for ExampleArchitecture {
             activations.push(ImageShape::new(channels, height, width));
             (height, width) = (height.div_ceil(2), width.div_ceil(2));
         }
-        Ok(BeliefShape {
+        Ok(OutputShape {
             classes: self.classes,
             activations,
         })
@@ -76,15 +76,15 @@ struct Network {
 }
 
 impl Classifier for Network {
-    fn forward(&self, images: &FeatureMap, pass: Pass) -> Result<Beliefs> {
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
         let mut x = images.clone();
         let mut activations = Vec::new();
         for block in &self.blocks {
-            x = block.norm.forward(&block.conv.forward(&x, pass)?, pass)?;
+            x = block.norm.forward(&block.conv.forward(&x, mode)?, mode)?;
             activations.push(x.clone());
         }
-        let logits = self.head.forward(&global_average(&x)?, pass)?;
-        Ok(Beliefs {
+        let logits = self.head.forward(&global_average(&x)?, mode)?;
+        Ok(ClassifierOutput {
             logits,
             activations,
         })

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use zskt_api::rand::Rng;
 use zskt_api::{
-    BuildContext, Dataset, DatasetSignature, DatasetSource, Fault, ImageSet, ImageShape, Result,
-    Streams, params,
+    BuildContext, Dataset, DatasetSignature, DatasetSource, CheckError, ImageSet, ImageShape, Result,
+    RandomStreams, params,
 };
 
 params! {
@@ -27,7 +27,7 @@ params! {
 
 impl ExampleDataset {
     fn image(&self, index: usize) -> Vec<u8> {
-        let mut rng = Streams::new(self.seed as u64).at("stripes", index as u64);
+        let mut rng = RandomStreams::new(self.seed as u64).at("stripes", index as u64);
         let (sin, cos) = (PI * (index % self.classes) as f64 / self.classes as f64).sin_cos();
         let phase = rng.random_range(0.0..2.0 * PI);
         let mut gray = Vec::with_capacity(self.size * self.size);
@@ -42,7 +42,7 @@ impl ExampleDataset {
 }
 
 impl DatasetSource for ExampleDataset {
-    fn describe(&self) -> std::result::Result<DatasetSignature, Fault> {
+    fn describe(&self) -> std::result::Result<DatasetSignature, CheckError> {
         let image = ImageShape::new(3, self.size, self.size);
         Ok(DatasetSignature {
             image,

@@ -1,9 +1,9 @@
 //! A small generator.
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::layers::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, upsample_nearest};
+use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, upsample_nearest};
 use zskt_api::{
-    Builder, Fault, FeatureMap, Generator, GeneratorArchitecture, ImageShape, Pass, Result, params,
+    Builder, CheckError, FeatureMap, Generator, GeneratorArchitecture, ImageShape, ForwardMode, Result, params,
 };
 
 params! {
@@ -22,9 +22,9 @@ params! {
 }
 
 impl GeneratorArchitecture for ExampleGenerator {
-    fn image(&self) -> std::result::Result<ImageShape, Fault> {
+    fn image(&self) -> std::result::Result<ImageShape, CheckError> {
         if !self.image_size.is_multiple_of(2) {
-            return Err(Fault::parameter(
+            return Err(CheckError::parameter(
                 "image_size",
                 format!("expected an even number, found {}", self.image_size),
             ));
@@ -72,11 +72,11 @@ struct Network {
 }
 
 impl Generator for Network {
-    fn forward(&self, latents: &Tensor, pass: Pass) -> Result<FeatureMap> {
+    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
         let shape = ((), self.channels, self.first_map, self.first_map);
-        let x = FeatureMap::from_nchw(&self.fc.forward(latents, pass)?.reshape(shape)?)?;
-        let x = upsample_nearest(&self.norm1.forward(&x, pass)?, 2)?;
-        self.norm2.forward(&self.conv.forward(&x, pass)?, pass)
+        let x = FeatureMap::from_nchw(&self.fc.forward(latents, mode)?.reshape(shape)?)?;
+        let x = upsample_nearest(&self.norm1.forward(&x, mode)?, 2)?;
+        self.norm2.forward(&self.conv.forward(&x, mode)?, mode)
     }
 
     // It computes on the device only, with numbers that never change: a GPU may replay it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zskt_api::candle_core::{D, DType, Tensor};
 use zskt_api::candle_nn::ops::softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Error, Measurement, Metric, MetricContext, Pass, Result, params,
+    ClassifierNetwork, Dataset, Error, Measurement, Metric, MetricContext, ForwardMode, Result, params,
     ports,
 };
 
@@ -44,11 +44,11 @@ impl Metric for ExampleMetric {
             }
             let indices: Vec<usize> = (start..images.min(start + self.batch_size)).collect();
             let batch = inputs.dataset.batch(&indices, None, dtype, device)?;
-            let beliefs = inputs
+            let output = inputs
                 .classifier
                 .forward
-                .forward(&batch.images, Pass::evaluate())?;
-            sum += confidences(&beliefs.logits)?.iter().sum::<f64>();
+                .forward(&batch.images, ForwardMode::eval())?;
+            sum += confidences(&output.logits)?.iter().sum::<f64>();
         }
         let confidence = sum / images as f64;
         Ok(

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
-    BuildContext, ClassifierNetwork, Error, Fault, FeatureMap, Gradients, ImageShape, LoggedScalar,
-    Loss, Nested, Optimizer, Pass, PortType, Ports, Product, Progress, Result, Signature,
-    Signatures, Stage, StageContext, StageState, Target, Trainee, params, ports, standard_normal,
+    BuildContext, ClassifierNetwork, Error, CheckError, FeatureMap, Gradients, ImageShape, LoggedScalar,
+    Loss, Nested, Optimizer, ForwardMode, PortType, Ports, NodeOutput, Progress, Result, Signature,
+    Signatures, Stage, StageContext, StageState, LossTarget, Trainee, params, ports, standard_normal,
 };
 
 params! {
@@ -73,13 +73,13 @@ impl Stage for ExampleStage {
 
     const OUTPUT: PortType = PortType::Classifier;
 
-    fn check(&self, inputs: &Signatures) -> Vec<Fault> {
-        let mut faults = inputs.agree(&ExampleStageInputs::ports());
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
+        let mut faults = inputs.check_compatible(&ExampleStageInputs::ports());
         for port in ["teacher", "student"] {
             let fault = inputs
                 .classifier(port)
-                .and_then(|network| network.shape.beliefs(self.image()).err());
-            faults.extend(fault.map(|fault| Fault {
+                .and_then(|network| network.shape.output_shape(self.image()).err());
+            faults.extend(fault.map(|fault| CheckError {
                 port: Some(port.into()),
                 parameter: None,
                 ..fault
@@ -95,7 +95,7 @@ impl Stage for ExampleStage {
             .map(Signature::Classifier)
     }
 
-    fn run(&self, inputs: ExampleStageInputs, context: &mut StageContext<'_>) -> Result<Product> {
+    fn run(&self, inputs: ExampleStageInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         let ExampleStageInputs {
             teacher,
             student: Trainee(student),
@@ -118,11 +118,11 @@ impl Stage for ExampleStage {
             }
             let start = Instant::now();
             let images = noise(&context.build, done, self.batch_size, self.image())?;
-            let belief = teacher.forward.forward(&images, Pass::evaluate())?;
-            let attempt = student.forward.forward(&images, Pass::learn())?;
+            let belief = teacher.forward.forward(&images, ForwardMode::eval())?;
+            let attempt = student.forward.forward(&images, ForwardMode::train())?;
             let mut values = Vec::with_capacity(losses.len());
             for loss in &losses {
-                let target = Target {
+                let target = LossTarget {
                     teacher: loss.target(&belief)?,
                     labels: None,
                 };
@@ -151,7 +151,7 @@ impl Stage for ExampleStage {
                 })?;
             }
         }
-        Ok(Product::Classifier(student))
+        Ok(NodeOutput::Classifier(student))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Updates, norms and clipping, one pass over memory each.
+//! OptimizerState, norms and clipping, one pass over memory each.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
@@ -7,14 +7,14 @@ use crate::cpu::fusion::storage::Scalar;
 use crate::cpu::simd::float::Float;
 use crate::cpu::tensor_slice::{Dense, dispatch_dtype, slice};
 use crate::cpu::threads;
-use crate::update_rule::{Update, Updated};
+use crate::update_rule::{UpdateOperands, UpdateRule};
 
-/// Updates tensors of one type in place.
+/// OptimizerState tensors of one type in place.
 ///
 /// # Errors
 /// When a tensor that is updated is not dense.
-pub fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
-    for Updated { target, a, b } in tensors {
+pub fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
+    for UpdateOperands { target, a, b } in tensors {
         target.inplace_op3(&a.contiguous()?, &b.contiguous()?, &update)?;
     }
     Ok(())
@@ -58,7 +58,7 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     })
 }
 
-impl InplaceOp3 for Update {
+impl InplaceOp3 for UpdateRule {
     fn name(&self) -> &'static str {
         "update"
     }
@@ -82,7 +82,7 @@ impl InplaceOp3 for Update {
     }
 }
 
-impl Update {
+impl UpdateRule {
     fn apply<T: Scalar>(self, target: &mut [T], a: &[T], b: &[T]) {
         let part = threads::task_len(1);
         threads::update(target, part, |at, target| self.part(target, &a[at..], &b[at..]));

@@ -1,4 +1,4 @@
-//! Updates, norms and clipping of many tensors at once, on GPUs.
+//! OptimizerState, norms and clipping of many tensors at once, on GPUs.
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -6,7 +6,7 @@ use crate::cuda::graph_parameters::{UpdateParameters, place_parameters};
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 use crate::cuda::launch::Argument::{Count, Double, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{Argument, empty, launch};
-use crate::update_rule::{Update, Updated};
+use crate::update_rule::{UpdateOperands, UpdateRule};
 
 /// Tensors of one launch, `TENSORS` in the kernels.
 const TENSORS: usize = 64;
@@ -29,16 +29,16 @@ fn arrays<'a>(tensors: &[Vec<&'a Tensor>], counts: &[usize]) -> Vec<Argument<'a>
     arguments
 }
 
-/// Updates tensors of one type in place.
+/// OptimizerState tensors of one type in place.
 ///
 /// # Errors
 /// When the device fails.
-pub fn update(tensors: &[Updated<'_>], update: Update) -> Result<()> {
+pub fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
     let (formula, constants) = match update {
-        Update::Average { decay, share, weight_decay } => (0, [decay, share, weight_decay, 0.0]),
-        Update::AverageOfSquares { decay, weight_decay } => (1, [decay, 1.0 - decay, weight_decay, 0.0]),
-        Update::Adam { keep, rate, root_bias, epsilon } => (2, [keep, rate, 1.0 / root_bias, epsilon]),
-        Update::Step { keep, x, y } => (3, [keep, x, y, 0.0]),
+        UpdateRule::Average { decay, share, weight_decay } => (0, [decay, share, weight_decay, 0.0]),
+        UpdateRule::AverageOfSquares { decay, weight_decay } => (1, [decay, 1.0 - decay, weight_decay, 0.0]),
+        UpdateRule::Adam { keep, rate, root_bias, epsilon } => (2, [keep, rate, 1.0 / root_bias, epsilon]),
+        UpdateRule::Step { keep, x, y } => (3, [keep, x, y, 0.0]),
     };
     for tensors in tensors.chunks(TENSORS) {
         let dtype = tensors[0].target.dtype();
