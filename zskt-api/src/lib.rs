@@ -8,7 +8,6 @@
 #[doc(hidden)]
 pub mod build_id;
 mod contracts;
-mod image_set;
 mod kind;
 pub mod params;
 mod ports;
@@ -25,7 +24,6 @@ pub use zskt_tensor as tensor;
 pub use zskt_tensor::{candle_core, candle_nn, nn, ops};
 
 pub use contracts::*;
-pub use image_set::{Augmentation, ImageSet};
 pub use kind::PluginKind;
 pub use params::{Bounds, ParameterInfo, ParameterKind, ParameterType, Params, above};
 pub use ports::{Arity, ImageSource, Inputs, NodeOutput, Player, Port, PortInfo, PortType, Ports, Trainee};
@@ -41,5 +39,6 @@ pub use zskt_tensor::nn::{Builder, ForwardMode, Init, Parameter, Role, Weights};
 #[cfg(feature = "cuda")]
 pub use zskt_tensor::open_gpu;
 pub use zskt_tensor::{
-    Context, Error, FeatureMap, Gradients, ImageShape, Precision, RandomStreams, Result, StreamRng, standard_normal,
+    Augmentation, Batch, Context, Error, FeatureMap, Gradients, ImageSet, ImageShape, Precision, RandomStreams, Result,
+    StreamRng, standard_normal,
 };

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device};
 
 use super::BuildContext;
-use crate::{CheckError, DatasetSignature, FeatureMap, Result, StreamRng, choice};
+use crate::{Batch, CheckError, DatasetSignature, ImageSet, Result, StreamRng, choice};
 
 choice! {
     /// Which part of a dataset.
@@ -35,14 +35,6 @@ pub trait DatasetSource: Send + Sync {
     fn files(&self) -> Vec<std::path::PathBuf>;
 }
 
-/// Some images of a dataset.
-pub struct Batch {
-    /// `[B, C, H, W]`, normalized.
-    pub images: FeatureMap,
-    /// Class of each image, `u32` `[B]`.
-    pub labels: Tensor,
-}
-
 /// Labelled images at hand.
 pub trait Dataset: Send + Sync {
     /// Its shape.
@@ -55,4 +47,20 @@ pub trait Dataset: Send + Sync {
     /// When an index is out of range or the device fails.
     fn batch(&self, indices: &[usize], augment: Option<&mut StreamRng>, dtype: DType, device: &Device)
     -> Result<Batch>;
+}
+
+impl Dataset for ImageSet {
+    fn signature(&self) -> DatasetSignature {
+        DatasetSignature { image: self.shape(), classes: self.classes(), images: self.len() }
+    }
+
+    fn batch(
+        &self,
+        indices: &[usize],
+        augment: Option<&mut StreamRng>,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Batch> {
+        self.batch(indices, augment, dtype, device)
+    }
 }

@@ -15,7 +15,7 @@ mod teacher;
 mod turn;
 
 pub use classifier::{Architecture, Classifier, ClassifierNetwork, ClassifierOutput};
-pub use dataset::{Batch, Dataset, DatasetSource, Split};
+pub use dataset::{Dataset, DatasetSource, Split};
 pub use generator::{Generator, GeneratorArchitecture, GeneratorNetwork};
 pub use loss::{Loss, LossInputs, LossTarget};
 pub use metric::{Measurement, Metric, MetricContext, MetricNode};

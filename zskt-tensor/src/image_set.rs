@@ -1,4 +1,4 @@
-//! The dataset that most dataset plugins give: images in memory, normalized and augmented as they are asked for.
+//! Labelled images in memory, normalized and augmented as they are asked for.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,18 @@ use candle_core::{DType, Device, DeviceLocation, Tensor};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use crate::{Batch, Dataset, DatasetSignature, Error, FeatureMap, ImageShape, Result, StreamRng};
+use crate::error::{Error, Result};
+use crate::feature_map::FeatureMap;
+use crate::random::StreamRng;
+use crate::shape::ImageShape;
+
+/// Some images of a dataset.
+pub struct Batch {
+    /// `[B, C, H, W]`, normalized.
+    pub images: FeatureMap,
+    /// Class of each image, `u32` `[B]`.
+    pub labels: Tensor,
+}
 
 /// What is done to an image each time it is learnt from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,11 +38,11 @@ pub struct ImageSet {
     scale: Vec<f64>,
     shift: Vec<f64>,
     augmentation: Augmentation,
-    /// What an accelerator has been given and keeps: a set that is measured on again and again is there once.
+    /// What a GPU has been given and keeps: a set that is measured on again and again is there once.
     resident: Mutex<HashMap<Resident, [Tensor; 2]>>,
 }
 
-/// Images one after the other that lie on an accelerator: the first, how many, and how.
+/// Images one after the other that lie on a GPU: the first, how many, and how.
 type Resident = (usize, usize, DType, DeviceLocation);
 
 impl ImageSet {
@@ -108,7 +119,7 @@ impl ImageSet {
         Ok(self)
     }
 
-    /// Consecutive images and their labels on an accelerator, where they stay.
+    /// Consecutive images and their labels on a GPU, where they stay.
     fn resident(&self, indices: &[usize], dtype: DType, device: &Device) -> Result<[Tensor; 2]> {
         let key = (indices.first().copied().unwrap_or_default(), indices.len(), dtype, device.location());
         if let Some(kept) = self.resident.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
@@ -124,12 +135,32 @@ impl ImageSet {
     }
 }
 
-impl Dataset for ImageSet {
-    fn signature(&self) -> DatasetSignature {
-        DatasetSignature { image: self.shape, classes: self.classes, images: self.labels.len() }
+impl ImageSet {
+    /// The shape of every image.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
     }
 
-    fn batch(
+    /// Classes its labels name.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// How many images there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The images of these indices in this order; augmented when there is a random generator to do it with.
+    ///
+    /// # Errors
+    /// When an index is out of range or the device fails.
+    pub fn batch(
         &self,
         indices: &[usize],
         augment: Option<&mut StreamRng>,
@@ -196,7 +227,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::{Augmentation, ImageSet};
-    use crate::{Dataset, ImageShape, RandomStreams};
+    use crate::{ImageShape, RandomStreams};
 
     fn set() -> ImageSet {
         // Two images of two channels, 1×2.
