@@ -1,7 +1,7 @@
 //! Squared difference of logits.
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::{ClassifierOutput, Error, Loss, LossInputs, Result, LossTarget, params};
+use zskt_api::{ClassifierOutput, Error, Loss, LossInputs, LossTarget, Result, params};
 
 params! {
     /// Mean over batch and classes of the squared difference of the student's logits from the teacher's (Ba & Caruana,
@@ -43,7 +43,7 @@ zskt_api::export! { loss: ExampleLoss }
 mod tests {
     use zskt_api::candle_core::{Device, Tensor};
     use zskt_api::testing::conforms;
-    use zskt_api::{ClassifierOutput, Loss, Result, LossTarget};
+    use zskt_api::{ClassifierOutput, Loss, LossTarget, Result};
 
     use super::ExampleLoss;
 

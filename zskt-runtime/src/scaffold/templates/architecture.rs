@@ -2,8 +2,8 @@
 
 use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
 use zskt_api::{
-    Architecture, OutputShape, ClassifierOutput, Builder, Classifier, ClassifierShape, CheckError, FeatureMap,
-    ImageShape, Init, ForwardMode, Result, params,
+    Architecture, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, FeatureMap,
+    ForwardMode, ImageShape, Init, OutputShape, Result, params,
 };
 
 params! {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use zskt_api::rand::Rng;
 use zskt_api::{
-    BuildContext, Dataset, DatasetSignature, DatasetSource, CheckError, ImageSet, ImageShape, Result,
-    RandomStreams, params,
+    BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, ImageSet, ImageShape,
+    RandomStreams, Result, params,
 };
 
 params! {

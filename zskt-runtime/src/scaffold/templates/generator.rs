@@ -3,7 +3,8 @@
 use zskt_api::candle_core::Tensor;
 use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, upsample_nearest};
 use zskt_api::{
-    Builder, CheckError, FeatureMap, Generator, GeneratorArchitecture, ImageShape, ForwardMode, Result, params,
+    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, ImageShape,
+    Result, params,
 };
 
 params! {

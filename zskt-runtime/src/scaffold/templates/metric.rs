@@ -5,8 +5,8 @@ use std::sync::Arc;
 use zskt_api::candle_core::{D, DType, Tensor};
 use zskt_api::candle_nn::ops::softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Error, Measurement, Metric, MetricContext, ForwardMode, Result, params,
-    ports,
+    ClassifierNetwork, Dataset, Error, ForwardMode, Measurement, Metric, MetricContext, Result,
+    params, ports,
 };
 
 params! {

@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
-    BuildContext, ClassifierNetwork, Error, CheckError, FeatureMap, Gradients, ImageShape, LoggedScalar,
-    Loss, Nested, Optimizer, ForwardMode, PortType, Ports, NodeOutput, Progress, Result, Signature,
-    Signatures, Stage, StageContext, StageState, LossTarget, Trainee, params, ports, standard_normal,
+    BuildContext, CheckError, ClassifierNetwork, Error, FeatureMap, ForwardMode, Gradients,
+    ImageShape, LoggedScalar, Loss, LossTarget, Nested, NodeOutput, Optimizer, PortType, Ports,
+    Progress, Result, Signature, Signatures, Stage, StageContext, StageState, Trainee, params,
+    ports, standard_normal,
 };
 
 params! {
@@ -95,7 +96,11 @@ impl Stage for ExampleStage {
             .map(Signature::Classifier)
     }
 
-    fn run(&self, inputs: ExampleStageInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
+    fn run(
+        &self,
+        inputs: ExampleStageInputs,
+        context: &mut StageContext<'_>,
+    ) -> Result<NodeOutput> {
         let ExampleStageInputs {
             teacher,
             student: Trainee(student),
