@@ -14,9 +14,9 @@ pub enum PluginKind {
     Teacher,
     /// Brings labelled images.
     Dataset,
-    /// Scores beliefs.
+    /// Scores what a classifier gives.
     Loss,
-    /// OptimizerState a player on a batch.
+    /// Updates a player on a batch.
     Turn,
     /// Does the work.
     Stage,

@@ -20,9 +20,9 @@ pub enum PluginInstance {
     Teacher(Arc<dyn TeacherSource>),
     /// Brings labelled images.
     Dataset(Arc<dyn DatasetSource>),
-    /// Scores beliefs.
+    /// Scores what a classifier gives.
     Loss(Arc<dyn Loss>),
-    /// OptimizerState a player on a batch.
+    /// Updates a player on a batch.
     Turn(Arc<dyn TurnNode>),
     /// Does the work.
     Stage(Arc<dyn StageNode>),

@@ -34,7 +34,7 @@ impl Loss for KlDivergence {
 
     fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
         let [target_probabilities, log_target] = &target.teacher[..] else {
-            return Err(zskt_api::Error::new("the teacher's belief is missing"));
+            return Err(zskt_api::Error::new("the teacher's output is missing"));
         };
         let divergence = kl_divergence(&student.logits, target_probabilities, log_target, self.temperature)?;
         if self.weight == 1.0 { Ok(divergence) } else { Ok((divergence * self.weight)?) }

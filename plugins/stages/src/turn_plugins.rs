@@ -22,7 +22,7 @@ macro_rules! turn {
         params! {
             $(#[doc = $doc])*
             pub struct $name {
-                /// OptimizerState per batch.
+                /// Updates per batch.
                 pub steps: usize = 1 => 1..=1_000_000,
                 /// How a gradient moves the player.
                 pub optimizer: Nested<dyn Optimizer>,

@@ -25,7 +25,7 @@ impl ClassifierOutput {
 
 /// A network that tells classes apart.
 pub trait Classifier: Send + Sync {
-    /// Logits and activations for `images`, `[B, C, H, W]`. `pass` goes to every layer and weight: it says whether the weights are
+    /// Logits and activations for `images`, `[B, C, H, W]`. `mode` goes to every layer and weight: it says whether the weights are
     /// tracked for gradients, and whose statistics batch norm uses.
     fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput>;
 

@@ -22,7 +22,7 @@ pub struct Turn {
     pub player: Player,
     /// Which way it moves the loss.
     pub objective: Objective,
-    /// OptimizerState per batch.
+    /// Updates per batch.
     pub steps: usize,
     /// The losses, which it adds up.
     pub losses: Vec<Arc<dyn Loss>>,

@@ -7,16 +7,16 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
 
-/// OptimizerState that a buffer has room for.
+/// Updates that a buffer has room for.
 const CAPACITY: usize = 4096;
 
 /// What becomes of the parameters of updates in this thread.
 enum Mode {
-    /// OptimizerState are made with them.
+    /// Updates are made with them.
     Immediate,
-    /// OptimizerState are captured, and read them from a buffer, to which these belong.
+    /// Updates are captured, and read them from a buffer, to which these belong.
     Buffered(Tensor, Vec<f64>),
-    /// OptimizerState are not made.
+    /// Updates are not made.
     Collected(Vec<f64>),
 }
 

@@ -98,7 +98,7 @@ impl Arguments {
 /// Where the numbers of a dense tensor begin.
 ///
 /// # Errors
-/// When it is not dense, or its type is none of kernels.
+/// When it is not dense, or kernels do not read its type.
 pub fn address(tensor: &Tensor) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     let Some((start, _)) = layout.contiguous_offsets() else {

@@ -250,7 +250,7 @@ fn captured_updates_read_their_parameters_from_a_buffer() -> Result<()> {
     assert_eq!(constants.len(), 4 * 4);
     let values = |tensors: &[Tensor]| Tensor::stack(tensors, 0)?.flatten_all()?.to_vec1::<f64>();
     assert!(values(&captured)?.iter().all(|value| *value == 0.0));
-    // What is collect_parameters is not made.
+    // What is collected is not made.
     let (_, constants) = graph_parameters::collect_parameters(|| asked(3.0))?;
     assert!(values(&captured)?.iter().all(|value| *value == 0.0));
     graph_parameters::write_parameters(&buffer, constants)?;

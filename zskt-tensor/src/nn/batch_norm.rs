@@ -59,7 +59,7 @@ impl BatchNorm2d {
         })
     }
 
-    /// Normalizes by the batch's statistics, which move the running ones, or by the running ones, as the pass says.
+    /// Normalizes by the batch's statistics, which move the running ones, or by the running ones, as the mode says.
     ///
     /// # Errors
     /// When the channels do not fit or the device fails.

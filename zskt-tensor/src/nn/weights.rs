@@ -45,7 +45,7 @@ impl Parameter {
         &self.var
     }
 
-    /// The tensor to compute with: tracked when the pass learns, a plain tensor otherwise, so that no gradient is
+    /// The tensor to compute with: tracked when the mode tracks weights, a plain tensor otherwise, so that no gradient is
     /// computed that nobody asked for.
     pub fn tensor(&self, mode: ForwardMode) -> Tensor {
         if mode.tracks_weights() { self.var.as_tensor().clone() } else { self.var.as_detached_tensor() }

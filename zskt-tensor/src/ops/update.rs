@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::feature_map::with_backend;
 use crate::update_rule::{UpdateOperands, UpdateRule};
 
-/// OptimizerState tensors of one type and device in place: on a GPU many of them at once.
+/// Updates tensors of one type and device in place: on a GPU many of them at once.
 ///
 /// # Errors
 /// When shapes differ or the device fails.

@@ -1,4 +1,4 @@
-//! Correlations of bf16 padded inputs.
+//! Convolutions of bf16 padded inputs.
 
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 

@@ -46,7 +46,7 @@ impl StripShape {
     /// Packs the weights `weight(output, kernel row, input within the run)`, which is asked for `outputs` outputs
     /// (those beyond, up to the padded number, get zeros), rounded to nearest even.
     ///
-    /// ChannelBlocking: `[pixel of the group][16 outputs][kernel row][chunk of 32 inputs][16 pairs of inputs][16 outputs][2]`.
+    /// Layout: `[pixel of the group][16 outputs][kernel row][chunk of 32 inputs][16 pairs of inputs][16 outputs][2]`.
     ///
     /// # Panics
     /// If `packed` hasn't [`packed_len`](Self::packed_len) elements or isn't aligned to 64 bytes, or if the outputs
@@ -104,7 +104,7 @@ impl StripShape {
 pub struct TileStrip {
     /// The sizes, and what the weights were packed for.
     pub shape: StripShape,
-    /// A padded (an image with its margins of zeros, channels last): the first input of the first pixel. Fast if
+    /// A padded input (an image with its margins of zeros, channels last): the first input of the first pixel. Fast if
     /// aligned to 64 bytes; then `x_row` should be a multiple of 32.
     pub x: *const bf16,
     /// Elements between one row of the kernel and the next.

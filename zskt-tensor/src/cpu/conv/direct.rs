@@ -1,4 +1,4 @@
-//! Correlations of f32 and f64 padded inputs, by fused multiply-adds.
+//! Convolutions of f32 and f64 padded inputs, by fused multiply-adds.
 
 #![expect(unsafe_code, reason = "kernels read through pointers")]
 

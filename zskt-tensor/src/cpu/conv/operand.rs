@@ -94,7 +94,7 @@ pub trait Operand: InputElement<Self::Accumulator> {
     /// The blocking for a convolution of pixels of so many elements.
     fn blocking(set: InstructionSet, pixel: usize, outputs: usize) -> Self::ChannelBlocking;
 
-    /// Elements of a pixel of so many channels on a padded input.
+    /// Elements of a pixel of so many channels in a padded input.
     fn pixel(channels: usize) -> usize;
 
     /// What a thread holds while it computes.
@@ -109,7 +109,7 @@ pub trait Operand: InputElement<Self::Accumulator> {
     /// Output channels of a pixel of sums.
     fn pitch(blocking: Self::ChannelBlocking, outputs: usize) -> usize;
 
-    /// Elements that are read behind the last pixel of a padded input on which the inputs of neighbouring outputs are `step`
+    /// Elements that are read behind the last pixel of a padded input in which the inputs of neighbouring outputs are `step`
     /// elements apart.
     fn behind(step: usize) -> usize;
 

@@ -1,4 +1,4 @@
-//! Forward convolutions and data gradients: convolutions of a padded input map with a small kernel, from a [`InputView`] into a
+//! Forward convolutions and data gradients: convolutions of a padded input map with a small kernel, from an [`InputView`] into a
 //! [`Epilogue`]: what precedes and follows a convolution is done in the first-level cache.
 
 #![expect(unsafe_code, reason = "outputs are written once, by blocks that interleave")]
@@ -24,7 +24,7 @@ const TASKS: usize = 64;
 /// Pixels in an item where pixels are independent, so that images do not matter.
 const FLAT: usize = 32;
 
-/// What to correlate.
+/// The convolution to compute.
 pub struct ConvProblem<'a, T> {
     /// Images.
     pub batch: usize,
@@ -50,7 +50,7 @@ struct Phase<C: Operand> {
     taps: usize,
     /// Inputs under one of them.
     run: usize,
-    /// Where the inputs of the first output begin on the padded input.
+    /// Where the inputs of the first output begin in the padded input.
     from: [usize; 2],
     /// The first output pixel.
     first: [usize; 2],
@@ -60,7 +60,7 @@ struct Phase<C: Operand> {
     weights: Buffer<C>,
 }
 
-/// A conv whose weights are packed.
+/// A convolution whose weights are packed.
 pub struct PackedConv<C: Operand> {
     set: InstructionSet,
     batch: usize,
@@ -226,7 +226,7 @@ impl<C: Operand> PackedConv<C> {
     }
 }
 
-/// A conv that runs on one thread, with its scratch memory.
+/// A convolution that runs on one thread, with its scratch memory.
 pub struct PackedConvRun<'a, C: Operand> {
     conv: &'a PackedConv<C>,
     source: &'a InputView<'a, C::Accumulator>,
@@ -241,7 +241,7 @@ pub struct PackedConvRun<'a, C: Operand> {
 }
 
 impl<C: Operand> PackedConvRun<'_, C> {
-    /// One item, all channels: an image where the convolution's [pieces](PackedConv::images) are these.
+    /// One item, all channels: an image where images are its items ([`PackedConv::images`]).
     ///
     /// # Safety
     ///
@@ -278,7 +278,7 @@ impl<C: Operand> PackedConvRun<'_, C> {
     }
 
     /// One phase of the item that begins at `from` in the source and at `at` in the map, for some blocks of channels and at
-    /// most so many columns; `filled` rows of its padded are there.
+    /// most so many columns; `filled` rows of its padded input are there.
     ///
     /// # Safety
     ///

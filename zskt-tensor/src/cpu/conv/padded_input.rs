@@ -19,7 +19,7 @@ pub struct PaddedInput {
     size: [usize; 2],
     /// The coordinates of its corner in the image.
     corner: [isize; 2],
-    /// Between the pixels of the image that are neighbours on the padded input.
+    /// Between the pixels of the image that are neighbours in the padded input.
     step: usize,
     /// Whether it is the image itself, not a copy.
     pub direct: bool,
@@ -39,13 +39,13 @@ impl PaddedInput {
         Self { input, channels, pixel, size, corner: first.map(|first| first as isize), step, direct: false }
     }
 
-    /// The same padded for an image of another size.
+    /// The same padded input for an image of another size.
     #[must_use]
     pub fn of(self, input: [usize; 2]) -> Self {
         Self { input, ..self }
     }
 
-    /// The image itself instead, where it is `available` and has all pixels, which are as on the padded input.
+    /// The image itself instead, where it is `available` and has all pixels, which are as in the padded input.
     #[must_use]
     pub fn or_direct(self, available: bool) -> Self {
         let inside = (0..2).all(|axis| {
@@ -80,7 +80,7 @@ impl PaddedInput {
         self.pixel * if self.direct { self.input[1] } else { self.size[1] }
     }
 
-    /// The place of an image coordinate of an axis on the padded input.
+    /// The place of an image coordinate of an axis in the padded input.
     pub fn place(&self, axis: usize, coordinate: isize) -> usize {
         (coordinate - self.corner[axis]) as usize
     }

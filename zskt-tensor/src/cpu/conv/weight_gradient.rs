@@ -24,7 +24,7 @@ const TASKS: usize = 16;
 const PRODUCTS: usize = 128;
 /// Bytes of a band of rows, of both maps, which are to stay in the first-level cache.
 const BAND: usize = 24 << 10;
-/// The least pixels of images that are cut anew.
+/// The fewest pixels of an image when pixels are regrouped.
 const IMAGE: usize = 256;
 /// Bytes between pixels that are far apart.
 const FAR: usize = 2 << 10;

@@ -78,7 +78,7 @@ impl GradientAccumulator {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The gradient of `map`, whose slot this is: its only part as it is, several added up.
+    /// The gradient of `map`, whose accumulator this is: its only part as it is, several added up.
     pub fn take(&self, map: &LazyMap) -> Result<GradientPart> {
         let mut parts = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         match parts.len() {

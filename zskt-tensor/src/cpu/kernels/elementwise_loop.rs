@@ -13,7 +13,7 @@ use crate::cpu::threads;
 /// Elements of the results that are made at once, to stay in the first-level cache.
 const STRIP: usize = 4096;
 
-/// Lets the epilogue finish what a source is into `out`.
+/// Writes a map to `out` through the epilogue.
 pub fn copy<T: KernelTable>(
     source: &InputView<T>,
     channels: usize,

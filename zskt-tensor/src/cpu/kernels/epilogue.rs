@@ -174,7 +174,7 @@ pub struct ChannelBlock<'a, T, E> {
 /// A kernel that finishes a [`ChannelBlock`].
 pub type FinishKernel<T, E> = unsafe fn(&mut ChannelBlock<'_, T, E>);
 
-/// Finishes a block: `THEN` is a [`EpilogueKind`]; `ALL` is whether all channels of the vector exist.
+/// Finishes a block: `THEN` is an [`EpilogueKind`]; `ALL` is whether all channels of the vector exist.
 ///
 /// Sums are taken in the type of the results over the block alone, and in double precision over blocks. Those of
 /// [`EpilogueKind::Moments`] are of differences from the first pixel, lest a large mean drown the variance.

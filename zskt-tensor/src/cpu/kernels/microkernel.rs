@@ -1,7 +1,7 @@
 //! The innermost loops, generic over the vector type: accumulators live in registers from the first product to the
 //! last.
 
-#![expect(unsafe_code, reason = "pointers into scratch images, output blocks that interleave")]
+#![expect(unsafe_code, reason = "pointers into padded inputs, output blocks that interleave")]
 #![expect(clippy::needless_range_loop, reason = "registers are counted; iterators over them are harder to read")]
 
 use crate::cpu::simd::vector::SimdVector;

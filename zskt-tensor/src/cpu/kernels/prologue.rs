@@ -48,7 +48,7 @@ impl<T: Float> Activation<T> {
     #[inline(always)]
     pub fn value(x: T, scale: T, shift: T, slope: T) -> T {
         let value = scale * x + shift;
-        // ConvElement in any case, for a selection instead of a branch.
+        // Computed in any case, for a selection instead of a branch.
         let below = slope * value;
         if value > T::ZERO { value } else { below }
     }

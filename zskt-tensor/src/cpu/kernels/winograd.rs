@@ -8,7 +8,7 @@
 //! `F(4×4, 3×3)` takes 0, ±5/8, ±3/2 and ∞ (the points of oneDNN), for errors three to five times as large: about 2e-6 of
 //! the largest output.
 
-#![expect(unsafe_code, reason = "pointers into scratch images")]
+#![expect(unsafe_code, reason = "pointers into padded inputs")]
 #![expect(clippy::needless_range_loop, reason = "registers are counted; iterators over them are harder to read")]
 
 use crate::cpu::kernels::microkernel::StripKernel;
@@ -41,7 +41,7 @@ pub struct WinogradKernels<T> {
 /// Tiles of outputs, in rows; distances are in elements.
 #[derive(Clone, Copy)]
 pub struct WinogradTiles<T> {
-    /// OutputTransform on a side of a square: 2 or 4.
+    /// Outputs on a side of a square: 2 or 4.
     pub size: usize,
     /// Rows and columns of tiles.
     pub count: [usize; 2],

@@ -1,4 +1,4 @@
-//! OptimizerState, norms and clipping, one pass over memory each.
+//! Updates, norms and clipping, one pass over memory each.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Result, Tensor, bail};
@@ -9,7 +9,7 @@ use crate::cpu::tensor_slice::{Dense, dispatch_dtype, slice};
 use crate::cpu::threads;
 use crate::update_rule::{UpdateOperands, UpdateRule};
 
-/// OptimizerState tensors of one type in place.
+/// Updates tensors of one type in place.
 ///
 /// # Errors
 /// When a tensor that is updated is not dense.

@@ -304,7 +304,7 @@ mod x86 {
         }
     }
 
-    /// As [`Element::narrow`](crate::shape::Element::narrow) rounds.
+    /// As [`Element::narrow`](crate::cpu::simd::dtype::Element::narrow) rounds.
     #[inline(always)]
     unsafe fn store_half512(vector: __m512, to: *mut bf16) {
         // SAFETY: the caller has AVX-512 and a pointer good for sixteen numbers.
@@ -337,7 +337,7 @@ mod x86 {
         }
     }
 
-    /// As [`Element::narrow`](crate::shape::Element::narrow) rounds.
+    /// As [`Element::narrow`](crate::cpu::simd::dtype::Element::narrow) rounds.
     #[inline(always)]
     unsafe fn store_half256(vector: __m256, to: *mut bf16) {
         // SAFETY: the caller has AVX2 and a pointer good for eight numbers.

@@ -1,4 +1,4 @@
-//! OptimizerState, norms and clipping of many tensors at once, on GPUs.
+//! Updates, norms and clipping of many tensors at once, on GPUs.
 
 use candle_core::{DType, Result, Tensor, bail};
 
@@ -29,7 +29,7 @@ fn arrays<'a>(tensors: &[Vec<&'a Tensor>], counts: &[usize]) -> Vec<Argument<'a>
     arguments
 }
 
-/// OptimizerState tensors of one type in place.
+/// Updates tensors of one type in place.
 ///
 /// # Errors
 /// When the device fails.
