@@ -8,7 +8,7 @@ use zskt_tensor::candle_core::{DType, Device, Tensor, Var};
 use zskt_tensor::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, global_average};
 use zskt_tensor::nn::{Builder, ForwardMode};
 use zskt_tensor::ops::attention_map;
-use zskt_tensor::{FeatureMap, Precision, RandomStreams, Result, standard_normal};
+use zskt_tensor::{Error, FeatureMap, Precision, RandomStreams, Result, standard_normal};
 
 const BATCH: usize = 128;
 
@@ -60,7 +60,7 @@ fn measure<X: Batch, Y: Batch>(
     let input = random(input)?;
     let (plain, tracked) = (X::from_tensor(&input.as_detached_tensor())?, X::from_tensor(input.as_tensor())?);
     let forward = || layer(&plain, ForwardMode::train_frozen())?.sum();
-    let backward = || layer(&tracked, ForwardMode::train())?.sum()?.backward().map_err(zskt_tensor::Error::from);
+    let backward = || Ok::<_, Error>(zskt_tensor::backward(&layer(&tracked, ForwardMode::train())?.sum()?)?);
     // Once outside of the timing: what does not work is an error, not a panic.
     forward()?;
     backward()?;

@@ -36,7 +36,16 @@ pub trait Node: Send + Sync {
 pub struct TapeEntry {
     sequence: u64,
     node: Box<dyn Node>,
-    anchor: Tensor,
+    anchor: Anchor,
+}
+
+/// Where candle's tape meets that of maps.
+#[derive(Clone)]
+struct Anchor {
+    /// One number, whose operation runs nodes as candle goes back through it.
+    tensor: Tensor,
+    /// Whether candle is sure to go back to it: it may find no variable behind a tensor that is tracked.
+    rooted: bool,
 }
 
 impl TapeEntry {
@@ -51,8 +60,18 @@ impl TapeEntry {
 struct Backward {
     /// Maps with gradients that their nodes have not seen.
     scheduled: BTreeMap<u64, Arc<TapeEntry>>,
+    /// Gradients of tensors that candle may not have asked for yet.
+    sums: Vec<GradientSum>,
     /// Variables and their gradients, where somebody gathers them.
     variables: Option<HashMap<TensorId, [Tensor; 2]>>,
+}
+
+impl Backward {
+    /// Drops what a pass that failed has left in maps and sums.
+    fn reset(self) {
+        self.scheduled.into_values().for_each(|entry| entry.node.reset());
+        self.sums.iter().for_each(|sum| drop(sum.take()));
+    }
 }
 
 thread_local! {
@@ -67,27 +86,42 @@ fn run(first: u64) -> Result<()> {
             latest.map(OccupiedEntry::remove)
         });
         let Some(entry) = next else { return Ok(()) };
-        entry.node.backward().inspect_err(|_| reset())?;
+        entry.node.backward()?;
     }
 }
 
-/// Drops what a pass that failed has left.
-fn reset() {
-    let scheduled = BACKWARD.with_borrow_mut(|backward| std::mem::take(&mut backward.scheduled));
-    scheduled.into_values().for_each(|entry| entry.node.reset());
+/// The state of the pass that another interrupts: a thread that waits for its part of a kernel may be given work that asks for
+/// gradients too. It is back when this is dropped, and what is left of the pass in between is gone.
+struct Interrupted(Option<Backward>);
+
+impl Interrupted {
+    fn begin() -> Self {
+        let pass = Backward { variables: Some(HashMap::new()), ..Backward::default() };
+        let before = BACKWARD.replace(pass);
+        if before.variables.is_some() {
+            return Self(Some(before));
+        }
+        // Nobody goes on with a pass of candle's own that failed.
+        before.reset();
+        Self(None)
+    }
 }
 
-/// The gradients of a scalar with respect to all variables that it was made of, weights of layers included, of which candle's
-/// own `backward` does not know.
+impl Drop for Interrupted {
+    fn drop(&mut self) {
+        BACKWARD.replace(self.0.take().unwrap_or_default()).reset();
+    }
+}
+
+/// The gradients of a scalar with respect to all variables that it was made of. candle's own `backward` fails where weights of
+/// convolutions or batch norms are among them.
 ///
 /// # Errors
 /// When the device fails.
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
-    reset();
-    BACKWARD.with_borrow_mut(|backward| backward.variables = Some(HashMap::new()));
-    let store = loss.backward();
+    let _interrupted = Interrupted::begin();
+    let mut store = loss.backward()?;
     let variables = BACKWARD.with_borrow_mut(|backward| backward.variables.take());
-    let mut store = store.inspect_err(|_| reset())?;
     for [variable, gradient] in variables.unwrap_or_default().into_values() {
         let gradient = match store.remove(&variable) {
             Some(other) => (other + gradient)?,
@@ -109,6 +143,7 @@ struct GradientSum(Arc<Mutex<Option<Tensor>>>);
 
 impl GradientSum {
     fn add(&self, part: Tensor) -> Result<()> {
+        BACKWARD.with_borrow_mut(|backward| backward.sums.push(self.clone()));
         let mut sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *sum = Some(match sum.take() {
             Some(sum) => (sum + part)?,
@@ -132,7 +167,7 @@ enum Destination {
     Constant,
     Variable(Tensor),
     /// What candle has made the tensor of.
-    Derived(GradientSum, Tensor),
+    Derived(GradientSum, Anchor),
 }
 
 impl TensorInput {
@@ -197,24 +232,48 @@ pub fn record<'a, N: Node + 'static>(
     tensors: &[&TensorInput],
     node: impl FnOnce() -> N,
 ) -> Result<Option<Arc<TapeEntry>>> {
+    let anchor = anchor_of(device, maps, tensors)?;
+    Ok(anchor.map(|anchor| Arc::new(TapeEntry { sequence: next_sequence(), node: Box::new(node()), anchor })))
+}
+
+/// The anchor of what is made of maps and tensors, if a gradient may flow to any of them.
+fn anchor_of<'a>(
+    device: &Device,
+    maps: impl IntoIterator<Item = Option<&'a Arc<TapeEntry>>>,
+    tensors: &[&TensorInput],
+) -> Result<Option<Anchor>> {
     let of_maps = maps.into_iter().flatten().map(|entry| &entry.anchor);
     let of_tensors = tensors.iter().filter_map(|tensor| match &tensor.0 {
         Destination::Derived(_, anchor) => Some(anchor),
         _ => None,
     });
-    let mut anchor: Option<Tensor> = None;
+    let mut anchor: Option<Anchor> = None;
     for other in of_maps.chain(of_tensors) {
         anchor = Some(match anchor {
             None => other.clone(),
-            Some(anchor) if anchor.id() == other.id() => anchor,
-            Some(anchor) => anchor.apply_op2(other, Join)?,
+            Some(anchor) => anchor.join(other)?,
         });
     }
-    if anchor.is_none() && tensors.iter().any(|tensor| tensor.is_tracked()) {
+    let variable = tensors.iter().any(|tensor| matches!(tensor.0, Destination::Variable(_)));
+    if variable && !anchor.as_ref().is_some_and(|anchor| anchor.rooted) {
         let root = Var::zeros((), DType::F32, device)?;
-        anchor = Some(anchored(&root, &GradientSum::default(), 0)?);
+        let root = Anchor { rooted: true, ..anchored(&root, &GradientSum::default(), 0)? };
+        anchor = Some(match anchor {
+            None => root,
+            Some(anchor) => anchor.join(&root)?,
+        });
     }
-    Ok(anchor.map(|anchor| Arc::new(TapeEntry { sequence: next_sequence(), node: Box::new(node()), anchor })))
+    Ok(anchor)
+}
+
+impl Anchor {
+    /// One for two.
+    fn join(self, other: &Self) -> Result<Self> {
+        if self.tensor.id() == other.tensor.id() {
+            return Ok(self);
+        }
+        Ok(Self { tensor: self.tensor.apply_op2(&other.tensor, Join)?, rooted: self.rooted || other.rooted })
+    }
 }
 
 /// Records the making of a map from `tensor`, if that is tracked; `gradient` takes the gradient that the map has gathered and
@@ -251,20 +310,21 @@ impl<G: Fn() -> Result<Tensor> + Send + Sync, R: Fn() + Send + Sync> Node for Fr
     }
 }
 
-/// A tensor made of a map: `values`, whose gradient `backward` gives to the map.
+/// A tensor made of a map and of tensors: `values`, whose gradient `backward` gives to these.
 ///
 /// # Errors
 /// When the device fails.
 pub fn to_tensor(
     entry: Option<&Arc<TapeEntry>>,
+    tensors: &[&TensorInput],
     values: Tensor,
     backward: impl Fn(&Tensor) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    match entry {
+    match anchor_of(values.device(), [entry], tensors)? {
         None => Ok(values),
-        Some(entry) => function(&entry.anchor, values, move |gradient| {
+        Some(anchor) => function(&anchor.tensor, values, move |gradient| {
             backward(gradient)?;
-            new_anchor(gradient.device())
+            one_number(gradient.device())
         }),
     }
 }
@@ -278,27 +338,39 @@ pub fn function(
     values: Tensor,
     backward: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    of.apply_op1(Function { values, backward })
+    of.apply_op1(Function { values: Mutex::new(Some(values)), backward })
 }
 
 /// The anchor of maps made of a tensor, which runs what was made since `sequence` once all that the maps became has got its
 /// gradient, and gives the tensor the gradient that was gathered.
-fn anchored(tensor: &Tensor, sum: &GradientSum, sequence: u64) -> Result<Tensor> {
+fn anchored(tensor: &Tensor, sum: &GradientSum, sequence: u64) -> Result<Anchor> {
     let (sum, shape, dtype) = (sum.clone(), tensor.shape().clone(), tensor.dtype());
-    function(tensor, new_anchor(tensor.device())?, move |gradient| {
+    let anchor = function(tensor, one_number(tensor.device())?, move |gradient| {
         run(sequence)?;
         sum.take().map_or_else(|| Tensor::zeros(&shape, dtype, gradient.device()), Ok)
-    })
+    })?;
+    Ok(Anchor { tensor: anchor, rooted: false })
 }
 
-fn new_anchor(device: &Device) -> Result<Tensor> {
+fn one_number(device: &Device) -> Result<Tensor> {
     Tensor::zeros((), DType::F32, device)
 }
 
 /// A result that is there already, and what makes a gradient out of its own.
 struct Function<F> {
-    values: Tensor,
+    /// Until they are the result.
+    values: Mutex<Option<Tensor>>,
     backward: F,
+}
+
+impl<F> Function<F> {
+    fn values(&self) -> Result<Tensor> {
+        match self.values.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // What is copied is all of it, not the part that a tensor shows.
+            Some(values) => dense(&values),
+            None => bail!("a function is computed once"),
+        }
+    }
 }
 
 impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> CustomOp1 for Function<F> {
@@ -307,8 +379,7 @@ impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> CustomOp1 for Function<F> {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        // What is copied is all of it, not the part that a tensor shows.
-        let values = dense(&self.values)?;
+        let values = self.values()?;
         let (storage, layout) = values.storage_and_layout();
         match &*storage {
             Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, values.shape().clone())),
@@ -318,7 +389,7 @@ impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> CustomOp1 for Function<F> {
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, _: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-        let values = dense(&self.values)?;
+        let values = self.values()?;
         let (storage, layout) = values.storage_and_layout();
         match &*storage {
             Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, values.shape().clone())),
@@ -355,7 +426,7 @@ impl CustomOp2 for Join {
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let passed = |of: &Tensor| of.track_op().then(|| new_anchor(of.device())).transpose();
+        let passed = |of: &Tensor| of.track_op().then(|| one_number(of.device())).transpose();
         Ok((passed(a)?, passed(b)?))
     }
 }

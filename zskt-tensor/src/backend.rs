@@ -1,6 +1,6 @@
 //! What a device has to be able to do.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
@@ -21,6 +21,8 @@ pub trait Backend: Clone + Sized {
     fn from_nchw(tensor: &Tensor) -> Result<Self>;
     /// As a tensor `[B, H, W, C]`.
     fn channels_last(&self) -> Result<Tensor>;
+    /// The device it is on.
+    fn device(&self) -> &Device;
     /// The shape that an operation sees.
     fn shape(&self) -> MapShape;
     /// How exact its numbers are.

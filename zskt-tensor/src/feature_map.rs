@@ -164,6 +164,18 @@ impl FeatureMap {
         Ok(self.to_nchw()?.flatten_from(1)?)
     }
 
+    /// That tensors which are computed with it are on its device.
+    pub(crate) fn check_device(&self, tensors: &[&Tensor]) -> Result<()> {
+        let device = on_backend!(self, map => Backend::device(map).location());
+        match tensors.iter().find(|tensor| tensor.device().location() != device) {
+            None => Ok(()),
+            Some(tensor) => {
+                let other = tensor.device().location();
+                Err(Error::new(format!("{self:?} is on {device:?}, and a tensor {:?} on {other:?}", tensor.dims())))
+            }
+        }
+    }
+
     pub(crate) fn shape(&self) -> MapShape {
         on_backend!(self, map => Backend::shape(map))
     }

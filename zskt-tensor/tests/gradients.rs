@@ -1,6 +1,6 @@
 //! Every operation's gradient against finite differences, in f64.
 
-use zskt_tensor::candle_core::{DType, Device, Tensor, Var};
+use zskt_tensor::candle_core::{self, DType, Device, Tensor, Var};
 use zskt_tensor::{FeatureMap, Precision, RandomStreams, Result, backward, ops, standard_normal};
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
@@ -169,4 +169,73 @@ fn a_feature_map_is_the_same_tensor_in_either_order() {
     let expected = weights.permute((0, 3, 1, 2)).unwrap();
     let found = gradients.get(variable.as_tensor()).unwrap();
     assert_eq!((found - expected).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap(), 0.0);
+}
+
+/// A variable [1, 1, 1, 1] that multiplies each pixel, and what convolving ones with it sums up to: 4 of it.
+fn weighted(weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let ones = FeatureMap::from_nchw(&Tensor::ones((1, 1, 2, 2), DType::F64, &Device::Cpu)?)?;
+    Ok(ops::conv2d(&ones, weight, bias, 1, 0, Precision::F64)?.to_nchw()?.sum_all()?)
+}
+
+fn ones(shape: &[usize]) -> Var {
+    Var::ones(shape, DType::F64, &Device::Cpu).unwrap()
+}
+
+fn gradient(store: &candle_core::backprop::GradStore, of: &Var) -> f64 {
+    store.get(of.as_tensor()).unwrap().sum_all().unwrap().to_scalar().unwrap()
+}
+
+#[test]
+fn a_pass_that_failed_half_way_leaves_nothing_for_the_next() {
+    let (weight, bias) = (ones(&[1, 1, 1, 1]), ones(&[1]));
+    // candle finds what the weight was made of, but not the bias.
+    let y = weighted(&(weight.as_tensor() * 2.0).unwrap(), Some(bias.as_tensor())).unwrap();
+    let error = y.backward().err().unwrap().to_string();
+    assert!(error.contains("Gradients::of"), "{error}");
+    let store = backward(&y).unwrap();
+    assert_eq!([gradient(&store, &weight), gradient(&store, &bias)], [8.0, 4.0]);
+}
+
+#[test]
+fn weights_behind_a_tensor_that_leads_nowhere_have_gradients() {
+    let (start, weight) = (ones(&[1, 1, 2, 2]), ones(&[1, 1, 1, 1]));
+    // candle does not go back through rounding.
+    let x = FeatureMap::from_nchw(&start.as_tensor().round().unwrap()).unwrap();
+    let y = ops::conv2d(&x, weight.as_tensor(), None, 1, 0, Precision::F64).unwrap();
+    let store = backward(&y.to_nchw().unwrap().sum_all().unwrap()).unwrap();
+    assert_eq!(gradient(&store, &weight), 4.0);
+}
+
+/// Asks for other gradients on its way back, as a task may do that a waiting thread is given.
+struct Interrupting(Var);
+
+impl candle_core::CustomOp1 for Interrupting {
+    fn name(&self) -> &'static str {
+        "interrupting"
+    }
+
+    fn cpu_fwd(
+        &self,
+        storage: &candle_core::CpuStorage,
+        layout: &candle_core::Layout,
+    ) -> candle_core::Result<(candle_core::CpuStorage, candle_core::Shape)> {
+        use candle_core::backend::BackendStorage;
+        Ok((storage.try_clone(layout)?, layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient_of_result: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let store = backward(&weighted(self.0.as_tensor(), None).unwrap())?;
+        assert_eq!(gradient(&store, &self.0), 4.0);
+        Ok(Some(gradient_of_result.clone()))
+    }
+}
+
+#[test]
+fn a_pass_may_be_interrupted_by_another() {
+    let (weight, other) = (ones(&[1, 1, 1, 1]), ones(&[1, 1, 1, 1]));
+    let y = weighted(weight.as_tensor(), None).unwrap();
+    // Its own weights' gradients are gathered before and after the interruption.
+    let again = weighted(&y.apply_op1(Interrupting(other)).unwrap().reshape((1, 1, 1, 1)).unwrap(), None).unwrap();
+    let store = backward(&(again + y).unwrap()).unwrap();
+    assert_eq!(gradient(&store, &weight), 4.0 * 4.0 + 4.0);
 }

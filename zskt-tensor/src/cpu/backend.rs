@@ -1,6 +1,6 @@
 //! The CPU as a backend.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::backend::Backend;
 use crate::cpu::map::CpuMap;
@@ -23,6 +23,10 @@ impl Backend for CpuMap {
 
     fn channels_last(&self) -> Result<Tensor> {
         self.channels_last()
+    }
+
+    fn device(&self) -> &Device {
+        &Device::Cpu
     }
 
     fn shape(&self) -> MapShape {

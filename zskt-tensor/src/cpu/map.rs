@@ -91,7 +91,7 @@ impl CpuMap {
         let map = self.clone();
         dispatch_precision!(self.precision(), T => {
             let values = Tensor::from_vec(self.input.to_vec::<T>(), (batch, height, width, channels), &candle_core::Device::Cpu)?;
-            autograd::to_tensor(self.entry(), values, move |gradient| {
+            autograd::to_tensor(self.entry(), &[], values, move |gradient| {
                 map.input.accumulate_values::<T>(&gradient.flatten_all()?.to_vec1::<T>()?);
                 map.schedule();
                 Ok(())

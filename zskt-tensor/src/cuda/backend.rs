@@ -1,6 +1,6 @@
 //! GPUs as a backend.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use crate::backend::Backend;
 use crate::cuda::map::CudaMap;
@@ -23,6 +23,10 @@ impl Backend for CudaMap {
 
     fn channels_last(&self) -> Result<Tensor> {
         self.channels_last()
+    }
+
+    fn device(&self) -> &Device {
+        self.values.device()
     }
 
     fn shape(&self) -> MapShape {

@@ -120,7 +120,7 @@ impl CudaMap {
     pub fn channels_last(&self) -> Result<Tensor> {
         let map = self.clone();
         let values = map.values.to_dtype(map.precision.dtype())?;
-        autograd::to_tensor(self.entry(), values, move |gradient| {
+        autograd::to_tensor(self.entry(), &[], values, move |gradient| {
             let gradient = gradient.to_dtype(map.values.dtype())?;
             map.accumulate(|earlier| plus(gradient, earlier, map.precision))
         })

@@ -28,5 +28,6 @@ pub fn attention_distance(x: &FeatureMap, target: &Tensor) -> Result<Tensor> {
             format!("an attention map of {x:?} cannot be compared with {:?} of {:?}", target.dims(), target.dtype());
         return Err(Error::new(message));
     }
+    x.check_device(&[target])?;
     Ok(on_backend!(x, x => x.attention_distance(target))?)
 }

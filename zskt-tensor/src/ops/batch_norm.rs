@@ -42,5 +42,9 @@ pub fn batch_norm(
     if lengths.iter().any(|length| *length != channels) {
         return Err(Error::new(format!("batch norm of {} channels does not fit {channels}", lengths[0])));
     }
+    x.check_device(&[gamma, beta, &statistics.mean, &statistics.variance])?;
+    if gamma.dtype() != beta.dtype() {
+        return Err(Error::new(format!("batch norm by {:?} and {:?}", gamma.dtype(), beta.dtype())));
+    }
     on_backend!(x, x => Ok(x.batch_norm(gamma, beta, statistics, epsilon, slope)?.into()))
 }

@@ -28,11 +28,13 @@ pub fn conv2d(
         let message = format!("a bias {:?} does not fit {} output channels", bias.dims(), geometry.out_channels);
         return Err(Error::new(message));
     }
-    if [x.dtype(), precision.dtype()] != [weight.dtype(); 2] {
+    let of_bias = bias.map_or(weight.dtype(), Tensor::dtype);
+    if [x.dtype(), precision.dtype(), of_bias] != [weight.dtype(); 3] {
         let message =
             format!("a weight of {:?} does not fit maps of {:?} and {precision:?}", weight.dtype(), x.dtype());
         return Err(Error::new(message));
     }
+    x.check_device(&[Some(weight), bias].into_iter().flatten().collect::<Vec<_>>())?;
     on_backend!(x, x => Ok(x.conv2d(&geometry, weight, bias, precision)?.into()))
 }
 

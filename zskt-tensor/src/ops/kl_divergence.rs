@@ -17,5 +17,17 @@ pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temp
             format!("targets {:?} and {:?} do not fit logits {:?}", target.dims(), log_target.dims(), logits.dims());
         return Err(Error::new(message));
     }
+    if let Some(other) = [target, log_target]
+        .iter()
+        .find(|other| other.dtype() != logits.dtype() || !other.device().same_device(logits.device()))
+    {
+        let message = format!(
+            "logits of {:?} cannot be compared with {:?} on another device or of {:?}",
+            logits.dtype(),
+            other.dims(),
+            other.dtype()
+        );
+        return Err(Error::new(message));
+    }
     Ok(with_backend!(logits.device(), B => B::kl_divergence(logits, target, log_target, temperature))?)
 }

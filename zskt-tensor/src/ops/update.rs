@@ -17,6 +17,10 @@ pub fn apply_updates(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Resu
             let message = format!("cannot update {:?} from {:?} and {:?}", target.dims(), a.dims(), b.dims());
             return Err(Error::new(message));
         }
+        if [a.dtype(), b.dtype()] != [target.dtype(); 2] {
+            let message = format!("cannot update {:?} from {:?} and {:?}", target.dtype(), a.dtype(), b.dtype());
+            return Err(Error::new(message));
+        }
     }
     let Some(first) = tensors.first() else { return Ok(()) };
     Ok(with_backend!(first.target.device(), B => B::update(tensors, update))?)

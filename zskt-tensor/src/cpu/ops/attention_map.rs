@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use crate::autograd;
+use crate::autograd::{self, TensorInput};
 use crate::backend::ATTENTION_EPSILON;
 use crate::cpu::fusion::gradient::GradientPart;
 use crate::cpu::fusion::storage::{Scalar, dispatch_precision};
@@ -31,7 +31,7 @@ pub fn attention_map(x: &CpuMap) -> Result<Tensor> {
             map.iter_mut().zip(attention).for_each(|(map, attention)| *map = attention);
         });
         let maps = Tensor::from_vec(maps, (batch, height * width), &Device::Cpu)?;
-        autograd::to_tensor(x.entry(), maps, move |gradient| {
+        autograd::to_tensor(x.entry(), &[], maps, move |gradient| {
             energies.accumulate(gradient.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?);
             Ok(())
         })
@@ -43,9 +43,7 @@ pub fn attention_map(x: &CpuMap) -> Result<Tensor> {
 /// # Errors
 /// When there is no room.
 pub fn attention_distance(x: &CpuMap, target: &Tensor) -> Result<Tensor> {
-    if target.track_op() {
-        return (attention_map(x)? - target)?.sqr()?.mean_all();
-    }
+    let target_input = TensorInput::of(target)?;
     let (x, target) = (x.materialized()?, target.contiguous()?);
     dispatch_precision!(x.precision(), T => {
         let energies = Energies::<T>::of(x.clone());
@@ -59,10 +57,17 @@ pub fn attention_distance(x: &CpuMap, target: &Tensor) -> Result<Tensor> {
         let count = differences.len().max(1) as f64;
         let squares: f64 = differences.iter().map(|difference| wide(difference) * wide(difference)).sum();
         let distance = Tensor::new(narrow::<T>(squares / count), &Device::Cpu)?;
-        autograd::to_tensor(x.entry(), distance, move |gradient| {
+        let (tracked, shape) = (x.is_tracked(), target.shape().clone());
+        let tensors = [target_input.clone()];
+        autograd::to_tensor(x.entry(), &tensors.each_ref(), distance, move |gradient| {
             let factor = 2.0 * gradient.to_dtype(DType::F64)?.to_scalar::<f64>()? / count;
-            energies.accumulate(differences.iter().map(|difference| wide(difference) * factor).collect());
-            Ok(())
+            if tracked {
+                energies.accumulate(differences.iter().map(|difference| wide(difference) * factor).collect());
+            }
+            target_input.accumulate(|| {
+                let of_target = differences.iter().map(|difference| narrow(-wide(difference) * factor));
+                Tensor::from_vec(of_target.collect::<Vec<T>>(), &shape, &Device::Cpu)
+            })
         })
     })
 }

@@ -39,7 +39,7 @@ pub fn global_average(x: &CpuMap) -> Result<Tensor> {
     dispatch_precision!(x.precision(), T => {
         let means: Vec<T> = x.input.read(|source| pixel_sums(source, batch, channels, 1.0 / pixels as f64));
         let means = Tensor::from_vec(means, (batch, channels), &Device::Cpu)?;
-        autograd::to_tensor(x.entry(), means, move |gradient| {
+        autograd::to_tensor(x.entry(), &[], means, move |gradient| {
             let gradient = (gradient.flatten_all()? / pixels as f64)?.to_vec1::<T>()?;
             let produce = |first: usize, results: &mut [T]| {
                 for (pixel, results) in (first..).zip(results.chunks_exact_mut(channels)) {

@@ -56,7 +56,7 @@ impl Attention {
 pub fn attention_map(x: &CudaMap) -> Result<Tensor> {
     let (attention, _) = Attention::of(x, None)?;
     let map = attention.map.clone();
-    to_tensor(x.entry(), map, move |gradient| attention.backward(gradient))
+    to_tensor(x.entry(), &[], map, move |gradient| attention.backward(gradient))
 }
 
 /// The mean over batch and pixels of the squared difference between the attention map and `target`, `[B, H·W]`.
@@ -81,5 +81,5 @@ pub fn attention_distance(x: &CudaMap, target: &Tensor) -> Result<Tensor> {
     let numbers = distances.as_ref().map_or(Nothing, Of);
     let arguments = [numbers, Of(&distance), Count(batch), Real(1.0 / (batch * pixels) as f64)];
     launch(target.device(), KernelVariant::of_tensors(dtype)?, "total", 1, &arguments)?;
-    to_tensor(x.entry(), distance, move |gradient| attention.backward(gradient))
+    to_tensor(x.entry(), &[], distance, move |gradient| attention.backward(gradient))
 }

@@ -113,7 +113,7 @@ pub fn global_average(x: &CudaMap) -> Result<Tensor> {
     let mean = empty((batch, channels), x.precision.dtype(), device)?;
     launch(device, variant, "average", batch, &[Of(&x.values), Of(&mean), Count(pixels), Count(channels)])?;
     let map = x.clone();
-    to_tensor(x.entry(), mean, move |gradient| {
+    to_tensor(x.entry(), &[], mean, move |gradient| {
         map.accumulate(|plus| {
             let of_x = empty(map.values.shape(), map.values.dtype(), map.values.device())?;
             let packs = of_x.elem_count() / variant.vector_width;
