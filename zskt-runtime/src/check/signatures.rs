@@ -1,4 +1,5 @@
-//! Signatures: what flows along each edge, proven to fit before anything is built.
+//! Signatures: what flows along each edge, proven to fit before anything is built. Whether shapes and classes fit, the plugins say
+//! (`Stage::check`, `Metric::check`; by default `Signatures::check_compatible`).
 
 use zskt_api::{
     Architecture, CheckError, ClassifierSignature, Diagnostic, GeneratorSignature, Name, PluginInstance, Signature,

@@ -1,4 +1,5 @@
-//! Ctrl-C: the first asks the run to stop at the next safe point, the second ends the program at once.
+//! Ctrl-C: the first asks the run to stop at the next safe point, where the stage (by its observer) or the executor writes a checkpoint; the
+//! second ends the program at once.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -12,8 +12,8 @@ use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
 use candle_core::cuda_backend::cudarc::driver::{CudaSlice, DevicePtr};
 use candle_core::{CudaDevice, Device, Error, Result, Tensor, bail};
 
+use crate::cuda::convolution::{Convolution, Direction};
 use crate::cuda::launch::{address, empty};
-use crate::cuda::ops::conv2d::{Convolution, Direction};
 use crate::precision::Precision;
 
 /// An algorithm that wants more memory than this is taken only where there is no other.

@@ -4,9 +4,9 @@ use candle_core::{DType, Device, Tensor, Var};
 
 use crate::autograd::backward;
 use crate::backend::Backend;
+use crate::cuda::convolution::{Convolution, Direction};
 use crate::cuda::kernel_source::{KernelVariant, SOURCE};
 use crate::cuda::map::CudaMap;
-use crate::cuda::ops::conv2d::{Convolution, Direction};
 use crate::cuda::{cpu_emulation, graph_parameters};
 use crate::error::Result;
 use crate::feature_map::FeatureMap;

@@ -7,8 +7,11 @@ use std::thread;
 use half::bf16;
 
 use crate::cpu::amx::*;
+use rand::{Rng, SeedableRng};
+
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::simd::dtype::{Element, Plain};
+use crate::random::StreamRng;
 
 /// Memory with these numbers.
 fn filled<E: Plain>(len: usize, value: impl FnMut() -> E) -> Buffer<E> {
@@ -17,23 +20,22 @@ fn filled<E: Plain>(len: usize, value: impl FnMut() -> E) -> Buffer<E> {
     memory
 }
 
-/// A small generator of test data.
-struct Random(u64);
+/// Test data.
+struct Random(StreamRng);
 
 impl Random {
-    fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        self.0 >> 33
+    fn new(seed: u64) -> Self {
+        Self(StreamRng::seed_from_u64(seed))
     }
     fn below(&mut self, end: usize) -> usize {
-        self.bits() as usize % end
+        self.0.random_range(0..end)
     }
     fn one_of(&mut self, choices: &[usize]) -> usize {
         choices[self.below(choices.len())]
     }
     /// In -1 to 1.
     fn number(&mut self) -> f32 {
-        self.bits() as f32 / (1u64 << 30) as f32 - 1.0
+        self.0.random_range(-1.0..1.0)
     }
     fn bf16(&mut self) -> bf16 {
         bf16::narrow(self.number())
@@ -110,7 +112,7 @@ fn strips_agree_with_plain_loops() {
     if !available() {
         return;
     }
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     for pixels in [1, 2, 15, 16, 17, 31, 32, 33, 47, 64, 65, 80, 81, 97, 113, 129, 161] {
         for (channels, stride, columns, outputs) in [(16, 1, 3, 16), (32, 1, 3, 32), (32, 2, 1, 48), (48, 1, 2, 16)] {
             let shape = StripShape { x_step: stride * channels, kernel_rows: 2, run: columns * channels, outputs };
@@ -192,7 +194,7 @@ fn outer_products_agree_with_plain_loops() {
     if !available() {
         return;
     }
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     for (rows, columns) in [(32, 32), (16, 16), (8, 8), (7, 5), (1, 1), (5, 7), (2, 3), (1, 16), (33, 1), (4, 4)] {
         for (kernel, stride) in [(1, 1), (1, 2), (2, 1), (3, 1), (3, 2), (5, 1), (5, 2)] {
             if rows * columns > 64 && kernel > 3 {
@@ -239,7 +241,7 @@ fn outer_products_agree_with_plain_loops() {
 fn threads_of_any_age_may_use_tiles() {
     fn use_tiles() {
         let shape = StripShape { x_step: 32, kernel_rows: 1, run: 32, outputs: 16 };
-        strip_against_loops(&mut Random(3), shape, 16, 20, 0);
+        strip_against_loops(&mut Random::new(3), shape, 16, 20, 0);
     }
     let (send, receive) = channel::<bool>();
     let early = thread::spawn(move || {
@@ -263,10 +265,10 @@ fn tiles_can_be_entered_again_while_held() {
     }
     let shape = StripShape { x_step: 32, kernel_rows: 1, run: 32, outputs: 16 };
     let outer = Tiles::enter();
-    strip_against_loops(&mut Random(4), shape, 16, 20, 0);
+    strip_against_loops(&mut Random::new(4), shape, 16, 20, 0);
     let inner = Tiles::enter();
     drop(outer);
-    strip_against_loops(&mut Random(5), shape, 16, 20, 0);
+    strip_against_loops(&mut Random::new(5), shape, 16, 20, 0);
     drop(inner);
-    strip_against_loops(&mut Random(6), shape, 16, 20, 0);
+    strip_against_loops(&mut Random::new(6), shape, 16, 20, 0);
 }

@@ -1,5 +1,8 @@
 use half::bf16;
 use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+
+use crate::random::StreamRng;
 
 use crate::cpu::conv::data_gradient::data_gradient;
 use crate::cpu::conv::forward::forward;
@@ -16,16 +19,10 @@ use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::shape::ConvGeometry;
 
-/// Numbers that look random, the same for the same seed.
+/// Numbers in −1 to 1, the same for the same seed.
 fn numbers(len: usize, seed: u64) -> Vec<f64> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        f64::from((state >> 40) as u32) / f64::from(1 << 23) - 1.0
-    };
-    (0..len).map(|_| next()).collect()
+    let mut rng = StreamRng::seed_from_u64(seed);
+    (0..len).map(|_| f64::from(rng.random_range(-1.0..1.0_f32))).collect()
 }
 
 /// Calls `pair` with the indices of every product: input, weight, output.

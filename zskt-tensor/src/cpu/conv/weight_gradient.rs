@@ -113,7 +113,8 @@ impl WeightGradientProblem {
     }
 }
 
-/// The weight gradient from inputs `x` and gradients `dy`.
+/// The weight gradient from inputs `x` and gradients `dy`, by itself: of fully connected layers. That of a convolution is taken
+/// image by image, along with the data gradient ([`fused_backward`](crate::cpu::conv::fused_backward)).
 pub fn run<T: ConvFloat>(
     set: InstructionSet,
     problem: &WeightGradientProblem,
