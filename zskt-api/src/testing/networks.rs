@@ -132,7 +132,7 @@ fn hold(input: &Tensor, through: bool, make: &dyn Fn() -> Result<Fresh>) -> Resu
             let (learns, has) = (mode.tracks_weights(), if reached { "a" } else { "no" });
             promise!(
                 reached == learns,
-                "the weight `{name}` has {has} gradient in a pass where `learns()` is {learns}"
+                "the weight `{name}` has {has} gradient in a mode where `tracks_weights()` is {learns}"
             );
         }
         if !mode.tracks_weights() && !through {
