@@ -26,7 +26,7 @@ fn sources(folder: &Path) -> PathBuf {
 /// describes what libraries must agree on, is compiled as it is released.
 fn compile_quickly(folder: &Path) {
     let packages = ["zskt-api", "zskt-tensor"].map(|name| format!("[profile.release.package.{name}]\nopt-level = 3\n"));
-    let profiles = format!("[profile.dev]\ndebug = false\n[profile.release]\nopt-level = 0\n{}", packages.concat());
+    let profiles = format!("[profile.release]\nopt-level = 0\n{}", packages.concat());
     fs::create_dir(folder.join(".cargo")).unwrap();
     fs::write(folder.join(".cargo/config.toml"), profiles).unwrap();
 }
@@ -62,10 +62,10 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
         fs::write(&path, before.replacen(place, &format!("{place}{text}"), 1)).unwrap();
         (path, before)
     };
-    let refused = |name: &str, profile: &[&str]| {
+    let refused = |name: &str| {
         // The same layout as of a release, from this build.
         let release = folder.join(name);
-        let arguments = [&["run", "--package", "xtask"], profile, &["--", "dist", release.to_str().unwrap()]].concat();
+        let arguments = ["run", "--package", "xtask", "--release", "--", "dist", release.to_str().unwrap()];
         success(&mut cargo(&sources, &arguments));
         success(&mut of_release(&release, folder, &["plugin", "new", &format!("of-{name}"), "--kind", "loss"]));
         success(with_own_target(&mut of_release(&release, folder, &["plugin", "build", &format!("of-{name}")])));
@@ -85,23 +85,29 @@ fn libraries_of_other_builds_are_refused_with_what_differs() {
     };
 
     let (path, before) = insert("zskt-api/src/lib.rs", "pub use rand;\n", "\n/// One more.\npub fn one_more() {}\n");
-    assert_eq!(differences(&refused("source", &["--release"])), ["zskt-api"]);
+    assert_eq!(differences(&refused("source")), ["zskt-api"]);
     fs::write(path, before).unwrap();
 
     let (path, before) = insert("zskt-api/Cargo.toml", "[features]\n", "default = [\"extra\"]\nextra = []\n");
-    let complaint = refused("features", &["--release"]);
+    let complaint = refused("features");
     assert_eq!(differences(&complaint), ["features", "zskt-api"]);
     assert!(complaint.contains("of the library: default extra\n    of zskt-run:    none"), "{complaint}");
     fs::write(path, before).unwrap();
 
     let kept = fs::read(sources.join("Cargo.lock")).unwrap();
     success(&mut cargo(&sources, &["update", "--quiet", "sha2", "--precise", "0.10.8"]));
-    assert_eq!(differences(&refused("lock", &["--release"])), ["dependencies"]);
+    assert_eq!(differences(&refused("lock")), ["dependencies"]);
     fs::write(sources.join("Cargo.lock"), kept).unwrap();
 
-    let complaint = refused("debug", &[]);
+    // Of a profile, what is built anew is zskt-api alone.
+    let config = folder.join(".cargo/config.toml");
+    let profiles = fs::read_to_string(&config).unwrap();
+    let place = "[profile.release.package.zskt-api]\nopt-level = ";
+    fs::write(&config, profiles.replace(&format!("{place}3"), &format!("{place}2"))).unwrap();
+    let complaint = refused("profile");
     assert_eq!(differences(&complaint), ["profile"]);
-    assert!(complaint.contains("of the library: debug, opt-level 0\n    of zskt-run:    release"), "{complaint}");
+    let values = "of the library: release, opt-level 2\n    of zskt-run:    release, opt-level 3";
+    assert!(complaint.contains(values), "{complaint}");
 }
 
 #[test]
