@@ -14,7 +14,9 @@ pub fn add(a: &FeatureMap, b: &FeatureMap) -> Result<FeatureMap> {
     }
     match (&a.0, &b.to_precision(a.precision())?.0) {
         (Storage::Cpu(a), Storage::Cpu(b)) => Ok(a.add(b)?.into()),
-        (Storage::Cuda(a), Storage::Cuda(b)) => Ok(Backend::add(a, b)?.into()),
+        (Storage::Cuda(a), Storage::Cuda(b)) if Backend::device(a).same_device(Backend::device(b)) => {
+            Ok(Backend::add(a, b)?.into())
+        }
         _ => Err(Error::new(format!("cannot add {a:?} and {b:?}: they are on different devices"))),
     }
 }

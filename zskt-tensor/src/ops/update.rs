@@ -21,6 +21,9 @@ pub fn apply_updates(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Resu
             let message = format!("cannot update {:?} from {:?} and {:?}", target.dtype(), a.dtype(), b.dtype());
             return Err(Error::new(message));
         }
+        if ![a, b].iter().all(|source| source.device().same_device(target.device())) {
+            return Err(Error::new("cannot update a tensor from tensors on another device"));
+        }
     }
     let Some(first) = tensors.first() else { return Ok(()) };
     Ok(with_backend!(first.target.device(), B => B::update(tensors, update))?)
