@@ -12,6 +12,7 @@ mod kind;
 pub mod params;
 mod ports;
 mod problem;
+mod reads;
 mod registry;
 mod shape;
 pub mod testing;
@@ -28,7 +29,8 @@ pub use kind::PluginKind;
 pub use params::{Bounds, ParameterInfo, ParameterKind, ParameterType, Params, above};
 pub use ports::{Arity, ImageSource, Inputs, NodeOutput, Player, Port, PortInfo, PortType, Ports, Trainee};
 pub use problem::{CheckError, Diagnostic, Span, nearest_name, with_article};
-pub use registry::{Nested, ParsedPlugin, PluginInstance, PluginRegistration, Registry};
+pub use reads::Reads;
+pub use registry::{Nested, NestedPlugin, ParsedPlugin, PluginInstance, PluginRegistration, Registry};
 pub use shape::{
     ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, OutputShape, Signature, Signatures,
     TurnSignature,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use crate::value::{Value, ValueKind, float_to_ron};
-use crate::{Diagnostic, PluginKind, nearest_name};
+use crate::{Diagnostic, NestedPlugin, ParsedPlugin, PluginKind, PluginRegistration, nearest_name};
 
 /// A type that a parameter can have.
 pub trait ParameterType: Sized {
@@ -22,6 +22,16 @@ pub trait ParameterType: Sized {
 
     /// The numbers in this value, which a declared range bounds.
     fn numbers(&self) -> Vec<f64> {
+        Vec::new()
+    }
+
+    /// The plugins in this value.
+    fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)> {
+        Vec::new()
+    }
+
+    /// The files and folders in this value.
+    fn paths(&self) -> Vec<PathBuf> {
         Vec::new()
     }
 }
@@ -122,6 +132,12 @@ pub trait Params: Sized {
 
     /// Every parameter with its value, defaults included, as RON text.
     fn to_ron(&self) -> String;
+
+    /// The plugins among its parameters, defaults included.
+    fn nested(&self) -> Vec<NestedPlugin>;
+
+    /// The files and folders among its parameters.
+    fn paths(&self) -> Vec<PathBuf>;
 }
 
 /// The numbers a parameter accepts.
@@ -280,6 +296,9 @@ impl ParameterType for PathBuf {
     fn to_ron(&self) -> String {
         format!("{:?}", self.to_string_lossy())
     }
+    fn paths(&self) -> Vec<PathBuf> {
+        vec![self.clone()]
+    }
 }
 
 impl<T: ParameterType> ParameterType for Option<T> {
@@ -304,6 +323,12 @@ impl<T: ParameterType> ParameterType for Option<T> {
     fn numbers(&self) -> Vec<f64> {
         self.as_ref().map(T::numbers).unwrap_or_default()
     }
+    fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)> {
+        self.as_ref().map(T::plugins).unwrap_or_default()
+    }
+    fn paths(&self) -> Vec<PathBuf> {
+        self.as_ref().map(T::paths).unwrap_or_default()
+    }
 }
 
 impl<T: ParameterType> ParameterType for Vec<T> {
@@ -320,6 +345,12 @@ impl<T: ParameterType> ParameterType for Vec<T> {
     }
     fn numbers(&self) -> Vec<f64> {
         self.iter().flat_map(T::numbers).collect()
+    }
+    fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)> {
+        self.iter().flat_map(T::plugins).collect()
+    }
+    fn paths(&self) -> Vec<PathBuf> {
+        self.iter().flat_map(T::paths).collect()
     }
 }
 
@@ -338,6 +369,12 @@ impl<T: ParameterType, const N: usize> ParameterType for [T; N] {
     }
     fn numbers(&self) -> Vec<f64> {
         self.iter().flat_map(T::numbers).collect()
+    }
+    fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)> {
+        self.iter().flat_map(T::plugins).collect()
+    }
+    fn paths(&self) -> Vec<PathBuf> {
+        self.iter().flat_map(T::paths).collect()
     }
 }
 
@@ -435,6 +472,16 @@ pub fn read_field<T: ParameterType>(
     Ok(Some(read))
 }
 
+/// Adds the plugins that a parameter's value has in it; used by [`params!`](crate::params!).
+pub fn add_nested(parameter: &str, value: &impl ParameterType, nested: &mut Vec<NestedPlugin>) {
+    let plugins = value.plugins().into_iter();
+    nested.extend(plugins.map(|(registration, parsed)| NestedPlugin {
+        parameter: parameter.to_owned(),
+        registration,
+        parsed: parsed.clone(),
+    }));
+}
+
 /// Joins the lines of a doc comment.
 pub fn join_doc(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n").trim().to_owned()
@@ -523,6 +570,20 @@ macro_rules! params {
                     format!("{}: {}", stringify!($field), $crate::ParameterType::to_ron(&self.$field))
                 ),*];
                 format!("{}({})", stringify!($name), fields.join(", "))
+            }
+
+            fn nested(&self) -> Vec<$crate::NestedPlugin> {
+                #[allow(unused_mut, clippy::allow_attributes)]
+                let mut nested = Vec::new();
+                $( $crate::params::add_nested(stringify!($field), &self.$field, &mut nested); )*
+                nested
+            }
+
+            fn paths(&self) -> Vec<std::path::PathBuf> {
+                #[allow(unused_mut, clippy::allow_attributes)]
+                let mut paths = Vec::new();
+                $( paths.extend($crate::ParameterType::paths(&self.$field)); )*
+                paths
             }
         }
     };

@@ -1,11 +1,12 @@
 //! The registry: every plugin that is linked in or loaded, sorted by name.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::{
     Architecture, DatasetSource, Diagnostic, GeneratorArchitecture, Loss, Metric, MetricNode, Optimizer, ParameterInfo,
-    ParameterKind, ParameterType, Params, PluginKind, PortInfo, PortType, Ports, Schedule, Stage, StageNode,
+    ParameterKind, ParameterType, Params, PluginKind, PortInfo, PortType, Ports, Reads, Schedule, Stage, StageNode,
     TeacherSource, TurnNode, TurnPlugin, Value, ValueKind, nearest_name,
 };
 
@@ -34,8 +35,44 @@ pub enum PluginInstance {
     Schedule(Arc<dyn Schedule>),
 }
 
-/// A parsed plugin and its parameters, defaults included, as RON text.
-pub type ParsedPlugin = (PluginInstance, String);
+/// A plugin as it was read, with its parameters, defaults included.
+#[derive(Clone)]
+pub struct ParsedPlugin {
+    /// The plugin.
+    pub instance: PluginInstance,
+    /// It and its parameters as RON text.
+    pub ron: String,
+    /// The plugins among its parameters.
+    pub nested: Vec<NestedPlugin>,
+    /// The files and folders among its parameters.
+    pub paths: Vec<PathBuf>,
+}
+
+/// A plugin that is the parameter of another.
+#[derive(Clone)]
+pub struct NestedPlugin {
+    /// The parameter: `model`, or `model.head` for one within that.
+    pub parameter: String,
+    /// What declares the plugin.
+    pub registration: &'static PluginRegistration,
+    /// The plugin.
+    pub parsed: ParsedPlugin,
+}
+
+impl ParsedPlugin {
+    /// The plugins among its parameters, each followed by those among its own, with the way to each as its parameter.
+    pub fn all_nested(&self) -> Vec<NestedPlugin> {
+        let mut all = Vec::new();
+        for nested in &self.nested {
+            all.push(nested.clone());
+            all.extend(nested.parsed.all_nested().into_iter().map(|inner| {
+                let parameter = format!("{}.{}", nested.parameter, inner.parameter);
+                NestedPlugin { parameter, ..inner }
+            }));
+        }
+        all
+    }
+}
 
 /// What a plugin crate submits of one plugin; [`export!`](crate::export) writes it.
 pub struct PluginRegistration {
@@ -55,6 +92,8 @@ pub struct PluginRegistration {
     pub ports: fn() -> Vec<PortInfo>,
     /// What it gives to the nodes after it; nothing for a metric, an optimizer and a schedule.
     pub output: Option<PortType>,
+    /// What it reads from outside; `None` where it does not say.
+    pub reads: Option<Reads>,
     /// Reads `Name(…)`; `None` where that reports problems.
     pub read: fn(&Value, &mut Vec<Diagnostic>) -> Option<ParsedPlugin>,
 }
@@ -77,10 +116,11 @@ macro_rules! registration {
                 parameters: T::parameters,
                 ports: $ports,
                 output: $output,
+                reads: None,
                 read: |value, problems| {
                     let plugin = T::read(value, problems)?;
-                    let ron = plugin.to_ron();
-                    Some((PluginInstance::$kind(Arc::new(plugin)), ron))
+                    let (ron, nested, paths) = (plugin.to_ron(), plugin.nested(), plugin.paths());
+                    Some(ParsedPlugin { instance: PluginInstance::$kind(Arc::new(plugin)), ron, nested, paths })
                 },
             }
         }
@@ -98,12 +138,28 @@ impl PluginRegistration {
     registration!(#[doc = "Of a [`Metric`]."] metric: Metric, Metric, <T as Metric>::Inputs::ports, None);
     registration!(#[doc = "Of an [`Optimizer`]."] optimizer: Optimizer, Optimizer, Vec::new, None);
     registration!(#[doc = "Of a [`Schedule`]."] schedule: Schedule, Schedule, Vec::new, None);
+
+    /// Declares what the plugin reads from outside.
+    #[must_use]
+    pub const fn reading(mut self, reads: Reads) -> Self {
+        self.reads = Some(reads);
+        self
+    }
 }
 
-/// Registers plugins: `export! { loss: KlDivergence, CrossEntropy; metric: Accuracy }`, with the kinds
+/// Registers plugins: `export! { reads: none; loss: KlDivergence, CrossEntropy; metric: Accuracy }`, with the kinds
 /// `architecture`, `generator`, `teacher`, `dataset`, `loss`, `turn`, `stage`, `metric`, `optimizer`, `schedule`.
+///
+/// `reads` declares what all of them [read from outside](Reads): `none`, `files` or `network`. Where it is left out, a pipeline that
+/// uses them for training is not called proven to be data-free, for what they read is not known.
 #[macro_export]
 macro_rules! export {
+    (reads: $reads:ident; $($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
+        $($($crate::inventory::submit! {
+            $crate::PluginRegistration::$kind::<$plugin>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+                .reading($crate::__reads!($reads))
+        })+)+
+    };
     ($($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
         $($($crate::inventory::submit! {
             $crate::PluginRegistration::$kind::<$plugin>(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
@@ -200,7 +256,8 @@ impl Registry {
 /// A plugin as the parameter of another: it computes as the plugin does, and remembers how it was written.
 pub struct Nested<T: ?Sized> {
     plugin: Arc<T>,
-    ron: String,
+    registration: &'static PluginRegistration,
+    parsed: Arc<ParsedPlugin>,
 }
 
 impl<T: ?Sized> Nested<T> {
@@ -212,7 +269,7 @@ impl<T: ?Sized> Nested<T> {
 
 impl<T: ?Sized> Clone for Nested<T> {
     fn clone(&self) -> Self {
-        Self { plugin: Arc::clone(&self.plugin), ron: self.ron.clone() }
+        Self { plugin: Arc::clone(&self.plugin), registration: self.registration, parsed: Arc::clone(&self.parsed) }
     }
 }
 
@@ -231,10 +288,11 @@ macro_rules! nested {
             }
             fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
                 match Registry::get() {
-                    Ok(registry) => match registry.read(value, &[PluginKind::$kind], problems)? {
-                        (_, (PluginInstance::$kind(plugin), ron)) => Some(Self { plugin, ron }),
-                        _ => None,
-                    },
+                    Ok(registry) => {
+                        let (registration, parsed) = registry.read(value, &[PluginKind::$kind], problems)?;
+                        let PluginInstance::$kind(plugin) = &parsed.instance else { return None };
+                        Some(Self { plugin: Arc::clone(plugin), registration, parsed: Arc::new(parsed) })
+                    }
                     Err(problem) => {
                         problems.push(Diagnostic { span: Some(value.span), ..problem });
                         None
@@ -242,7 +300,10 @@ macro_rules! nested {
                 }
             }
             fn to_ron(&self) -> String {
-                self.ron.clone()
+                self.parsed.ron.clone()
+            }
+            fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)> {
+                vec![(self.registration, &self.parsed)]
             }
         }
     )*};

@@ -135,6 +135,11 @@ impl Signatures {
         edges.iter().enumerate().filter_map(|(index, signature)| Some((index, signature.as_ref()?)))
     }
 
+    /// Whether everything is known that arrives at a port.
+    pub fn is_known(&self, port: &str) -> bool {
+        self.ports.get(port).is_none_or(|edges| edges.iter().all(Option::is_some))
+    }
+
     /// What arrives at a port with one edge.
     pub fn one(&self, port: &str) -> Option<&Signature> {
         self.all(port).next().map(|(_, signature)| signature)

@@ -7,6 +7,9 @@ pub use zskt_api;
 /// sum, and its plugins. It is here, not in zskt-api, so that a library with a copy of zskt-api of its own does not compile.
 #[macro_export]
 macro_rules! describe_library {
+    ($sum:expr; reads: $reads:ident; $($plugins:tt)+) => {
+        $crate::describe_library! { $sum; $($plugins)+ }
+    };
     ($sum:expr; $($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
         $crate::library_section!($crate::zskt_api::build_id::DESCRIPTION, "image: ", $sum, "\n");
         $($($crate::library_section!(

@@ -28,7 +28,8 @@ pub use cli::render;
 pub use device_request::DeviceRequest;
 pub use draw::{Picture, dot, mermaid, svg};
 pub use pipeline::Sources;
-pub use plan::{DataFreeProof, Plan, PlanEdge, PlanNode};
+pub use plan::{DataFreeProof, OutsideReader, Plan, PlanEdge, PlanNode};
+pub use run::data_free;
 
 use std::process::ExitCode;
 
@@ -45,6 +46,19 @@ use zskt_optimizers as _;
 use zskt_schedules as _;
 use zskt_stages as _;
 use zskt_teachers as _;
+
+/// The crates of zskt's own plugins.
+const STANDARD_CRATES: [&str; 9] = [
+    "zskt-architectures",
+    "zskt-datasets",
+    "zskt-generators",
+    "zskt-losses",
+    "zskt-metrics",
+    "zskt-optimizers",
+    "zskt-schedules",
+    "zskt-stages",
+    "zskt-teachers",
+];
 
 /// The program `zskt-run`, with the standard plugins and all others that are linked in.
 pub fn main() -> ExitCode {

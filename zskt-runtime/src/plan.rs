@@ -1,6 +1,9 @@
 //! A plan: a pipeline that has been proven sound, in the order in which its nodes are built and run.
 
-use zskt_api::{PluginInstance, PluginRegistration, Precision, Signature};
+use std::fmt;
+use std::path::PathBuf;
+
+use zskt_api::{NestedPlugin, PluginInstance, PluginRegistration, Precision, Reads, Signature};
 
 use crate::device_request::DeviceRequest;
 
@@ -33,6 +36,10 @@ pub struct PlanNode {
     pub registration: &'static PluginRegistration,
     /// Its plugin, and those that its parameters name.
     pub plugins: Vec<&'static PluginRegistration>,
+    /// The plugins among its parameters at any depth, each with the way to it.
+    pub nested: Vec<NestedPlugin>,
+    /// The files and folders among its plugin's own parameters.
+    pub paths: Vec<PathBuf>,
     /// Its plugin with its parameters, ready to be built or run.
     pub instance: PluginInstance,
     /// Its plugin with its parameters, defaults included, as RON text.
@@ -51,10 +58,47 @@ pub struct PlanEdge {
     pub from: usize,
 }
 
-/// The proof that no training image reaches a network.
+/// What is known of the claim that no image of a dataset reaches a network: no edge and no parameter of the pipeline brings one.
 pub struct DataFreeProof {
     /// The node that makes the network.
     pub network: String,
     /// Datasets that shaped its teacher, and reach it as the teacher's knowledge alone.
     pub through_teacher: Vec<String>,
+    /// What has a part in its training and may read images from outside, which nobody knows: with any, nothing is proven.
+    pub unknown: Vec<OutsideReader>,
+    /// What has a part in its training, is not of zskt itself, and declares to read nothing from outside: the proof holds if that is
+    /// true.
+    pub on_its_word: Vec<OutsideReader>,
+}
+
+/// A plugin that has a part in the training of a network, and what it declares to read from outside.
+#[derive(Clone)]
+pub struct OutsideReader {
+    /// The node, or the parameter of a node: `mix`, or `mix.data`.
+    pub place: String,
+    /// What declares the plugin.
+    pub registration: &'static PluginRegistration,
+    /// What it reads, as far as it says so.
+    pub reads: Option<Reads>,
+}
+
+impl fmt::Display for OutsideReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PluginRegistration { name, crate_name, crate_version, .. } = self.registration;
+        write!(f, "`{}` (`{name}` of {crate_name} {crate_version})", self.place)
+    }
+}
+
+impl OutsideReader {
+    /// What is known of what it reads: `reads files`.
+    pub fn reads(&self) -> String {
+        self.reads.map_or("does not say what it reads".to_owned(), |reads| format!("reads {reads}"))
+    }
+}
+
+impl DataFreeProof {
+    /// Whether it is proven that no image reaches the network.
+    pub fn is_proven(&self) -> bool {
+        self.unknown.is_empty()
+    }
 }

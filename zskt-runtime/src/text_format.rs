@@ -16,9 +16,14 @@ pub fn count(number: usize) -> String {
 /// `one`, `one and two`, `one, two and three`, each in quotes.
 pub fn list(names: &[&str], last_word: &str) -> String {
     let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
-    match quoted.split_last() {
+    join(&quoted, last_word)
+}
+
+/// `one`, `one and two`, `one, two and three`, as they are.
+pub fn join(texts: &[String], last_word: &str) -> String {
+    match texts.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} {last_word} {last}", rest.join(", ")),
-        _ => quoted.concat(),
+        _ => texts.concat(),
     }
 }
 

@@ -6,7 +6,7 @@ mod wide_resnet;
 pub use lenet::LeNet;
 pub use wide_resnet::WideResNet;
 
-zskt_api::export! { architecture: WideResNet, LeNet }
+zskt_api::export! { reads: none; architecture: WideResNet, LeNet }
 
 #[cfg(test)]
 mod tests {

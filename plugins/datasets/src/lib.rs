@@ -13,7 +13,8 @@ pub use parquet_images::{ParquetImages, ParquetSplit};
 pub use svhn::{Svhn, SvhnSplit};
 pub use synthetic_digits::SyntheticDigits;
 
-zskt_api::export! { dataset: Cifar10, Cifar100, ParquetImages, Svhn, SyntheticDigits }
+zskt_api::export! { reads: files; dataset: Cifar10, Cifar100, ParquetImages, Svhn }
+zskt_api::export! { reads: none; dataset: SyntheticDigits }
 
 #[cfg(test)]
 mod tests {

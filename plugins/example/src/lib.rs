@@ -37,7 +37,7 @@ impl Loss for ExampleLoss {
     }
 }
 
-zskt_api::export! { loss: ExampleLoss }
+zskt_api::export! { reads: none; loss: ExampleLoss }
 
 #[cfg(test)]
 mod tests {

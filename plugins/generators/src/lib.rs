@@ -4,7 +4,7 @@ mod conv_generator;
 
 pub use conv_generator::ConvGenerator;
 
-zskt_api::export! { generator: ConvGenerator }
+zskt_api::export! { reads: none; generator: ConvGenerator }
 
 #[cfg(test)]
 mod tests {

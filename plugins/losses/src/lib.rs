@@ -8,7 +8,7 @@ pub use attention_transfer::AttentionTransfer;
 pub use cross_entropy::CrossEntropy;
 pub use kl_divergence::KlDivergence;
 
-zskt_api::export! { loss: KlDivergence, AttentionTransfer, CrossEntropy }
+zskt_api::export! { reads: none; loss: KlDivergence, AttentionTransfer, CrossEntropy }
 
 #[cfg(test)]
 mod tests {

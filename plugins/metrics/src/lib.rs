@@ -9,7 +9,7 @@ pub use accuracy::{Accuracy, AccuracyInputs};
 pub use agreement::{Agreement, AgreementInputs};
 pub use mean_transition_error::{MeanTransitionError, TransitionInputs};
 
-zskt_api::export! { metric: Accuracy, Agreement, MeanTransitionError }
+zskt_api::export! { reads: none; metric: Accuracy, Agreement, MeanTransitionError }
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ pub use adam::Adam;
 pub use adam_w::AdamW;
 pub use sgd::Sgd;
 
-zskt_api::export! { optimizer: Adam, AdamW, Sgd }
+zskt_api::export! { reads: none; optimizer: Adam, AdamW, Sgd }
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ pub use cosine::Cosine;
 pub use multi_step::MultiStep;
 pub use one_cycle::{Anneal, OneCycle};
 
-zskt_api::export! { schedule: Constant, Cosine, MultiStep, OneCycle }
+zskt_api::export! { reads: none; schedule: Constant, Cosine, MultiStep, OneCycle }
 
 #[cfg(test)]
 mod tests {

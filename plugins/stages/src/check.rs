@@ -1,6 +1,10 @@
 //! What can be said of a stage before anything is built.
 
-use zskt_api::{CheckError, ClassifierSignature, Loss, PortInfo, Signature, Signatures};
+use std::sync::Arc;
+
+use zskt_api::{CheckError, ClassifierSignature, Loss, OutputShape, PortInfo, Signature, Signatures};
+
+use crate::loss_trial::{TrialPlayer, try_losses};
 
 /// What is wrong with the inputs of a stage. `has_teacher` is whether the stage has that port at all.
 pub fn check_inputs(inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) -> Vec<CheckError> {
@@ -30,17 +34,17 @@ pub fn check_inputs(inputs: &Signatures, ports: &[PortInfo], has_teacher: bool) 
                 .help("no gradient of this stage's losses reaches that network"),
             );
         }
-        for loss in &turn.losses {
-            faults.extend(check_loss(loss.as_ref(), inputs, has_teacher).map(|fault| CheckError {
-                port: Some("turns".into()),
-                parameter: None,
-                index,
-                ..fault
-            }));
+        let of_turn = |fault| CheckError { port: Some("turns".into()), parameter: None, index, ..fault };
+        let player = if of_student { TrialPlayer::Student } else { TrialPlayer::Generator };
+        let misfits: Vec<_> =
+            turn.losses.iter().filter_map(|loss| check_loss(loss.as_ref(), inputs, has_teacher)).map(of_turn).collect();
+        if misfits.is_empty() && faults.is_empty() {
+            faults.extend(try_turn(&turn.losses, inputs, player).map(of_turn));
         }
+        faults.extend(misfits);
     }
-    // Without any known turn, what is wrong with the turns has been reported already.
-    if !student_learns && student.is_some() && inputs.all("turns").count() > 0 {
+    // What is wrong with a turn has been reported already, and it may be the one.
+    if !student_learns && student.is_some() && inputs.one("turns").is_some() && inputs.is_known("turns") {
         faults
             .push(CheckError::port("student", "no turn of this stage updates the student, so it would learn nothing"));
     }
@@ -68,7 +72,20 @@ fn check_loss(loss: &dyn Loss, inputs: &Signatures, has_teacher: bool) -> Option
             CheckError::new("a loss of this turn needs a teacher, but this stage has none").help("use `Transfer`"),
         );
     }
-    let image = images.image()?;
-    let output = |port| inputs.classifier(port).and_then(|network| network.shape.output_shape(image).ok());
-    loss.check(&output("student")?, output("teacher").as_ref()).err()
+    loss.check(&output_shape(inputs, "student")?, output_shape(inputs, "teacher").as_ref()).err()
+}
+
+/// Tries the losses of a turn, where all shapes are known.
+fn try_turn(losses: &[Arc<dyn Loss>], inputs: &Signatures, player: TrialPlayer) -> Option<CheckError> {
+    let teacher = output_shape(inputs, "teacher");
+    if teacher.is_none() && losses.iter().any(|loss| loss.needs().teacher) {
+        return None;
+    }
+    try_losses(losses, &output_shape(inputs, "student")?, teacher.as_ref(), player).err()
+}
+
+/// What a classifier gives for the images of this stage, where both are known and fit.
+fn output_shape(inputs: &Signatures, port: &str) -> Option<OutputShape> {
+    let image = inputs.one("images").and_then(Signature::image)?;
+    inputs.classifier(port)?.shape.output_shape(image).ok()
 }

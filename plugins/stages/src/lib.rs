@@ -8,6 +8,7 @@ mod batch_sampler;
 mod check;
 mod cuda_graph_runner;
 mod intervals;
+mod loss_trial;
 mod state_snapshot;
 mod train;
 mod training_length;
@@ -21,7 +22,7 @@ pub use train::{Train, TrainInputs};
 pub use transfer::{Transfer, TransferInputs};
 pub use turn_plugins::{Maximize, Minimize, TurnInputs};
 
-zskt_api::export! { stage: Transfer, Train; turn: Maximize, Minimize }
+zskt_api::export! { reads: none; stage: Transfer, Train; turn: Maximize, Minimize }
 
 #[cfg(test)]
 mod tests {

@@ -4,4 +4,4 @@ mod checkpoint;
 
 pub use checkpoint::Checkpoint;
 
-zskt_api::export! { teacher: Checkpoint }
+zskt_api::export! { reads: files; teacher: Checkpoint }

@@ -98,7 +98,7 @@ pub type ClassifierNetwork = Network<dyn Classifier>;
 ///     }
 /// }
 ///
-/// zskt_api::export! { architecture: MeanColour }
+/// zskt_api::export! { reads: none; architecture: MeanColour }
 /// # fn main() {}
 /// ```
 pub trait Architecture: ClassifierShape {

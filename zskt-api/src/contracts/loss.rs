@@ -67,7 +67,7 @@ impl LossTarget {
 ///     }
 /// }
 ///
-/// zskt_api::export! { loss: LogitDistance }
+/// zskt_api::export! { reads: none; loss: LogitDistance }
 /// # fn main() {}
 /// ```
 pub trait Loss: Send + Sync {

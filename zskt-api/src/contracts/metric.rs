@@ -85,7 +85,7 @@ pub struct MetricContext {
 ///     }
 /// }
 ///
-/// zskt_api::export! { metric: LargestLogit }
+/// zskt_api::export! { reads: none; metric: LargestLogit }
 /// # fn main() {}
 /// ```
 pub trait Metric: Params + Send + Sync + 'static {

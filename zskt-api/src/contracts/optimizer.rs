@@ -4,10 +4,18 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::{Gradients, Parameter, Result};
+use crate::{CheckError, Gradients, Parameter, Result};
 
 /// A plugin that updates the weights of one network.
 pub trait Optimizer: Send + Sync {
+    /// Whether its parameters go together.
+    ///
+    /// # Errors
+    /// What does not go together; a fault of a parameter is shown where that is written.
+    fn check(&self) -> Result<(), CheckError> {
+        Ok(())
+    }
+
     /// The base learning rate, which the turn's schedule scales.
     fn learning_rate(&self) -> f64;
 

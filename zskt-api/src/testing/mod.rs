@@ -65,7 +65,7 @@ pub fn conforms(plugin: &str) -> Result<()> {
 /// # Errors
 /// When no such plugin is exported, or its parameters are wrong.
 pub fn plugin(text: &str) -> Result<PluginInstance> {
-    read(text).map(|(_, (instance, _))| instance)
+    read(text).map(|(_, parsed)| parsed.instance)
 }
 
 /// Where plugins are built in tests: on the CPU, with streams of seed 0.
@@ -74,8 +74,8 @@ pub fn build_context(node: &str, precision: Precision) -> BuildContext {
 }
 
 fn check(text: &str) -> Result<()> {
-    let (registration, (instance, ron)) = read(text)?;
-    let (_, (_, again)) = read(&ron)?;
+    let (registration, ParsedPlugin { instance, ron, .. }) = read(text)?;
+    let again = read(&ron)?.1.ron;
     promise!(again == ron, "its parameters are written `{ron}`, which reads as `{again}`");
     match instance {
         PluginInstance::Architecture(plugin) => networks::architecture(plugin.as_ref()),

@@ -6,7 +6,6 @@ use zskt_api::{
     Registry, Signature, Value, ValueKind, with_article,
 };
 
-use super::plugin_use::plugins_in;
 use crate::pipeline::{Edge, PipelineSyntax};
 
 /// What can be a node; an optimizer or a schedule is a parameter of one.
@@ -29,8 +28,6 @@ pub struct GraphNode<'d> {
     pub value: &'d Value,
     /// Its plugin; `None` when there is no such.
     pub registration: Option<&'static PluginRegistration>,
-    /// Its plugin, and those that its parameters name.
-    pub plugins: Vec<&'static PluginRegistration>,
     /// Its plugin with its parameters, where they could be read.
     pub parsed: Option<ParsedPlugin>,
     /// Its inputs.
@@ -50,9 +47,20 @@ impl GraphNode<'_> {
         self.registration.and_then(|plugin| plugin.output)
     }
 
+    /// Its plugin, and those among its parameters at any depth, each once.
+    pub fn plugins(&self) -> Vec<&'static PluginRegistration> {
+        let mut plugins: Vec<_> = self.registration.into_iter().collect();
+        for nested in self.parsed.iter().flat_map(ParsedPlugin::all_nested) {
+            if !plugins.iter().any(|plugin| std::ptr::eq(*plugin, nested.registration)) {
+                plugins.push(nested.registration);
+            }
+        }
+        plugins
+    }
+
     /// Its plugin with its parameters, when they could be read.
     pub fn instance(&self) -> Option<&PluginInstance> {
-        self.parsed.as_ref().map(|(instance, _)| instance)
+        self.parsed.as_ref().map(|parsed| &parsed.instance)
     }
 }
 
@@ -141,15 +149,7 @@ fn read_node<'d>(
     registry: &Registry,
     problems: &mut Vec<Diagnostic>,
 ) -> GraphNode<'d> {
-    let mut node = GraphNode {
-        name,
-        value,
-        registration: None,
-        plugins: Vec::new(),
-        parsed: None,
-        ports: Vec::new(),
-        signature: None,
-    };
+    let mut node = GraphNode { name, value, registration: None, parsed: None, ports: Vec::new(), signature: None };
     let ValueKind::Named { name: Some(plugin), .. } = &value.kind else {
         problems.push(
             Diagnostic::at(value.span, format!("expected a plugin, found {}", value.describe()))
@@ -159,7 +159,6 @@ fn read_node<'d>(
     };
     let registration = registry.find(&plugin.text);
     node.registration = registration;
-    node.plugins = plugins_in(value, registry);
     if let Some(plugin) = registration {
         if !NODE_KINDS.contains(&plugin.kind) {
             problems.push(

@@ -5,7 +5,6 @@ mod edges;
 mod graph;
 mod order;
 mod players;
-mod plugin_use;
 mod signatures;
 #[cfg(test)]
 mod tests;
@@ -84,13 +83,15 @@ fn plan_nodes(graph: PipelineGraph<'_>, order: &[usize]) -> Option<Vec<PlanNode>
     let mut nodes: Vec<_> = graph.nodes.into_iter().zip(inputs).map(Some).collect();
     let plan_node = |node: &usize| {
         let (node, inputs) = nodes[*node].take()?;
-        let (instance, ron) = node.parsed?;
+        let (plugins, parsed) = (node.plugins(), node.parsed?);
         Some(PlanNode {
             name: node.name.text.clone(),
             registration: node.registration?,
-            plugins: node.plugins,
-            instance,
-            ron,
+            plugins,
+            nested: parsed.all_nested(),
+            instance: parsed.instance,
+            ron: parsed.ron,
+            paths: parsed.paths,
             inputs,
             signature: node.signature,
         })
@@ -106,9 +107,10 @@ fn resolve(pipeline: &PipelineSyntax, graph: &PipelineGraph<'_>) -> String {
             format!("[{}]", names.join(", "))
         }
     });
-    let nodes = graph.nodes.iter().filter_map(|node| Some((node.name.text.as_str(), node.parsed.as_ref()?.1.as_str())));
+    let nodes =
+        graph.nodes.iter().filter_map(|node| Some((node.name.text.as_str(), node.parsed.as_ref()?.ron.as_str())));
     let nodes: Vec<_> = nodes.collect();
-    let plugins = graph.nodes.iter().flat_map(|node| node.plugins.iter().copied());
+    let plugins = graph.nodes.iter().flat_map(|node| node.plugins());
     let edges = graph.links.iter().map(|link| {
         let edge = link.edge;
         (edge.from.text.as_str(), edge.to.text.as_str(), graph.port(link).name)

@@ -2,8 +2,8 @@
 //! (`Stage::check`, `Metric::check`; by default `Signatures::check_compatible`).
 
 use zskt_api::{
-    Architecture, CheckError, ClassifierSignature, Diagnostic, GeneratorSignature, Name, PluginInstance, Signature,
-    Signatures, Span, Value, ValueKind,
+    CheckError, ClassifierSignature, Diagnostic, GeneratorSignature, Name, NestedPlugin, ParsedPlugin, PluginInstance,
+    Signature, Signatures, Span, Value, ValueKind,
 };
 
 use super::graph::{Link, PipelineGraph};
@@ -41,9 +41,13 @@ fn signature(
     faults: &mut Vec<CheckError>,
 ) -> Option<Signature> {
     let network = || graph.name(node).to_owned();
+    let known = faults.len();
+    check_nested(graph.nodes[node].parsed.as_ref()?, "", skip_files, faults);
+    // What is made of something faulty would only be found faulty again.
+    let sound = faults.len() == known;
     match graph.nodes[node].instance()? {
         PluginInstance::Architecture(architecture) => {
-            architecture.check().map_err(|fault| faults.push(fault)).ok()?;
+            architecture.check().map_err(|fault| faults.push(fault)).ok().filter(|()| sound)?;
             Some(Signature::Classifier(ClassifierSignature {
                 shape: architecture.clone(),
                 network: network(),
@@ -54,9 +58,8 @@ fn signature(
             let image = generator.image().map_err(|fault| faults.push(fault)).ok()?;
             Some(Signature::Generator(GeneratorSignature { image, network: network() }))
         }
+        PluginInstance::Teacher(_) if !sound => None,
         PluginInstance::Teacher(teacher) => {
-            let architecture = teacher.architecture().map_or(Ok(()), Architecture::check);
-            architecture.map_err(|fault| faults.push(fault)).ok()?;
             if !skip_files {
                 faults.extend(teacher.check().err());
             }
@@ -81,6 +84,31 @@ fn signature(
             None
         }
         PluginInstance::Optimizer(_) | PluginInstance::Schedule(_) => None,
+    }
+}
+
+/// Checks the plugins among a plugin's parameters as it would be checked itself, the innermost first; `way` leads to it.
+fn check_nested(plugin: &ParsedPlugin, way: &str, skip_files: bool, faults: &mut Vec<CheckError>) {
+    for NestedPlugin { parameter, parsed, .. } in &plugin.nested {
+        let way = if way.is_empty() { parameter.clone() } else { format!("{way}.{parameter}") };
+        let known = faults.len();
+        check_nested(parsed, &way, skip_files, faults);
+        if faults.len() > known {
+            continue;
+        }
+        let checked = match &parsed.instance {
+            PluginInstance::Architecture(architecture) => architecture.check(),
+            PluginInstance::Generator(generator) => generator.image().map(|_| ()),
+            PluginInstance::Teacher(teacher) if !skip_files => teacher.check(),
+            PluginInstance::Dataset(dataset) if !skip_files => dataset.describe().map(|_| ()),
+            PluginInstance::Optimizer(optimizer) => optimizer.check(),
+            PluginInstance::Schedule(schedule) => schedule.check(),
+            _ => Ok(()),
+        };
+        faults.extend(checked.err().map(|fault| {
+            let parameter = fault.parameter.as_ref().map_or(way.clone(), |inner| format!("{way}.{inner}"));
+            CheckError { parameter: Some(parameter), port: None, ..fault }
+        }));
     }
 }
 
@@ -130,7 +158,7 @@ pub fn head(value: &Value) -> Span {
 }
 
 /// The place of a parameter's value: `depth`, or `model.depth` for one of a plugin within.
-fn parameter_span(value: &Value, path: &str) -> Option<Span> {
+pub fn parameter_span(value: &Value, path: &str) -> Option<Span> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let ValueKind::Named { name, fields, items } = &value.kind else { return None };
     if let ([inner], Some(Name { text, .. })) = (items.as_slice(), name)

@@ -14,7 +14,7 @@ use crate::draw::{self, Picture};
 use crate::library::Library;
 use crate::pipeline::{self, Sources};
 use crate::plan::Plan;
-use crate::run::{self, RunOutcome};
+use crate::run::{self, RunOutcome, data_free};
 use crate::{check, library, parameter_count, scaffold, text_format};
 
 /// Why a command did not do what was asked for.
@@ -206,12 +206,10 @@ fn summary(plan: &Plan) -> String {
     if !sizes.is_empty() {
         parts.push(format!("parameters: {sizes}"));
     }
-    let proofs = plan.data_free.iter().map(|proof| match proof.through_teacher.as_slice() {
-        [] => proof.network.clone(),
-        datasets => format!("{} (its teacher knows {})", proof.network, datasets.join(", ")),
+    parts.push(match data_free(plan) {
+        None => "no claim to be data-free".into(),
+        Some(statement) => format!("data-free: {statement}"),
     });
-    let proofs = proofs.collect::<Vec<_>>().join(", ");
-    parts.push(if proofs.is_empty() { "no claim to be data-free".into() } else { format!("data-free: {proofs}") });
     format!("{}: {}", plan.name, parts.join("; "))
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use zskt_api::value::float_to_ron;
 use zskt_api::{
-    Arity, Bounds, Diagnostic, ParameterInfo, ParameterKind, PluginKind, PluginRegistration, PortInfo, PortType,
+    Arity, Bounds, Diagnostic, ParameterInfo, ParameterKind, PluginKind, PluginRegistration, PortInfo, PortType, Reads,
     Registry, nearest_name,
 };
 
@@ -26,6 +26,7 @@ struct Description {
     parameters: Vec<ParameterInfo>,
     inputs: Vec<PortInfo>,
     output: Option<PortType>,
+    reads: Option<Reads>,
     example: String,
 }
 
@@ -41,6 +42,7 @@ impl Description {
             parameters: (plugin.parameters)(),
             inputs: (plugin.ports)(),
             output: plugin.output,
+            reads: plugin.reads,
             example: example(plugin),
         }
     }
@@ -125,6 +127,10 @@ fn page(plugin: &Description) -> String {
     if let Some(output) = plugin.output {
         out += &format!("\nOutput\n  {output}\n");
     }
+    out += &match plugin.reads {
+        Some(reads) => format!("\nReads from outside\n  {reads}\n"),
+        None => "\nReads from outside\n  it does not say\n".into(),
+    };
     out += &format!("\nExample\n{}", indented(&plugin.example, 2));
     out
 }

@@ -52,6 +52,11 @@ pub fn of_plugins(plugins: impl IntoIterator<Item = &'static PluginRegistration>
     loaded().into_iter().filter(|library| plugins.iter().any(|plugin| library.has(plugin))).collect()
 }
 
+/// Whether a plugin is one of zskt's own.
+pub fn is_standard(plugin: &PluginRegistration) -> bool {
+    crate::STANDARD_CRATES.contains(&plugin.crate_name) && of(plugin).is_none()
+}
+
 /// Whether the program runs with the image that it was made with.
 ///
 /// # Errors

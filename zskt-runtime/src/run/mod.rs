@@ -15,6 +15,7 @@ mod timestamp;
 
 pub use engine::catch_panics;
 pub use options::{Options, RunOutcome};
+pub use record::data_free;
 
 use crate::plan::Plan;
 use record::Console;

@@ -181,6 +181,8 @@ fn node(
         registration,
         plugins: vec![registration],
         instance,
+        nested: Vec::new(),
+        paths: Vec::new(),
         ron: format!("{}()", registration.name),
         inputs: inputs.iter().map(|(port, from)| PlanEdge { port: (*port).into(), from: *from }).collect(),
         signature: registration.output.map(|_| Signature::Classifier(signature)),
@@ -204,7 +206,12 @@ fn two_walks(panic_at: usize) -> Plan {
             node("second", &WALK, walk(7, panic_at), &[("student", 2)]),
             node("after", &SUM, sum(), &[("classifier", 4)]),
         ],
-        data_free: vec![DataFreeProof { network: "student".into(), through_teacher: vec!["digits".into()] }],
+        data_free: vec![DataFreeProof {
+            network: "student".into(),
+            through_teacher: vec!["digits".into()],
+            unknown: Vec::new(),
+            on_its_word: Vec::new(),
+        }],
         resolved: "(\n    name: \"two walks\",\n    seed: 7,\n)\n".into(),
     }
 }
@@ -299,7 +306,7 @@ fn a_run_leaves_what_it_promises() {
     ];
     assert_eq!(keys, expected);
     assert_eq!(
-        report["data_free"],
+        report["data_free"]["statement"],
         "proven: no image of any dataset reaches \"student\"; \"digits\" reached it only as the teacher's knowledge"
     );
     assert_eq!(report["images_per_second"], 8.0);

@@ -3,6 +3,7 @@
 mod data_free;
 mod diagnostics;
 mod fuzz;
+mod hidden_data;
 mod overrides;
 mod pictures;
 mod players;

@@ -1,12 +1,12 @@
 //! `manifest.json`: what a run was made with, so that it can be made again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use zskt_api::{Diagnostic, PluginInstance, Registry, Result};
+use zskt_api::{Diagnostic, NestedPlugin, PluginInstance, PluginRegistration, Reads, Registry, Result};
 
 use crate::library;
 use crate::plan::Plan;
@@ -23,16 +23,26 @@ use crate::run::timestamp::timestamp;
 pub fn fingerprints(plan: &Plan, interrupted: &Interrupted) -> Result<Vec<Fingerprint>> {
     let mut all = Vec::new();
     for node in &plan.nodes {
-        let files = match &node.instance {
-            PluginInstance::Teacher(teacher) => teacher.files(),
-            PluginInstance::Dataset(dataset) => dataset.files(),
-            _ => continue,
-        };
+        let mut files: BTreeSet<_> = files(node.registration, &node.instance, &node.paths).into_iter().collect();
+        for NestedPlugin { registration, parsed, .. } in &node.nested {
+            files.extend(self::files(registration, &parsed.instance, &parsed.paths));
+        }
         for path in files {
             all.extend(fingerprints_of(&node.name, &path, interrupted)?);
         }
     }
     Ok(all)
+}
+
+/// The files that a plugin reads: a source says which, of any other they are those that its parameters name.
+fn files(registration: &PluginRegistration, plugin: &PluginInstance, paths: &[PathBuf]) -> Vec<PathBuf> {
+    match plugin {
+        PluginInstance::Teacher(teacher) => teacher.files(),
+        PluginInstance::Dataset(dataset) => dataset.files(),
+        // Then it writes them.
+        _ if registration.reads == Some(Reads::None) => Vec::new(),
+        _ => paths.iter().filter(|path| path.exists()).cloned().collect(),
+    }
 }
 
 /// Writes the manifest of a new run.

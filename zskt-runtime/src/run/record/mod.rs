@@ -1,6 +1,7 @@
 //! What a run writes down and shows while it goes, and when it is done.
 
 mod console;
+mod data_free;
 mod image_grid;
 pub mod manifest;
 mod metrics_log;
@@ -12,5 +13,6 @@ mod tensorboard;
 #[cfg(test)]
 pub use console::OutputMode;
 pub use console::{Console, notice};
+pub use data_free::statement as data_free;
 pub use recorder::Recorder;
 pub use stage_progress::StageProgress;

@@ -9,7 +9,7 @@ use zskt_api::{FeatureMap, Progress, Result};
 
 use super::console::Console;
 use super::tensorboard::EventFile;
-use super::{image_grid, metrics_log, report};
+use super::{data_free, image_grid, metrics_log, report};
 use crate::plan::{Plan, PlanNode};
 use crate::run::resume::{
     AppendLog, FinishedStage, LogLengths, MeasuredMetric, ResumeState, RunDirectory, encode_tensors, write_atomically,
@@ -127,7 +127,7 @@ impl Recorder {
         for (node, text) in descriptions {
             self.console.line(&format!("{:width$}  {text}", node.name));
         }
-        if let Some(statement) = report::data_free(plan) {
+        if let Some(statement) = data_free::statement(plan) {
             self.console.line(&format!("data-free: {statement}"));
         }
         self.console.run_directory(&run_directory(self.directory.path()));

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::data_free;
 use crate::plan::Plan;
 use crate::run::resume::{FinishedStage, ResumeState};
 use crate::text_format;
@@ -21,8 +22,8 @@ pub fn report(plan: &Plan, device: &str, state: &ResumeState) -> Value {
         "metrics": metrics,
         "stages": stages,
     });
-    if let Some(statement) = data_free(plan) {
-        report["data_free"] = statement.into();
+    if let Some(entry) = data_free::entry(plan) {
+        report["data_free"] = entry;
     }
     report
 }
@@ -43,24 +44,6 @@ fn images_per_second(stages: &[FinishedStage]) -> Option<f64> {
     let images: u64 = stages.iter().map(|stage| stage.record.images).sum();
     let seconds: f64 = stages.iter().map(|stage| stage.record.seconds).sum();
     (images > 0 && seconds > 0.0).then(|| images as f64 / seconds)
-}
-
-/// What was proven of the pipeline's claim to need no data; nothing without the claim.
-pub fn data_free(plan: &Plan) -> Option<String> {
-    let networks: Vec<_> = plan.data_free.iter().map(|proof| proof.network.as_str()).collect();
-    let mut datasets: Vec<_> =
-        plan.data_free.iter().flat_map(|proof| &proof.through_teacher).map(String::as_str).collect();
-    datasets.sort_unstable();
-    datasets.dedup();
-    if networks.is_empty() {
-        return None;
-    }
-    let mut statement = format!("proven: no image of any dataset reaches {}", text_format::list(&networks, "or"));
-    if !datasets.is_empty() {
-        let (them, knowledge) = (if networks.len() > 1 { "them" } else { "it" }, "only as the teacher's knowledge");
-        statement.push_str(&format!("; {} reached {them} {knowledge}", text_format::list(&datasets, "and")));
-    }
-    Some(statement)
 }
 
 /// The report as lines for a person.

@@ -118,7 +118,7 @@ impl Block {
     }
 }
 
-zskt_api::export! { architecture: ExampleArchitecture }
+zskt_api::export! { reads: none; architecture: ExampleArchitecture }
 
 #[cfg(test)]
 mod tests {

@@ -72,7 +72,7 @@ impl DatasetSource for ExampleDataset {
     }
 }
 
-zskt_api::export! { dataset: ExampleDataset }
+zskt_api::export! { reads: none; dataset: ExampleDataset }
 
 #[cfg(test)]
 mod tests {

@@ -90,7 +90,7 @@ impl Generator for Network {
     }
 }
 
-zskt_api::export! { generator: ExampleGenerator }
+zskt_api::export! { reads: none; generator: ExampleGenerator }
 
 #[cfg(test)]
 mod tests {

@@ -66,7 +66,7 @@ fn confidences(logits: &Tensor) -> Result<Vec<f64>> {
         .to_vec1()?)
 }
 
-zskt_api::export! { metric: ExampleMetric }
+zskt_api::export! { reads: none; metric: ExampleMetric }
 
 #[cfg(test)]
 mod tests {

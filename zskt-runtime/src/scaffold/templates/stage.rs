@@ -160,7 +160,7 @@ impl Stage for ExampleStage {
     }
 }
 
-zskt_api::export! { stage: ExampleStage }
+zskt_api::export! { reads: none; stage: ExampleStage }
 
 #[cfg(test)]
 mod tests {
