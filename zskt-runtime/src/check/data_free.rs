@@ -217,6 +217,7 @@ fn add_plugin(
     value: &Value,
     brought: &mut Reached,
 ) {
+    let kind = graph.nodes[source.node].kind();
     match registration.kind {
         // One that is a node is followed along its edges.
         PluginKind::Dataset if source.parameter.is_empty() => return,
@@ -230,7 +231,10 @@ fn add_plugin(
             let datasets =
                 parsed.all_nested().into_iter().filter(|nested| nested.registration.kind == PluginKind::Dataset);
             brought.through_teacher.extend(datasets.map(|nested| source.within(&nested.parameter)));
-            return;
+            // A network that is made of one begins with its weights.
+            if source.parameter.is_empty() || !matches!(kind, Some(PluginKind::Architecture | PluginKind::Generator)) {
+                return;
+            }
         }
         _ => {}
     }

@@ -36,6 +36,8 @@ macro_rules! carrier {
                 pub path: Option<PathBuf> = None,
                 /// What it does besides.
                 pub loss: Option<Nested<dyn Loss>> = None,
+                /// A network that it begins with.
+                pub teacher: Option<Nested<dyn TeacherSource>> = None,
             }
         }
     };
@@ -199,6 +201,21 @@ fn what_cannot_be_known_is_not_called_proven() {
         let found = statement(&changed(transfer, &format!("\"transfer\": {stage}")));
         assert!(found.starts_with(not_proven) && found.ends_with(reads), "{found}");
     }
+}
+
+#[test]
+fn a_network_that_is_made_of_a_trained_one_is_not_called_proven() {
+    let wide = "WideResNet(depth: 10, widen_factor: 1)";
+    let carrier = |name: &str| format!("{name}(inner: {wide}, teacher: CarrierTeacher(inner: {wide}))");
+    let made_of = statement(&changed(
+        &format!("\"student\": {wide}"),
+        &format!("\"student\": {}", carrier("CarrierArchitecture")),
+    ));
+    assert!(made_of.starts_with("not proven") && made_of.contains("`student.teacher`"), "{made_of}");
+    // A loss learns of it what a student learns of any teacher.
+    let loss = format!("\"belief\": CarrierLoss(inner: KlDivergence(), teacher: CarrierTeacher(inner: {wide}))");
+    let taught = statement(&changed("\"belief\": KlDivergence()", &loss));
+    assert!(taught.starts_with("proven, if `belief`"), "{taught}");
 }
 
 #[test]
