@@ -2,6 +2,7 @@
 
 mod data_free;
 mod diagnostics;
+mod found_early;
 mod fuzz;
 mod hidden_data;
 mod overrides;
