@@ -15,6 +15,8 @@ mod checksum;
 mod cli;
 mod device_request;
 mod draw;
+mod home_folder;
+mod input_file;
 mod library;
 mod parameter_count;
 mod pipeline;

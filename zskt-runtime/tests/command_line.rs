@@ -162,3 +162,72 @@ fn a_graph_is_drawn_in_three_formats() {
         assert!(picture.starts_with(beginning), "{picture}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_unopened() {
+    let folder = folder();
+    let pipe = Command::new("mkfifo").arg(folder.path().join("pipe")).status().expect("mkfifo");
+    assert!(pipe.success());
+    for place in ["pipe", "/dev/zero"] {
+        let checkpoint = format!("teacher=Checkpoint(model: LeNet(), path: \"{place}\")");
+        let [cifar, svhn, parquet] = ["Cifar10", "Svhn", "ParquetImages"]
+            .map(|dataset| format!("digits={dataset}(path: \"{place}\", split: Train)"));
+        for arguments in [
+            &["validate", place][..],
+            &["graph", place],
+            &[place],
+            &["plugins", "--plugin", place],
+            &["plugin", "check", place],
+            &["validate", "teaching.ron", "--set", &checkpoint],
+            &["teaching.ron", "--set", &cifar],
+            &["teaching.ron", "--set", &svhn],
+            &["teaching.ron", "--set", &parquet],
+        ] {
+            let (code, _, complaint) = outcome(folder.path(), arguments);
+            assert_eq!(code, Some(2), "{arguments:?}: {complaint}");
+            assert!(complaint.contains("it is a device or a pipe, not a file"), "{arguments:?}: {complaint}");
+        }
+    }
+}
+
+#[test]
+fn the_home_folder_is_not_expanded() {
+    let folder = folder();
+    for arguments in [
+        &["~/teaching.ron"][..],
+        &["teaching.ron", "--out", "~/run"],
+        &["--resume", "~/run"],
+        &["validate", "teaching.ron", "--plugin", "~/lib.so"],
+    ] {
+        let (code, _, complaint) = outcome(folder.path(), arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {complaint}");
+        assert!(complaint.contains("help: `~` is not expanded here: write /"), "{arguments:?}: {complaint}");
+    }
+    assert!(!folder.path().join("~").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn names_need_not_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = folder();
+    let name = OsStr::from_bytes(b"ann\xe9e.ron");
+    std::fs::copy(folder.path().join("teaching.ron"), folder.path().join(name)).expect("there is room");
+    let run = |arguments: &[&OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zskt-run"));
+        command.args(arguments).current_dir(folder.path()).output().expect("the program starts")
+    };
+    let out = OsStr::from_bytes(b"r\xe9sultats");
+    for arguments in [&["validate".as_ref(), name][..], &[name, "--out".as_ref(), out, "--quiet".as_ref()]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let manifest = std::fs::read_to_string(folder.path().join(out).join("manifest.json")).expect("a manifest");
+    assert!(manifest.contains("ann\u{fffd}e.ron"), "{manifest}");
+    let output = run(&[name, "--set".as_ref(), OsStr::from_bytes(b"name=\xe9"), "--out".as_ref(), "other".as_ref()]);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!folder.path().join("other").exists());
+}

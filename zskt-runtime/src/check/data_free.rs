@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use zskt_api::{Diagnostic, PluginKind, PortType, Span, nearest_name};
+use zskt_api::{Diagnostic, PluginKind, PortType, Span};
 
 use super::graph::{Link, PipelineGraph};
 use super::players::Training;
 use crate::pipeline::{DataFree, PipelineSyntax};
 use crate::plan::DataFreeProof;
+use crate::text_format;
 
 /// What reached a network.
 #[derive(Clone, Default)]
@@ -72,7 +73,8 @@ fn claimed(
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<(usize, Span)> {
     let Some(names) = &claim.networks else {
-        let trained = |node: &usize| trainings.iter().any(|training| training.network == graph.name(*node));
+        let names: BTreeSet<&str> = trainings.iter().map(|training| training.network).collect();
+        let trained = |node: &usize| names.contains(graph.name(*node));
         return (0..graph.nodes.len()).filter(trained).map(|node| (node, claim.span)).collect();
     };
     let is_network = |node: usize| {
@@ -82,21 +84,21 @@ fn claimed(
         )
     };
     let mut found = Vec::new();
+    let networks = (0..graph.nodes.len()).filter(|node| is_network(*node)).map(|node| graph.name(node));
+    let help = format!("networks: {}", text_format::some_of(networks));
     for name in names {
-        let networks = || (0..graph.nodes.len()).filter(|node| is_network(*node)).map(|node| graph.name(node));
-        let help = format!("networks: {}", networks().collect::<Vec<_>>().join(", "));
         match graph.find(&name.text) {
             Some(node) if is_network(node) => found.push((node, name.span)),
             Some(_) => problems.push(
                 Diagnostic::at(name.span, format!("`{}` is not a network", name.text))
                     .label("expected a network")
-                    .help(help),
+                    .help(&help),
             ),
             None => {
-                let label = nearest_name(&name.text, networks())
-                    .map_or("unknown node".into(), |near| format!("did you mean `{near}`?"));
+                let near = graph.near(&name.text).filter(|node| is_network(*node));
+                let label = near.map_or("unknown node".into(), |near| format!("did you mean `{}`?", graph.name(near)));
                 problems.push(
-                    Diagnostic::at(name.span, format!("there is no node `{}`", name.text)).label(label).help(help),
+                    Diagnostic::at(name.span, format!("there is no node `{}`", name.text)).label(label).help(&help),
                 );
             }
         }
@@ -107,6 +109,10 @@ fn claimed(
 /// Follows the images through the stages, in the order in which they run.
 fn follow(graph: &PipelineGraph<'_>, order: &[usize], trainings: &[Training<'_>]) -> BTreeMap<String, Reached> {
     let mut reached: BTreeMap<String, Reached> = BTreeMap::new();
+    let mut trained_by: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for training in trainings {
+        trained_by.entry(training.stage).or_default().push(training.network);
+    }
     for stage in order {
         let mut arriving = Reached::default();
         for link in arriving_links(graph, *stage) {
@@ -127,7 +133,7 @@ fn follow(graph: &PipelineGraph<'_>, order: &[usize], trainings: &[Training<'_>]
                 }
             }
         }
-        let trained = trainings.iter().filter(|training| training.stage == *stage).map(|training| training.network);
+        let trained = trained_by.get(stage).into_iter().flatten().copied();
         // What a stage gives is made of what arrived, whether or not it says that it trains it.
         let given = graph.nodes[*stage].signature.as_ref().and_then(zskt_api::Signature::network);
         for name in trained.chain(given) {

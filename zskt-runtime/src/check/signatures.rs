@@ -6,7 +6,8 @@ use zskt_api::{
     Signatures, Span, Value, ValueKind,
 };
 
-use super::graph::{Link, PipelineGraph};
+use super::graph::PipelineGraph;
+use super::misread_path;
 
 /// Works out every node's signature in topological order, and reports what does not fit.
 pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Diagnostic>) {
@@ -87,17 +88,20 @@ fn signature(
 /// The edge that brings what a plugin found wrong, as an index into the graph's.
 fn link_at_fault(graph: &PipelineGraph<'_>, node: usize, fault: &CheckError) -> Option<usize> {
     let port = fault.port.as_ref().filter(|_| fault.parameter.is_none())?;
-    let arrives = |link: &Link<'_>| link.to == node && graph.port(link).name == *port;
-    (0..graph.links.len()).filter(|link| arrives(&graph.links[*link])).nth(fault.index)
+    let arrives = |link: &&usize| graph.port(&graph.links[**link]).name == *port;
+    graph.incoming(node).iter().filter(arrives).nth(fault.index).copied()
 }
 
 /// Shows what a plugin found wrong where the pipeline says it.
-fn to_problem(graph: &PipelineGraph<'_>, node: usize, fault: CheckError) -> Diagnostic {
+fn to_problem(graph: &PipelineGraph<'_>, node: usize, mut fault: CheckError) -> Diagnostic {
     let plugin = &graph.nodes[node];
+    if let Some(value) = fault.parameter.as_ref().and_then(|parameter| parameter_value(plugin.value, parameter)) {
+        misread_path::explain(value, &mut fault);
+    }
     let mut problem = Diagnostic::at(head(plugin.value), format!("`{}`: {}", plugin.name.text, fault.message));
     if let Some(parameter) = &fault.parameter {
         let name = parameter.rsplit('.').next().unwrap_or(parameter);
-        match parameter_span(plugin.value, parameter) {
+        match parameter_value(plugin.value, parameter).map(|value| value.span) {
             Some(span) => {
                 problem =
                     Diagnostic { span: Some(span), ..problem }.label(format!("`{name}` of `{}`", plugin.name.text));
@@ -129,19 +133,19 @@ pub fn head(value: &Value) -> Span {
     }
 }
 
-/// The place of a parameter's value: `depth`, or `model.depth` for one of a plugin within.
-fn parameter_span(value: &Value, path: &str) -> Option<Span> {
+/// A parameter's value: of `depth`, or of `model.depth` for one of a plugin within.
+fn parameter_value<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let ValueKind::Named { name, fields, items } = &value.kind else { return None };
     if let ([inner], Some(Name { text, .. })) = (items.as_slice(), name)
         && text == "Some"
     {
-        return parameter_span(inner, path);
+        return parameter_value(inner, path);
     }
     match fields.iter().find(|(field, _)| field.text == first) {
         // What is not written within is a default of what is written: that is as near as it gets.
-        Some((_, value)) => Some(rest.and_then(|rest| parameter_span(value, rest)).unwrap_or(value.span)),
+        Some((_, value)) => Some(rest.and_then(|rest| parameter_value(value, rest)).unwrap_or(value)),
         // A plugin within may not know that it is within.
-        None => fields.iter().find_map(|(_, value)| parameter_span(value, path)),
+        None => fields.iter().find_map(|(_, value)| parameter_value(value, path)),
     }
 }

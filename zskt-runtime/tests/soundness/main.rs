@@ -3,6 +3,7 @@
 mod data_free;
 mod diagnostics;
 mod fuzz;
+mod large;
 mod overrides;
 mod pictures;
 mod players;

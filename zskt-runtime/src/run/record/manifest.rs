@@ -48,7 +48,7 @@ pub fn write(path: &Path, plan: &Plan, options: &Options, device: &str, files: &
         path,
         &json!({
             "name": plan.name,
-            "pipeline": options.pipeline_path,
+            "pipeline": options.pipeline_path.as_deref().map(Path::to_string_lossy),
             "pipeline_sha256": of_pipeline(&plan.resolved),
             "seed": plan.seed,
             "device": device,
