@@ -59,6 +59,21 @@ pub fn figure(value: f64) -> String {
     }
 }
 
+/// A text of a plugin's, fit for one line of a terminal: control characters are shown by the pictures that Unicode has of them
+/// (`␛`), and what would break a line or turn its direction as `�`.
+pub fn one_line(text: &str) -> String {
+    let shown = |character: char| match character {
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + character as u32).unwrap_or('\u{fffd}'),
+        '\u{7f}' => '␡',
+        '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{fffd}'
+        }
+        _ if character.is_control() => '\u{fffd}',
+        _ => character,
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Why a file cannot be read, without the number that the system gives it.
 pub fn reason(failure: &std::io::Error) -> String {
     use std::io::ErrorKind;
@@ -72,7 +87,7 @@ pub fn reason(failure: &std::io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, duration, figure, list, short_duration};
+    use super::{count, duration, figure, list, one_line, short_duration};
 
     #[test]
     fn figures_are_short_and_say_enough() {
@@ -84,5 +99,10 @@ mod tests {
         assert_eq!([0.00085, 0.0421, 1.523].map(short_duration), ["850 µs", "42.1 ms", "1.52 s"]);
         assert_eq!([0.0, 0.01234, -1.5, 3021.4, 1.2e-7].map(figure), ["0", "0.0123", "-1.50", "3021", "1.20e-7"]);
         assert_eq!(list(&["a", "b", "c"], "or"), "\"a\", \"b\" or \"c\"");
+    }
+
+    #[test]
+    fn no_text_of_a_plugin_leaves_its_line() {
+        assert_eq!(one_line("97 %\n\u{1b}[2J\u{9b}1m\u{202e}à 日 é"), "97 %␊␛[2J\u{fffd}1m\u{fffd}à 日 é");
     }
 }

@@ -12,6 +12,7 @@ use super::file_error::cannot_read;
 use super::run_directory::RunDirectory;
 use super::stage_record::{BatchTimes, StageRecord};
 use super::{atomic_file, tensor_file};
+use crate::text_format;
 
 /// The name of the file's text that holds all but the tensors. A file of another format has another name for it.
 const HEADER: &str = "zskt.run.1";
@@ -59,7 +60,7 @@ pub struct MeasuredMetric {
 
 impl From<Measurement> for MeasuredMetric {
     fn from(measurement: Measurement) -> Self {
-        Self { figures: measurement.figures, summary: measurement.summary }
+        Self { figures: measurement.figures, summary: text_format::one_line(&measurement.summary) }
     }
 }
 
