@@ -49,8 +49,11 @@ fn check(name: &str, shapes: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor
     }
 }
 
-/// Every function through which gradients flow, and a comparison of all of them with finite differences.
-const CASES: &[(&str, fn(&str))] = &[
+/// A function, and a comparison of its gradients with finite differences.
+type GradientCase = (&'static str, fn(&str));
+
+/// Every function through which gradients flow.
+const CASES: &[GradientCase] = &[
     ("FeatureMap::channels_last", |name| check(name, &[&[2, 3, 4, 5]], |x| map(&x[0]).channels_last())),
     ("FeatureMap::flatten", |name| check(name, &[&[2, 3, 4, 5]], |x| map(&x[0]).flatten())),
     ("FeatureMap::from_channels_last", |name| {
@@ -237,6 +240,21 @@ fn the_gradients_of_mean_and_variance_are_those_of_the_formula() -> Result<()> {
     };
     assert_eq!(gradient(&|statistics| statistics.mean)?, [0.25; 4]);
     assert_eq!(gradient(&|statistics| statistics.variance)?, [-1.0, -0.5, 0.0, 1.5]);
+    Ok(())
+}
+
+#[test]
+fn sizes_that_cannot_be_counted_are_errors() -> Result<()> {
+    let (x, weight) = (map(&random("sizes", &[1, 4, 4, 1])), random("sizes.w", &[1, 1, 3, 3]));
+    // Twice the padding is 0 or 2 where it overflows.
+    for padding in [1 << 63, (1 << 63) + 1, 1 << 40] {
+        let error = ops::conv2d(&x, &weight, None, 1, padding, Precision::F64).unwrap_err().to_string();
+        assert!(error.contains("more numbers than memory"), "{error}");
+    }
+    for factor in [1 << 62, (1 << 62) + 1, 1 << 31] {
+        let error = ops::upsample_nearest(&x, factor).unwrap_err().to_string();
+        assert!(error.contains("more numbers than memory"), "{error}");
+    }
     Ok(())
 }
 
