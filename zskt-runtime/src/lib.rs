@@ -19,6 +19,7 @@ mod library;
 mod parameter_count;
 mod pipeline;
 mod plan;
+mod plugin_calls;
 mod run;
 mod scaffold;
 mod text_format;

@@ -7,13 +7,18 @@ use zskt_api::{
 };
 
 use super::graph::{Link, PipelineGraph};
+use crate::plugin_calls::PluginOfNode;
 
 /// Works out every node's signature in topological order, and reports what does not fit.
 pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Diagnostic>) {
     for node in order {
         let inputs = arriving(graph, *node);
         let mut faults = Vec::new();
-        let signature = signature(graph, *node, &inputs, skip_files, &mut faults);
+        let work = || signature(graph, *node, &inputs, skip_files, &mut faults);
+        let signature = match graph.nodes[*node].registration {
+            Some(plugin) => PluginOfNode::new(plugin, graph.name(*node)).call(work),
+            None => None,
+        };
         for fault in faults {
             if let Some(link) = link_at_fault(graph, *node, &fault) {
                 graph.links[link].is_refused = true;

@@ -14,6 +14,7 @@ use crate::draw::{self, Picture};
 use crate::library::Library;
 use crate::pipeline::{self, Sources};
 use crate::plan::Plan;
+use crate::plugin_calls::{CaughtUnwind, catch_panics};
 use crate::run::{self, RunOutcome};
 use crate::{check, library, parameter_count, scaffold, text_format};
 
@@ -235,10 +236,12 @@ fn read(path: &Path, sets: &[String]) -> Result<(Sources, Vec<Library>), Failure
 /// Proves a pipeline sound.
 fn prove(sources: Sources, skip_files: bool) -> Result<Plan, Failure> {
     let registry = Registry::get()?;
-    match run::catch_panics(|| check::prove(&sources, registry, skip_files)) {
+    match catch_panics(|| check::prove(&sources, registry, skip_files)) {
         Ok(proven) => proven.map_err(|problems| Failure::Refused(vec![Refusal::Unsound(problems, sources)])),
-        Err(panic) => {
-            let message = format!("a plugin panicked while `{}` was checked{panic}", sources.name(0));
+        Err(CaughtUnwind::Violation(error)) => Err(Diagnostic::global(error.to_string()).into()),
+        Err(CaughtUnwind::Panic { plugin, text }) => {
+            let who = plugin.map_or("a plugin".to_owned(), |plugin| plugin.to_string());
+            let message = format!("{who} panicked while `{}` was checked{text}", sources.name(0));
             Err(Diagnostic::global(message).into())
         }
     }

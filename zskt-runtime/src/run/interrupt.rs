@@ -18,6 +18,7 @@ pub fn listen() -> Interrupted {
             if PRESSED.swap(true, Ordering::SeqCst) {
                 let text = "\nended at once; the run can be continued from its last checkpoint with --resume";
                 let _ = writeln!(std::io::stderr(), "{text}");
+                crate::plugin_calls::disarm_exit_guard();
                 std::process::exit(130);
             }
             let _ = writeln!(std::io::stderr(), "\nstopping at the next safe point; Ctrl-C once more ends at once");

@@ -13,7 +13,6 @@ mod start_error;
 mod tests;
 mod timestamp;
 
-pub use engine::catch_panics;
 pub use options::{Options, RunOutcome};
 
 use crate::plan::Plan;

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use zskt_api::{Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
 
-use super::catch_panics::run_plugin;
 use super::environment::Environment;
 use super::metric;
 use super::node_outputs::{NodeOutputs, named_tensors, network};
 use super::stage_observer::StageObserver;
+use super::stage_output;
 use crate::plan::{Plan, PlanNode};
+use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::interrupt::Interrupted;
 use crate::run::record::Recorder;
 use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory};
@@ -97,11 +98,13 @@ impl<'p> Executor<'p> {
             &mut self.recorder,
             &mut self.checkpointer,
             &self.interrupted,
-        );
+        )?;
         let build = self.environment.context(&node.name);
         let mut context = StageContext { build, resume, observer: &mut observer };
-        let output = run_plugin(node, || stage.run(inputs, &mut context))?;
-        let record = observer.finish();
+        let (plugin, inspector) = (PluginOfNode::of(node), &self.environment.inspector);
+        let output = inspector.looking_at_numbers(true, || run_plugin(plugin, || stage.run(inputs, &mut context)))?;
+        let record = observer.finish()?;
+        stage_output::check(node, &output, &self.outputs)?;
         let done = format!("{}: done, {} batches", node.name, text_format::count(record.batches));
         let network = network(&output).map(|(name, _)| name.to_owned());
         self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network, record });

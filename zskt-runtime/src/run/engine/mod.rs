@@ -1,16 +1,15 @@
 //! The engine: makes a run ready, and goes through the nodes of the plan in their order.
 
-mod catch_panics;
 mod device;
 mod environment;
 mod executor;
+mod frozen_weights;
 mod metric;
 mod node_outputs;
-mod panic_attribution;
 mod stage_observer;
+mod stage_output;
 mod start;
-
-pub use catch_panics::catch_panics;
+mod trained_networks;
 
 use std::path::Path;
 

@@ -1,12 +1,15 @@
 //! What a stage sees of the run: its batches are logged, its checkpoints and images kept, and the metrics that hang on it
 //! evaluated.
 
-use zskt_api::{FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState};
+use zskt_api::{Error, FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState};
 
 use super::environment::Environment;
+use super::frozen_weights::FrozenWeights;
 use super::metric;
 use super::node_outputs::NodeOutputs;
+use super::trained_networks::trained_by;
 use crate::plan::{Plan, PlanNode};
+use crate::plugin_calls::PluginOfNode;
 use crate::run::interrupt::Interrupted;
 use crate::run::record::{Recorder, StageProgress};
 use crate::run::resume::{BatchTimes, Checkpointer, StageRecord, UnfinishedStage};
@@ -25,10 +28,14 @@ pub struct StageObserver<'e, 'p> {
     batch_times: BatchTimes,
     progress: StageProgress,
     batches: usize,
+    frozen: FrozenWeights,
 }
 
 impl<'e, 'p> StageObserver<'e, 'p> {
     /// Observes a stage from its start, or from where an earlier session left it; and where that is.
+    ///
+    /// # Errors
+    /// When the device fails.
     pub fn new(
         plan: &'p Plan,
         index: usize,
@@ -37,13 +44,16 @@ impl<'e, 'p> StageObserver<'e, 'p> {
         recorder: &'e mut Recorder,
         checkpointer: &'e mut Checkpointer,
         interrupted: &'e Interrupted,
-    ) -> (Self, Option<StageState>) {
+    ) -> Result<(Self, Option<StageState>)> {
         let node = &plan.nodes[index];
         let (record, batch_times, state) = match checkpointer.take_unfinished(&node.name) {
             Some(stage) => (stage.record, stage.batch_times, Some(stage.state)),
             None => Default::default(),
         };
         let progress = StageProgress::new(&node.name);
+        environment.inspector.next_round();
+        let trained = trained_by(plan, node);
+        let frozen = FrozenWeights::of_stage(PluginOfNode::of(node), &environment.inspector, &trained)?;
         let observer = Self {
             plan,
             index,
@@ -57,13 +67,24 @@ impl<'e, 'p> StageObserver<'e, 'p> {
             batch_times,
             progress,
             batches: 0,
+            frozen,
         };
-        (observer, state)
+        Ok((observer, state))
     }
 
     /// What the stage did, now that it is done.
-    pub fn finish(self) -> StageRecord {
-        StageRecord { median_batch_seconds: self.batch_times.median(), ..self.record }
+    ///
+    /// # Errors
+    /// When it changed what it does not train.
+    pub fn finish(self) -> Result<StageRecord> {
+        self.frozen.check()?;
+        Ok(StageRecord { median_batch_seconds: self.batch_times.median(), ..self.record })
+    }
+
+    /// Whether the stage has left alone what it does not train; its plugins are watched again at their next calls.
+    fn check_frozen(&self) -> Result<()> {
+        self.environment.inspector.next_round();
+        self.frozen.check()
     }
 
     /// The network that the stage will give: it trains it in place.
@@ -75,6 +96,15 @@ impl<'e, 'p> StageObserver<'e, 'p> {
 
 impl Observer for StageObserver<'_, '_> {
     fn batch(&mut self, progress: &Progress<'_>) -> Result<()> {
+        if let Some(figure) = progress.figures.iter().find(|figure| !figure.value.is_finite()) {
+            return Err(Error::new(format!(
+                "{} reports that `{}` is {} in batch {}: training has diverged, or what it computes with is not finite",
+                PluginOfNode::of(self.node),
+                figure.name,
+                figure.value,
+                progress.batch
+            )));
+        }
         self.record.add(progress);
         self.batch_times.add(progress.seconds);
         self.batches = progress.batches;
@@ -90,6 +120,7 @@ impl Observer for StageObserver<'_, '_> {
     }
 
     fn checkpoint(&mut self, state: &StageState) -> Result<()> {
+        self.check_frozen()?;
         let unfinished = UnfinishedStage {
             node: self.node.name.clone(),
             record: self.record.clone(),
@@ -108,6 +139,7 @@ impl Observer for StageObserver<'_, '_> {
         if self.batches > 0 && batch >= self.batches {
             return Ok(());
         }
+        self.check_frozen()?;
         let Some(output) = self.output() else { return Ok(()) };
         let hangs_here = |node: &PlanNode| {
             matches!(&node.instance, PluginInstance::Metric(metric) if metric.during_stages())

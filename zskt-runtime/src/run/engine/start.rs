@@ -10,6 +10,7 @@ use super::environment::Environment;
 use super::executor::Executor;
 use super::node_outputs::NodeOutputs;
 use crate::plan::Plan;
+use crate::plugin_calls::Inspector;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
 use crate::run::record::{Console, Recorder, manifest};
@@ -30,7 +31,8 @@ pub fn start<'p>(
 ) -> Result<Option<Executor<'p>>, StartError> {
     let (device, device_name) = device::open(plan.device)?;
     let streams = RandomStreams::new(plan.seed);
-    let environment = Environment { device, device_name, precision: plan.precision, streams };
+    let inspector = Inspector::default();
+    let environment = Environment { device, device_name, precision: plan.precision, streams, inspector };
     let start = Start { plan, options, environment, console, interrupted, began: Instant::now() };
     match &options.resume {
         None => start.anew().map(Some),

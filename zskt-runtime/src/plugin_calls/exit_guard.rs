@@ -1,0 +1,63 @@
+//! A plugin that exits the program ends the run with an error: exit code 0 would say that the run is done.
+
+#[cfg(unix)]
+mod unix {
+    #![expect(unsafe_code, reason = "only C knows that the program exits")]
+
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Mutex, Once, PoisonError};
+
+    use super::super::attribution::PluginOfNode;
+
+    /// Of each thread in which plugins are at work, the outermost.
+    static WATCHED: Mutex<Vec<PluginOfNode>> = Mutex::new(Vec::new());
+    static DISARMED: AtomicBool = AtomicBool::new(false);
+
+    /// While a plugin is at work, nobody else exits.
+    pub fn enter(plugin: PluginOfNode) {
+        static LISTEN: Once = Once::new();
+        // SAFETY: the handler is a function of this program, which is never unloaded.
+        LISTEN.call_once(|| unsafe {
+            // Where there is no room for a handler, an exit is not noticed.
+            libc::atexit(at_exit);
+        });
+        WATCHED.lock().unwrap_or_else(PoisonError::into_inner).push(plugin);
+    }
+
+    /// One plugin less is at work.
+    pub fn leave() {
+        WATCHED.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    }
+
+    /// The program itself is about to exit, whatever is at work.
+    pub fn disarm() {
+        DISARMED.store(true, Ordering::SeqCst);
+    }
+
+    extern "C" fn at_exit() {
+        if DISARMED.load(Ordering::SeqCst) {
+            return;
+        }
+        let Some(watched) = WATCHED.try_lock().ok().and_then(|watched| watched.last().copied()) else { return };
+        let plugin = PluginOfNode::at_work().unwrap_or(watched);
+        let message = format!("\nerror: {plugin} exited the program, which a plugin may not do\n");
+        // SAFETY: these are the message's bytes. Rust's own streams may be locked by the thread that exits.
+        unsafe {
+            libc::write(libc::STDERR_FILENO, message.as_ptr().cast(), message.len());
+            libc::_exit(1);
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod unix {
+    use super::super::attribution::PluginOfNode;
+
+    pub fn enter(_: PluginOfNode) {}
+
+    pub fn leave() {}
+
+    pub fn disarm() {}
+}
+
+pub use unix::{disarm, enter, leave};
