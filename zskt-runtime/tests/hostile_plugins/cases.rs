@@ -89,7 +89,8 @@ pub const CASES: &[Case] = cases! {
         ["node `teacher`: the plugin `HostileTeacher`", "changed its weight `steps` in a forward pass in evaluation mode"];
     // It is honest while it is watched.
     classifier_that_trains_on_later: game ["teacher.lie=TrainsOnLater"] =>
-        ["`steps` of the network `teacher`", "the plugin `HostileTeacher` of zskt-runtime", "which it does not train"];
+        ["error: node `transfer`: the weight `steps` of the network `teacher` changed while the plugin `Transfer`",
+        "unless the network's own did in a forward pass, the plugin `HostileTeacher` of zskt-runtime"];
     classifier_that_exits: game ["student.lie=Exits"] =>
         ["error: node `student`: the plugin `HostileNet` of zskt-runtime", "exited the program"];
     architecture_that_panics_in_the_check: game ["student.lie=PanicsInCheck"] =>
@@ -133,15 +134,17 @@ pub const CASES: &[Case] = cases! {
         ["node `imitate`: the plugin `HostileOptimizer`", "has to give a learning rate of 0 or more, but gave -0.1"];
     optimizer_that_changes_another_network: game ["imitate.optimizer.lie=Others"] =>
         ["node `imitate`: the plugin `HostileOptimizer`", "changed `fc.weight` of the network `generator`"];
-    training_that_diverges: game ["imitate.optimizer.lr=1e30"] =>
+    training_that_diverges: game ["imitate.optimizer.lr=1e300"] =>
         ["node `student`: the plugin `HostileNet`", "not finite", "training has diverged", "`imitate` may help"];
+    training_that_overflows: game ["imitate.optimizer.lr=1e30"] =>
+        ["node `belief`: the plugin `HostileLoss`", "gave a loss of inf for finite inputs", "training has diverged"];
 
     stage_that_returns_its_teacher: walk ["job.lie=ReturnsTeacher"] =>
         ["node `job`: the plugin `HostileStage`", "gives the network `student`, but gave `teacher`"];
     stage_that_zeroes_its_teacher: walk ["job.lie=ZeroesTeacher"] =>
-        ["node `job`: the plugin `HostileStage`", "changed the weight `fc.weight` of the network `teacher`"];
+        ["error: node `job`: the weight `fc.weight` of the network `teacher` changed while the plugin `HostileStage`"];
     stage_with_figures_that_are_not_finite: walk ["job.lie=NanFigure"] =>
-        ["node `job`: the plugin `HostileStage`", "reports that `walk.loss` is NaN in batch 2"];
+        ["error: node `job`: the plugin `HostileStage` of zskt-runtime", "reports that `walk.loss` is NaN in batch 2"];
     metric_that_changes_the_student: game ["gauge.lie=ZeroesStudent"] =>
-        ["node `gauge`: the plugin `HostileMetric`", "changed the weight `fc.weight` of the network `student`"];
+        ["node `gauge`: the weight `fc.weight` of the network `student` changed while the plugin `HostileMetric`"];
 };

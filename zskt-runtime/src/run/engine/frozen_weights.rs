@@ -50,19 +50,20 @@ impl FrozenWeights {
     /// Compares them with what they are now.
     ///
     /// # Errors
-    /// When one has changed: whose it is, and who may have changed it.
+    /// When one has changed: whose it is, and who may have changed it. The node is for the caller to add.
     pub fn check(&self) -> Result<()> {
         for FrozenNetwork { network, moves, digest } in &self.networks {
             let Some(weight) = digest.first_changed(fixed(network, *moves))? else { continue };
             let suspect = match weight.role() {
                 Role::Parameter => String::new(),
-                Role::Buffer => format!(" (or {} did, in a forward pass)", network.maker.plugin()),
+                Role::Buffer => format!(", unless the network's own did in a forward pass, {}", network.maker.plugin()),
             };
             return Err(Error::new(format!(
-                "{} changed the weight `{}` of the network `{}`{suspect}, which it does not train: it must leave every bit of it",
-                self.plugin,
+                "the weight `{}` of the network `{}` changed while {} was at work, which does not train it: it, or a plugin that it \
+                 called, did not leave every bit of it{suspect}",
                 weight.name(),
-                network.name
+                network.name,
+                self.plugin.plugin()
             )));
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! The evaluation of one metric.
 
-use zskt_api::{Error, Inputs, MetricContext, PluginInstance, Result};
+use zskt_api::{Context, Error, Inputs, MetricContext, PluginInstance, Result};
 
 use super::environment::Environment;
 use super::frozen_weights::FrozenWeights;
@@ -30,6 +30,6 @@ pub fn evaluate(
     let frozen = FrozenWeights::all(plugin, inspector)?;
     // Numbers that are not finite are the metric's to count.
     let measured = inspector.looking_at_numbers(false, || run_plugin(plugin, || metric.evaluate(inputs, &context)))?;
-    frozen.check()?;
+    frozen.check().context(format_args!("node `{}`", node.name))?;
     Ok(measured.into())
 }

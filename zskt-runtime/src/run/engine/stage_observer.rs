@@ -1,7 +1,7 @@
 //! What a stage sees of the run: its batches are logged, its checkpoints and images kept, and the metrics that hang on it
 //! evaluated.
 
-use zskt_api::{Error, FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState};
+use zskt_api::{Context, Error, FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState};
 
 use super::environment::Environment;
 use super::frozen_weights::FrozenWeights;
@@ -77,7 +77,7 @@ impl<'e, 'p> StageObserver<'e, 'p> {
     /// # Errors
     /// When it changed what it does not train.
     pub fn finish(self) -> Result<StageRecord> {
-        self.frozen.check()?;
+        self.frozen.check().context(format_args!("node `{}`", self.node.name))?;
         Ok(StageRecord { median_batch_seconds: self.batch_times.median(), ..self.record })
     }
 
@@ -99,7 +99,7 @@ impl Observer for StageObserver<'_, '_> {
         if let Some(figure) = progress.figures.iter().find(|figure| !figure.value.is_finite()) {
             return Err(Error::new(format!(
                 "{} reports that `{}` is {} in batch {}: training has diverged, or what it computes with is not finite",
-                PluginOfNode::of(self.node),
+                PluginOfNode::of(self.node).plugin(),
                 figure.name,
                 figure.value,
                 progress.batch
