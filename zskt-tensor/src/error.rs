@@ -81,6 +81,12 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 /// Adds what was being done to a failure.
 pub trait Context<T> {
     /// Says what was being done when it failed.

@@ -38,9 +38,14 @@ mod unix {
         if DISARMED.load(Ordering::SeqCst) {
             return;
         }
-        let Some(watched) = WATCHED.try_lock().ok().and_then(|watched| watched.last().copied()) else { return };
-        let plugin = PluginOfNode::at_work().unwrap_or(watched);
-        let message = format!("\nerror: {plugin} exited the program, which a plugin may not do\n");
+        // The first is the plugin of the running node, within which all others are at work.
+        let Some(running) = WATCHED.try_lock().ok().and_then(|watched| watched.first().copied()) else { return };
+        let message = match PluginOfNode::at_work() {
+            Some(plugin) => format!("\nerror: {plugin} exited the program, which a plugin may not do\n"),
+            None => {
+                format!("\nerror: {running} was at work when a thread exited the program, which a plugin may not do\n")
+            }
+        };
         // SAFETY: these are the message's bytes. Rust's own streams may be locked by the thread that exits.
         unsafe {
             libc::write(libc::STDERR_FILENO, message.as_ptr().cast(), message.len());

@@ -104,7 +104,7 @@ impl<'p> Executor<'p> {
         let (plugin, inspector) = (PluginOfNode::of(node), &self.environment.inspector);
         let output = inspector.looking_at_numbers(true, || run_plugin(plugin, || stage.run(inputs, &mut context)))?;
         let record = observer.finish()?;
-        stage_output::check(node, &output, &self.outputs)?;
+        let output = stage_output::checked(node, output, &self.outputs, &self.environment)?;
         let done = format!("{}: done, {} batches", node.name, text_format::count(record.batches));
         let network = network(&output).map(|(name, _)| name.to_owned());
         self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network, record });

@@ -31,5 +31,19 @@ pub fn evaluate(
     // Numbers that are not finite are the metric's to count.
     let measured = inspector.looking_at_numbers(false, || run_plugin(plugin, || metric.evaluate(inputs, &context)))?;
     frozen.check().context(format_args!("node `{}`", node.name))?;
-    Ok(measured.into())
+    Ok(MeasuredMetric { summary: one_line(&measured.summary), ..measured.into() })
+}
+
+/// A text without what would break its line, or move the terminal's cursor.
+fn one_line(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_summary_stays_on_its_line() {
+        assert_eq!(super::one_line("90 % right\n\u{1b}[31mµ"), "90 % right\\n\\u{1b}[31mµ");
+    }
 }
