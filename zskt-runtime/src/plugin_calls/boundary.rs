@@ -1,10 +1,10 @@
 //! The boundary of one node's plugin: who it is, and where it computes.
 
 use candle_core::{DType, Device, Tensor};
-use zskt_api::{BuildContext, Context, Error, FeatureMap, ImageShape, Result};
+use zskt_api::{BuildContext, Context, Error, FeatureMap, ImageShape, Parameter, Result, WeightsDigest};
 
 use super::attribution::PluginOfNode;
-use super::inspector::Inspector;
+use super::inspector::{Inspector, Looked};
 
 /// The boundary of one node's plugin: who it is, and where it computes.
 #[derive(Clone)]
@@ -53,6 +53,36 @@ impl Boundary {
             // Whoever computes last is not who takes the room.
             Err(error) if error.is_out_of_memory() => Err(error),
             result => result.context(self.plugin),
+        }
+    }
+
+    /// As [`call`](Self::call). At times it is looked whether that changes other weights than these.
+    ///
+    /// # Errors
+    /// What it returns, or that it changed them.
+    pub fn call_changing<T>(
+        &self,
+        looked: &Looked,
+        changing: &[Parameter],
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if !looked.is_due(&self.inspector, self.is_cpu()) {
+            return self.call(work);
+        }
+        let others = self.inspector.weights_but(changing);
+        let weights = || others.iter().map(|(_, weight)| weight);
+        let before = WeightsDigest::of(weights())?;
+        let result = self.call(work)?;
+        match before.first_changed(weights())? {
+            None => Ok(result),
+            Some(changed) => {
+                let owner = others.iter().find(|(_, weight)| weight.var().id() == changed.var().id());
+                let owner = owner.map(|(network, _)| network.name.as_str()).unwrap_or_default();
+                let (plugin, name) = (self.plugin, changed.name());
+                Err(Error::new(format!(
+                    "{plugin} changed `{name}` of the network `{owner}`, which is not its to change"
+                )))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the wrappers of one run's plugins have in common.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,7 +46,7 @@ impl Inspector {
 
     /// Every weight of every network but these.
     pub fn weights_but(&self, excepted: &[Parameter]) -> Vec<(BuiltNetwork, Parameter)> {
-        let excepted: Vec<_> = excepted.iter().map(|parameter| parameter.var().id()).collect();
+        let excepted: HashSet<_> = excepted.iter().map(|parameter| parameter.var().id()).collect();
         let all = self.networks().into_iter().flat_map(|network| {
             let weights: Vec<_> = network.weights.iter().cloned().collect();
             weights.into_iter().map(move |weight| (network.clone(), weight))

@@ -6,18 +6,20 @@ use candle_core::Tensor;
 use zskt_api::{CheckError, ClassifierOutput, Error, Loss, LossInputs, LossTarget, OutputShape, Result};
 
 use super::boundary::Boundary;
+use super::inspector::Looked;
 use super::numbers::{first_not_finite, largest};
 
 /// A loss whose values are looked at.
 pub struct CheckedLoss {
     boundary: Boundary,
     inner: Arc<dyn Loss>,
+    looked: Looked,
 }
 
 impl CheckedLoss {
     /// Wraps a loss.
     pub fn new(boundary: Boundary, inner: Arc<dyn Loss>) -> Self {
-        Self { boundary, inner }
+        Self { boundary, inner, looked: Looked::default() }
     }
 
     /// The error for a value that is not finite: what the loss was given, and whether it is that.
@@ -72,7 +74,7 @@ impl Loss for CheckedLoss {
     }
 
     fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let value = self.boundary.call(|| self.inner.value(student, target))?;
+        let value = self.boundary.call_changing(&self.looked, &[], || self.inner.value(student, target))?;
         if !value.dims().is_empty() {
             let did = format_args!("gave a tensor of shape {:?}", value.dims());
             return Err(self.boundary.violation("has to give a scalar (shape [])", did));

@@ -79,7 +79,11 @@ impl NetworkBoundary {
         let (mut greatest, mut variance) = ((0.0, ""), String::new());
         for weight in self.weights.iter() {
             if let Some((_, value)) = first_not_finite(&weight.value())? {
-                return Ok(format!("its weight `{}` has become {value}; {}", weight.name(), self.advice()));
+                let advice = match self.lower_rate() {
+                    Some(advice) => format!("training has diverged, and {advice}"),
+                    None => "no node of the pipeline trains it".into(),
+                };
+                return Ok(format!("its weight `{}` has become {value}; {advice}", weight.name()));
             }
             if smallest_variance(weight)?.is_some_and(|variance| variance <= 0.0) {
                 variance = format!(", and the running variance `{}` is 0 or less", weight.name());
@@ -92,15 +96,17 @@ impl NetworkBoundary {
         let (value, name) = greatest;
         let facts =
             format!("the {inputs} and its weights are finite, the largest of these {value:.3e} (`{name}`){variance}");
-        Ok(if self.trainers.is_empty() { facts } else { format!("{facts}; {}", self.advice()) })
+        let fault = "it is a fault of the network";
+        Ok(match self.lower_rate() {
+            Some(advice) => format!("{facts}; if that is large, training has diverged, and {advice}; else {fault}"),
+            None => format!("{facts}; if that is not large, {fault}"),
+        })
     }
 
-    fn advice(&self) -> String {
-        if self.trainers.is_empty() {
-            return "no node of the pipeline trains it".to_owned();
-        }
+    /// What may help where the network is trained.
+    fn lower_rate(&self) -> Option<String> {
         let trainers = self.trainers.iter().map(|node| format!("`{node}`")).collect::<Vec<_>>().join(", ");
-        format!("training has diverged, and a lower learning rate of {trainers} may help")
+        (!trainers.is_empty()).then(|| format!("a lower learning rate of {trainers} may help"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use zskt_api::{Error, Gradients, Optimizer, OptimizerState, Parameter, Result, WeightsDigest};
+use zskt_api::{Gradients, Optimizer, OptimizerState, Parameter, Result};
 
 use super::boundary::Boundary;
 use super::inspector::Looked;
@@ -51,24 +51,7 @@ struct CheckedState {
 impl OptimizerState for CheckedState {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         let Self { boundary, inner, parameters, looked } = self;
-        let mut step = || boundary.call(|| inner.step(gradients, learning_rate));
-        if !looked.is_due(&boundary.inspector, boundary.is_cpu()) {
-            return step();
-        }
-        let others = boundary.inspector.weights_but(parameters);
-        let weights = || others.iter().map(|(_, weight)| weight);
-        let before = WeightsDigest::of(weights())?;
-        step()?;
-        let changed = before.first_changed(weights())?;
-        match changed.and_then(|changed| others.iter().find(|(_, weight)| weight.var().id() == changed.var().id())) {
-            None => Ok(()),
-            Some((network, weight)) => Err(Error::new(format!(
-                "{} changed `{}` of the network `{}`, which is not one of the parameters that it was started with",
-                boundary.plugin,
-                weight.name(),
-                network.name
-            ))),
-        }
+        boundary.call_changing(looked, parameters, || inner.step(gradients, learning_rate))
     }
 
     fn replays(&self) -> bool {

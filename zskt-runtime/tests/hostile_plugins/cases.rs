@@ -98,6 +98,8 @@ pub const CASES: &[Case] = cases! {
 
     teacher_whose_logits_are_not_finite: game ["teacher.lie=NanLogits"] =>
         ["node `teacher`: the plugin `HostileTeacher`", "gave logits that are not finite (NaN)", "its weights are finite"];
+    student_whose_logits_are_not_finite: game ["student.lie=NanLogits"] =>
+        ["node `student`: the plugin `HostileNet`", "gave logits that are not finite (NaN)", "a fault of the network"];
     teacher_with_a_negative_variance: game ["teacher.lie=NegativeVariance"] =>
         ["node `teacher`: the plugin `HostileTeacher`", "the running variance `running_var` is negative (-1)"];
     teacher_with_weights_that_are_not_finite: game ["teacher.lie=NanWeight"] =>
@@ -120,6 +122,8 @@ pub const CASES: &[Case] = cases! {
 
     loss_that_is_a_vector: game ["belief.lie=Vector"] => ["belief", "scalar"];
     loss_that_is_not_finite: game ["belief.lie=NotFinite"] => ["belief", "gave a loss of NaN for finite inputs"];
+    loss_that_changes_a_network: game ["belief.lie=ChangesWeights"] =>
+        ["node `belief`: the plugin `HostileLoss`", "changed `fc.weight` of the network"];
     loss_that_ignores_its_player: game ["belief.lie=IgnoresPlayer"] => ["imitate"];
 
     schedule_that_climbs: game ["imitate.schedule.lie=Negative"] =>

@@ -20,6 +20,8 @@ choice! {
         NotFinite,
         /// The teacher's size.
         IgnoresPlayer,
+        /// It changes what optimizers were started with.
+        ChangesWeights,
     }
 }
 
@@ -44,6 +46,10 @@ impl Loss for HostileLoss {
         let squares = (&student.logits - &target.teacher[0])?.sqr()?;
         Ok(match self.lie {
             LossLie::Honest => squares.mean_all()?,
+            LossLie::ChangesWeights => {
+                halve_all()?;
+                squares.mean_all()?
+            }
             LossLie::Vector => squares.mean(1)?,
             LossLie::NotFinite => (squares.mean_all()? * f64::NAN)?,
             LossLie::IgnoresPlayer => target.teacher[0].sqr()?.mean_all()?,
@@ -78,6 +84,13 @@ params! {
 /// What any such optimizer was started with.
 static STARTED: Mutex<Vec<Parameter>> = Mutex::new(Vec::new());
 
+fn halve_all() -> Result<()> {
+    for parameter in STARTED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        parameter.var().set(&(parameter.value() * 0.5)?)?;
+    }
+    Ok(())
+}
+
 impl Optimizer for HostileOptimizer {
     fn learning_rate(&self) -> f64 {
         if self.lie == OptimizerLie::NegativeRate { -self.lr } else { self.lr }
@@ -96,9 +109,7 @@ impl OptimizerState for HostileOptimizer {
             parameter.var().set(&(parameter.value() - (gradient * learning_rate)?)?)?;
         }
         if self.lie == OptimizerLie::Others {
-            for parameter in STARTED.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                parameter.var().set(&(parameter.value() * 0.5)?)?;
-            }
+            halve_all()?;
         }
         Ok(())
     }
