@@ -162,3 +162,44 @@ fn a_graph_is_drawn_in_three_formats() {
         assert!(picture.starts_with(beginning), "{picture}");
     }
 }
+
+/// A run as a shell starts it, which `first` does something for.
+#[cfg(unix)]
+fn in_shell(folder: &Path, first: &str, arguments: &str) -> Command {
+    let mut shell = Command::new("sh");
+    let script = format!("{first}; exec \"$0\" teaching.ron --quiet --set teaching.batches=100 {arguments}");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_zskt-run")]).current_dir(folder);
+    shell
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_stops_a_run_unless_it_was_ignored_at_its_start() {
+    let folder = folder();
+    for (out, first, code) in [("stopped", "true", Some(130)), ("outlived", "trap '' HUP", Some(0))] {
+        let mut run = in_shell(folder.path(), first, &format!("--out {out}")).spawn().expect("it starts");
+        while !folder.path().join(out).join("checkpoint/state.safetensors").exists() {
+            assert!(run.try_wait().expect("it is a child").is_none(), "it ended early");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let id = run.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().expect("there is `kill`").success());
+        assert_eq!(run.wait().expect("it is a child").code(), code, "{out}");
+    }
+    let (code, _, complaint) = outcome(folder.path(), &["--resume", "stopped", "--quiet"]);
+    assert_eq!(code, Some(0), "{complaint}");
+    let weights = |out: &str| std::fs::read(folder.path().join(out).join("student.safetensors")).expect("it is there");
+    assert!(weights("stopped") == weights("outlived"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_makes_do_with_the_threads_there_are() {
+    let folder = folder();
+    // Sixteen stacks do not fit; the rest of the program does.
+    let mut run = in_shell(folder.path(), "ulimit -v 600000; export RAYON_NUM_THREADS=16", "--out few");
+    let output = run.output().expect("it starts");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{complaint}");
+    assert!(complaint.starts_with("16 threads cannot be had"), "{complaint}");
+}

@@ -1,8 +1,9 @@
 //! The run itself: stages run and metrics are evaluated, in the plan's order.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use zskt_api::{Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
+use zskt_api::{Context, Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
 
 use super::catch_panics::run_plugin;
 use super::environment::Environment;
@@ -12,7 +13,7 @@ use super::stage_observer::StageObserver;
 use crate::plan::{Plan, PlanNode};
 use crate::run::interrupt::Interrupted;
 use crate::run::record::Recorder;
-use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory};
+use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory, WeightsFile};
 use crate::text_format;
 
 /// Runs the nodes of a plan.
@@ -57,12 +58,12 @@ impl<'p> Executor<'p> {
                 _ => self.outputs.build(index)?,
             }
         }
-        self.save_checkpoint()?;
-        self.recorder.finish(plan, &self.environment.device_name, self.checkpointer.state())
+        let weights = self.outputs.weights();
+        self.recorder.finish(plan, &self.environment.device_name, &mut self.checkpointer, weights)
     }
 
     /// Stops showing anything, and gives the folder that all is kept in.
-    pub fn into_directory(self) -> RunDirectory {
+    pub fn into_directory(self) -> Arc<RunDirectory> {
         self.recorder.into_directory()
     }
 
@@ -98,15 +99,16 @@ impl<'p> Executor<'p> {
             &mut self.checkpointer,
             &self.interrupted,
         );
+        observer.catch_up()?;
         let build = self.environment.context(&node.name);
         let mut context = StageContext { build, resume, observer: &mut observer };
         let output = run_plugin(node, || stage.run(inputs, &mut context))?;
-        let record = observer.finish();
+        let record = observer.finish()?;
         let done = format!("{}: done, {} batches", node.name, text_format::count(record.batches));
         let network = network(&output).map(|(name, _)| name.to_owned());
-        self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network, record });
-        let kept = self.keep_weights(index, &output)?;
-        self.recorder.console().line(&match kept {
+        let (path, weights) = self.keep_weights(index, &output)?.unzip();
+        self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network, weights, record });
+        self.recorder.console().line(&match path {
             Some(path) => format!("{done}; weights in {}", path.display()),
             None => done,
         });
@@ -115,8 +117,8 @@ impl<'p> Executor<'p> {
     }
 
     /// Writes the trained network of a stage; that of the last one is the student.
-    fn keep_weights(&self, index: usize, output: &NodeOutput) -> Result<Option<PathBuf>> {
-        let Some((_, weights)) = network(output) else { return Ok(None) };
+    fn keep_weights(&self, index: usize, output: &NodeOutput) -> Result<Option<(PathBuf, WeightsFile)>> {
+        let Some((network, weights)) = network(output) else { return Ok(None) };
         let gives_student = |node: &PlanNode| {
             matches!(node.instance, PluginInstance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
         };
@@ -126,7 +128,8 @@ impl<'p> Executor<'p> {
             "student" => "student-stage",
             stage => stage,
         };
-        self.recorder.weights(name, &named_tensors(weights)).map(Some)
+        let kept = self.recorder.weights(name, network, &named_tensors(weights));
+        kept.context(format_args!("node `{}`", self.plan.nodes[index].name)).map(Some)
     }
 
     /// Evaluates a metric in its place in the pipeline.

@@ -5,6 +5,7 @@ mod device;
 mod environment;
 mod executor;
 mod metric;
+mod network_sum;
 mod node_outputs;
 mod panic_attribution;
 mod stage_observer;
@@ -40,9 +41,13 @@ pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: 
     if error.is_interrupted() {
         notice(&format!("interrupted; continue with: {resume}"));
         RunOutcome::Interrupted
-    } else if directory.checkpoint().is_file() {
+    } else if directory.checkpoints()[0].is_file() {
         RunOutcome::Failed(Error::new(format!(
             "{error}\nthe last checkpoint is kept; where the cause lies outside the pipeline, continue when it is gone with: {resume}"
+        )))
+    } else if directory.path().exists() {
+        RunOutcome::Failed(Error::new(format!(
+            "{error}\nthere is no checkpoint yet: the same command begins the run anew"
         )))
     } else {
         RunOutcome::Failed(error)

@@ -5,12 +5,12 @@ mod image_grid;
 pub mod manifest;
 mod metrics_log;
 mod recorder;
-mod report;
+pub mod report;
 mod stage_progress;
 mod tensorboard;
 
 #[cfg(test)]
 pub use console::OutputMode;
 pub use console::{Console, notice};
-pub use recorder::Recorder;
+pub use recorder::{KeptLogs, Recorder};
 pub use stage_progress::StageProgress;
