@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use zskt_api::{RandomStreams, StreamRng};
 
-use super::{difference, into, resume, run, run_whole, two_walks};
+use super::{difference, into, resume, run, run_whole, scratch, two_walks};
 use crate::run::RunOutcome;
 
 /// How many damages are tried, unless `ZSKT_DAMAGES` says more.
@@ -16,7 +16,7 @@ const TRIALS: usize = 400;
 #[test]
 fn no_damage_to_a_file_goes_unnoticed_and_changes_a_result() {
     let trials = std::env::var("ZSKT_DAMAGES").map_or(TRIALS, |trials| trials.parse().expect("a number"));
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let whole = folder.path().join("whole");
     let asks = run_whole(&two_walks(), &whole);
     let mut bases = vec![whole.clone()];
@@ -110,7 +110,7 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn what_is_refused_is_named_and_what_is_healed_is_whole() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let [whole, base, out] = ["whole", "base", "out"].map(|name| folder.path().join(name));
     run_whole(&two_walks(), &whole);
     assert!(matches!(run(&two_walks(), &into(&base), 35), RunOutcome::Interrupted));

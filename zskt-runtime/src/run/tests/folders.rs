@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{assert_same_run, into, resume, run, run_asking, run_whole, two_walks};
+use super::{assert_same_run, into, resume, run, run_asking, run_whole, scratch, two_walks};
 use crate::run::RunOutcome;
 
 /// Runs, and does something to the folder in the first stage.
@@ -47,7 +47,7 @@ fn a_folder_that_is_taken_away_ends_the_run_and_is_not_made_anew() {
 
 #[test]
 fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = scratch();
     let [whole, out] = ["whole", "run"].map(|name| folder.path().join(name));
     run_whole(&two_walks(), &whole);
     let events = fs::read(whole.join("events.out.tfevents.zskt")).unwrap();

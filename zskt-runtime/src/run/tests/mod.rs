@@ -238,6 +238,12 @@ fn two_walks_from_elsewhere() -> Plan {
     plan
 }
 
+/// A folder for many runs, in memory where the system offers that: they need not wait for the disk.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
+}
+
 fn into(out: &Path) -> Options {
     Options { out: Some(out.to_owned()), ..Options::default() }
 }
@@ -351,7 +357,7 @@ fn a_run_leaves_what_it_promises() {
 fn a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been() {
     let asks_late = walks(Walk { batches: 10, asks_every: 2, ..QUIET_WALK }, Walk { batches: 7, ..QUIET_WALK });
     for plan in [two_walks(), two_walks_from_elsewhere(), asks_late] {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = scratch();
         let whole = folder.path().join("whole");
         let asks = run_whole(&plan, &whole);
         // The run asks once per node while it builds, once per node while it runs, per batch and per metric.
