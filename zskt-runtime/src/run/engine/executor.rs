@@ -62,6 +62,11 @@ impl<'p> Executor<'p> {
         self.recorder.finish(plan, &self.environment.device_name, &mut self.checkpointer, weights)
     }
 
+    /// When the last checkpoint was made; nothing before the first.
+    pub fn last_checkpoint(&self) -> Option<&str> {
+        self.checkpointer.last_moment()
+    }
+
     /// Stops showing anything, and gives the folder that all is kept in.
     pub fn into_directory(self) -> Arc<RunDirectory> {
         self.recorder.into_directory()

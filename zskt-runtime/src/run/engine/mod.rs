@@ -36,22 +36,23 @@ pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: 
         Err(StartError::Failed(error)) => return RunOutcome::Failed(error),
     };
     let Err(error) = executor.run() else { return RunOutcome::Done };
+    let last = executor.last_checkpoint().map(str::to_owned);
     let directory = executor.into_directory();
     let resume = resume_command(directory.path());
     if error.is_interrupted() {
         notice(&format!("interrupted; continue with: {resume}"));
-        RunOutcome::Interrupted
-    } else if directory.checkpoints()[0].is_file() {
-        RunOutcome::Failed(Error::new(format!(
-            "{error}\nthe last checkpoint is kept; where the cause lies outside the pipeline, continue when it is gone with: {resume}"
-        )))
-    } else if directory.path().exists() {
-        RunOutcome::Failed(Error::new(format!(
-            "{error}\nthere is no checkpoint yet: the same command begins the run anew"
-        )))
-    } else {
-        RunOutcome::Failed(error)
+        return RunOutcome::Interrupted;
     }
+    if !directory.path().exists() {
+        return RunOutcome::Failed(error);
+    }
+    let kept = match last {
+        Some(moment) => format!(
+            "the last checkpoint is kept, {moment}; where the cause lies outside the pipeline, continue when it is gone with: {resume}"
+        ),
+        None => "there is no checkpoint yet: the same command begins the run anew".into(),
+    };
+    RunOutcome::Failed(Error::new(format!("{error}\n{kept}")))
 }
 
 fn resume_command(directory: &Path) -> String {

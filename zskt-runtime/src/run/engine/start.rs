@@ -1,6 +1,6 @@
 //! How a run starts: anew in an empty folder, or from the checkpoint of an earlier session.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -98,7 +98,7 @@ impl<'p> Start<'p, '_> {
         directory.check_pipeline(&plan.resolved, &checkpoint.state.pipeline)?;
         if let Some(report) = &checkpoint.state.report {
             self.restore_files(&directory, &checkpoint).map_err(refused)?;
-            restore(&directory, directory.report(), &report::text(report)).map_err(refused)?;
+            restore(&directory, &directory.report(), &report::text(report)).map_err(refused)?;
             logs.cut(|log| notice(&format!("{} is longer than the run made it: cut back", log.display())))?;
             self.console.json(report);
             self.console.result(&format!("this run is finished: {}", directory.report().display()));
@@ -161,7 +161,7 @@ impl<'p> Start<'p, '_> {
 
     /// Looks after what a checkpoint can bring back of a run's files.
     fn restore_files(&self, directory: &RunDirectory, checkpoint: &Checkpoint) -> Result<()> {
-        restore(directory, directory.pipeline(), checkpoint.state.pipeline.as_bytes())?;
+        restore(directory, &directory.pipeline(), checkpoint.state.pipeline.as_bytes())?;
         manifest::restore(directory, &checkpoint.state.manifest, notice)?;
         restore_weights(directory, checkpoint, notice)
     }
@@ -188,14 +188,14 @@ struct Kept {
 }
 
 /// Writes a file again that is not what it should be, and tells that.
-fn restore(directory: &RunDirectory, path: PathBuf, expected: &[u8]) -> Result<()> {
-    let problem = match std::fs::read(&path) {
+fn restore(directory: &RunDirectory, path: &Path, expected: &[u8]) -> Result<()> {
+    let problem = match std::fs::read(path) {
         Ok(found) if found == expected => return Ok(()),
         Ok(_) => "is damaged",
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is missing",
-        Err(error) => return Err(cannot_read(&path, error)),
+        Err(error) => return Err(cannot_read(path, error)),
     };
-    directory.write(&path, expected)?;
+    directory.write(path, expected)?;
     notice(&format!("{} {problem}: written again from the checkpoint", path.display()));
     Ok(())
 }

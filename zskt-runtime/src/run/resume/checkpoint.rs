@@ -210,7 +210,6 @@ fn split_weight(name: &str) -> Option<(&str, &str)> {
 /// What to say of weights that cannot be kept.
 pub fn not_finite(place: &str) -> Error {
     Error::new(format!(
-        "{place} holds a number that is infinite or not one: training has diverged; a lower learning rate, or a smaller `clip_norm`, \
-         may help"
+        "{place} has values that are NaN or infinite: training has diverged; a lower learning rate, or a smaller `clip_norm`, may help"
     ))
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 use serde_json::Value;
-use zskt_api::{Error, Result};
+use zskt_api::{Context, Result};
 
 use super::append_log::LogMark;
 use super::checkpoint::{Checkpoint, FinishedStage, MeasuredMetric, ResumeState, UnfinishedStage};
@@ -64,6 +64,11 @@ impl Checkpointer {
     /// How far the run is.
     pub fn state(&self) -> &ResumeState {
         &self.state
+    }
+
+    /// When the checkpoint that there is was made; nothing before the first.
+    pub fn last_moment(&self) -> Option<&str> {
+        self.last.moment.as_deref()
     }
 
     /// A stage that is done, in this session or an earlier one.
@@ -132,12 +137,8 @@ impl Checkpointer {
         unfinished: Option<UnfinishedStage>,
     ) -> Result<()> {
         let moment = describe(&self.state, unfinished.as_ref());
-        let bytes = Checkpoint { state: self.state.clone(), networks, unfinished }.encode().map_err(|error| {
-            Error::new(match &self.last.moment {
-                Some(last) => format!("{moment}, {error}. The checkpoint of before is kept, {last}"),
-                None => format!("{moment}, {error}"),
-            })
-        })?;
+        let checkpoint = Checkpoint { state: self.state.clone(), networks, unfinished };
+        let bytes = checkpoint.encode().context(&moment)?;
         self.directory.write_checkpoint(&bytes, self.last.is_newest)?;
         self.last = LastCheckpoint { moment: Some(moment), is_newest: true };
         Ok(())

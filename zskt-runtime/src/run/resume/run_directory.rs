@@ -133,7 +133,7 @@ impl RunDirectory {
     /// When it cannot be written, or the folder was taken away.
     pub fn write(&self, file: &Path, bytes: &[u8]) -> Result<()> {
         self.make_room_for(file)?;
-        atomic_file::write(file, bytes)
+        self.blame(atomic_file::write(file, bytes))
     }
 
     /// Writes a checkpoint; the last one becomes the one before it, if `keep_last`.
@@ -146,7 +146,12 @@ impl RunDirectory {
             return self.write(&last, bytes);
         }
         self.make_room_for(&last)?;
-        atomic_file::write_keeping(&last, &before, bytes)
+        self.blame(atomic_file::write_keeping(&last, &before, bytes))
+    }
+
+    /// What cannot be written because the folder was taken away meanwhile is told as that.
+    fn blame<T>(&self, written: Result<T>) -> Result<T> {
+        written.or_else(|error| self.check_present().and(Err(error)))
     }
 
     /// Makes the folder of a file, but never that of the run.
