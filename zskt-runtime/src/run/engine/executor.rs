@@ -9,10 +9,11 @@ use super::catch_panics::run_plugin;
 use super::environment::Environment;
 use super::metric;
 use super::node_outputs::{NodeOutputs, named_tensors, network};
+use super::restore_files::restore_files;
 use super::stage_observer::StageObserver;
 use crate::plan::{Plan, PlanNode};
 use crate::run::interrupt::Interrupted;
-use crate::run::record::Recorder;
+use crate::run::record::{Recorder, notice};
 use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory, WeightsFile};
 use crate::text_format;
 
@@ -58,7 +59,10 @@ impl<'p> Executor<'p> {
                 _ => self.outputs.build(index)?,
             }
         }
+        // What others took away meanwhile and cannot be had again is no reason to fail so late.
         let weights = self.outputs.weights();
+        restore_files(self.recorder.directory(), self.checkpointer.state(), &weights)
+            .unwrap_or_else(|error| notice(&error.to_string()));
         self.recorder.finish(plan, &self.environment.device_name, &mut self.checkpointer, weights)
     }
 

@@ -8,6 +8,7 @@ mod metric;
 mod network_sum;
 mod node_outputs;
 mod panic_attribution;
+mod restore_files;
 mod stage_observer;
 mod start;
 
@@ -47,6 +48,7 @@ pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: 
         return RunOutcome::Failed(error);
     }
     let kept = match last {
+        Some(_) if !directory.checkpoints()[0].is_file() => return RunOutcome::Failed(error),
         Some(moment) => format!(
             "the last checkpoint is kept, {moment}; where the cause lies outside the pipeline, continue when it is gone with: {resume}"
         ),

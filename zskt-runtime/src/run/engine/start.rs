@@ -10,14 +10,12 @@ use super::device;
 use super::environment::Environment;
 use super::executor::Executor;
 use super::node_outputs::NodeOutputs;
+use super::restore_files::restore_files;
 use crate::plan::Plan;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
-use crate::run::record::{Console, KeptLogs, Recorder, manifest, notice, report};
-use crate::run::resume::{
-    Checkpoint, Checkpointer, LastCheckpoint, ResumeState, RunDirectory, cannot_read, describe_checkpoint,
-    restore_weights,
-};
+use crate::run::record::{Console, KeptLogs, Recorder, manifest, notice};
+use crate::run::resume::{Checkpoint, Checkpointer, LastCheckpoint, ResumeState, RunDirectory, describe_checkpoint};
 use crate::run::start_error::StartError;
 
 /// Makes a run ready to go; nothing when there is nothing left to do.
@@ -97,8 +95,7 @@ impl<'p> Start<'p, '_> {
         };
         directory.check_pipeline(&plan.resolved, &checkpoint.state.pipeline)?;
         if let Some(report) = &checkpoint.state.report {
-            self.restore_files(&directory, &checkpoint).map_err(refused)?;
-            restore(&directory, &directory.report(), &report::text(report)).map_err(refused)?;
+            restore_files(&directory, &checkpoint.state, &checkpoint.networks).map_err(refused)?;
             logs.cut(|log| notice(&format!("{} is longer than the run made it: cut back", log.display())))?;
             self.console.json(report);
             self.console.result(&format!("this run is finished: {}", directory.report().display()));
@@ -106,7 +103,7 @@ impl<'p> Start<'p, '_> {
         }
         let files = manifest::fingerprints(plan, &self.interrupted)?;
         manifest::check(&checkpoint.state.manifest, plan, &files)?;
-        self.restore_files(&directory, &checkpoint).map_err(refused)?;
+        restore_files(&directory, &checkpoint.state, &checkpoint.networks).map_err(refused)?;
         let outputs = self.build()?;
         let Checkpoint { state, networks, unfinished } = checkpoint;
         if let Some(stage) = state
@@ -159,13 +156,6 @@ impl<'p> Start<'p, '_> {
             .help("restore it from a copy, or run without --resume"))
     }
 
-    /// Looks after what a checkpoint can bring back of a run's files.
-    fn restore_files(&self, directory: &RunDirectory, checkpoint: &Checkpoint) -> Result<()> {
-        restore(directory, &directory.pipeline(), checkpoint.state.pipeline.as_bytes())?;
-        manifest::restore(directory, &checkpoint.state.manifest, notice)?;
-        restore_weights(directory, checkpoint, notice)
-    }
-
     /// Builds every node that does not wait for a stage.
     fn build(&self) -> Result<NodeOutputs<'p>> {
         let mut outputs = NodeOutputs::new(self.plan, self.environment.clone());
@@ -185,17 +175,4 @@ struct Kept {
     logs: KeptLogs,
     /// Whether the checkpoint is the newest, and not the one before it.
     is_newest: bool,
-}
-
-/// Writes a file again that is not what it should be, and tells that.
-fn restore(directory: &RunDirectory, path: &Path, expected: &[u8]) -> Result<()> {
-    let problem = match std::fs::read(path) {
-        Ok(found) if found == expected => return Ok(()),
-        Ok(_) => "is damaged",
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is missing",
-        Err(error) => return Err(cannot_read(path, error)),
-    };
-    directory.write(path, expected)?;
-    notice(&format!("{} {problem}: written again from the checkpoint", path.display()));
-    Ok(())
 }

@@ -77,6 +77,11 @@ impl Recorder {
         &mut self.console
     }
 
+    /// The folder that all is kept in.
+    pub fn directory(&self) -> &RunDirectory {
+        &self.directory
+    }
+
     /// Stops showing anything, and gives the folder that all is kept in.
     pub fn into_directory(mut self) -> Arc<RunDirectory> {
         self.console.clear();

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use zskt_api::{Error, Result};
 
-use super::checkpoint::{Checkpoint, not_finite};
+use super::checkpoint::{FinishedStage, not_finite};
 use super::file_error::cannot_read;
 use super::run_directory::RunDirectory;
 use super::tensor_file;
@@ -46,10 +46,15 @@ impl WeightsFile {
 /// Looks after the weights files of the stages that are finished: one that is damaged or missing is written again, and told.
 ///
 /// # Errors
-/// When the checkpoint does not have the weights any more, because a later stage has trained them on, or a file cannot be
+/// When the networks do not have the weights any more, because a later stage has trained them on, or a file cannot be
 /// read or written.
-pub fn restore(directory: &RunDirectory, checkpoint: &Checkpoint, mut tell: impl FnMut(&str)) -> Result<()> {
-    for stage in &checkpoint.state.finished {
+pub fn restore(
+    directory: &RunDirectory,
+    finished: &[FinishedStage],
+    networks: &BTreeMap<String, BTreeMap<String, Tensor>>,
+    mut tell: impl FnMut(&str),
+) -> Result<()> {
+    for stage in finished {
         let Some(WeightsFile { name, sha256 }) = &stage.weights else { continue };
         let path = directory.weights(name);
         let problem = match fs::read(&path) {
@@ -58,7 +63,7 @@ pub fn restore(directory: &RunDirectory, checkpoint: &Checkpoint, mut tell: impl
             Err(error) if error.kind() == io::ErrorKind::NotFound => "is missing",
             Err(error) => return Err(cannot_read(&path, error)),
         };
-        let weights = stage.network.as_ref().and_then(|network| checkpoint.networks.get(network));
+        let weights = stage.network.as_ref().and_then(|network| networks.get(network));
         let bytes = weights.map(tensor_file::encode_weights).transpose()?;
         let path_shown = path.display();
         let Some(bytes) = bytes.filter(|bytes| checksum::of_bytes(bytes) == *sha256) else {
@@ -69,7 +74,7 @@ pub fn restore(directory: &RunDirectory, checkpoint: &Checkpoint, mut tell: impl
             )));
         };
         directory.write(&path, &bytes)?;
-        tell(&format!("{path_shown} {problem}: written again from the checkpoint"));
+        tell(&format!("{path_shown} {problem}: written again"));
     }
     Ok(())
 }

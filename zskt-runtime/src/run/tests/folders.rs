@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::{assert_same_run, into, resume, run, run_asking, run_whole, scratch, two_walks};
 use crate::run::RunOutcome;
 
-/// Runs, and does something to the folder in the first stage.
-fn run_disturbed(out: &Path, disturb: impl Fn() + Send + Sync + 'static) -> RunOutcome {
+/// Runs, and does something to the folder when the run has asked so often whether it should stop.
+fn run_disturbed(out: &Path, calls: usize, disturb: impl Fn() + Send + Sync + 'static) -> RunOutcome {
     let asked = AtomicUsize::new(0);
     run_asking(
         &two_walks(),
         &into(out),
         Arc::new(move || {
-            if asked.fetch_add(1, Ordering::SeqCst) == 14 {
+            if asked.fetch_add(1, Ordering::SeqCst) == calls {
                 disturb();
             }
             false
@@ -28,7 +28,7 @@ fn a_folder_that_is_taken_away_ends_the_run_and_is_not_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let [out, moved] = ["run", "moved"].map(|name| folder.path().join(name));
     let (from, to) = (out.clone(), moved.clone());
-    let outcome = run_disturbed(&out, move || fs::rename(&from, &to).unwrap());
+    let outcome = run_disturbed(&out, 14, move || fs::rename(&from, &to).unwrap());
     let RunOutcome::Failed(error) = outcome else { panic!("{outcome:?}") };
     let error = error.to_string();
     assert!(error.contains(&out.display().to_string()) && error.contains("removed or renamed"), "{error}");
@@ -39,8 +39,15 @@ fn a_folder_that_is_taken_away_ends_the_run_and_is_not_made_anew() {
     assert!(matches!(run(&two_walks(), &resume(&moved), usize::MAX), RunOutcome::Done));
     assert_same_run(&moved, &whole);
 
+    // What it lost on the way and still knows is there at its end.
+    let lost = ["pipeline.ron", "manifest.json", "first.safetensors"].map(|name| out.join(name));
+    let outcome = run_disturbed(&out, 30, move || lost.iter().for_each(|file| fs::remove_file(file).unwrap()));
+    assert!(matches!(outcome, RunOutcome::Done), "{outcome:?}");
+    assert!(out.join("pipeline.ron").exists() && out.join("manifest.json").exists());
+    fs::remove_dir_all(&out).unwrap();
+
     let gone = out.clone();
-    let outcome = run_disturbed(&out, move || fs::remove_dir_all(&gone).unwrap());
+    let outcome = run_disturbed(&out, 14, move || fs::remove_dir_all(&gone).unwrap());
     assert!(matches!(outcome, RunOutcome::Failed(_)), "{outcome:?}");
     assert!(!out.exists());
 }
