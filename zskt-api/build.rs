@@ -18,13 +18,16 @@ fn main() -> io::Result<()> {
     let tensor = hash_of(&tensor.each_ref().map(String::as_str))?;
     // Versions and features of all dependencies.
     let dependencies = hash_of(&["../Cargo.lock", "../Cargo.toml"])?;
+    // What takes the place of a builder's folders says where they are, and changes no code.
+    let flags = variable("CARGO_ENCODED_RUSTFLAGS");
+    let flags: Vec<_> = flags.split('\u{1f}').filter(|flag| !flag.starts_with("--remap-path-prefix=")).collect();
     let lines = [
         ("compiler", rustc),
         ("target", variable("TARGET")),
         ("target features", variable("CARGO_CFG_TARGET_FEATURE")),
         ("features", if features.is_empty() { "none".into() } else { features.join(" ") }),
         ("profile", format!("{}, opt-level {}", variable("PROFILE"), variable("OPT_LEVEL"))),
-        ("compiler flags", variable("CARGO_ENCODED_RUSTFLAGS").replace('\u{1f}', " ")),
+        ("compiler flags", flags.join(" ")),
         ("zskt-api", format!("{}, sources {sources:016x}", variable("CARGO_PKG_VERSION"))),
         ("zskt-tensor", format!("sources {tensor:016x}")),
         ("dependencies", format!("Cargo.lock and Cargo.toml {dependencies:016x}")),

@@ -6,6 +6,9 @@
 //! downloaded, nothing is normalized, no size that a file declares is believed before there are bytes to bear it out, and
 //! whatever is wrong ends in a [`ReadError`] that names the file, the place in it, the reason, and what to do about it.
 //!
+//! Memory is bounded by the size of the files: what an archive, a page or an array unpacks to by 100 times that, decoded images by 1,100
+//! times that (a PNG cannot do better), and 16 MB in either case. What is not a file, as a pipe or a device, is not opened.
+//!
 //! ```no_run
 //! use image_formats::cifar::{self, Split, Variant};
 //!
@@ -18,7 +21,11 @@ pub mod cifar;
 mod encoded_image;
 mod error;
 pub mod hugging_face;
+mod input_file;
+#[cfg(test)]
+mod mutation;
 mod raw_images;
+mod size_limits;
 pub mod svhn;
 
 pub use error::ReadError;

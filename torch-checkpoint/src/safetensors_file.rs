@@ -20,6 +20,9 @@ use crate::view::{ByteOrder, DeclaredTensor, TensorView, row_major};
 /// The format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
 
+/// More than any network has.
+const MOST_TENSORS: usize = 100_000;
+
 /// The bytes that hold the header's length.
 const PREFIX: u64 = 8;
 
@@ -155,6 +158,9 @@ impl<'de> Visitor<'de> for Entries {
             }
             if !names.insert(name.clone()) {
                 return Err(A::Error::custom(format!("two tensors called `{}`", printable(&name))));
+            }
+            if infos.len() == MOST_TENSORS {
+                return Err(A::Error::custom(format!("more than {MOST_TENSORS} tensors")));
             }
             infos.push((name, map.next_value()?));
         }

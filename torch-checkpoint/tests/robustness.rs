@@ -56,13 +56,14 @@ fn apply(bytes: &mut Vec<u8>, change: &Change) {
 }
 
 #[test]
-fn a_broken_file_ends_in_a_message() {
+fn mutants_of_files_end_in_a_message() {
     // Room for the tests' own threads and buffers; the fixtures have a few kilobytes.
     const ROOM: u64 = 256 << 20;
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let before = peak();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let config = ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() };
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let cases = (prop::sample::select(FIXTURES.as_slice()), prop::collection::vec(change(), 1..4));
     proptest!(config, |((name, changes) in cases)| {
         let mut bytes = fs::read(fixtures.join(name)).unwrap();

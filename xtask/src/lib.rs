@@ -1,5 +1,7 @@
 //! Makes what is released: `bin/`, `lib/` and `sdk/` in a folder that may be moved.
 
+mod builder_paths;
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ pub enum Build {
     Program,
     /// The one that the tests run with: it is there, while they run.
     Tests,
+    /// One to be given to others: built on its own, and nothing in it says where.
+    Published,
 }
 
 /// What cargo has built.
@@ -72,7 +76,7 @@ pub fn dist(folder: &Path, build: Build) -> Result {
         copy(file, &sdk.join("crates"))?;
     }
     fs::write(sdk.join("rustc-version"), rustc(&["-vV"])?)?;
-    Ok(())
+    if build == Build::Published { builder_paths::refuse(&folder, &builder_paths::of(root)?) } else { Ok(()) }
 }
 
 fn built(root: &Path, build: Build) -> Result<Built> {
@@ -80,9 +84,14 @@ fn built(root: &Path, build: Build) -> Result<Built> {
     let arguments: &[&str] = match build {
         Build::Program => &["build", "--package", "zskt-runtime"],
         Build::Tests => &["test", "--no-run", "--workspace"],
+        Build::Published => &["build", "--package", "zskt-runtime", "--target-dir", "target/published"],
     };
     let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
-    let mut child = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    if build == Build::Published {
+        builder_paths::remap(&mut command, &builder_paths::of(root)?);
+    }
+    let mut child = command
         .args(arguments)
         .args(profile)
         .arg("--message-format=json-render-diagnostics")

@@ -1,4 +1,5 @@
 //! `cargo xtask dist [DIR]`: builds a release, and lays out `bin/`, `lib/` and `sdk/` in a folder that may be moved.
+//! `cargo xtask publish [DIR]`: the same to be given to others, built on its own; no file of it holds a path of its builder.
 
 use std::env;
 use std::path::Path;
@@ -18,12 +19,14 @@ fn main() -> ExitCode {
 
 fn command() -> Result {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    let folder = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["dist"] => "target/dist",
-        ["dist", folder] if !folder.starts_with('-') => folder,
-        _ => return Err("usage: cargo xtask dist [DIR]".into()),
+    let (build, folder) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["dist"] => (Build::Program, "target/dist"),
+        ["publish"] => (Build::Published, "target/publish"),
+        ["dist", folder] if !folder.starts_with('-') => (Build::Program, folder),
+        ["publish", folder] if !folder.starts_with('-') => (Build::Published, folder),
+        _ => return Err("usage: cargo xtask dist|publish [DIR]".into()),
     };
-    dist(Path::new(folder), Build::Program)?;
+    dist(Path::new(folder), build)?;
     println!("{folder}");
     Ok(())
 }

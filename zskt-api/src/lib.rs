@@ -37,7 +37,7 @@ pub use shape::{
 };
 pub use value::{Name, Value, ValueKind};
 pub use zskt_tensor::cuda_graph::{CudaGraph, warm_up};
-pub use zskt_tensor::nn::{Builder, ForwardMode, Init, Parameter, Role, Weights};
+pub use zskt_tensor::nn::{Builder, ForwardMode, Init, Parameter, Role, Weights, WeightsDigest};
 #[cfg(feature = "cuda")]
 pub use zskt_tensor::open_gpu;
 pub use zskt_tensor::{

@@ -1,13 +1,14 @@
 //! Parameters: declared once with type, documentation, default and range; read from a pipeline with every problem found.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::ops::{RangeFrom, RangeInclusive};
+use std::ops::{Range, RangeFrom, RangeInclusive};
 use std::path::PathBuf;
 
 use serde::{Serialize, Serializer};
 
 use crate::value::{Value, ValueKind, float_to_ron};
-use crate::{Diagnostic, NestedPlugin, ParsedPlugin, PluginKind, PluginRegistration, nearest_name};
+use crate::{Diagnostic, NestedPlugin, ParsedPlugin, PluginKind, PluginRegistration, Span, nearest_name};
 
 /// A type that a parameter can have.
 pub trait ParameterType: Sized {
@@ -25,15 +26,25 @@ pub trait ParameterType: Sized {
         Vec::new()
     }
 
-    /// The plugins in this value.
-    fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)> {
-        Vec::new()
-    }
+    /// The plugins in this value, at its own level: what is left out is hidden from the data-free proof.
+    fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)>;
 
     /// The files and folders in this value.
-    fn paths(&self) -> Vec<PathBuf> {
-        Vec::new()
-    }
+    fn paths(&self) -> Vec<PathBuf>;
+}
+
+/// Of a type whose values hold neither plugins nor paths.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __neither_plugins_nor_paths {
+    () => {
+        fn plugins(&self) -> Vec<(&'static $crate::PluginRegistration, &$crate::ParsedPlugin)> {
+            Vec::new()
+        }
+        fn paths(&self) -> Vec<std::path::PathBuf> {
+            Vec::new()
+        }
+    };
 }
 
 /// What the values of a parameter are. As text it is the type that messages and documentation name: `float`, `[float; 3]`,
@@ -146,6 +157,7 @@ pub struct Bounds {
     min: f64,
     max: f64,
     above_min: bool,
+    below_max: bool,
 }
 
 impl Bounds {
@@ -158,7 +170,7 @@ impl Bounds {
     pub fn accept(&self, number: f64) -> bool {
         number.is_finite()
             && (if self.above_min { number > self.min } else { number >= self.min })
-            && number <= self.max
+            && (if self.below_max { number < self.max } else { number <= self.max })
     }
 }
 
@@ -173,8 +185,9 @@ impl fmt::Display for Bounds {
         let (min, max) = (self.min, self.max);
         match (self.above_min, max.is_finite()) {
             (true, false) => write!(f, "above {min}"),
-            (true, true) => write!(f, "above {min}, at most {max}"),
             (false, false) => write!(f, "{min} or more"),
+            (true, true) => write!(f, "above {min}, at most {max}"),
+            (false, true) if self.below_max => write!(f, "from {min}, below {max}"),
             (false, true) => write!(f, "from {min} to {max}"),
         }
     }
@@ -182,19 +195,24 @@ impl fmt::Display for Bounds {
 
 /// More than `min`, for ranges that exclude their lower end.
 pub fn above(min: f64) -> Bounds {
-    Bounds { min, max: f64::INFINITY, above_min: true }
+    Bounds { min, max: f64::INFINITY, above_min: true, below_max: false }
 }
 
 macro_rules! bounds_from {
     ($($number:ty),*) => {$(
         impl From<RangeInclusive<$number>> for Bounds {
             fn from(range: RangeInclusive<$number>) -> Self {
-                Self { min: *range.start() as f64, max: *range.end() as f64, above_min: false }
+                Self { min: *range.start() as f64, max: *range.end() as f64, above_min: false, below_max: false }
+            }
+        }
+        impl From<Range<$number>> for Bounds {
+            fn from(range: Range<$number>) -> Self {
+                Self { min: range.start as f64, max: range.end as f64, above_min: false, below_max: true }
             }
         }
         impl From<RangeFrom<$number>> for Bounds {
             fn from(range: RangeFrom<$number>) -> Self {
-                Self { min: range.start as f64, max: f64::INFINITY, above_min: false }
+                Self { min: range.start as f64, max: f64::INFINITY, above_min: false, below_max: false }
             }
         }
     )*};
@@ -223,6 +241,7 @@ impl ParameterType for bool {
     fn to_ron(&self) -> String {
         self.to_string()
     }
+    crate::__neither_plugins_nor_paths!();
 }
 
 impl ParameterType for f64 {
@@ -247,6 +266,7 @@ impl ParameterType for f64 {
     fn numbers(&self) -> Vec<f64> {
         vec![*self]
     }
+    crate::__neither_plugins_nor_paths!();
 }
 
 impl ParameterType for usize {
@@ -266,6 +286,7 @@ impl ParameterType for usize {
     fn numbers(&self) -> Vec<f64> {
         vec![*self as f64]
     }
+    crate::__neither_plugins_nor_paths!();
 }
 
 impl ParameterType for String {
@@ -281,6 +302,7 @@ impl ParameterType for String {
     fn to_ron(&self) -> String {
         format!("{self:?}")
     }
+    crate::__neither_plugins_nor_paths!();
 }
 
 impl ParameterType for PathBuf {
@@ -295,6 +317,9 @@ impl ParameterType for PathBuf {
     }
     fn to_ron(&self) -> String {
         format!("{:?}", self.to_string_lossy())
+    }
+    fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)> {
+        Vec::new()
     }
     fn paths(&self) -> Vec<PathBuf> {
         vec![self.clone()]
@@ -414,11 +439,13 @@ pub fn check_fields(plugin: &str, value: &Value, parameters: &[ParameterInfo], p
                 .help(usage(plugin, parameters)),
         );
     }
-    for (index, (name, _)) in fields.iter().enumerate() {
-        if let Some((first, _)) = fields[..index].iter().find(|(earlier, _)| earlier.text == name.text) {
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    for (name, _) in fields {
+        let first = *seen.entry(&name.text).or_insert(name.span);
+        if first != name.span {
             problems.push(
                 Diagnostic::at(name.span, format!("parameter `{}` of `{plugin}` is given twice", name.text))
-                    .related(first.span, "first given here"),
+                    .related(first, "first given here"),
             );
         }
         if !parameters.iter().any(|parameter| parameter.name == name.text) {
@@ -487,7 +514,8 @@ pub fn join_doc(lines: &[&str]) -> String {
     lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
-/// Declares a plugin's parameters: one struct with documentation, defaults (`= …`) and ranges (`=> …`).
+/// Declares a plugin's parameters: one struct with documentation, defaults (`= …`) and ranges (`=> …`): `a..=b`, `a..b` without b,
+/// `a..`, and `above(a)`.
 ///
 /// ```
 /// zskt_api::params! {
@@ -497,6 +525,8 @@ pub fn join_doc(lines: &[&str]) -> String {
 ///         pub temperature: f64 = 1.0 => zskt_api::above(0.0),
 ///         /// Layers, all told.
 ///         pub depth: usize => 1..=1000,
+///         /// How much of the last step is kept.
+///         pub momentum: f64 = 0.0 => 0.0..1.0,
 ///     }
 /// }
 /// ```
@@ -631,9 +661,23 @@ macro_rules! choice {
             fn read(value: &$crate::Value, problems: &mut Vec<$crate::Diagnostic>) -> Option<Self> {
                 $crate::params::read_choice(value, vec![$((stringify!($variant), Self::$variant)),*], problems)
             }
+            $crate::__neither_plugins_nor_paths!();
             fn to_ron(&self) -> String {
                 match self { $( Self::$variant => stringify!($variant).into(), )* }
             }
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bounds, above};
+
+    #[test]
+    fn a_range_without_its_end_takes_all_below_it() {
+        let bounds = Bounds::from(0.0..1.0);
+        assert!(bounds.accept(0.0) && bounds.accept(1.0_f64.next_down()) && !bounds.accept(1.0));
+        let texts = [bounds, (0.0..=1.0).into(), (1..).into(), above(0.0)].map(|bounds: Bounds| bounds.to_string());
+        assert_eq!(texts, ["from 0, below 1", "from 0 to 1", "1 or more", "above 0"]);
+    }
 }

@@ -117,13 +117,26 @@ impl CheckError {
 
 /// The name nearest to `found` among `names`, if any is near enough to be what was meant.
 pub fn nearest_name<'a>(found: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let lower = found.to_lowercase();
-    names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name))
-        .filter(|(distance, name)| *distance <= name.chars().count().max(found.chars().count()).div_ceil(3))
-        .min()
-        .map(|(_, name)| name)
+    /// Nobody misspells longer names, and comparing them takes the product of their lengths.
+    const LONGEST: usize = 200;
+    let lower = found.chars().take(LONGEST + 1).collect::<String>().to_lowercase();
+    let length = lower.chars().count();
+    if length > LONGEST {
+        return None;
+    }
+    let mut nearest: Option<(usize, &str)> = None;
+    for name in names {
+        let other = name.chars().take(LONGEST + 1).count();
+        // Names that differ more in length than they may in letters need no comparison.
+        let most = nearest.map_or(usize::MAX, |(distance, _)| distance).min(length.max(other).div_ceil(3));
+        if other <= LONGEST && length.abs_diff(other) <= most {
+            let distance = strsim::damerau_levenshtein(&lower, &name.to_lowercase());
+            if distance <= most && nearest.is_none_or(|nearest| (distance, name) < nearest) {
+                nearest = Some((distance, name));
+            }
+        }
+    }
+    nearest.map(|(_, name)| name)
 }
 
 /// A noun after `a` or `an`, for messages.
@@ -150,5 +163,6 @@ mod tests {
         assert_eq!(nearest_name("temprature", names), Some("temperature"));
         assert_eq!(nearest_name("Weight", names), Some("weight"));
         assert_eq!(nearest_name("momentum", names), None);
+        assert_eq!(nearest_name(&"t".repeat(1_000_000), ["t", &"t".repeat(1_000_000)]), None);
     }
 }

@@ -302,6 +302,9 @@ macro_rules! nested {
             fn to_ron(&self) -> String {
                 self.parsed.ron.clone()
             }
+            fn paths(&self) -> Vec<PathBuf> {
+                Vec::new()
+            }
             fn plugins(&self) -> Vec<(&'static PluginRegistration, &ParsedPlugin)> {
                 vec![(self.registration, &self.parsed)]
             }

@@ -82,6 +82,14 @@ pub struct OutsideReader {
     pub reads: Option<Reads>,
 }
 
+/// What a plugin reads from outside, as far as it says so: whoever is given a path reads it, whatever else is declared.
+pub fn reads_of(registration: &PluginRegistration, paths: &[PathBuf]) -> Option<Reads> {
+    match registration.reads {
+        Some(Reads::None) if !paths.is_empty() => Some(Reads::Files),
+        reads => reads,
+    }
+}
+
 impl fmt::Display for OutsideReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PluginRegistration { name, crate_name, crate_version, .. } = self.registration;

@@ -27,6 +27,26 @@ pub fn join(texts: &[String], last_word: &str) -> String {
     }
 }
 
+/// `one, two, three`; of many names the first, and how many more there are.
+pub fn some_of<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    const MOST: usize = 20;
+    let mut names = names.into_iter();
+    let first = names.by_ref().take(MOST).map(shortened).collect::<Vec<_>>().join(", ");
+    match names.count() {
+        0 => first,
+        more => format!("{first} and {} more", count(more)),
+    }
+}
+
+/// A name, cut off where it is too long to be read.
+fn shortened(name: &str) -> std::borrow::Cow<'_, str> {
+    const LONGEST: usize = 60;
+    match name.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
+    }
+}
+
 /// A length of time: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 05 min`.
 pub fn duration(seconds: f64) -> String {
     if seconds < 9.95 {
@@ -64,6 +84,21 @@ pub fn figure(value: f64) -> String {
     }
 }
 
+/// A text of a plugin's, fit for one line of a terminal: control characters are shown by the pictures that Unicode has of them
+/// (`␛`), and what would break a line or turn its direction as `�`.
+pub fn one_line(text: &str) -> String {
+    let shown = |character: char| match character {
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + character as u32).unwrap_or('\u{fffd}'),
+        '\u{7f}' => '␡',
+        '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            '\u{fffd}'
+        }
+        _ if character.is_control() => '\u{fffd}',
+        _ => character,
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Why a file cannot be read, without the number that the system gives it.
 pub fn reason(failure: &std::io::Error) -> String {
     use std::io::ErrorKind;
@@ -77,7 +112,7 @@ pub fn reason(failure: &std::io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, duration, figure, list, short_duration};
+    use super::{count, duration, figure, list, one_line, short_duration, some_of};
 
     #[test]
     fn figures_are_short_and_say_enough() {
@@ -89,5 +124,13 @@ mod tests {
         assert_eq!([0.00085, 0.0421, 1.523].map(short_duration), ["850 µs", "42.1 ms", "1.52 s"]);
         assert_eq!([0.0, 0.01234, -1.5, 3021.4, 1.2e-7].map(figure), ["0", "0.0123", "-1.50", "3021", "1.20e-7"]);
         assert_eq!(list(&["a", "b", "c"], "or"), "\"a\", \"b\" or \"c\"");
+        assert_eq!(some_of(["a", "b"]), "a, b");
+        assert_eq!(some_of(vec!["n"; 1020]), format!("{}n and 1,000 more", "n, ".repeat(19)));
+        assert_eq!(some_of(["ä".repeat(61).as_str()]), "ä".repeat(60) + "…");
+    }
+
+    #[test]
+    fn no_text_of_a_plugin_leaves_its_line() {
+        assert_eq!(one_line("97 %\n\u{1b}[2J\u{9b}1m\u{202e}à 日 é"), "97 %␊␛[2J\u{fffd}1m\u{fffd}à 日 é");
     }
 }

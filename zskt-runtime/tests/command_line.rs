@@ -162,3 +162,120 @@ fn a_graph_is_drawn_in_three_formats() {
         assert!(picture.starts_with(beginning), "{picture}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_unopened() {
+    let folder = folder();
+    let pipe = Command::new("mkfifo").arg(folder.path().join("pipe")).status().expect("mkfifo");
+    assert!(pipe.success());
+    for place in ["pipe", "/dev/zero"] {
+        let checkpoint = format!("teacher=Checkpoint(model: LeNet(), path: \"{place}\")");
+        let [cifar, svhn, parquet] = ["Cifar10", "Svhn", "ParquetImages"]
+            .map(|dataset| format!("digits={dataset}(path: \"{place}\", split: Train)"));
+        for arguments in [
+            &["validate", place][..],
+            &["graph", place],
+            &[place],
+            &["plugins", "--plugin", place],
+            &["plugin", "check", place],
+            &["validate", "teaching.ron", "--set", &checkpoint],
+            &["teaching.ron", "--set", &cifar],
+            &["teaching.ron", "--set", &svhn],
+            &["teaching.ron", "--set", &parquet],
+        ] {
+            let (code, _, complaint) = outcome(folder.path(), arguments);
+            assert_eq!(code, Some(2), "{arguments:?}: {complaint}");
+            assert!(complaint.contains("it is a device or a pipe, not a file"), "{arguments:?}: {complaint}");
+        }
+    }
+}
+
+#[test]
+fn the_home_folder_is_not_expanded() {
+    let folder = folder();
+    for arguments in [
+        &["~/teaching.ron"][..],
+        &["teaching.ron", "--out", "~/run"],
+        &["--resume", "~/run"],
+        &["validate", "teaching.ron", "--plugin", "~/lib.so"],
+    ] {
+        let (code, _, complaint) = outcome(folder.path(), arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {complaint}");
+        assert!(complaint.contains("help: `~` is not expanded here: write /"), "{arguments:?}: {complaint}");
+    }
+    assert!(!folder.path().join("~").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn names_need_not_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = folder();
+    let name = OsStr::from_bytes(b"ann\xe9e.ron");
+    std::fs::copy(folder.path().join("teaching.ron"), folder.path().join(name)).expect("there is room");
+    let run = |arguments: &[&OsStr]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zskt-run"));
+        command.args(arguments).current_dir(folder.path()).output().expect("the program starts")
+    };
+    let out = OsStr::from_bytes(b"r\xe9sultats");
+    for arguments in [&["validate".as_ref(), name][..], &[name, "--out".as_ref(), out, "--quiet".as_ref()]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let manifest = std::fs::read_to_string(folder.path().join(out).join("manifest.json")).expect("a manifest");
+    assert!(manifest.contains("ann\u{fffd}e.ron"), "{manifest}");
+    let output = run(&[name, "--set".as_ref(), OsStr::from_bytes(b"name=\xe9"), "--out".as_ref(), "other".as_ref()]);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!folder.path().join("other").exists());
+}
+
+/// A run as a shell starts it, which `first` does something for.
+#[cfg(unix)]
+fn in_shell(folder: &Path, first: &str, arguments: &str) -> Command {
+    let mut shell = if cfg!(target_os = "linux") {
+        // Whoever tests may have had it ignored.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP", "sh"]);
+        command
+    } else {
+        Command::new("sh")
+    };
+    let script = format!("{first}; exec \"$0\" teaching.ron --quiet --set teaching.batches=100 {arguments}");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_zskt-run")]).current_dir(folder);
+    shell
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_stops_a_run_unless_it_was_ignored_at_its_start() {
+    let folder = folder();
+    for (out, first, code) in [("stopped", "true", Some(130)), ("outlived", "trap '' HUP", Some(0))] {
+        let mut run = in_shell(folder.path(), first, &format!("--out {out}")).spawn().expect("it starts");
+        while !folder.path().join(out).join("checkpoint/state.safetensors").exists() {
+            assert!(run.try_wait().expect("it is a child").is_none(), "it ended early");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let id = run.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().expect("there is `kill`").success());
+        assert_eq!(run.wait().expect("it is a child").code(), code, "{out}");
+    }
+    let (code, _, complaint) = outcome(folder.path(), &["--resume", "stopped", "--quiet"]);
+    assert_eq!(code, Some(0), "{complaint}");
+    let weights = |out: &str| std::fs::read(folder.path().join(out).join("student.safetensors")).expect("it is there");
+    assert!(weights("stopped") == weights("outlived"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_makes_do_with_the_threads_there_are() {
+    let folder = folder();
+    // Sixteen stacks do not fit; the rest of the program does.
+    let mut run = in_shell(folder.path(), "ulimit -v 600000; export RAYON_NUM_THREADS=16", "--out few");
+    let output = run.output().expect("it starts");
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{complaint}");
+    assert!(complaint.starts_with("16 threads cannot be had"), "{complaint}");
+}

@@ -70,7 +70,14 @@ const FEW_SHOT: &str = r#"(
 "#;
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zskt-run"));
+    let mut command = if cfg!(target_os = "linux") {
+        // Whoever tests may have had signals ignored, as `nohup` and background jobs have.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_zskt-run")]);
+        command
+    } else {
+        Command::new(env!("CARGO_BIN_EXE_zskt-run"))
+    };
     command.args(arguments).current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

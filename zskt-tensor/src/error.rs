@@ -64,6 +64,13 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// The system says what, but not of which file: say that by [`Context::context`].
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         // The backtrace that candle attaches to its errors is of no use to who reads a message.
@@ -95,7 +102,16 @@ impl<T, E: Into<Error>> Context<T> for std::result::Result<T, E> {
 
 #[cfg(test)]
 mod tests {
-    use super::Error;
+    use super::{Context, Error, Result};
+
+    #[test]
+    fn a_failure_of_the_system_takes_the_path_as_its_context() {
+        let read = |path: &str| -> Result<String> { std::fs::read_to_string(path).context(path) };
+        let message = read("no/such/file").map_err(|error| error.to_string());
+        assert!(message.is_err_and(|message| message.starts_with("no/such/file: No such file")));
+        let bare = || -> Result<Vec<u8>> { Ok(std::fs::read("no/such/file")?) };
+        assert!(bare().is_err());
+    }
 
     /// As candle hands on what CUDA and cuDNN say: wrapped, with a backtrace, in words.
     #[test]

@@ -1,6 +1,6 @@
 //! Feature maps: the images and activations that layers pass on.
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::backend::Backend;
 use crate::cpu::map::CpuMap;
@@ -131,6 +131,11 @@ impl FeatureMap {
         self.precision().dtype()
     }
 
+    /// The device it is on.
+    pub fn device(&self) -> &Device {
+        on_backend!(self, map => Backend::device(map))
+    }
+
     /// The same values, through which no gradient flows.
     #[must_use]
     pub fn detach(&self) -> Self {
@@ -166,7 +171,7 @@ impl FeatureMap {
 
     /// That tensors which are computed with it are on its device.
     pub(crate) fn check_device(&self, tensors: &[&Tensor]) -> Result<()> {
-        let device = on_backend!(self, map => Backend::device(map).location());
+        let device = self.device().location();
         match tensors.iter().find(|tensor| tensor.device().location() != device) {
             None => Ok(()),
             Some(tensor) => {

@@ -104,6 +104,12 @@ impl MapShape {
         self.batch * self.image_len()
     }
 
+    /// Whether a map of these extents can be in memory, whatever its numbers: kernels count without looking for overflows.
+    pub fn is_countable(extents: [Option<usize>; 4]) -> bool {
+        let numbers = extents.into_iter().try_fold(1_usize, |product, extent| product.checked_mul(extent?));
+        numbers.is_some_and(|numbers| numbers <= isize::MAX as usize / size_of::<f64>())
+    }
+
     /// Elements of one image.
     pub fn image_len(&self) -> usize {
         self.height * self.width * self.channels

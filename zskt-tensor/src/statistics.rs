@@ -9,7 +9,8 @@ pub struct BatchNormStatistics {
     pub mean: Tensor,
     /// Biased variance of each channel, `[C]`.
     pub variance: Tensor,
-    /// Whether they come from the very map they normalize, so that the gradient flows through them too.
+    /// Whether they come from the very map they normalize, so that its normalization takes the gradient through them too. No
+    /// other statistics can be tracked where they normalize.
     pub of_batch: bool,
 }
 

@@ -1,6 +1,11 @@
 //! Every operation's gradient against finite differences, in f64.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
 use zskt_tensor::candle_core::{self, DType, Device, Tensor, Var};
+use zskt_tensor::nn::{Activation, BatchNorm2d, Builder, Conv2d, Conv2dShape, ForwardMode, Linear};
 use zskt_tensor::{FeatureMap, Precision, RandomStreams, Result, backward, ops, standard_normal};
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
@@ -44,59 +49,223 @@ fn check(name: &str, shapes: &[&[usize]], f: impl Fn(&[Tensor]) -> Result<Tensor
     }
 }
 
+/// A function, and a comparison of its gradients with finite differences.
+type GradientCase = (&'static str, fn(&str));
+
+/// Every function through which gradients flow.
+const CASES: &[GradientCase] = &[
+    ("FeatureMap::channels_last", |name| check(name, &[&[2, 3, 4, 5]], |x| map(&x[0]).channels_last())),
+    ("FeatureMap::flatten", |name| check(name, &[&[2, 3, 4, 5]], |x| map(&x[0]).flatten())),
+    ("FeatureMap::from_channels_last", |name| {
+        check(name, &[&[2, 3, 4, 5]], |x| FeatureMap::from_channels_last(&x[0])?.to_nchw());
+    }),
+    ("FeatureMap::from_nchw", |name| check(name, &[&[2, 3, 4, 5]], |x| FeatureMap::from_nchw(&x[0])?.channels_last())),
+    ("FeatureMap::narrow", |name| check(name, &[&[4, 3, 2, 5]], |x| map(&x[0]).narrow(1, 2)?.channels_last())),
+    ("FeatureMap::to_nchw", |name| check(name, &[&[2, 3, 4, 5]], |x| map(&x[0]).to_nchw())),
+    ("FeatureMap::to_precision", |name| {
+        check(name, &[&[2, 3, 4, 5]], |x| map(&x[0]).to_precision(Precision::F64)?.channels_last());
+        rounded_to_bf16();
+    }),
+    ("nn::BatchNorm2d::forward", |name| {
+        for mode in [ForwardMode::train_frozen(), ForwardMode::eval()] {
+            for activation in [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2)] {
+                let layer = BatchNorm2d::new(&builder(), 5, activation).unwrap();
+                check(name, &[&[2, 3, 4, 5]], |x| layer.forward(&map(&x[0]), mode)?.channels_last());
+            }
+        }
+    }),
+    ("nn::Conv2d::forward", |name| {
+        let layer = Conv2d::new(&builder(), Conv2dShape::same(5, 3, 3)).unwrap();
+        check(name, &[&[2, 3, 4, 5]], |x| layer.forward(&map(&x[0]), ForwardMode::eval())?.channels_last());
+    }),
+    ("nn::Linear::forward", |name| {
+        let layer = Linear::new(&builder(), 5, 3).unwrap();
+        check(name, &[&[2, 5]], |x| layer.forward(&x[0], ForwardMode::eval()));
+    }),
+    ("ops::activate", |name| check(name, &[&[2, 3, 4, 5]], |x| ops::activate(&map(&x[0]), 0.2)?.channels_last())),
+    ("ops::add", |name| {
+        check(name, &[&[2, 3, 4, 5], &[2, 3, 4, 5]], |x| ops::add(&map(&x[0]), &map(&x[1]))?.channels_last());
+    }),
+    ("ops::attention_distance", |name| {
+        check(name, &[&[2, 3, 4, 5], &[2, 12]], |x| ops::attention_distance(&map(&x[0]), &x[1]));
+    }),
+    ("ops::attention_map", |name| check(name, &[&[2, 3, 4, 5]], |x| ops::attention_map(&map(&x[0])))),
+    ("ops::average_pool", |name| {
+        check(name, &[&[2, 5, 4, 3]], |x| ops::average_pool(&map(&x[0]), 2)?.channels_last());
+    }),
+    ("ops::batch_moments", |name| {
+        let both = |x: &FeatureMap| {
+            let statistics = ops::batch_moments(x)?;
+            // The unbiased variance is a multiple of the biased one.
+            Ok(Tensor::cat(&[&statistics.mean, &(&statistics.variance * 1.5)?], 0)?)
+        };
+        check(name, &[&[2, 3, 4, 5]], |x| both(&map(&x[0])));
+        check(&format!("{name}, of what is computed when it is read"), &[&[2, 3, 4, 5], &[5, 5, 3, 3]], |x| {
+            let active = ops::activate(&map(&x[0]), 0.2)?;
+            let convolved = ops::conv2d(&ops::upsample_nearest(&active, 2)?, &x[1], None, 1, 1, Precision::F64)?;
+            Ok((both(&convolved)? + both(&ops::upsample_nearest(&active, 2)?)?)?)
+        });
+        // As in DeepInversion: a loss of the very statistics that normalize.
+        check(&format!("{name}, and normalized"), &[&[3, 2, 2, 4], &[4], &[4]], |x| {
+            let x0 = map(&x[0]);
+            let statistics = ops::batch_moments(&x0)?;
+            let normalized = ops::batch_norm(&x0, &x[1], &x[2], &statistics, 1e-5, 0.2)?.to_nchw()?;
+            Ok(normalized.broadcast_add(&(statistics.mean.sqr()? + &statistics.variance)?.reshape((4, 1, 1))?)?)
+        });
+    }),
+    ("ops::batch_norm", |name| {
+        for slope in [0.0, 0.2, 1.0] {
+            check(&format!("{name} {slope}"), &[&[3, 4, 5, 6], &[6], &[6]], |x| {
+                let x0 = map(&x[0]);
+                ops::batch_norm(&x0, &x[1], &x[2], &ops::batch_moments(&x0)?, 1e-5, slope)?.channels_last()
+            });
+        }
+        check(&format!("{name} by running statistics"), &[&[2, 3, 4, 5], &[5], &[5]], |x| {
+            ops::batch_norm(&map(&x[0]), &x[1], &x[2], &running(&Device::Cpu)?, 1e-5, 0.2)?.channels_last()
+        });
+    }),
+    ("ops::conv2d", |name| {
+        for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0), (5, 1, 0), (2, 3, 2)] {
+            let name = format!("{name} {kernel} {stride} {padding}");
+            let shapes: [&[usize]; 3] = [&[2, 7, 6, 3], &[4, 3, kernel, kernel], &[4]];
+            check(&name, &shapes[..2], |x| {
+                ops::conv2d(&map(&x[0]), &x[1], None, stride, padding, Precision::F64)?.channels_last()
+            });
+            check(&format!("{name} with bias"), &shapes, |x| {
+                ops::conv2d(&map(&x[0]), &x[1], Some(&x[2]), stride, padding, Precision::F64)?.channels_last()
+            });
+        }
+    }),
+    ("ops::global_average", |name| check(name, &[&[2, 5, 4, 3]], |x| ops::global_average(&map(&x[0])))),
+    ("ops::kl_divergence", |name| {
+        // One by one, for candle computes gradients of constants that are multiplied.
+        for (temperature, tracked) in [1.0, 3.0].into_iter().flat_map(|t| [0, 1, 2].map(|tracked| (t, tracked))) {
+            let inputs = [0, 1, 2].map(|i| random(&format!("{name}.{i}"), &[4, 6]));
+            check(&format!("{name} {tracked}"), &[&[4, 6]], |x| {
+                let mut inputs = inputs.clone();
+                inputs[tracked] = x[0].clone();
+                let [logits, target, log_target] = &inputs;
+                ops::kl_divergence(logits, target, log_target, temperature)
+            });
+        }
+    }),
+    ("ops::linear", |name| check(name, &[&[3, 5], &[4, 5], &[4]], |x| ops::linear(&x[0], &x[1], &x[2]))),
+    ("ops::log_softmax", |name| check(name, &[&[4, 6]], |x| ops::log_softmax(&x[0]))),
+    ("ops::max_pool", |name| check(name, &[&[2, 5, 4, 3]], |x| ops::max_pool(&map(&x[0]), 2)?.channels_last())),
+    ("ops::upsample_nearest", |name| {
+        check(name, &[&[2, 5, 4, 3]], |x| ops::upsample_nearest(&map(&x[0]), 3)?.channels_last());
+    }),
+];
+
+/// What is made to end a gradient.
+const CONSTANTS: &[&str] = &["FeatureMap::detach"];
+
 #[test]
-fn convolution() {
-    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0), (5, 1, 0), (2, 3, 2)] {
-        let name = format!("conv2d {kernel} {stride} {padding}");
-        let shapes: [&[usize]; 3] = [&[2, 7, 6, 3], &[4, 3, kernel, kernel], &[4]];
-        check(&name, &shapes[..2], |x| {
-            ops::conv2d(&map(&x[0]), &x[1], None, stride, padding, Precision::F64)?.channels_last()
-        });
-        check(&format!("{name} with bias"), &shapes, |x| {
-            ops::conv2d(&map(&x[0]), &x[1], Some(&x[2]), stride, padding, Precision::F64)?.channels_last()
-        });
+fn every_operation_has_the_gradient_of_finite_differences() {
+    for (name, case) in CASES {
+        case(name);
     }
 }
 
+/// By the sources, for a function without a case to be noticed.
 #[test]
-fn linear() {
-    check("linear", &[&[3, 5], &[4, 5], &[4]], |x| ops::linear(&x[0], &x[1], &x[2]));
-}
-
-#[test]
-fn batch_norm_through_the_batchs_statistics() {
-    for slope in [0.0, 0.2, 1.0] {
-        check(&format!("batch norm {slope}"), &[&[3, 4, 5, 6], &[6], &[6]], |x| {
-            let maps = map(&x[0]);
-            let statistics = ops::batch_moments(&maps)?;
-            ops::batch_norm(&maps, &x[1], &x[2], &statistics, 1e-5, slope)?.channels_last()
-        });
+fn no_differentiable_function_is_forgotten() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = differentiable_functions(&sources.join("feature_map.rs"), "FeatureMap");
+    for module in ["ops", "nn"] {
+        for file in fs::read_dir(sources.join(module)).unwrap() {
+            found.extend(differentiable_functions(&file.unwrap().path(), module));
+        }
     }
+    let known: BTreeSet<String> =
+        CASES.iter().map(|(name, _)| *name).chain(CONSTANTS.iter().copied()).map(String::from).collect();
+    assert_eq!(found, known, "each function through which gradients may flow has its place in CASES");
+}
+
+/// The public functions of a file that make maps or tensors of maps or tensors.
+fn differentiable_functions(file: &Path, module: &str) -> BTreeSet<String> {
+    let source = fs::read_to_string(file).unwrap();
+    let names = |types: &str, kinds: &[&str]| kinds.iter().any(|kind| types.contains(kind));
+    let (mut path, mut found) = (module.to_owned(), BTreeSet::new());
+    for item in source.split("\npub ").flat_map(|item| item.split("\n    pub ")).flat_map(|item| item.split("\nimpl "))
+    {
+        let declaration = item.split('{').next().unwrap();
+        let Some(function) = declaration.strip_prefix("fn ") else {
+            // A layer, whose methods follow.
+            if module == "nn" && declaration.trim().chars().all(char::is_alphanumeric) {
+                path = format!("nn::{}", declaration.trim());
+            }
+            continue;
+        };
+        let (inputs, outputs) = function.split_once("->").unwrap_or((function, ""));
+        let name = inputs.split(['(', '<']).next().unwrap();
+        let taken = names(inputs, &["Tensor", "FeatureMap"]) || (module == "FeatureMap" && inputs.contains("&self"));
+        if taken && names(outputs, &["Tensor", "FeatureMap", "Self", "BatchNormStatistics"]) {
+            found.insert(format!("{path}::{name}"));
+        }
+    }
+    found
+}
+
+fn builder() -> Builder {
+    Builder::random(&RandomStreams::new(3), "layer", Precision::F64, &Device::Cpu)
+}
+
+/// Running statistics of five channels.
+fn running(device: &Device) -> Result<ops::BatchNormStatistics> {
+    let tensor = |values: [f64; 5]| Tensor::new(&values, device);
+    let (mean, variance) = (tensor([0.1, -0.2, 0.3, 0.0, 1.0])?, tensor([0.5, 1.0, 2.0, 0.1, 1.5])?);
+    Ok(ops::BatchNormStatistics { mean, variance, of_batch: false })
+}
+
+/// What finite differences cannot say: rounding passes the gradient on, rounded to the precision of the map.
+fn rounded_to_bf16() {
+    let (x, weights) = (random("bf16", &[2, 3, 4, 5]), random("bf16.r", &[2, 3, 4, 5]));
+    let [x, weights] = [x, weights].map(|tensor| tensor.to_dtype(DType::F32).unwrap());
+    let variable = Var::from_tensor(&x).unwrap();
+    let half = map(variable.as_tensor()).to_precision(Precision::Bf16).unwrap().channels_last().unwrap();
+    let store = backward(&(half * &weights).unwrap().sum_all().unwrap()).unwrap();
+    let error = (store.get(variable.as_tensor()).unwrap() - &weights).unwrap().abs().unwrap();
+    let relative = (error / weights.abs().unwrap()).unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(relative <= 1.0 / 256.0, "{relative}");
 }
 
 #[test]
-fn batch_norm_by_running_statistics() {
-    check("frozen batch norm", &[&[2, 3, 4, 5], &[5], &[5]], |x| {
-        let tensor = |values: Vec<f64>| Tensor::new(values, &Device::Cpu);
-        let (mean, variance) = (vec![0.1, -0.2, 0.3, 0.0, 1.0], vec![0.5, 1.0, 2.0, 0.1, 1.5]);
-        let statistics = ops::BatchNormStatistics { mean: tensor(mean)?, variance: tensor(variance)?, of_batch: false };
-        ops::batch_norm(&map(&x[0]), &x[1], &x[2], &statistics, 1e-5, 0.2)?.channels_last()
-    });
+fn the_gradients_of_mean_and_variance_are_those_of_the_formula() -> Result<()> {
+    // One channel of 1, 2, 3, 6: their mean is 3, their biased variance 14 / 4; d/dx = 1/n and 2 (x − mean)/n.
+    let x = Var::from_tensor(&Tensor::new(&[1.0f64, 2.0, 3.0, 6.0], &Device::Cpu)?.reshape((2, 1, 2, 1))?)?;
+    let gradient = |of: &dyn Fn(ops::BatchNormStatistics) -> Tensor| -> Result<Vec<f64>> {
+        let statistics = of(ops::batch_moments(&FeatureMap::from_nchw(x.as_tensor())?)?);
+        Ok(backward(&statistics.sum_all()?)?.get(x.as_tensor()).unwrap().flatten_all()?.to_vec1()?)
+    };
+    assert_eq!(gradient(&|statistics| statistics.mean)?, [0.25; 4]);
+    assert_eq!(gradient(&|statistics| statistics.variance)?, [-1.0, -0.5, 0.0, 1.5]);
+    Ok(())
 }
 
 #[test]
-fn pooling_and_upsampling() {
-    let shape: &[&[usize]] = &[&[2, 5, 4, 3]];
-    check("max pool", shape, |x| ops::max_pool(&map(&x[0]), 2)?.channels_last());
-    check("average pool", shape, |x| ops::average_pool(&map(&x[0]), 2)?.channels_last());
-    check("global average", shape, |x| ops::global_average(&map(&x[0])));
-    check("upsample", shape, |x| ops::upsample_nearest(&map(&x[0]), 3)?.channels_last());
+fn sizes_that_cannot_be_counted_are_errors() -> Result<()> {
+    let (x, weight) = (map(&random("sizes", &[1, 4, 4, 1])), random("sizes.w", &[1, 1, 3, 3]));
+    // Twice the padding is 0 or 2 where it overflows.
+    for padding in [1 << 63, (1 << 63) + 1, 1 << 40] {
+        let error = ops::conv2d(&x, &weight, None, 1, padding, Precision::F64).unwrap_err().to_string();
+        assert!(error.contains("more numbers than memory"), "{error}");
+    }
+    for factor in [1 << 62, (1 << 62) + 1, 1 << 31] {
+        let error = ops::upsample_nearest(&x, factor).unwrap_err().to_string();
+        assert!(error.contains("more numbers than memory"), "{error}");
+    }
+    Ok(())
 }
 
 #[test]
-fn activation_and_sum() {
-    check("activate", &[&[2, 3, 4, 5]], |x| ops::activate(&map(&x[0]), 0.2)?.channels_last());
-    check("add", &[&[2, 3, 4, 5], &[2, 3, 4, 5]], |x| (&map(&x[0]) + &map(&x[1]))?.channels_last());
+fn a_gradient_that_would_be_lost_is_an_error() -> Result<()> {
+    let (x, weights) = (random("lost", &[2, 3, 4, 5]), Tensor::ones(5, DType::F64, &Device::Cpu)?);
+    let mut statistics = running(&Device::Cpu)?;
+    statistics.mean = Var::from_tensor(&statistics.mean)?.as_tensor().clone();
+    let error = ops::batch_norm(&map(&x), &weights, &weights, &statistics, 1e-5, 0.0).unwrap_err().to_string();
+    assert!(error.contains("ops::batch_norm") && error.contains("detach"), "{error}");
+    Ok(())
 }
 
 /// Networks whose operations become part of each other: every gradient that is gathered, added up or put off is right.
@@ -138,13 +307,6 @@ fn operations_that_are_fused() {
         let sum = (&normalized + &map(&x[0]))?;
         (&ops::max_pool(&sum, 2)? + &ops::average_pool(&ops::activate(&normalized, 0.3)?, 2)?)?.to_nchw()
     });
-}
-
-#[test]
-fn attention_maps_and_log_probabilities() {
-    check("attention map", &[&[2, 3, 4, 5]], |x| ops::attention_map(&map(&x[0])));
-    check("attention distance", &[&[2, 3, 4, 5], &[2, 12]], |x| ops::attention_distance(&map(&x[0]), &x[1]));
-    check("log softmax", &[&[4, 6]], |x| ops::log_softmax(&x[0]));
 }
 
 #[test]

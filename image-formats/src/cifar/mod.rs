@@ -3,14 +3,18 @@
 //! A file is a sequence of records: the label (CIFAR-100: the coarse one, then the fine one), then 3,072 bytes of red,
 //! green and blue, row by row. Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
+mod archive;
+
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
 use crate::error::{grouped, metadata};
+use crate::input_file;
+use crate::size_limits::LimitedReader;
 use crate::{ImageHeader, RawImages, ReadError, pixel_buffer};
 
 const SIDE: usize = 32;
@@ -108,17 +112,14 @@ pub fn read(path: &Path, variant: Variant, split: Split) -> Result<RawImages, Re
                 ReadError::io(archive, "the archive cannot be unpacked", &error)
                     .with_help("is the download finished? the official archives have about 160 MB")
             };
-            let mut entries = tar::Archive::new(GzDecoder::new(open(archive)?.0));
-            for entry in entries.entries().map_err(damaged)? {
-                let mut entry = entry.map_err(damaged)?;
-                let inside = entry.path().map_err(damaged)?.into_owned();
-                let Some(i) = names.iter().position(|name| inside.file_name().is_some_and(|found| found == *name))
-                else {
-                    continue;
-                };
-                let bytes = entry.size();
-                batches.insert(i, read_batch(variant, split, &archive.join(&inside), &mut entry, bytes)?);
-            }
+            let (reader, bytes) = open(archive)?;
+            let unpacked = LimitedReader::new(GzDecoder::new(reader), bytes);
+            archive::for_each_file(unpacked, damaged, |inside, bytes, contents| {
+                if let Some(i) = names.iter().position(|name| inside.file_name().is_some_and(|found| found == *name)) {
+                    batches.insert(i, read_batch(variant, split, &archive.join(inside), contents, bytes)?);
+                }
+                Ok(())
+            })?;
             if let Some(missing) = (0..names.len()).find(|i| !batches.contains_key(i)) {
                 return Err(ReadError::new(archive, format!("the archive has no {}", names[missing]))
                     .with_help(format!("expected {}, the binary version", variant.archive())));
@@ -189,7 +190,7 @@ fn find(path: &Path, variant: Variant, split: Split) -> Result<Source, ReadError
     let found = metadata(path)?;
     let wanted =
         format!("the binary version: {}, or the folder {} unpacked from it", variant.archive(), variant.folder());
-    if found.is_file() {
+    if !found.is_dir() {
         let (mut reader, _) = open(path)?;
         let mut start = Vec::new();
         reader
@@ -205,12 +206,12 @@ fn find(path: &Path, variant: Variant, split: Split) -> Result<Source, ReadError
     }
     let first = variant.files(split)[0];
     for folder in [path.to_path_buf(), path.join(variant.folder())] {
-        if folder.join(first).is_file() {
+        if folder.join(first).exists() {
             return Ok(Source::Folder(folder));
         }
     }
     let archive = path.join(variant.archive());
-    if archive.is_file() {
+    if archive.exists() {
         return Ok(Source::Archive(archive));
     }
     let error = ReadError::new(path, format!("there is no {first} in this folder, nor in {} in it", variant.folder()));
@@ -223,11 +224,7 @@ fn find(path: &Path, variant: Variant, split: Split) -> Result<Source, ReadError
 }
 
 fn open(file: &Path) -> Result<(BufReader<File>, u64), ReadError> {
-    let failed = |error: std::io::Error| ReadError::io(file, "cannot be opened", &error);
-    let mut opened = File::open(file).map_err(failed)?;
-    let bytes = opened.seek(SeekFrom::End(0)).map_err(failed)?;
-    opened.rewind().map_err(failed)?;
-    Ok((BufReader::new(opened), bytes))
+    input_file::open(file).map(|(file, bytes)| (BufReader::new(file), bytes))
 }
 
 /// The number of records in a file of that many bytes.

@@ -1,6 +1,9 @@
+use std::io::Write;
+
 use flate2::write::GzEncoder;
 
 use super::*;
+use crate::mutation::{for_each_mutant, make_pipe};
 
 /// A record whose red, green and blue planes and whose position can be told apart.
 fn record(label: &[u8], mark: u8) -> Vec<u8> {
@@ -114,4 +117,95 @@ fn damage_is_reported_with_its_place() {
     assert!(error(&file).contains("no data_batch_2.bin"), "{}", error(&file));
     std::fs::write(&file, "<html>").expect("a file");
     assert!(error(&file).contains("not a gzip archive"), "{}", error(&file));
+}
+
+/// An entry of a tar archive that claims so many bytes of content.
+fn entry(kind: tar::EntryType, name: &str, claimed: usize, contents: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_path(name).expect("a short name");
+    header.set_size(claimed as u64);
+    header.set_cksum();
+    let mut bytes = [header.as_bytes(), contents].concat();
+    bytes.resize(bytes.len().next_multiple_of(512), 0);
+    bytes
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(bytes).expect("a gzip");
+    gzip.finish().expect("a gzip")
+}
+
+fn read_archive(bytes: &[u8]) -> Result<RawImages, String> {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), bytes).expect("a file");
+    let images = read(file.path(), Variant::Cifar10, Split::Test).map_err(|error| error.to_string());
+    assert_eq!(header(file.path(), Variant::Cifar10, Split::Test).is_ok(), images.is_ok());
+    images
+}
+
+#[test]
+fn long_names_are_read_and_endless_ones_refused() {
+    use tar::EntryType;
+
+    let record = record(&[7], 1);
+    let long = format!("{}/test_batch.bin", "folder/".repeat(40));
+    let file = entry(EntryType::Regular, "folder/folder/fol", record.len(), &record);
+    let pax = format!("{} path={long}\n", long.len() + 10);
+    for (kind, name) in [(EntryType::GNULongName, long + "\0"), (EntryType::XHeader, pax)] {
+        let named = [entry(kind, "long", name.len(), name.as_bytes()), file.clone()].concat();
+        assert_eq!(read_archive(&gzip(&named)).expect("a long name").labels, [7]);
+        // Two gigabytes are claimed, and as many would be read if they were there.
+        let endless = [entry(kind, "long", 2_000_000_000, &[b'a'; 100_000]), file.clone()].concat();
+        let error = read_archive(&gzip(&endless)).expect_err("a long name");
+        assert!(error.contains("a name of 2000000000 bytes, 65536 at most"), "{error}");
+    }
+}
+
+#[test]
+fn an_archive_unpacks_to_a_hundred_times_its_size_at_most() {
+    let record = record(&[7], 1);
+    let zeros = vec![0; 40 << 20];
+    for first in [
+        entry(tar::EntryType::Regular, "c/test_batch.bin", record.len() * 20_000, &zeros),
+        entry(tar::EntryType::Regular, "c/something-else", zeros.len(), &zeros),
+    ] {
+        let bomb = gzip(&[first, entry(tar::EntryType::Regular, "c/test_batch.bin", record.len(), &record)].concat());
+        assert!(bomb.len() < 1 << 18);
+        let error = read_archive(&bomb).expect_err("a bomb");
+        assert!(error.contains("it unpacks to more than 100 times its size"), "{error}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_unopened() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let refused = |path: &Path, split: Split| {
+        let error = read(path, Variant::Cifar10, split).expect_err("a pipe").to_string();
+        assert_eq!(header(path, Variant::Cifar10, split).expect_err("a pipe").to_string(), error);
+        assert!(error.contains("it is a device or a pipe, not a file"), "{error}");
+    };
+    make_pipe(&folder.path().join("test_batch.bin"));
+    make_pipe(&folder.path().join("cifar-10-binary.tar.gz"));
+    refused(&folder.path().join("test_batch.bin"), Split::Test);
+    refused(folder.path(), Split::Test);
+    refused(folder.path(), Split::Train);
+    refused(Path::new("/dev/zero"), Split::Train);
+}
+
+#[test]
+fn mutants_are_read_or_refused() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let read = |bytes: &[u8]| {
+        std::fs::write(file.path(), bytes).expect("a file");
+        drop(header(file.path(), Variant::Cifar10, Split::Test));
+        drop(read(file.path(), Variant::Cifar10, Split::Test));
+    };
+    let packed = archive(&cifar10());
+    for_each_mutant(&packed, |bytes| read(&bytes));
+    let mut unpacked = Vec::new();
+    GzDecoder::new(packed.as_slice()).read_to_end(&mut unpacked).expect("a tar");
+    for_each_mutant(&unpacked, |bytes| read(&gzip(&bytes)));
 }

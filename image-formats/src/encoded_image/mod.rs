@@ -7,8 +7,10 @@ use std::fmt::Display;
 use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat};
+use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, Limits};
 use libjpeg_turbo_rs::{self as jpeg, DecodeLimits, PixelFormat};
+
+use crate::size_limits;
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,9 @@ pub(crate) enum DecodeError {
     /// No pixels, or too many.
     #[error("the image is {width}×{height}; each side must be from 1 to {MAX_SIDE} pixels")]
     BadSize { height: usize, width: usize },
+    /// More pixels than its bytes can hold.
+    #[error("the image claims to be {width}×{height} in {length} bytes")]
+    TooFewBytes { height: usize, width: usize, length: usize },
     /// Not the size of the images before it.
     #[error(
         "the image is {}×{}, but the first one is {}×{}: all must have one size",
@@ -49,6 +54,7 @@ pub(crate) fn dimensions(encoded: &[u8]) -> Result<(usize, usize), DecodeError> 
     if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
         return Err(DecodeError::BadSize { height, width });
     }
+    check_length(encoded, height, width)?;
     Ok((height, width))
 }
 
@@ -59,12 +65,22 @@ pub(crate) fn decode(encoded: &[u8], height: usize, width: usize, planes: &mut [
     if found != expected {
         return Err(DecodeError::OtherSize { found, expected });
     }
+    check_length(encoded, height, width)?;
     let interleaved = decoder.rgb()?;
     let area = height * width;
     for (i, pixel) in interleaved.chunks_exact(3).enumerate() {
         planes[i] = pixel[0];
         planes[area + i] = pixel[1];
         planes[2 * area + i] = pixel[2];
+    }
+    Ok(())
+}
+
+/// A decoder takes memory for all pixels before it sees that there are none.
+fn check_length(encoded: &[u8], height: usize, width: usize) -> Result<(), DecodeError> {
+    let length = encoded.len();
+    if (3 * height * width) as u64 > size_limits::decoded(length as u64) {
+        return Err(DecodeError::TooFewBytes { height, width, length });
     }
     Ok(())
 }
@@ -79,7 +95,11 @@ impl<'a> Decoder<'a> {
     fn new(encoded: &'a [u8]) -> Result<Self, DecodeError> {
         match image::guess_format(encoded) {
             Ok(ImageFormat::Png) => {
-                Ok(Decoder::Png(Box::new(PngDecoder::new(Cursor::new(encoded)).map_err(undecodable)?)))
+                // What it takes for anything but pixels, as an unpacked colour profile.
+                let mut limits = Limits::no_limits();
+                limits.max_alloc = Some(size_limits::unpacked(encoded.len() as u64));
+                let decoder = PngDecoder::with_limits(Cursor::new(encoded), limits);
+                Ok(Decoder::Png(Box::new(decoder.map_err(undecodable)?)))
             }
             Ok(ImageFormat::Jpeg) => {
                 // Strict also in the number of scans, of which a small file can hold thousands.

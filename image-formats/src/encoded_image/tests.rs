@@ -2,6 +2,7 @@
 //! multiples of its blocks; each `.png` holds the pixels that Pillow gives for the `.jpg` of its name.
 
 use super::*;
+use crate::mutation::for_each_mutant;
 
 const COLOURS: &[u8] = include_bytes!("../../tests/fixtures/colours.jpg");
 const COLOURS_IN_PILLOW: &[u8] = include_bytes!("../../tests/fixtures/colours.png");
@@ -47,4 +48,26 @@ fn a_jpeg_that_claims_to_be_huge_is_refused() {
     assert!(error.contains("the image is 65535×65535; each side must be from 1 to 4096 pixels"), "{error}");
     let error = decode(&huge, 21, 19, &mut []).expect_err("too large").to_string();
     assert!(error.contains("the image is 65535×65535, but the first one is 19×21"), "{error}");
+}
+
+#[test]
+fn an_image_with_more_pixels_than_its_bytes_can_hold_is_refused() {
+    let mut large = COLOURS.to_vec();
+    let frame = large.windows(2).position(|marker| marker == [0xff, 0xc0]).expect("a frame");
+    large[frame + 5..frame + 9].copy_from_slice(&[0x10, 0, 0x10, 0]);
+    let error = planes(&large).expect_err("too large");
+    assert_eq!(error, format!("the image claims to be 4096×4096 in {} bytes", large.len()));
+    let error = decode(&large, 4096, 4096, &mut []).expect_err("too large").to_string();
+    assert!(error.contains("claims to be 4096×4096"), "{error}");
+}
+
+#[test]
+fn mutants_are_decoded_or_refused() {
+    for image in [COLOURS, COLOURS_IN_PILLOW, GREY, GREY_IN_PILLOW, CMYK] {
+        for_each_mutant(image, |bytes| {
+            if let Ok((height, width)) = dimensions(&bytes) {
+                drop(decode(&bytes, height, width, &mut vec![0; 3 * height * width]));
+            }
+        });
+    }
 }

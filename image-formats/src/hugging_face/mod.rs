@@ -1,6 +1,7 @@
 //! Image datasets in Parquet, as Hugging Face lays them out: a column `img` or `image` of `{bytes, path}` whose bytes
 //! are a PNG or a JPEG, an integer column `label`, and the names of the classes in the schema's metadata.
 
+mod page_headers;
 mod parquet_file;
 mod shards;
 
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::error::grouped;
+use crate::size_limits::{DECODED, decoded};
 use crate::{ImageHeader, RawImages, ReadError, encoded_image, pixel_buffer};
 use parquet_file::ParquetFile;
 
@@ -23,6 +26,7 @@ pub fn read(path: &Path, split: &str) -> Result<RawImages, ReadError> {
     let (height, width) = first_size(&files)?;
     let size = 3 * height * width;
     let rows = total_rows(&files);
+    check_size(path, &files, height, width)?;
     let mut pixels = pixel_buffer(rows, size).map_err(|error| ReadError::new(path, error.to_string()))?;
     let mut labels = Vec::with_capacity(rows);
     for file in &files {
@@ -56,6 +60,7 @@ pub fn read(path: &Path, split: &str) -> Result<RawImages, ReadError> {
 pub fn header(path: &Path, split: &str) -> Result<ImageHeader, ReadError> {
     let files = open_all(path, split)?;
     let (height, width) = first_size(&files)?;
+    check_size(path, &files, height, width)?;
     let mut classes = 0;
     for file in &files {
         classes = classes.max(match file.class_names.len() {
@@ -92,6 +97,21 @@ fn open_all(path: &Path, split: &str) -> Result<Vec<ParquetFile>, ReadError> {
 
 fn total_rows(files: &[ParquetFile]) -> usize {
     files.iter().flat_map(|file| file.groups.iter()).fold(0, |sum, &rows| sum.saturating_add(rows))
+}
+
+/// Whether the files can hold as many images of one size as they claim to.
+fn check_size(path: &Path, files: &[ParquetFile], height: usize, width: usize) -> Result<(), ReadError> {
+    let rows = total_rows(files) as u64;
+    let bytes = files.iter().map(|file| file.bytes).sum();
+    if rows.saturating_mul((3 * height * width) as u64) <= decoded(bytes) {
+        return Ok(());
+    }
+    let reason = format!(
+        "its {} images of {height}×{width} would take more than {DECODED} times the {} bytes that they are in",
+        grouped(rows),
+        grouped(bytes)
+    );
+    Err(ReadError::new(path, reason).with_help("no images compress that far: the file is damaged or made up"))
 }
 
 fn first_size(files: &[ParquetFile]) -> Result<(usize, usize), ReadError> {

@@ -12,11 +12,15 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 
-use crate::ReadError;
+use super::page_headers;
 use crate::error::grouped;
+use crate::{ReadError, input_file};
 
 const IMAGE_COLUMNS: [&str; 2] = ["img", "image"];
 const LABEL_COLUMNS: [&str; 3] = ["label", "labels", "fine_label"];
+
+/// How many bytes of encoded images are read at once, and one image more.
+const MAX_ENCODED: usize = 64 << 20;
 
 /// Without names the largest label tells the number of classes: one wild label must not make millions of them.
 const MAX_CLASSES: i64 = 100_000;
@@ -24,6 +28,9 @@ const MAX_CLASSES: i64 = 100_000;
 /// A Parquet file with images and labels, of which the footer has been read.
 pub(super) struct ParquetFile {
     pub(super) path: PathBuf,
+    /// Its size.
+    pub(super) bytes: u64,
+    file: File,
     reader: SerializedFileReader<File>,
     /// The leaf column of the encoded bytes.
     image: usize,
@@ -37,7 +44,8 @@ pub(super) struct ParquetFile {
 
 impl ParquetFile {
     pub(super) fn open(path: PathBuf) -> Result<Self, ReadError> {
-        let file = File::open(&path).map_err(|error| ReadError::io(&path, "cannot be opened", &error))?;
+        let (file, bytes) = input_file::open(&path)?;
+        let pages = file.try_clone().map_err(|error| ReadError::io(&path, "cannot be opened", &error))?;
         let reader = guarded(&path, || SerializedFileReader::new(file)).map_err(|error| {
             error.with_help("expected a Parquet file, complete to its last byte: is the download finished?")
         })?;
@@ -55,7 +63,7 @@ impl ParquetFile {
             }
             groups.push(rows);
         }
-        Ok(Self { image, label, groups, class_names, reader, path })
+        Ok(Self { image, label, groups, class_names, reader, path, bytes, file: pages })
     }
 
     pub(super) fn problem(&self, reason: impl Into<String>) -> ReadError {
@@ -80,9 +88,9 @@ impl ParquetFile {
             let mut labels = Labels::open(self, group)?;
             let end = row + rows;
             while row < end {
-                let count = batch.min(end - row);
-                take(row, images.next(count)?, labels.next(count)?)?;
-                row += count;
+                let found = images.next_images(batch.min(end - row))?;
+                take(row, found, labels.next(found.len())?)?;
+                row += found.len();
             }
         }
         Ok(())
@@ -208,6 +216,10 @@ struct Column<'f, T: DataType> {
 impl<'f, T: DataType> Column<'f, T> {
     fn open(file: &'f ParquetFile, group: usize, leaf: usize) -> Result<Self, ReadError> {
         let column = file.reader.metadata().file_metadata().schema_descr().column(leaf);
+        let chunk = file.reader.metadata().row_group(group).column(leaf);
+        let (start, length) = guarded(&file.path, || Ok(chunk.byte_range()))?;
+        page_headers::check(&file.file, start, length)
+            .map_err(|error| file.problem(error.to_string()).at(format!("column {}", column.path().string())))?;
         let reader = guarded(&file.path, || file.reader.get_row_group(group)?.get_column_reader(leaf))?;
         let rows = file.rows_of(group);
         Ok(Self {
@@ -226,6 +238,13 @@ impl<'f, T: DataType> Column<'f, T> {
     fn next(&mut self, count: usize) -> Result<&[T::T], ReadError> {
         self.levels.clear();
         self.values.clear();
+        self.add(count)?;
+        Ok(&self.values)
+    }
+
+    fn add(&mut self, count: usize) -> Result<(), ReadError> {
+        let before = self.values.len();
+        self.levels.clear();
         let (reader, levels, values) = (&mut self.reader, &mut self.levels, &mut self.values);
         let read = guarded(&self.file.path, || reader.read_records(count, Some(levels), None, values));
         let (records, ..) = read.map_err(|error| error.at(format!("column {}, from row {}", self.name, self.row)))?;
@@ -237,15 +256,29 @@ impl<'f, T: DataType> Column<'f, T> {
                 null.with_help("every row needs an image and a label")
             });
         }
-        if records < count || self.values.len() < count {
+        if records < count || self.values.len() - before < count {
             return Err(self.file.problem(format!(
                 "the column `{}` ends at row {}, the footer promises {}: the file is damaged",
                 self.name,
-                self.row + self.values.len(),
+                self.row + self.values.len() - before,
                 grouped(self.end)
             )));
         }
         self.row += count;
+        Ok(())
+    }
+}
+
+impl Column<'_, ByteArrayType> {
+    /// The next images, up to `count`, or fewer where they are large: an encoding that repeats parts of values makes many large ones
+    /// out of a small page.
+    fn next_images(&mut self, count: usize) -> Result<&[ByteArray], ReadError> {
+        self.values.clear();
+        let mut bytes = 0;
+        while self.values.len() < count && bytes < MAX_ENCODED {
+            self.add(1)?;
+            bytes += self.values.last().map_or(0, ByteArray::len);
+        }
         Ok(&self.values)
     }
 }

@@ -40,7 +40,7 @@ fn parquet_files(folder: &Path) -> Result<Vec<PathBuf>, ReadError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let file = entry.map_err(failed)?.path();
-        if file.extension().is_some_and(|extension| extension == "parquet") && file.is_file() {
+        if file.extension().is_some_and(|extension| extension == "parquet") && !file.is_dir() {
             files.push(file);
         }
     }

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -8,6 +9,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 
 use super::*;
+use crate::mutation::{for_each_mutant, make_pipe};
 
 const SCHEMA: &str = "message m {
     optional group image { optional binary bytes; optional binary path (utf8); }
@@ -24,16 +26,21 @@ struct Writer {
     schema: &'static str,
     metadata: Option<&'static str>,
     statistics: bool,
+    compression: Compression,
 }
 
-const PLAIN: Writer = Writer { schema: SCHEMA, metadata: None, statistics: true };
+const PLAIN: Writer =
+    Writer { schema: SCHEMA, metadata: None, statistics: true, compression: Compression::UNCOMPRESSED };
 
 impl Writer {
     fn bytes(&self, groups: &[&[Row]]) -> Vec<u8> {
         let metadata = self.metadata.map(|json| vec![KeyValue::new("huggingface".to_owned(), json.to_owned())]);
         let statistics = if self.statistics { EnabledStatistics::Chunk } else { EnabledStatistics::None };
-        let properties =
-            WriterProperties::builder().set_key_value_metadata(metadata).set_statistics_enabled(statistics).build();
+        let properties = WriterProperties::builder()
+            .set_key_value_metadata(metadata)
+            .set_statistics_enabled(statistics)
+            .set_compression(self.compression)
+            .build();
         let schema = Arc::new(parse_message_type(self.schema).expect("a schema"));
         let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).expect("a writer");
         for rows in groups {
@@ -137,7 +144,7 @@ fn without_names_that_can_be_read_the_largest_label_counts_with_and_without_stat
     ];
     for (schema, metadata) in schemas.into_iter().flat_map(|schema| metadata.map(|metadata| (schema, metadata))) {
         for statistics in [true, false] {
-            let writer = Writer { schema, statistics, metadata };
+            let writer = Writer { schema, statistics, metadata, ..PLAIN };
             let file = tempfile::NamedTempFile::new().expect("a temporary file");
             std::fs::write(file.path(), writer.bytes(&[&[(png(1), Some(6))], &[(png(1), Some(3))]])).expect("a file");
             let images = read(file.path(), "test").expect("a dataset");
@@ -208,5 +215,51 @@ fn damage_anywhere_is_an_error_or_a_dataset_but_never_a_panic() {
         let mut changed = file.clone();
         changed[at] ^= 0x55;
         let _ = read_bytes(&changed);
+    }
+}
+
+#[test]
+fn a_page_that_claims_to_unpack_too_far_is_refused() {
+    let zstd = Writer { compression: Compression::ZSTD(ZstdLevel::default()), ..PLAIN };
+    assert_eq!(zstd.read(&[&[(png(1), Some(2))]]).expect("a dataset").labels, [2]);
+    // One image of zeros, in a file of a few kilobytes.
+    let bomb = zstd.bytes(&[&[(Some(vec![0; 24 << 20]), Some(0))]]);
+    assert!(bomb.len() < 10_000);
+    let error = read_bytes(&bomb).expect_err("a bomb");
+    assert!(
+        error.contains("column image.bytes: a page of ") && error.contains(" claims to unpack to 25,16"),
+        "{error}"
+    );
+}
+
+#[test]
+fn images_that_their_bytes_cannot_hold_are_refused() {
+    // The same image in every row is written once.
+    let image = Some(encoded(picture(64, 64, 1), ImageFormat::Png));
+    let rows: Vec<Row> = vec![(image, Some(0)); 5_000];
+    let error = PLAIN.read(&[&rows]).expect_err("too many");
+    assert!(error.contains("its 5,000 images of 64×64 would take more than 1100 times the "), "{error}");
+    let images = PLAIN.read(&[&rows[..100]]).expect("a dataset");
+    assert_eq!(images.len(), 100);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_unopened() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make_pipe(&folder.path().join("test.parquet"));
+    for path in [folder.path(), &folder.path().join("test.parquet"), Path::new("/dev/zero")] {
+        let error = read(path, "test").expect_err("a pipe").to_string();
+        assert!(error.contains("it is a device or a pipe, not a file"), "{error}");
+    }
+}
+
+#[test]
+fn mutants_are_read_or_refused() {
+    let rows: Vec<Row> = (0..20).map(|mark| (png(mark), Some(i64::from(mark)))).collect();
+    for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
+        let writer =
+            Writer { compression, metadata: Some(NAMES), statistics: compression == Compression::SNAPPY, ..PLAIN };
+        for_each_mutant(&writer.bytes(&[&rows[..12], &rows[12..]]), |bytes| drop(read_bytes(&bytes)));
     }
 }

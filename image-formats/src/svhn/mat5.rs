@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::bufread::ZlibDecoder;
 
-use crate::ReadError;
 use crate::error::grouped;
+use crate::{ReadError, input_file, size_limits};
 
 const HEADER: u64 = 128;
 const MATRIX: u32 = 14;
@@ -18,8 +18,6 @@ const COMPRESSED: u32 = 15;
 /// MATLAB's limit on names is 63; the file format sets none.
 const MAX_NAME: u32 = 4096;
 const MAX_DIMENSIONS: u32 = 32;
-/// zlib cannot do better than about 1,032 to 1, so a small file cannot hold a large array.
-const MAX_COMPRESSION: u64 = 1040;
 
 /// An open MAT-file.
 pub(super) struct MatFile {
@@ -91,10 +89,7 @@ impl Storage {
 impl MatFile {
     /// Opens a file and checks its header.
     pub(super) fn open(path: &Path) -> Result<Self, ReadError> {
-        let failed = |error: std::io::Error| ReadError::io(path, "cannot be opened", &error);
-        let mut file = File::open(path).map_err(failed)?;
-        let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
-        file.rewind().map_err(failed)?;
+        let (file, length) = input_file::open(path)?;
         let mut file = BufReader::with_capacity(1 << 16, file);
         let mut header = [0; HEADER as usize];
         let expected = "expected a MATLAB file of version 5, as `save -v7` writes it";
@@ -171,7 +166,7 @@ impl Context {
         let mut inflated = ZlibDecoder::new(body);
         let (kind, size) = tag(&mut inflated, self.swapped)
             .map_err(|error| self.fail(format!("compressed data cannot be inflated: {error}")))?;
-        if kind != MATRIX || size > bytes * MAX_COMPRESSION {
+        if kind != MATRIX || size > size_limits::unpacked(bytes) {
             let reason = format!("compressed data that claims to be {} bytes of type {kind}", grouped(size));
             return Err(self.fail(reason).with_help(format!("expected an array, type {MATRIX}")));
         }

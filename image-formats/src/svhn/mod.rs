@@ -105,7 +105,7 @@ fn find(path: &Path, split: Split) -> Result<PathBuf, ReadError> {
     }
     let name = split.file_name();
     let file = path.join(name);
-    if file.is_file() {
+    if file.exists() {
         return Ok(file);
     }
     Err(ReadError::new(path, format!("there is no {name} in this folder"))

@@ -3,6 +3,7 @@ use std::io::Write;
 use flate2::write::ZlibEncoder;
 
 use super::*;
+use crate::mutation::{for_each_mutant, make_pipe};
 
 /// Writes MAT-files in either byte order.
 #[derive(Clone, Copy)]
@@ -163,4 +164,43 @@ fn a_damaged_file_is_an_error_or_the_same_dataset_and_never_a_panic() {
             assert!(!compress || found.is_err() || found == whole, "changed at {at}");
         }
     }
+}
+
+#[test]
+fn compressed_data_unpack_to_a_hundred_times_their_size_at_most() {
+    let writer = Writer { big: false, compress: true };
+    let images = 20_000;
+    let bomb = writer.file(&[writer.array("X", &[32, 32, 3, images], 9, 2, &vec![0; images as usize * SIZE])]);
+    assert!(bomb.len() < 400_000);
+    let error = read_file(&bomb).expect_err("a bomb");
+    assert!(error.contains("compressed data that claims to be 61,44"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_refused_unopened() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    make_pipe(&folder.path().join("test_32x32.mat"));
+    for path in [folder.path(), &folder.path().join("test_32x32.mat"), Path::new("/dev/zero")] {
+        let error = read(path, Split::Test).expect_err("a pipe").to_string();
+        assert!(error.contains("it is a device or a pipe, not a file"), "{error}");
+    }
+}
+
+#[test]
+fn mutants_are_read_or_refused() {
+    for compress in [false, true] {
+        let writer = Writer { big: compress, compress };
+        let file = writer.file(&[writer.array("y", &[2, 1], 9, 2, &[1, 10]), x(writer, 2)]);
+        for_each_mutant(&file, |bytes| drop(read_file(&bytes)));
+    }
+    // Damaged before it is compressed, so that no sum tells.
+    let [plain, packed] = [false, true].map(|compress| Writer { big: false, compress });
+    for_each_mutant(&x(plain, 2)[8..], |body| {
+        let mut zlib = ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(&[&x(plain, 2)[..8], &body].concat()).expect("compressed");
+        let zlib = zlib.finish().expect("compressed");
+        let element = [packed.number(15).to_vec(), packed.number(zlib.len() as u32).to_vec(), zlib].concat();
+        drop(read_file(&packed.file(&[packed.array("y", &[2, 1], 9, 2, &[1, 10]), element])));
+    });
 }

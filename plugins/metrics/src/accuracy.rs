@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use zskt_api::{ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Result, params, ports};
 
-use crate::evaluation::{each_batch, predictions, share};
+use crate::evaluation::{each_batch, predictions, share, without_prediction};
 
 params! {
     /// The share of images whose most probable class is their label: `top1`, `per_class` (in the order of the classes;
-    /// `null` for a class without images), and how many `images` there were.
+    /// `null` for a class without images), how many `images` there were, and for how many of them the logits are `not_finite`:
+    /// these count as wrong.
     pub struct Accuracy {}
 }
 
@@ -27,12 +28,13 @@ impl Metric for Accuracy {
 
     fn evaluate(&self, inputs: &AccuracyInputs, context: &MetricContext) -> Result<Measurement> {
         let mut seen = vec![0; inputs.dataset.signature().classes];
-        let mut right = seen.clone();
+        let (mut right, mut not_finite) = (seen.clone(), 0);
         each_batch(inputs.dataset.as_ref(), context, |batch| {
             let output = inputs.classifier.forward.forward(&batch.images, ForwardMode::eval())?;
             for (label, predicted) in batch.labels.to_vec1::<u32>()?.into_iter().zip(predictions(&output.logits)?) {
                 seen[label as usize] += 1;
-                right[label as usize] += usize::from(label == predicted);
+                right[label as usize] += usize::from(predicted == Some(label));
+                not_finite += usize::from(predicted.is_none());
             }
             Ok(true)
         })?;
@@ -40,9 +42,11 @@ impl Metric for Accuracy {
         let top1 = share(all_right, images);
         let per_class: Vec<Option<f64>> =
             seen.iter().zip(&right).map(|(seen, right)| (*seen > 0).then(|| share(*right, *seen))).collect();
-        Ok(Measurement::new(format!("{:.2} % of {images} images right", 100.0 * top1))
+        let wrong = without_prediction(not_finite, "which counts as wrong");
+        Ok(Measurement::new(format!("{:.2} % of {images} images right{wrong}", 100.0 * top1))
             .figure("top1", top1)
             .figure("per_class", per_class)
-            .figure("images", images))
+            .figure("images", images)
+            .figure("not_finite", not_finite))
     }
 }

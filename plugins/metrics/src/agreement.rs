@@ -6,12 +6,13 @@ use zskt_api::candle_core::{D, DType};
 use zskt_api::ops::log_softmax;
 use zskt_api::{ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Result, params, ports};
 
-use crate::evaluation::{each_batch, predictions, share};
+use crate::evaluation::{each_batch, predictions, share, without_prediction};
 
 params! {
     /// How far a student believes what its teacher believes: `share`, of the images on which both predict the same class,
     /// right or not; `mean_kl`, the Kullback–Leibler divergence of the student's belief from the teacher's in nats,
-    /// averaged over the images; and how many `images` there were.
+    /// averaged over the images; how many `images` there were, and for how many of them the logits of either are
+    /// `not_finite`: on these they do not agree, and with any of these there is no mean divergence (`null`).
     pub struct Agreement {}
 }
 
@@ -31,12 +32,16 @@ impl Metric for Agreement {
     type Inputs = AgreementInputs;
 
     fn evaluate(&self, inputs: &AgreementInputs, context: &MetricContext) -> Result<Measurement> {
-        let (mut images, mut agreed, mut divergence) = (0, 0, 0.0);
+        let (mut images, mut agreed, mut not_finite, mut divergence) = (0, 0, 0, 0.0);
         each_batch(inputs.dataset.as_ref(), context, |batch| {
             let teacher = inputs.teacher.forward.forward(&batch.images, ForwardMode::eval())?.logits;
             let student = inputs.student.forward.forward(&batch.images, ForwardMode::eval())?.logits;
-            let pairs = predictions(&teacher)?.into_iter().zip(predictions(&student)?);
-            agreed += pairs.filter(|(teacher, student)| teacher == student).count();
+            for pair in predictions(&teacher)?.into_iter().zip(predictions(&student)?) {
+                match pair {
+                    (Some(teacher), Some(student)) => agreed += usize::from(teacher == student),
+                    _ => not_finite += 1,
+                }
+            }
             images += batch.images.batch();
             let (teacher, student) = (log_softmax(&teacher)?, log_softmax(&student)?);
             let of_image = (teacher.exp()? * (teacher - student)?)?.sum(D::Minus1)?.to_dtype(DType::F64)?;
@@ -45,9 +50,16 @@ impl Metric for Agreement {
         })?;
         let share = share(agreed, images);
         let mean_kl = divergence / images.max(1) as f64;
-        Ok(Measurement::new(format!("same class on {:.2} % of {images} images, mean KL {mean_kl:.4}", 100.0 * share))
+        let percent = 100.0 * share;
+        let apart = without_prediction(not_finite, "so that there is no mean KL");
+        let summary = match not_finite {
+            0 => format!("same class on {percent:.2} % of {images} images, mean KL {mean_kl:.4}"),
+            _ => format!("same class on {percent:.2} % of {images} images{apart}"),
+        };
+        Ok(Measurement::new(summary)
             .figure("share", share)
             .figure("mean_kl", mean_kl)
-            .figure("images", images))
+            .figure("images", images)
+            .figure("not_finite", not_finite))
     }
 }

@@ -1,6 +1,6 @@
 //! Going through a dataset.
 
-use zskt_api::candle_core::{D, Tensor};
+use zskt_api::candle_core::{D, DType, Tensor};
 use zskt_api::{Batch, Dataset, Error, MetricContext, Result};
 
 /// Images looked at together.
@@ -29,9 +29,20 @@ pub fn each_batch(
     Ok(())
 }
 
-/// The class each row of `logits` `[B, classes]` is highest for.
-pub fn predictions(logits: &Tensor) -> Result<Vec<u32>> {
-    Ok(logits.argmax(D::Minus1)?.to_vec1()?)
+/// The class each row of `logits` `[B, classes]` is highest for: none where a logit is NaN or infinite.
+pub fn predictions(logits: &Tensor) -> Result<Vec<Option<u32>>> {
+    // Zero times what is not finite is NaN.
+    let zeros: Vec<f64> = (logits * 0.0)?.sum(D::Minus1)?.to_dtype(DType::F64)?.to_vec1()?;
+    let classes: Vec<u32> = logits.argmax(D::Minus1)?.to_vec1()?;
+    Ok(classes.into_iter().zip(zeros).map(|(class, zero)| (zero == 0.0).then_some(class)).collect())
+}
+
+/// What a summary says of images without a prediction, if there are any.
+pub fn without_prediction(images: usize, consequence: &str) -> String {
+    match images {
+        0 => String::new(),
+        _ => format!("; {images} of them have logits that are NaN or infinite, {consequence}"),
+    }
 }
 
 /// A share as a fraction; zero of nothing is zero.

@@ -19,7 +19,9 @@ params! {
     /// right or not, and towards each of the other classes j, the image takes plain gradient steps down the student's
     /// cross-entropy with j; before each step the probability of j is recorded for both networks. `mean_transition_error` is
     /// the mean absolute difference of the two probabilities over images, classes and the first `counted` steps;
-    /// `student_curve` and `teacher_curve` are the mean probabilities at each step. It is measured at the end of a stage only.
+    /// `student_curve` and `teacher_curve` are the mean probabilities at each step. Images for which a logit of either is NaN or
+    /// infinite are passed over and counted as `not_finite`; pairs of an image and a class whose steps lead to such probabilities
+    /// count as `diverged`, and make means `null`. It is measured at the end of a stage only.
     pub struct MeanTransitionError {
         /// Images to start from: the first in the dataset on which both networks agree.
         pub images: usize = 1000 => 1..=10_000_000,
@@ -60,15 +62,22 @@ impl Metric for MeanTransitionError {
 
     fn evaluate(&self, inputs: &TransitionInputs, context: &MetricContext) -> Result<Measurement> {
         let classes = inputs.dataset.signature().classes as u32;
-        let (mut pairs, mut images) = (Vec::new(), 0);
+        let (mut pairs, mut images, mut not_finite) = (Vec::new(), 0, 0);
         each_batch(inputs.dataset.as_ref(), context, |batch| {
             let predicted = |network: &ClassifierNetwork| {
                 predictions(&network.forward.forward(&batch.images, ForwardMode::eval())?.logits)
             };
             let all = batch.images.channels_last()?;
             let both = predicted(&inputs.teacher)?.into_iter().zip(predicted(&inputs.student)?);
-            for (index, (teacher, student)) in both.enumerate() {
-                if teacher == student && images < self.images {
+            for (index, pair) in both.enumerate() {
+                if images == self.images {
+                    break;
+                }
+                let (Some(teacher), Some(student)) = pair else {
+                    not_finite += 1;
+                    continue;
+                };
+                if teacher == student {
                     let image = all.narrow(0, index, 1)?;
                     let others = (0..classes).filter(|class| *class != student);
                     pairs.extend(others.map(|target| Pair { image: image.clone(), target }));
@@ -77,24 +86,40 @@ impl Metric for MeanTransitionError {
             }
             Ok(images < self.images)
         })?;
+        let passed_over = match not_finite {
+            0 => String::new(),
+            _ => format!("; {not_finite} images were passed over, for they have logits that are NaN or infinite"),
+        };
+        if images == 0 {
+            let nothing = "the networks agree on no image: there is nothing to start from";
+            return Ok(Measurement::new(format!("{nothing}{passed_over}"))
+                .figure("mean_transition_error", zskt_api::serde_json::Value::Null)
+                .figure("images", 0)
+                .figure("not_finite", not_finite));
+        }
         let mut curves = Curves::new(self.steps);
         for pairs in pairs.chunks(PAIRS) {
             self.follow(pairs, inputs, context, &mut curves)?;
         }
-        let count = pairs.len().max(1) as f64;
-        let counted = self.counted.min(self.steps);
-        let error = curves.difference[..counted].iter().sum::<f64>() / (counted as f64 * count);
-        if images == 0 {
-            return Ok(Measurement::new("the networks agree on no image: there is nothing to start from")
-                .figure("mean_transition_error", zskt_api::serde_json::Value::Null)
-                .figure("images", 0));
-        }
+        let Curves { student, teacher, difference, diverged } = curves;
+        let (count, counted) = (pairs.len() as f64, self.counted.min(self.steps));
+        let error = difference[..counted].iter().sum::<f64>() / (counted as f64 * count);
+        let found = match error.is_finite() {
+            true => format!("mean transition error {error:.4}"),
+            false => "no mean transition error".into(),
+        };
+        let lost = match diverged {
+            0 => String::new(),
+            _ => format!("; the steps of {diverged} pairs of an image and a class led to what is NaN or infinite"),
+        };
         let mean = |sums: &[f64]| sums.iter().map(|sum| sum / count).collect::<Vec<_>>();
-        Ok(Measurement::new(format!("mean transition error {error:.4} from {images} images over {counted} steps"))
+        Ok(Measurement::new(format!("{found} from {images} images over {counted} steps{passed_over}{lost}"))
             .figure("mean_transition_error", error)
             .figure("images", images)
-            .figure("student_curve", mean(&curves.student))
-            .figure("teacher_curve", mean(&curves.teacher)))
+            .figure("not_finite", not_finite)
+            .figure("diverged", diverged)
+            .figure("student_curve", mean(&student))
+            .figure("teacher_curve", mean(&teacher)))
     }
 }
 
@@ -103,12 +128,14 @@ struct Curves {
     student: Vec<f64>,
     teacher: Vec<f64>,
     difference: Vec<f64>,
+    /// Pairs of which a probability was not finite.
+    diverged: usize,
 }
 
 impl Curves {
     fn new(steps: usize) -> Self {
         let zeros = || vec![0.0; steps];
-        Self { student: zeros(), teacher: zeros(), difference: zeros() }
+        Self { student: zeros(), teacher: zeros(), difference: zeros(), diverged: 0 }
     }
 }
 
@@ -124,6 +151,7 @@ impl MeanTransitionError {
         let mut images = Tensor::cat(&images, 0)?;
         let targets: Vec<u32> = pairs.iter().map(|pair| pair.target).collect();
         let targets = Tensor::from_vec(targets, (pairs.len(), 1), &context.build.device)?;
+        let mut diverged = vec![false; pairs.len()];
         for step in 0..self.steps {
             if (context.interrupted)() {
                 return Err(Error::interrupted());
@@ -139,7 +167,9 @@ impl MeanTransitionError {
             let probabilities = |log: &Tensor| -> Result<Vec<f64>> {
                 Ok(log.detach().exp()?.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
             };
-            for (student, teacher) in probabilities(&student)?.into_iter().zip(probabilities(&teacher)?) {
+            let both = probabilities(&student)?.into_iter().zip(probabilities(&teacher)?);
+            for (diverged, (student, teacher)) in diverged.iter_mut().zip(both) {
+                *diverged |= !(student - teacher).is_finite();
                 curves.student[step] += student;
                 curves.teacher[step] += teacher;
                 curves.difference[step] += (student - teacher).abs();
@@ -149,6 +179,7 @@ impl MeanTransitionError {
             let gradient = gradients.get(moved.as_tensor()).ok_or_else(|| Error::new("the images have no gradient"))?;
             images = (images - (gradient * self.learning_rate)?)?;
         }
+        curves.diverged += diverged.into_iter().filter(|diverged| *diverged).count();
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Every metric against PyTorch, on two small networks and images of which some class has none.
+//! Every metric against PyTorch, on two small networks and images of which some class has none; and where logits are not finite.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use zskt_api::nn::Linear;
 use zskt_api::serde_json::{self, Value};
 use zskt_api::{
     Batch, Builder, Classifier, ClassifierNetwork, ClassifierOutput, Dataset, DatasetSignature, FeatureMap,
-    ForwardMode, ImageShape, Inputs, MetricContext, Network, NodeOutput, PluginInstance, Precision, Result, StreamRng,
-    testing,
+    ForwardMode, ImageShape, Inputs, Measurement, MetricContext, Network, NodeOutput, PluginInstance, Precision,
+    Result, StreamRng, testing,
 };
 use zskt_metrics as _;
 use zskt_tests::{assert_close, numbers, shape};
@@ -51,32 +51,39 @@ fn network(name: &str, fixture: &Value) -> Result<Arc<ClassifierNetwork>> {
     Ok(Arc::new(Network { name: name.into(), weights: builder.weights(), forward: forward as Box<dyn Classifier> }))
 }
 
-#[test]
-fn figures_are_pytorchs() -> Result<()> {
-    let fixture: Value = serde_json::from_str(include_str!("fixtures/metrics.json")).expect("a fixture is JSON");
-    let (images, labels) = (numbers(&fixture["images"]), numbers(&fixture["labels"]));
+fn fixture() -> Value {
+    serde_json::from_str(include_str!("fixtures/metrics.json")).expect("a fixture is JSON")
+}
+
+/// What a metric finds of the fixture's two networks on these images.
+fn measure(plugin: &str, fixture: &Value, pixels: Vec<f64>) -> Result<Measurement> {
+    let labels = numbers(&fixture["labels"]);
     let [channels, height, width] = numbers(&fixture["size"])[..] else { panic!("[C, H, W]") };
     let shape = (labels.len(), channels as usize, height as usize, width as usize);
-    let dataset: Arc<dyn Dataset> = Arc::new(Images {
-        images: Tensor::from_vec(images, shape, &Device::Cpu)?,
+    let dataset = Images {
+        images: Tensor::from_vec(pixels, shape, &Device::Cpu)?,
         labels: Tensor::from_iter(labels.into_iter().map(|label| label as u32), &Device::Cpu)?,
-    });
-    let [student, teacher] = ["student", "teacher"].map(|name| network(name, &fixture).map(NodeOutput::Classifier));
-    let (student, teacher) = (student?, teacher?);
+    };
+    let PluginInstance::Metric(metric) = testing::plugin(plugin)? else { panic!("{plugin} is not a metric") };
+    let mut inputs = Inputs::default();
+    inputs.push("dataset", NodeOutput::Dataset(Arc::new(dataset)));
+    for (port, name) in [("classifier", "student"), ("student", "student"), ("teacher", "teacher")] {
+        if metric.ports().iter().any(|info| info.name == port) {
+            inputs.push(port, NodeOutput::Classifier(network(name, fixture)?));
+        }
+    }
     let context =
         MetricContext { build: testing::build_context("metric", Precision::F64), interrupted: Arc::new(|| false) };
+    metric.evaluate(inputs, &context)
+}
+
+#[test]
+fn figures_are_pytorchs() -> Result<()> {
+    let fixture = fixture();
     let metrics: Vec<_> = fixture.as_object().expect("metrics").iter().filter(|(name, _)| name.contains('(')).collect();
     assert_eq!(metrics.len(), 3);
     for (plugin, expected) in metrics {
-        let PluginInstance::Metric(metric) = testing::plugin(plugin)? else { panic!("{plugin} is not a metric") };
-        let mut inputs = Inputs::default();
-        inputs.push("dataset", NodeOutput::Dataset(Arc::clone(&dataset)));
-        for (port, network) in [("classifier", &student), ("student", &student), ("teacher", &teacher)] {
-            if metric.ports().iter().any(|info| info.name == port) {
-                inputs.push(port, network.clone());
-            }
-        }
-        let found = metric.evaluate(inputs, &context)?.figures;
+        let found = measure(plugin, &fixture, numbers(&fixture["images"]))?.figures;
         let expected = expected.as_object().expect("figures");
         assert!(found.keys().eq(expected.keys()), "{plugin}: {found:?}");
         for (name, expected) in expected {
@@ -87,5 +94,41 @@ fn figures_are_pytorchs() -> Result<()> {
             assert_close(&what, &numbers(&found[name]), &numbers(expected), 1e-10);
         }
     }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_finite_is_neither_right_nor_hidden() -> Result<()> {
+    let (fixture, lost) = (fixture(), 7);
+    let mut pixels = numbers(&fixture["images"]);
+    let count = numbers(&fixture["labels"]).len();
+    let size = pixels.len() / count;
+    // Images of class 0, for which NaN has been taken.
+    let of_class_0 = numbers(&fixture["labels"]).into_iter().enumerate().filter(|(_, label)| *label == 0.0);
+    for (index, _) in of_class_0.take(lost) {
+        pixels[index * size] = f64::INFINITY;
+    }
+    let before = measure("Accuracy()", &fixture, numbers(&fixture["images"]))?;
+    let accuracy = measure("Accuracy()", &fixture, pixels.clone())?;
+    assert_eq!(accuracy.figures["not_finite"], lost);
+    assert!(accuracy.figures["top1"].as_f64() <= before.figures["top1"].as_f64(), "{accuracy:?}");
+    assert!(accuracy.summary.contains("7 of them have logits that are NaN or infinite, which counts as wrong"));
+    assert!(!before.summary.contains("infinite"), "{before:?}");
+
+    let agreement = measure("Agreement()", &fixture, pixels.clone())?;
+    assert_eq!((&agreement.figures["not_finite"], &agreement.figures["mean_kl"]), (&lost.into(), &Value::Null));
+    assert!(agreement.figures["share"].as_f64() <= Some((count - lost) as f64 / count as f64), "{agreement:?}");
+    assert!(agreement.summary.contains("there is no mean KL"), "{agreement:?}");
+
+    let transition = measure("MeanTransitionError(images: 1000, steps: 2)", &fixture, pixels)?;
+    assert_eq!((&transition.figures["not_finite"], &transition.figures["diverged"]), (&lost.into(), &0.into()));
+    assert!(transition.figures["mean_transition_error"].is_number(), "{transition:?}");
+
+    // Steps so long that they leave the finite numbers.
+    let far = "MeanTransitionError(images: 20, steps: 3, learning_rate: 1e308)";
+    let transition = measure(far, &fixture, numbers(&fixture["images"]))?;
+    assert_eq!(transition.figures["mean_transition_error"], Value::Null);
+    assert_ne!(transition.figures["diverged"], 0, "{transition:?}");
+    assert!(transition.summary.contains("no mean transition error from 20 images"), "{transition:?}");
     Ok(())
 }

@@ -10,7 +10,7 @@ params! {
         /// Learning rate.
         pub lr: f64 = 1e-3 => 0.0..,
         /// What the averages of the gradient and of its square keep at each step.
-        pub betas: [f64; 2] = [0.9, 0.999] => 0.0..=0.999_999_999,
+        pub betas: [f64; 2] = [0.9, 0.999] => 0.0..1.0,
         /// Keeps the denominator from zero.
         pub eps: f64 = 1e-8 => above(0.0),
         /// Share of the weight, times the learning rate, that each step takes away.

@@ -38,6 +38,10 @@ macro_rules! turn {
 
             fn signature(&self, inputs: &Signatures) -> Option<TurnSignature> {
                 let network = inputs.one("player")?.network()?.to_owned();
+                // What is wrong with a loss has been reported; without it, the others may not be what is meant.
+                if !inputs.is_known("loss") {
+                    return None;
+                }
                 let losses = inputs.all("loss").filter_map(|(_, signature)| match signature {
                     Signature::Loss(loss) => Some(Arc::clone(loss)),
                     _ => None,

@@ -70,8 +70,15 @@ fn numbers(scalars: &[Tensor]) -> Result<Vec<f64>> {
 fn mean(scalars: &[Tensor], what: &str) -> Result<f64> {
     let numbers = numbers(scalars)?;
     if let Some(value) = numbers.iter().find(|value| !value.is_finite()) {
+        // On the CPU the run has looked at every output on the way here.
+        let elsewhere = !scalars[0].device().is_cpu();
+        let culprit = if elsewhere {
+            "; `--set device=cpu` names the node whose output is the first that is not finite"
+        } else {
+            ""
+        };
         return Err(Error::new(format!(
-            "the {what} is {value}: training has diverged; a lower learning rate may help"
+            "the {what} is {value}: training has diverged, and a lower learning rate of this turn may help{culprit}"
         )));
     }
     Ok(numbers.iter().sum::<f64>() / numbers.len() as f64)

@@ -10,6 +10,9 @@ use zskt_api::{
     OutputShape, Precision, Result, TeacherSource, Weights, params,
 };
 
+/// How many differences between a file and a network are listed; large networks have some hundred weights.
+const MOST_DIFFERENCES: usize = 1000;
+
 params! {
     /// A trained classifier from a file.
     ///
@@ -96,10 +99,13 @@ impl Checkpoint {
         let message =
             format!("the weights in `{}` do not fit the model: {count} difference{plural}", self.path.display());
         let mut help = "give the model the parameters it was trained with".to_string();
-        for difference in differences {
+        for difference in differences.iter().take(MOST_DIFFERENCES) {
             help.push_str("\n  ");
             // It contains names out of the file.
-            help.push_str(&printable(&difference));
+            help.push_str(&printable(difference));
+        }
+        if count > MOST_DIFFERENCES {
+            help.push_str(&format!("\n  and {} more", count - MOST_DIFFERENCES));
         }
         Err(CheckError::parameter("path", message).help(help))
     }

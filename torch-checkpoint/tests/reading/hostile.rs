@@ -1,5 +1,7 @@
 //! Bad files: each ends in one message that says what was found, where, and what to do about it.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
 use torch_checkpoint::{ReadError, read, read_header};
 
 use crate::written::{archive, call, dict, fixture, int, legacy, list, pair, pickle, safetensors, storage, text, view};
@@ -48,6 +50,56 @@ fn paths_that_are_not_files() {
     let folder = read_header(folder.path(), None).unwrap_err();
     let expected = "it is a directory, not a file; give the path of a .safetensors, .pth or .pth.tar file";
     assert_eq!(text_of(&folder), expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_refused_unopened() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("teacher.pth");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [pipe.as_path(), "/dev/zero".as_ref()] {
+        let message = text_of(&read(path, None).unwrap_err());
+        assert!(message.starts_with("it is a device or a pipe, not a file; "), "{message}");
+    }
+}
+
+#[test]
+fn more_tensors_than_any_network_has() {
+    let entries: Vec<_> =
+        (0..100_001).map(|index| format!(r#""w{index}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}"#)).collect();
+    let message = message(&safetensors(&format!("{{{}}}", entries.join(",")), &[]));
+    assert!(
+        message.contains("the safetensors header is not as it should be (more than 100000 tensors at line 1"),
+        "{message}"
+    );
+}
+
+/// Damaged before its archive is made, so that no sum tells.
+#[test]
+fn mutants_of_pickles_and_headers_are_read_or_refused() {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500);
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let object = dict(&[("a.weight", view(storage("0", 2), 0, &[2, 1], &[1, 1])), ("epoch", int(3))]);
+    let header = r#"{"a.weight":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]},"__metadata__":{"format":"pt"}}"#;
+    let read = |bytes: Vec<u8>| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        drop(read(file.path(), None));
+    };
+    let bytes = prop_oneof![any::<u8>(), Just(0), Just(0xff), Just(b'.'), Just(b'R'), Just(b'9'), Just(b'"')];
+    proptest!(config, |(changes in vec((any::<prop::sample::Index>(), bytes, 0..3_usize), 1..5))| {
+        let mutant = |sound: &[u8]| {
+            let mut mutant = sound.to_vec();
+            for (at, byte, removed) in &changes {
+                let at = at.index(mutant.len());
+                mutant.splice(at..(at + removed).min(sound.len()).min(mutant.len()).max(at), [*byte]);
+            }
+            mutant
+        };
+        read(archive(&[("x/data.pkl", &mutant(&pickle(&object))), ("x/data/0", &[0; 8])]));
+        read(safetensors(&String::from_utf8_lossy(&mutant(header.as_bytes())), &[0; 8]));
+    });
 }
 
 #[test]

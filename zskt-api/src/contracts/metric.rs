@@ -12,7 +12,7 @@ use crate::{CheckError, Inputs, Params, PortInfo, Ports, Result, Signatures};
 pub struct Measurement {
     /// The figures by name, shares as fractions; `report.json` has them under the node's name.
     pub figures: Map<String, Value>,
-    /// One line for a person.
+    /// One line for a person; control characters in it are shown, not obeyed.
     pub summary: String,
 }
 
@@ -22,7 +22,9 @@ impl Measurement {
         Self { figures: Map::new(), summary: summary.into() }
     }
 
-    /// Adds a figure: a number, or what else JSON has.
+    /// Adds a figure: a number, or what else JSON has. A float that is NaN or infinite, of which JSON has none, becomes `null`
+    /// there and in every file made of it, as does a figure that does not exist (the accuracy of a class without images): a
+    /// reader that takes `null` for "no number" is right either way. The summary is the place to say why.
     #[must_use]
     pub fn figure(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.figures.insert(name.to_owned(), value.into());

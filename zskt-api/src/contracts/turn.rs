@@ -39,7 +39,7 @@ pub trait TurnPlugin: Params + Send + Sync + 'static {
     /// The struct of its inputs, declared with [`ports!`](crate::ports).
     type Inputs: Ports;
 
-    /// What can be known of the turn before it is built; `None` when its player is at fault.
+    /// What can be known of the turn before it is built; `None` when its player or a loss is at fault.
     fn signature(&self, inputs: &Signatures) -> Option<TurnSignature>;
 
     /// Makes the turn of the node called `node`.

@@ -7,16 +7,17 @@
 //! A plugin may also read images from outside. Where one has a part in the training and does not declare to read nothing, it is not
 //! known what reached the network, and nothing is proven.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, PortType, Reads, Span, Value, nearest_name};
+use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, PortType, Reads, Span, Value};
 
 use super::graph::{GraphNode, Link, PipelineGraph};
 use super::players::Training;
-use super::signatures::{head, parameter_span};
+use super::signatures::{head, parameter_value};
 use crate::library::is_standard;
 use crate::pipeline::{DataFree, PipelineSyntax};
-use crate::plan::{DataFreeProof, OutsideReader};
+use crate::plan::{DataFreeProof, OutsideReader, reads_of};
+use crate::text_format;
 
 /// What brings images or may do so: a node, or a plugin among its parameters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,7 +127,8 @@ fn claimed(
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<(usize, Span)> {
     let Some(names) = &claim.networks else {
-        let trained = |node: &usize| trainings.iter().any(|training| training.network == graph.name(*node));
+        let names: BTreeSet<&str> = trainings.iter().map(|training| training.network).collect();
+        let trained = |node: &usize| names.contains(graph.name(*node));
         return (0..graph.nodes.len()).filter(trained).map(|node| (node, claim.span)).collect();
     };
     let is_network = |node: usize| {
@@ -136,21 +138,21 @@ fn claimed(
         )
     };
     let mut found = Vec::new();
+    let networks = (0..graph.nodes.len()).filter(|node| is_network(*node)).map(|node| graph.name(node));
+    let help = format!("networks: {}", text_format::some_of(networks));
     for name in names {
-        let networks = || (0..graph.nodes.len()).filter(|node| is_network(*node)).map(|node| graph.name(node));
-        let help = format!("networks: {}", networks().collect::<Vec<_>>().join(", "));
         match graph.find(&name.text) {
             Some(node) if is_network(node) => found.push((node, name.span)),
             Some(_) => problems.push(
                 Diagnostic::at(name.span, format!("`{}` is not a network", name.text))
                     .label("expected a network")
-                    .help(help),
+                    .help(&help),
             ),
             None => {
-                let label = nearest_name(&name.text, networks())
-                    .map_or("unknown node".into(), |near| format!("did you mean `{near}`?"));
+                let near = graph.near(&name.text).filter(|node| is_network(*node));
+                let label = near.map_or("unknown node".into(), |near| format!("did you mean `{}`?", graph.name(near)));
                 problems.push(
-                    Diagnostic::at(name.span, format!("there is no node `{}`", name.text)).label(label).help(help),
+                    Diagnostic::at(name.span, format!("there is no node `{}`", name.text)).label(label).help(&help),
                 );
             }
         }
@@ -164,38 +166,79 @@ fn follow(graph: &PipelineGraph<'_>, order: &[usize], trainings: &[Training<'_>]
     let made = (0..graph.nodes.len()).filter(|node| graph.nodes[*node].kind() != Some(PluginKind::Stage));
     let mut reached: BTreeMap<String, Reached> =
         made.map(|node| (graph.name(node).to_owned(), brought_by(graph, node))).collect();
+    let mut trained_by: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for training in trainings {
+        trained_by.entry(training.stage).or_default().push(training.network);
+    }
+    // What arrived at each stage, which whatever it gives is made of.
+    let mut at_stage: BTreeMap<usize, Reached> = BTreeMap::new();
     for stage in order.iter().copied().filter(|node| graph.nodes[*node].kind() == Some(PluginKind::Stage)) {
         let mut arriving = brought_by(graph, stage);
-        for link in arriving_links(graph, stage) {
+        // What is knowledge to a network that is trained is what one of the stage's own making begins with.
+        let mut as_weights = weights_among_parameters(graph, stage);
+        let mut networks = BTreeSet::new();
+        let links = arriving_links(graph, stage);
+        for link in &links {
             let Some(from) = link.from else { continue };
             let step = format!("{}.{}", graph.name(link.to), graph.port(link).name);
-            match graph.nodes[from].output() {
-                Some(PortType::Dataset) => {
-                    let dataset = Source { node: from, parameter: String::new() };
-                    let path = || vec![graph.name(from).to_owned(), step];
-                    arriving.data.entry(dataset).or_insert_with(|| (path(), link.edge.span));
-                }
-                Some(PortType::Turn | PortType::Loss) => arriving.extend(&brought_by(graph, from), &step),
-                _ => {
-                    let Some(before) = graph.network(link).and_then(|network| reached.get(network)) else { continue };
-                    if graph.brings_knowledge(link) {
-                        arriving
-                            .through_teacher
-                            .extend(before.through_teacher.iter().chain(before.data.keys()).cloned());
-                    } else {
-                        arriving.extend(before, &step);
-                    }
-                }
+            if graph.nodes[from].output() == Some(PortType::Dataset) {
+                let dataset = Source { node: from, parameter: String::new() };
+                let path = || vec![graph.name(from).to_owned(), step];
+                arriving.data.entry(dataset).or_insert_with(|| (path(), link.edge.span));
+                continue;
+            }
+            let network = graph.network(link).filter(|_| graph.brings_network(link));
+            networks.extend(network);
+            let mut before = network.and_then(|network| reached.get(network)).cloned().unwrap_or_default();
+            match at_stage.get(&from) {
+                Some(stage) => before.extend(stage, graph.name(from)),
+                None if network.is_none() => arriving.extend(&brought_by(graph, from), &step),
+                None => {}
+            }
+            if graph.brings_knowledge(link) {
+                as_weights.extend(&before, &step);
+                as_weights.unknown.extend(read_by_teacher(graph, from));
+                arriving.through_teacher.extend(before.through_teacher.into_iter().chain(before.data.into_keys()));
+            } else {
+                arriving.extend(&before, &step);
             }
         }
-        let trained = trainings.iter().filter(|training| training.stage == stage).map(|training| training.network);
-        // What a stage gives is made of what arrived, whether or not it says that it trains it.
-        let given = graph.nodes[stage].signature.as_ref().and_then(zskt_api::Signature::network);
-        for name in trained.chain(given) {
+        let trained = trained_by.get(&stage).into_iter().flatten().copied();
+        let of_turns = links.iter().filter(|link| graph.port(link).trains).filter_map(|link| graph.network(link));
+        for name in trained.chain(of_turns).collect::<BTreeSet<_>>() {
             reached.entry(name.to_owned()).or_default().extend(&arriving, name);
         }
+        // What a stage gives is made of what arrived, whether or not it says that it trains it.
+        let given = graph.nodes[stage].signature.as_ref().and_then(zskt_api::Signature::network);
+        if given.is_none_or(|given| !networks.contains(given)) {
+            as_weights.through_teacher.clear();
+            arriving.extend(&as_weights, graph.name(stage));
+        }
+        if let Some(name) = given {
+            reached.entry(name.to_owned()).or_default().extend(&arriving, name);
+        }
+        at_stage.insert(stage, arriving);
     }
     reached
+}
+
+/// The files of a teacher, where its weights themselves are given on.
+fn read_by_teacher(graph: &PipelineGraph<'_>, node: usize) -> Option<(Source, OutsideReader)> {
+    let registration = graph.nodes[node].registration.filter(|plugin| plugin.kind == PluginKind::Teacher)?;
+    let source = Source { node, parameter: String::new() };
+    let reader = OutsideReader { place: source.place(graph), registration, reads: registration.reads };
+    Some((source, reader))
+}
+
+/// The teachers among a stage's parameters, as what a network of its own making may begin with.
+fn weights_among_parameters(graph: &PipelineGraph<'_>, stage: usize) -> Reached {
+    let nested = graph.nodes[stage].parsed.iter().flat_map(ParsedPlugin::all_nested);
+    let teachers = nested.filter(|nested| nested.registration.kind == PluginKind::Teacher).map(|nested| {
+        let source = Source { node: stage, parameter: nested.parameter };
+        let (registration, reads) = (nested.registration, nested.registration.reads);
+        (source.clone(), OutsideReader { place: source.place(graph), registration, reads })
+    });
+    Reached { unknown: teachers.collect(), ..Reached::default() }
 }
 
 /// What a node brings by itself: by its parameters, the plugins among them, and what these read from outside. That a teacher source
@@ -222,7 +265,7 @@ fn add_plugin(
         // One that is a node is followed along its edges.
         PluginKind::Dataset if source.parameter.is_empty() => return,
         PluginKind::Dataset => {
-            let entrance = parameter_span(value, &source.parameter).unwrap_or_else(|| head(value));
+            let entrance = parameter_value(value, &source.parameter).map_or_else(|| head(value), |value| value.span);
             let path = vec![source.place(graph), graph.name(source.node).to_owned()];
             brought.data.insert(source.clone(), (path, entrance));
             return;
@@ -238,11 +281,7 @@ fn add_plugin(
         }
         _ => {}
     }
-    // Whoever is given a path reads it, whatever else is declared.
-    let reads = match registration.reads {
-        Some(Reads::None) if !parsed.paths.is_empty() => Some(Reads::Files),
-        reads => reads,
-    };
+    let reads = reads_of(registration, &parsed.paths);
     let reader = || OutsideReader { place: source.place(graph), registration, reads };
     if reads != Some(Reads::None) {
         brought.unknown.insert(source.clone(), reader());
@@ -254,13 +293,15 @@ fn add_plugin(
     }
 }
 
-/// The edges into a stage, and those into the turns that lead to it.
+/// The edges into a stage, and those into the turns that lead to it, and into the turns that lead to these.
 fn arriving_links<'g>(graph: &'g PipelineGraph<'g>, stage: usize) -> Vec<&'g Link<'g>> {
-    let mut links = Vec::new();
-    for link in graph.into(stage) {
-        let turn = link.from.filter(|from| graph.nodes[*from].output() == Some(PortType::Turn));
-        links.extend(turn.into_iter().flat_map(|turn| graph.into(turn)));
-        links.push(link);
+    let (mut links, mut nodes, mut seen) = (Vec::new(), VecDeque::from([stage]), BTreeSet::from([stage]));
+    while let Some(node) = nodes.pop_front() {
+        for link in graph.into(node) {
+            let turn = link.from.filter(|from| graph.nodes[*from].output() == Some(PortType::Turn));
+            nodes.extend(turn.filter(|turn| seen.insert(*turn)));
+            links.push(link);
+        }
     }
     // A network's own edge shows its way more plainly than a turn's.
     links.sort_by_key(|link| link.to != stage);

@@ -1,95 +1,123 @@
 //! Whether edges lead from nodes that exist to inputs that exist and take what they bring, and no input is left open.
 
-use petgraph::graph::NodeIndex;
-use zskt_api::{Arity, Diagnostic, Name, PortInfo, nearest_name, with_article};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use zskt_api::{Arity, Diagnostic, Name, PortInfo, Span, nearest_name, with_article};
 
 use super::graph::{Link, PipelineGraph, describe_port};
 use crate::pipeline::{Edge, PipelineSyntax};
 
-/// Adds every edge to the graph, and reports those that do not fit and the inputs that lack one.
-pub fn connect<'d>(graph: &mut PipelineGraph<'d>, pipeline: &'d PipelineSyntax, problems: &mut Vec<Diagnostic>) {
-    // An input whose edge is misspelt does not count as open: it is one mistake, not two.
-    let mut meant: Vec<(usize, usize)> = Vec::new();
-    for (position, edge) in pipeline.edges.iter().enumerate() {
-        let same = |other: &Edge| {
-            (&other.from.text, &other.to.text) == (&edge.from.text, &edge.to.text)
-                && other.port.as_ref().map(|port| &port.text) == edge.port.as_ref().map(|port| &port.text)
-        };
-        if let Some(first) = pipeline.edges[..position].iter().find(|other| same(other)) {
-            problems.push(
-                Diagnostic::at(edge.span, "duplicate edge").label("written again").related(first.span, "the same edge"),
-            );
-            continue;
-        }
-        connect_edge(graph, edge, &mut meant, problems);
-    }
-    for (index, node) in graph.nodes.iter().enumerate() {
-        for (position, port) in node.ports.iter().enumerate() {
-            let fed = graph.links.iter().any(|link| link.to == index && link.port == position)
-                || meant.contains(&(index, position))
-                || pipeline.may_mean(&format!("{}.{}", node.name.text, port.name));
-            if port.arity != Arity::Optional && !fed {
-                problems.push(missing_input(graph, index, port));
+/// Searching the whole graph for what an open input could be connected to takes its time.
+const MAX_SUGGESTIONS: usize = 100;
+
+/// Inputs, as a node and the index of its port.
+#[derive(Default)]
+struct Inputs {
+    /// Those with an edge, and the first edge of each.
+    fed: HashMap<(usize, usize), Span>,
+    /// Those whose edge is misspelt. They do not count as open: it is one mistake, not two.
+    meant: HashSet<(usize, usize)>,
+}
+
+/// Adds every edge to the graph, and reports those that do not fit and the inputs that lack one. Returns the nodes that
+/// edges come from, or should, that cannot be added: they were not forgotten.
+pub fn connect<'d>(
+    graph: &mut PipelineGraph<'d>,
+    pipeline: &'d PipelineSyntax,
+    problems: &mut Vec<Diagnostic>,
+) -> HashSet<usize> {
+    let mut inputs = Inputs::default();
+    let mut mentioned = HashSet::new();
+    let mut seen = HashMap::new();
+    for edge in &pipeline.edges {
+        let port = edge.port.as_ref().map(|port| port.text.as_str());
+        match seen.entry((edge.from.text.as_str(), edge.to.text.as_str(), port)) {
+            Entry::Occupied(first) => problems.push(
+                Diagnostic::at(edge.span, "duplicate edge")
+                    .label("written again")
+                    .related(*first.get(), "the same edge"),
+            ),
+            Entry::Vacant(new) => {
+                new.insert(edge.span);
+                connect_edge(graph, edge, &mut inputs, &mut mentioned, problems);
             }
         }
     }
+    let mut open = 0;
+    for (index, node) in graph.nodes.iter().enumerate() {
+        for (position, port) in node.ports.iter().enumerate() {
+            let input = (index, position);
+            if port.arity != Arity::Optional
+                && !inputs.fed.contains_key(&input)
+                && !inputs.meant.contains(&input)
+                && !pipeline.malformed.mention(&format!("{}.{}", node.name.text, port.name))
+            {
+                problems.push(missing_input(graph, index, port, open < MAX_SUGGESTIONS));
+                open += 1;
+            }
+        }
+    }
+    mentioned
 }
 
 fn connect_edge<'d>(
     graph: &mut PipelineGraph<'d>,
     edge: &'d Edge,
-    meant: &mut Vec<(usize, usize)>,
+    inputs: &mut Inputs,
+    mentioned: &mut HashSet<usize>,
     problems: &mut Vec<Diagnostic>,
 ) {
     let from = find(graph, &edge.from, problems);
-    let Some(to) = find(graph, &edge.to, problems) else {
-        if let Some(node) = near_node(graph, &edge.to.text)
+    let to = find(graph, &edge.to, problems);
+    if from.is_none() || to.is_none() {
+        mentioned.extend(from.or_else(|| graph.near(&edge.from.text)));
+    }
+    let Some(to) = to else {
+        if let Some(node) = graph.near(&edge.to.text)
             && let Some(port) = &edge.port
             && let Some(position) = graph.nodes[node].ports.iter().position(|known| known.name == port.text)
         {
-            meant.push((node, position));
+            inputs.meant.insert((node, position));
         }
         return;
     };
     if let Some(from) = from {
-        graph.shape.update_edge(NodeIndex::new(from), NodeIndex::new(to), ());
+        graph.join(from, to);
     }
     if graph.nodes[to].registration.is_none() {
         return;
     }
-    let Some(position) = find_port(graph, edge, to, from, meant, problems) else { return };
+    let Some(position) = find_port(graph, edge, to, from, inputs, problems) else { return };
     let port = &graph.nodes[to].ports[position];
-    let first = graph.links.iter().find(|link| link.to == to && link.port == position);
-    if let Some(first) = first.filter(|_| port.arity != Arity::Many) {
-        problems.push(
-            Diagnostic::at(port_span(edge), format!("`{}.{}` takes one edge", edge.to.text, port.name))
-                .label("a second edge")
-                .related(first.edge.span, "the first edge"),
-        );
-        return;
-    }
+    match inputs.fed.entry((to, position)) {
+        Entry::Occupied(first) if port.arity != Arity::Many => {
+            problems.push(
+                Diagnostic::at(port_span(edge), format!("`{}.{}` takes one edge", edge.to.text, port.name))
+                    .label("a second edge")
+                    .related(*first.get(), "the first edge"),
+            );
+            return;
+        }
+        entry => entry.or_insert(edge.span),
+    };
     let from = from.filter(|from| fits(graph, edge, *from, port, problems));
-    graph.links.push(Link { edge, from, to, port: position, is_refused: false });
+    graph.add_link(Link { edge, from, to, port: position, is_refused: false });
 }
 
 fn find(graph: &PipelineGraph<'_>, name: &Name, problems: &mut Vec<Diagnostic>) -> Option<usize> {
     let found = graph.find(&name.text);
     if found.is_none() {
-        let label = near_node(graph, &name.text)
+        let label = graph
+            .near(&name.text)
             .map_or("unknown node".into(), |near| format!("did you mean `{}`?", graph.name(near)));
-        let all = graph.nodes.iter().map(|node| node.name.text.as_str()).collect::<Vec<_>>().join(", ");
         problems.push(
             Diagnostic::at(name.span, format!("there is no node `{}`", name.text))
                 .label(label)
-                .help(format!("nodes: {all}")),
+                .help(format!("nodes: {}", graph.listed())),
         );
     }
     found
-}
-
-/// The node that was meant by a name that no node has.
-pub fn near_node(graph: &PipelineGraph<'_>, name: &str) -> Option<usize> {
-    graph.find(nearest_name(name, graph.nodes.iter().map(|node| node.name.text.as_str()))?)
 }
 
 fn find_port(
@@ -97,7 +125,7 @@ fn find_port(
     edge: &Edge,
     to: usize,
     from: Option<usize>,
-    meant: &mut Vec<(usize, usize)>,
+    found: &mut Inputs,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<usize> {
     let node = &graph.nodes[to];
@@ -116,14 +144,16 @@ fn find_port(
                 return Some(position);
             }
             let near = nearest_name(&name.text, node.ports.iter().map(|port| port.name));
-            meant.extend(node.ports.iter().position(|port| Some(port.name) == near).map(|position| (to, position)));
+            found
+                .meant
+                .extend(node.ports.iter().position(|port| Some(port.name) == near).map(|position| (to, position)));
             let label = near.map_or("unknown input".into(), |near| format!("did you mean `{near}`?"));
             Diagnostic::at(name.span, format!("`{}` has no input `{}`", edge.to.text, name.text)).label(label)
         }
         None => {
             let label = match fitting.as_slice() {
                 [only] => {
-                    meant.push((to, *only));
+                    found.meant.insert((to, *only));
                     format!("did you mean `{}.{}`?", edge.to.text, node.ports[*only].name)
                 }
                 _ => format!("expected `{}.input`", edge.to.text),
@@ -170,15 +200,17 @@ fn fits(graph: &PipelineGraph<'_>, edge: &Edge, from: usize, port: &PortInfo, pr
     false
 }
 
-fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo) -> Diagnostic {
+fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo, suggest: bool) -> Diagnostic {
     let name = graph.name(node);
-    let fitting: Vec<_> = graph
-        .nodes
+    let after = if suggest { graph.after(node) } else { HashSet::new() };
+    let candidates = if suggest { graph.nodes.as_slice() } else { &[] };
+    let fitting: Vec<_> = candidates
         .iter()
         .enumerate()
-        .filter(|(other, _)| !graph.leads(node, *other))
+        .filter(|(other, _)| !after.contains(other))
         .filter(|(_, other)| other.output().is_some_and(|given| port.accepts.accepts(given)))
         .map(|(_, other)| format!("\"{} -> {name}.{}\"", other.name.text, port.name))
+        .take(4)
         .collect();
     let needs = match port.arity {
         Arity::Many => format!("one or more edges from {}", with_article(port.accepts)),
@@ -194,6 +226,6 @@ fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo) -> Dia
         .help(help)
 }
 
-fn port_span(edge: &Edge) -> zskt_api::Span {
+fn port_span(edge: &Edge) -> Span {
     edge.port.as_ref().map_or(edge.span, |port| port.span)
 }

@@ -1,12 +1,21 @@
 //! The graph under check: the pipeline's nodes with their plugins, and its edges with both their ends.
 
+use std::cell::{OnceCell, RefCell};
+use std::collections::{HashMap, HashSet};
+
 use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::Dfs;
 use zskt_api::{
     Arity, Diagnostic, Name, ParsedPlugin, PluginInstance, PluginKind, PluginRegistration, PortInfo, PortType,
-    Registry, Signature, Value, ValueKind, with_article,
+    Registry, Signature, Value, ValueKind, nearest_name, with_article,
 };
 
 use crate::pipeline::{Edge, PipelineSyntax};
+use crate::text_format;
+
+/// How many names are compared in search of misspelt ones: enough for every mistake that is shown of a pipeline that a person
+/// wrote, and a moment's work.
+const MAX_COMPARISONS: usize = 200_000;
 
 /// What can be a node; an optimizer or a schedule is a parameter of one.
 const NODE_KINDS: [PluginKind; 8] = [
@@ -84,8 +93,21 @@ pub struct PipelineGraph<'d> {
     pub nodes: Vec<GraphNode<'d>>,
     /// The edges that lead somewhere, in the order of the file.
     pub links: Vec<Link<'d>>,
-    /// Which node leads to which, by edges of any kind.
+    /// Which node leads to which, by edges of any kind, each pair once.
     pub shape: DiGraph<(), ()>,
+    by_name: HashMap<&'d str, usize>,
+    /// The links into each node, in the order of the file.
+    incoming: Vec<Vec<usize>>,
+    joined: HashSet<(usize, usize)>,
+    misspelt: RefCell<Misspelt>,
+    listed: OnceCell<String>,
+}
+
+/// What was found of names that no node has.
+#[derive(Default)]
+struct Misspelt {
+    meant: HashMap<String, Option<usize>>,
+    comparisons: usize,
 }
 
 impl<'d> PipelineGraph<'d> {
@@ -97,12 +119,49 @@ impl<'d> PipelineGraph<'d> {
         nodes.iter().for_each(|_| {
             shape.add_node(());
         });
-        Self { nodes, links: Vec::new(), shape }
+        let by_name = nodes.iter().enumerate().map(|(index, node)| (node.name.text.as_str(), index)).collect();
+        let incoming = vec![Vec::new(); nodes.len()];
+        let (joined, misspelt, listed) = Default::default();
+        Self { nodes, links: Vec::new(), shape, by_name, incoming, joined, misspelt, listed }
     }
 
     /// The node of this name.
     pub fn find(&self, name: &str) -> Option<usize> {
-        self.nodes.iter().position(|node| node.name.text == name)
+        self.by_name.get(name).copied()
+    }
+
+    /// The node that was meant by a name that no node has; none where very many names would have to be compared.
+    pub fn near(&self, name: &str) -> Option<usize> {
+        let mut misspelt = self.misspelt.borrow_mut();
+        if let Some(meant) = misspelt.meant.get(name) {
+            return *meant;
+        }
+        if misspelt.comparisons + self.nodes.len() > MAX_COMPARISONS {
+            return None;
+        }
+        misspelt.comparisons += self.nodes.len();
+        let near = nearest_name(name, self.nodes.iter().map(|node| node.name.text.as_str()));
+        let meant = near.and_then(|near| self.find(near));
+        misspelt.meant.insert(name.to_owned(), meant);
+        meant
+    }
+
+    /// The names of the nodes, for messages.
+    pub fn listed(&self) -> &str {
+        self.listed.get_or_init(|| text_format::some_of(self.nodes.iter().map(|node| node.name.text.as_str())))
+    }
+
+    /// Adds an edge that leads to an input that exists.
+    pub fn add_link(&mut self, link: Link<'d>) {
+        self.incoming[link.to].push(self.links.len());
+        self.links.push(link);
+    }
+
+    /// Says that one node leads to another.
+    pub fn join(&mut self, from: usize, to: usize) {
+        if self.joined.insert((from, to)) {
+            self.shape.add_edge(NodeIndex::new(from), NodeIndex::new(to), ());
+        }
     }
 
     /// The name of a node.
@@ -115,14 +174,36 @@ impl<'d> PipelineGraph<'d> {
         &self.nodes[link.to].ports[link.port]
     }
 
-    /// The edges into a node.
+    /// The edges into a node, in the order of the file.
     pub fn into(&self, node: usize) -> impl Iterator<Item = &Link<'d>> {
-        self.links.iter().filter(move |link| link.to == node)
+        self.incoming[node].iter().map(|link| &self.links[*link])
     }
 
-    /// Whether edges lead from one node to the other; every node leads to itself.
-    pub fn leads(&self, from: usize, to: usize) -> bool {
-        petgraph::algo::has_path_connecting(&self.shape, NodeIndex::new(from), NodeIndex::new(to), None)
+    /// The same as indices into [`PipelineGraph::links`].
+    pub fn incoming(&self, node: usize) -> &[usize] {
+        &self.incoming[node]
+    }
+
+    /// The nodes that a node leads to; every node leads to itself.
+    pub fn after(&self, node: usize) -> HashSet<usize> {
+        let mut search = Dfs::new(&self.shape, NodeIndex::new(node));
+        std::iter::from_fn(|| search.next(&self.shape)).map(NodeIndex::index).collect()
+    }
+
+    /// Which of up to 64 nodes lead to each node: bit 0 stands for the first of them. `order` is that of
+    /// [`sorted`](super::order::sorted).
+    pub fn reached_from(&self, sources: impl IntoIterator<Item = usize>, order: &[usize]) -> Vec<u64> {
+        let mut reached = vec![0; self.nodes.len()];
+        for (bit, source) in sources.into_iter().enumerate() {
+            reached[source] |= 1 << bit;
+        }
+        for node in order {
+            let bits: u64 = reached[*node];
+            if bits != 0 {
+                self.shape.neighbors(NodeIndex::new(*node)).for_each(|next| reached[next.index()] |= bits);
+            }
+        }
+        reached
     }
 
     /// The network that arrives along an edge.

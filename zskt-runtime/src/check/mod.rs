@@ -3,11 +3,14 @@
 mod data_free;
 mod edges;
 mod graph;
+mod misread_path;
 mod order;
 mod players;
 mod signatures;
 #[cfg(test)]
 mod tests;
+
+use std::collections::HashSet;
 
 use zskt_api::{Diagnostic, Registry};
 
@@ -30,13 +33,8 @@ pub fn prove(sources: &Sources, registry: &Registry, skip_files: bool) -> Result
         _ => {
             // What concerns the whole pipeline comes last.
             problems.sort_by_key(|problem| (problem.span.is_none(), problem.span));
-            let mut seen = Vec::new();
-            problems.retain(|problem| {
-                let key = (problem.span, problem.message.clone());
-                let new = !seen.contains(&key);
-                seen.push(key);
-                new
-            });
+            let mut seen = HashSet::new();
+            problems.retain(|problem| seen.insert((problem.span, problem.message.clone())));
             Err(problems)
         }
     }
@@ -49,9 +47,9 @@ fn check(
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Plan> {
     let mut graph = PipelineGraph::read(pipeline, registry, problems);
-    edges::connect(&mut graph, pipeline, problems);
+    let mentioned = edges::connect(&mut graph, pipeline, problems);
     let cyclic = order::cut_cycles(&mut graph, pipeline, problems);
-    order::unused(&graph, pipeline, problems);
+    order::unused(&graph, pipeline, &mentioned, problems);
     let needs = order::sorted(&graph, &[]);
     signatures::propagate(&mut graph, &needs, skip_files, problems);
     let trainings = players::trainings(&graph);
@@ -75,10 +73,11 @@ fn check(
 }
 
 fn plan_nodes(graph: PipelineGraph<'_>, order: &[usize]) -> Option<Vec<PlanNode>> {
-    let position = |node: usize| order.iter().position(|other| *other == node);
+    let mut position = vec![None; graph.nodes.len()];
+    order.iter().enumerate().for_each(|(place, node)| position[*node] = Some(place));
     let mut inputs: Vec<Vec<PlanEdge>> = (0..graph.nodes.len()).map(|_| Vec::new()).collect();
     for link in &graph.links {
-        inputs[link.to].push(PlanEdge { port: graph.port(link).name.to_owned(), from: position(link.from?)? });
+        inputs[link.to].push(PlanEdge { port: graph.port(link).name.to_owned(), from: position[link.from?]? });
     }
     let mut nodes: Vec<_> = graph.nodes.into_iter().zip(inputs).map(Some).collect();
     let plan_node = |node: &usize| {
@@ -110,7 +109,7 @@ fn resolve(pipeline: &PipelineSyntax, graph: &PipelineGraph<'_>) -> String {
     let nodes =
         graph.nodes.iter().filter_map(|node| Some((node.name.text.as_str(), node.parsed.as_ref()?.ron.as_str())));
     let nodes: Vec<_> = nodes.collect();
-    let plugins = graph.nodes.iter().flat_map(|node| node.plugins());
+    let plugins = graph.nodes.iter().flat_map(graph::GraphNode::plugins);
     let edges = graph.links.iter().map(|link| {
         let edge = link.edge;
         (edge.from.text.as_str(), edge.to.text.as_str(), graph.port(link).name)

@@ -1,19 +1,27 @@
 //! Signatures: what flows along each edge, proven to fit before anything is built. Whether shapes and classes fit, the plugins say
 //! (`Stage::check`, `Metric::check`; by default `Signatures::check_compatible`).
 
+use std::sync::Arc;
+
 use zskt_api::{
     CheckError, ClassifierSignature, Diagnostic, GeneratorSignature, Name, NestedPlugin, ParsedPlugin, PluginInstance,
     Signature, Signatures, Span, Value, ValueKind,
 };
 
-use super::graph::{Link, PipelineGraph};
+use super::graph::PipelineGraph;
+use super::misread_path;
+use crate::plugin_calls::{AttributedLoss, AttributedShape, PluginOfNode};
 
 /// Works out every node's signature in topological order, and reports what does not fit.
 pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Diagnostic>) {
     for node in order {
         let inputs = arriving(graph, *node);
         let mut faults = Vec::new();
-        let signature = signature(graph, *node, &inputs, skip_files, &mut faults);
+        let work = || signature(graph, *node, &inputs, skip_files, &mut faults);
+        let signature = match graph.nodes[*node].registration {
+            Some(plugin) => PluginOfNode::new(plugin, graph.name(*node)).call(work),
+            None => None,
+        };
         for fault in faults {
             if let Some(link) = link_at_fault(graph, *node, &fault) {
                 graph.links[link].is_refused = true;
@@ -41,15 +49,17 @@ fn signature(
     faults: &mut Vec<CheckError>,
 ) -> Option<Signature> {
     let network = || graph.name(node).to_owned();
+    let plugin = PluginOfNode::new(graph.nodes[node].registration?, graph.name(node));
+    let shape_of = |shape| Arc::new(AttributedShape::new(plugin, shape));
     let known = faults.len();
-    check_nested(graph.nodes[node].parsed.as_ref()?, "", skip_files, faults);
+    check_nested(graph.nodes[node].parsed.as_ref()?, graph.name(node), "", skip_files, faults);
     // What is made of something faulty would only be found faulty again.
     let sound = faults.len() == known;
     match graph.nodes[node].instance()? {
         PluginInstance::Architecture(architecture) => {
             architecture.check().map_err(|fault| faults.push(fault)).ok().filter(|()| sound)?;
             Some(Signature::Classifier(ClassifierSignature {
-                shape: architecture.clone(),
+                shape: shape_of(architecture.clone()),
                 network: network(),
                 images: None,
             }))
@@ -64,7 +74,7 @@ fn signature(
                 faults.extend(teacher.check().err());
             }
             Some(Signature::Classifier(ClassifierSignature {
-                shape: teacher.clone(),
+                shape: shape_of(teacher.clone()),
                 network: network(),
                 images: None,
             }))
@@ -73,7 +83,7 @@ fn signature(
         PluginInstance::Dataset(dataset) => {
             dataset.describe().map(Signature::Dataset).map_err(|fault| faults.push(fault)).ok()
         }
-        PluginInstance::Loss(loss) => Some(Signature::Loss(loss.clone())),
+        PluginInstance::Loss(loss) => Some(Signature::Loss(Arc::new(AttributedLoss::new(plugin, loss.clone())))),
         PluginInstance::Turn(turn) => turn.signature(inputs).map(Signature::Turn),
         PluginInstance::Stage(stage) => {
             faults.extend(stage.check(inputs));
@@ -88,15 +98,15 @@ fn signature(
 }
 
 /// Checks the plugins among a plugin's parameters as it would be checked itself, the innermost first; `way` leads to it.
-fn check_nested(plugin: &ParsedPlugin, way: &str, skip_files: bool, faults: &mut Vec<CheckError>) {
-    for NestedPlugin { parameter, parsed, .. } in &plugin.nested {
+fn check_nested(plugin: &ParsedPlugin, node: &str, way: &str, skip_files: bool, faults: &mut Vec<CheckError>) {
+    for NestedPlugin { parameter, registration, parsed } in &plugin.nested {
         let way = if way.is_empty() { parameter.clone() } else { format!("{way}.{parameter}") };
         let known = faults.len();
-        check_nested(parsed, &way, skip_files, faults);
+        check_nested(parsed, node, &way, skip_files, faults);
         if faults.len() > known {
             continue;
         }
-        let checked = match &parsed.instance {
+        let check = || match &parsed.instance {
             PluginInstance::Architecture(architecture) => architecture.check(),
             PluginInstance::Generator(generator) => generator.image().map(|_| ()),
             PluginInstance::Teacher(teacher) if !skip_files => teacher.check(),
@@ -105,7 +115,7 @@ fn check_nested(plugin: &ParsedPlugin, way: &str, skip_files: bool, faults: &mut
             PluginInstance::Schedule(schedule) => schedule.check(),
             _ => Ok(()),
         };
-        faults.extend(checked.err().map(|fault| {
+        faults.extend(PluginOfNode::new(registration, node).call(check).err().map(|fault| {
             let parameter = fault.parameter.as_ref().map_or(way.clone(), |inner| format!("{way}.{inner}"));
             CheckError { parameter: Some(parameter), port: None, ..fault }
         }));
@@ -115,17 +125,20 @@ fn check_nested(plugin: &ParsedPlugin, way: &str, skip_files: bool, faults: &mut
 /// The edge that brings what a plugin found wrong, as an index into the graph's.
 fn link_at_fault(graph: &PipelineGraph<'_>, node: usize, fault: &CheckError) -> Option<usize> {
     let port = fault.port.as_ref().filter(|_| fault.parameter.is_none())?;
-    let arrives = |link: &Link<'_>| link.to == node && graph.port(link).name == *port;
-    (0..graph.links.len()).filter(|link| arrives(&graph.links[*link])).nth(fault.index)
+    let arrives = |link: &&usize| graph.port(&graph.links[**link]).name == *port;
+    graph.incoming(node).iter().filter(arrives).nth(fault.index).copied()
 }
 
 /// Shows what a plugin found wrong where the pipeline says it.
-fn to_problem(graph: &PipelineGraph<'_>, node: usize, fault: CheckError) -> Diagnostic {
+fn to_problem(graph: &PipelineGraph<'_>, node: usize, mut fault: CheckError) -> Diagnostic {
     let plugin = &graph.nodes[node];
+    if let Some(value) = fault.parameter.as_ref().and_then(|parameter| parameter_value(plugin.value, parameter)) {
+        misread_path::explain(value, &mut fault);
+    }
     let mut problem = Diagnostic::at(head(plugin.value), format!("`{}`: {}", plugin.name.text, fault.message));
     if let Some(parameter) = &fault.parameter {
         let name = parameter.rsplit('.').next().unwrap_or(parameter);
-        match parameter_span(plugin.value, parameter) {
+        match parameter_value(plugin.value, parameter).map(|value| value.span) {
             Some(span) => {
                 problem =
                     Diagnostic { span: Some(span), ..problem }.label(format!("`{name}` of `{}`", plugin.name.text));
@@ -157,19 +170,19 @@ pub fn head(value: &Value) -> Span {
     }
 }
 
-/// The place of a parameter's value: `depth`, or `model.depth` for one of a plugin within.
-pub fn parameter_span(value: &Value, path: &str) -> Option<Span> {
+/// A parameter's value: of `depth`, or of `model.depth` for one of a plugin within.
+pub fn parameter_value<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let ValueKind::Named { name, fields, items } = &value.kind else { return None };
     if let ([inner], Some(Name { text, .. })) = (items.as_slice(), name)
         && text == "Some"
     {
-        return parameter_span(inner, path);
+        return parameter_value(inner, path);
     }
     match fields.iter().find(|(field, _)| field.text == first) {
         // What is not written within is a default of what is written: that is as near as it gets.
-        Some((_, value)) => Some(rest.and_then(|rest| parameter_span(value, rest)).unwrap_or(value.span)),
+        Some((_, value)) => Some(rest.and_then(|rest| parameter_value(value, rest)).unwrap_or(value)),
         // A plugin within may not know that it is within.
-        None => fields.iter().find_map(|(_, value)| parameter_span(value, path)),
+        None => fields.iter().find_map(|(_, value)| parameter_value(value, path)),
     }
 }

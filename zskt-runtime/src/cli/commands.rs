@@ -1,5 +1,6 @@
 //! What each command does, and its exit code.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,12 @@ use crate::draw::{self, Picture};
 use crate::library::Library;
 use crate::pipeline::{self, Sources};
 use crate::plan::Plan;
+use crate::plugin_calls::{CaughtUnwind, catch_panics};
 use crate::run::{self, RunOutcome, data_free};
-use crate::{check, library, parameter_count, scaffold, text_format};
+use crate::{check, home_folder, input_file, library, parameter_count, scaffold, text_format};
+
+/// More than any pipeline has; one of 100,000 lines has 4 MB.
+const MAX_PIPELINE: u64 = 64 << 20;
 
 /// Why a command did not do what was asked for.
 enum Failure {
@@ -141,7 +146,13 @@ fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<()
         && !path.is_file()
     {
         let message = format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
-        return Err(Diagnostic::global(message).into());
+        return Err(Diagnostic { help: home_folder::hint(directory), ..Diagnostic::global(message) }.into());
+    }
+    if let Some(out) = &out
+        && let Some(hint) = home_folder::hint(out)
+    {
+        let problem = Diagnostic::global(format!("--out would make a folder called `~`: {}", out.display()));
+        return Err(problem.help(hint).into());
     }
     let plan = prove(read(&path, &overrides.sets)?.0, false)?;
     let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
@@ -198,11 +209,17 @@ fn summary(plan: &Plan) -> String {
     let stages = plan.nodes.iter().filter(|node| node.registration.kind == zskt_api::PluginKind::Stage).count();
     let mut parts =
         vec![format!("{}, {}, {}", count(plan.nodes.len(), "node"), count(edges, "edge"), count(stages, "stage"))];
-    let sizes = plan
+    // Equal networks have as many parameters: counting them takes making one.
+    let mut counted = HashMap::new();
+    let sizes: Vec<_> = plan
         .nodes
         .iter()
-        .filter_map(|node| Some(format!("{} {}", node.name, text_format::count(parameter_count::of(node)?))));
-    let sizes = sizes.collect::<Vec<_>>().join(", ");
+        .filter_map(|node| {
+            let count = *counted.entry(&node.ron).or_insert_with(|| parameter_count::of(node));
+            Some(format!("{} {}", node.name, text_format::count(count?)))
+        })
+        .collect();
+    let sizes = text_format::some_of(sizes.iter().map(String::as_str));
     if !sizes.is_empty() {
         parts.push(format!("parameters: {sizes}"));
     }
@@ -215,7 +232,8 @@ fn summary(plan: &Plan) -> String {
 
 /// Reads a pipeline, and loads the libraries that it names.
 fn read(path: &Path, sets: &[String]) -> Result<(Sources, Vec<Library>), Failure> {
-    let text = std::fs::read_to_string(path).map_err(|failure| unreadable(path, &failure))?;
+    let bytes = input_file::read(path, MAX_PIPELINE).map_err(|failure| unreadable(path, &failure))?;
+    let text = String::from_utf8(bytes).map_err(|text| not_utf8(path, text.as_bytes()))?;
     let sources = Sources::new(path.display().to_string(), text, sets);
     let mut libraries = Vec::new();
     for (path, span) in pipeline::libraries(&sources) {
@@ -233,10 +251,12 @@ fn read(path: &Path, sets: &[String]) -> Result<(Sources, Vec<Library>), Failure
 /// Proves a pipeline sound.
 fn prove(sources: Sources, skip_files: bool) -> Result<Plan, Failure> {
     let registry = Registry::get()?;
-    match run::catch_panics(|| check::prove(&sources, registry, skip_files)) {
+    match catch_panics(|| check::prove(&sources, registry, skip_files)) {
         Ok(proven) => proven.map_err(|problems| Failure::Refused(vec![Refusal::Unsound(problems, sources)])),
-        Err(panic) => {
-            let message = format!("a plugin panicked while `{}` was checked{panic}", sources.name(0));
+        Err(CaughtUnwind::Violation(error)) => Err(Diagnostic::global(error.to_string()).into()),
+        Err(CaughtUnwind::Panic { plugin, text }) => {
+            let who = plugin.map_or("a plugin".to_owned(), |plugin| plugin.to_string());
+            let message = format!("{who} panicked while `{}` was checked{text}", sources.name(0));
             Err(Diagnostic::global(message).into())
         }
     }
@@ -244,12 +264,18 @@ fn prove(sources: Sources, skip_files: bool) -> Result<Plan, Failure> {
 
 fn unreadable(path: &Path, failure: &io::Error) -> Diagnostic {
     let shown = path.display();
-    if failure.kind() == io::ErrorKind::InvalidData {
-        return Diagnostic::global(format!("`{shown}` is not valid UTF-8"));
-    }
     let problem = Diagnostic::global(format!("cannot read the pipeline `{shown}`: {}", text_format::reason(failure)));
-    let meant = if failure.kind() == io::ErrorKind::NotFound { meant_command(&path.to_string_lossy()) } else { None };
-    Diagnostic { help: meant, ..problem }
+    let meant = || home_folder::hint(path).or_else(|| meant_command(&path.to_string_lossy()));
+    let help = if failure.kind() == io::ErrorKind::NotFound { meant() } else { None };
+    Diagnostic { help, ..problem }
+}
+
+fn not_utf8(path: &Path, bytes: &[u8]) -> Diagnostic {
+    let problem = Diagnostic::global(format!("`{}` is not valid UTF-8", path.display()));
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return problem.help("it is UTF-16: save it as UTF-8");
+    }
+    problem
 }
 
 /// A hint, where something that was taken for a pipeline looks more like a command.

@@ -1,5 +1,7 @@
 //! Where boxes and arrows go: columns by the longest path, rows by the mean of the neighbours.
 
+use std::collections::BTreeMap;
+
 /// How large a box is, in pixels.
 pub struct Size {
     /// From its left side to its right.
@@ -76,14 +78,18 @@ pub fn lay_out(boxes: &[Size], arrows: &[(usize, usize)], gap: f64) -> GraphLayo
 
 /// The column of each box: one after the last that leads to it; what nothing leads to comes right before its first use.
 fn columns(count: usize, arrows: &[(usize, usize)]) -> Vec<usize> {
+    let (mut before, mut after) = (vec![Vec::new(); count], vec![Vec::new(); count]);
+    for (from, to) in arrows {
+        before[*to].push(*from);
+        after[*from].push(*to);
+    }
     let mut columns = vec![0_usize; count];
     for node in 0..count {
-        columns[node] =
-            arrows.iter().filter(|(_, to)| *to == node).map(|(from, _)| columns[*from] + 1).max().unwrap_or(0);
+        columns[node] = before[node].iter().map(|from| columns[*from] + 1).max().unwrap_or(0);
     }
     for node in 0..count {
-        if arrows.iter().all(|(_, to)| *to != node) {
-            let first_use = arrows.iter().filter(|(from, _)| *from == node).map(|(_, to)| columns[*to]).min();
+        if before[node].is_empty() {
+            let first_use = after[node].iter().map(|to| columns[*to]).min();
             columns[node] = first_use.unwrap_or(1).saturating_sub(1);
         }
     }
@@ -186,13 +192,23 @@ fn route(
     sides: impl Fn(usize) -> (f64, f64),
 ) -> Vec<Vec<(f64, f64)>> {
     let middle = |item: usize| items[item].y + items[item].height / 2.0;
-    let port = |item: usize, arrow: usize, leaving: bool| {
-        let end = |way: &Vec<usize>| if leaving { way[0] } else { way[way.len() - 1] };
-        let other = |way: &Vec<usize>| if leaving { way[1] } else { way[way.len() - 2] };
-        let mut sharing: Vec<usize> = (0..ways.len()).filter(|way| end(&ways[*way]) == item).collect();
-        sharing.sort_by(|one, two| middle(other(&ways[*one])).total_cmp(&middle(other(&ways[*two]))));
-        let place = sharing.iter().position(|way| *way == arrow).unwrap_or(0);
-        items[item].y + items[item].height * (place as f64 + 1.0) / (sharing.len() as f64 + 1.0)
+    // For each arrow its place among those that share its end, and their number.
+    let shares = |leaving: bool| {
+        let end = |way: &[usize]| if leaving { (way[0], way[1]) } else { (way[way.len() - 1], way[way.len() - 2]) };
+        let mut sharing: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (arrow, way) in ways.iter().enumerate() {
+            sharing.entry(end(way).0).or_default().push(arrow);
+        }
+        let mut shares = vec![(0, 0); ways.len()];
+        for arrows in sharing.values_mut() {
+            arrows.sort_by(|one, two| middle(end(&ways[*one]).1).total_cmp(&middle(end(&ways[*two]).1)));
+            arrows.iter().enumerate().for_each(|(place, arrow)| shares[*arrow] = (place, arrows.len()));
+        }
+        shares
+    };
+    let (leaving, entering) = (shares(true), shares(false));
+    let port = |item: usize, (place, count): (usize, usize)| {
+        items[item].y + items[item].height * (place as f64 + 1.0) / (count as f64 + 1.0)
     };
     ways.iter()
         .enumerate()
@@ -203,9 +219,9 @@ fn route(
                 if *item >= boxes {
                     points.extend([(left, middle(*item)), (right, middle(*item))]);
                 } else if position == 0 {
-                    points.push((right, port(*item, arrow, true)));
+                    points.push((right, port(*item, leaving[arrow])));
                 } else {
-                    points.push((left, port(*item, arrow, false)));
+                    points.push((left, port(*item, entering[arrow])));
                 }
             }
             points

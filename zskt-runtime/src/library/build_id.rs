@@ -23,11 +23,10 @@ pub fn sum() -> Result<&'static str, Diagnostic> {
     static SUM: OnceLock<Result<String, Diagnostic>> = OnceLock::new();
     let sum = SUM.get_or_init(|| {
         let path = file()?;
-        let bytes = std::fs::read(&path).map_err(|error| {
+        checksum::of_file(&path).map_err(|error| {
             let (path, reason) = (path.display(), text_format::reason(&error));
             Diagnostic::global(format!("this program's own library `{path}` cannot be read: {reason}"))
-        })?;
-        Ok(checksum::of_bytes(&bytes))
+        })
     });
     sum.as_deref().map_err(Clone::clone)
 }

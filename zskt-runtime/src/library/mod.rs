@@ -7,6 +7,7 @@ mod search;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use object::read::ReadCache;
 use zskt_api::{Diagnostic, PluginRegistration, inventory};
 
 use description::Difference;
@@ -15,7 +16,7 @@ pub use build_id::sum as image_sum;
 pub use description::Description;
 pub use search::of_environment;
 
-use crate::{checksum, text_format};
+use crate::{checksum, home_folder, input_file, text_format};
 
 /// A library that is loaded.
 #[derive(Clone)]
@@ -78,10 +79,13 @@ impl Library {
     }
 }
 
-fn unreadable(error: &std::io::Error) -> Diagnostic {
+fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
     let problem = Diagnostic::global(text_format::reason(error));
     if error.kind() != std::io::ErrorKind::NotFound {
         return problem;
+    }
+    if let Some(hint) = home_folder::hint(path) {
+        return problem.help(hint);
     }
     problem.help("paths are relative to the working directory; `zskt-run plugin build` says where a library is")
 }
@@ -91,7 +95,8 @@ fn unreadable(error: &std::io::Error) -> Diagnostic {
 /// # Errors
 /// When it is not a library, or not one of zskt's.
 pub fn describe(path: &Path) -> Result<Description, Diagnostic> {
-    Description::read(&std::fs::read(path).map_err(|error| Diagnostic::global(text_format::reason(&error)))?)
+    let (file, _) = input_file::open(path).map_err(|error| unreadable(path, &error))?;
+    Description::read(&ReadCache::new(file))
 }
 
 /// Checks that a library, which says this of itself, may be loaded.
@@ -158,13 +163,12 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Library>, Diagnostic> {
 pub fn load(path: &Path, named: &[Library]) -> Result<Library, Diagnostic> {
     let load = || {
         build_id::file()?;
-        let file = path.canonicalize().map_err(|error| unreadable(&error))?;
+        let file = path.canonicalize().map_err(|error| unreadable(path, &error))?;
         if file.to_str().is_none() {
             let problem = Diagnostic::global("its path is not valid UTF-8, as pipelines and manifests are");
             return Err(problem.help("rename it"));
         }
-        let bytes = std::fs::read(&file).map_err(|error| Diagnostic::global(text_format::reason(&error)))?;
-        let sha256 = checksum::of_bytes(&bytes);
+        let sha256 = checksum::of_file(&file).map_err(|error| unreadable(path, &error))?;
         if let Some(other) = named.iter().find(|other| other.sha256 == sha256) {
             let problem =
                 Diagnostic::global(format!("it is named twice, the first time as `{}`", other.path.display()));
@@ -175,7 +179,7 @@ pub fn load(path: &Path, named: &[Library]) -> Result<Library, Diagnostic> {
         if let Some(library) = same {
             return Ok(library);
         }
-        let description = Description::read(&bytes)?;
+        let description = describe(&file)?;
         check(&description)?;
         let plugins = open(&file, &description)?;
         let library = Library { path: path.to_owned(), file, sha256, plugins };

@@ -2,6 +2,7 @@
 
 mod edges;
 mod lexer;
+mod malformed_edges;
 mod overrides;
 mod parser;
 mod resolved;
@@ -11,6 +12,7 @@ mod syntax;
 mod tests;
 
 pub use edges::Edge;
+pub use parser::WRITE_PATHS;
 pub use resolved::{Resolved, without_libraries, write};
 pub use sources::Sources;
 pub use syntax::{DataFree, PipelineSyntax};

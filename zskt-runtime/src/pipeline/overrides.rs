@@ -6,6 +6,10 @@ use zskt_api::{Diagnostic, Name, ParameterKind, Registry, Span, Value, ValueKind
 use super::parser::{is_text, read};
 use super::sources::Sources;
 use super::syntax::FIELDS;
+use crate::text_format;
+
+/// How many nodes' names a misspelt one is compared with.
+const MAX_COMPARED: usize = 1000;
 
 /// Applies every `--set` argument in turn.
 pub fn apply(pipeline: &mut Value, sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnostic>) {
@@ -123,14 +127,17 @@ fn set(pipeline: &mut Value, path: &[Name], value: ParsedOverride, registry: &Re
         // Without nodes there is a greater problem, and it is reported.
         return Ok(());
     };
-    let names: Vec<String> = nodes.iter().filter_map(|(key, _)| node_name(key).map(str::to_owned)).collect();
-    let Some((_, node)) = nodes.iter_mut().find(|(key, _)| node_name(key) == Some(&first.text)) else {
-        let known = names.iter().map(String::as_str).chain(FIELDS);
+    let found = nodes.iter().position(|(key, _)| node_name(key) == Some(&first.text));
+    let Some(index) = found else {
+        let names = || nodes.iter().filter_map(|(key, _)| node_name(key));
+        // Of a few: a command line can hold many, and a pipeline as well.
+        let known = names().take(MAX_COMPARED).chain(FIELDS);
         let label =
             nearest_name(&first.text, known).map_or("unknown node".into(), |near| format!("did you mean `{near}`?"));
         let problem = Diagnostic::at(first.span, format!("the pipeline has no node `{}`", first.text)).label(label);
-        return Err(vec![problem.help(format!("nodes: {}", names.join(", ")))]);
+        return Err(vec![problem.help(format!("nodes: {}", text_format::some_of(names())))]);
     };
+    let (_, node) = &mut nodes[index];
     if rest.is_empty() {
         *node = value.read?;
         return Ok(());

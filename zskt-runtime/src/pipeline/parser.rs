@@ -8,6 +8,12 @@ use super::lexer::{LexError, Lexer, begins_name, explain};
 /// Deeper nesting than any pipeline has; beyond it the parser would overflow the stack.
 const MAX_DEPTH: usize = 100;
 
+/// More mistakes than anyone reads about; what follows is not read.
+const MAX_MISTAKES: usize = 1000;
+
+/// How to write a path of Windows.
+pub const WRITE_PATHS: &str = "write a path with `/`, with `\\\\`, or as r\"…\"";
+
 /// What a text was parsed into.
 pub struct Reading {
     /// The value; `None` when the mistakes left none.
@@ -66,8 +72,15 @@ impl Parser<'_, '_> {
     }
 
     fn blanks(&mut self) -> Parse<()> {
-        loop {
-            let Err(error) = self.lexer.skip_blanks() else { return Ok(()) };
+        while self.problems.len() <= MAX_MISTAKES {
+            let Err(error) = self.lexer.skip_blanks() else {
+                let Some(blank) = self.lexer.peek().filter(|next| looks_blank(*next)) else { return Ok(()) };
+                // Web pages and word processors put them where a space was typed: it is skipped as one.
+                let problem = Diagnostic::at(self.lexer.here(), format!("{} is not a blank", named(blank)));
+                self.problems.push(problem.label("expected a space"));
+                self.lexer.go(self.lexer.here().end);
+                continue;
+            };
             let mark = Span { start: error.span.end.saturating_sub(1).max(error.span.start), ..error.span };
             if matches!(error.code, ron::Error::UnclosedBlockComment) {
                 let start = self.lexer.rest().find("/*").map_or(mark.start, |at| self.lexer.at() + at);
@@ -89,10 +102,14 @@ impl Parser<'_, '_> {
                 Diagnostic::at(sign, "a comment begins with `//`, not with `#`").label("expected `//`")
             });
         }
+        Err(Unrecoverable)
     }
 
     fn value(&mut self) -> Parse<Value> {
         let start = self.lexer.at();
+        if self.problems.len() > MAX_MISTAKES {
+            return Err(Unrecoverable);
+        }
         if self.depth == MAX_DEPTH {
             return self.stop(Diagnostic::at(self.lexer.here(), format!("nested deeper than {MAX_DEPTH} levels")));
         }
@@ -124,8 +141,10 @@ impl Parser<'_, '_> {
             }
             Some('0'..='9' | '+' | '-' | '.') => self.number(start),
             Some(first) if begins_name(first) => self.word(start),
+            Some('“' | '”' | '„' | '‘' | '’') => self
+                .stop(Diagnostic::at(self.lexer.here(), "text is written in straight quotes").label("expected `\"`")),
             Some(other) => self.stop(
-                Diagnostic::at(self.lexer.here(), format!("a value cannot begin with `{other}`"))
+                Diagnostic::at(self.lexer.here(), format!("a value cannot begin with {}", named(other)))
                     .label("expected a value"),
             ),
         }
@@ -138,7 +157,13 @@ impl Parser<'_, '_> {
                 let opening = Span { start, end: start + 1, ..span };
                 self.stop(Diagnostic::at(opening, "this text is not closed").label("expected a second `\"` after it"))
             }
-            Err(LexError { code, span }) => self.stop(Diagnostic::at(span, explain(&code)).label("in this text")),
+            Err(LexError { code, span }) => {
+                let mut problem = Diagnostic::at(span, explain(&code)).label("in this text");
+                if matches!(code, ron::Error::InvalidEscape(_)) {
+                    problem = problem.help(format!("in text `\\` begins an escape: {WRITE_PATHS}"));
+                }
+                self.stop(problem)
+            }
         }
     }
 
@@ -370,6 +395,21 @@ impl Parser<'_, '_> {
         }
         self.problems.push(problem);
         Ok(())
+    }
+}
+
+/// Whether a character looks like a space, or like nothing.
+fn looks_blank(character: char) -> bool {
+    character.is_whitespace() || matches!(character, '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
+}
+
+/// A character as messages show it: by its number where it cannot be seen.
+fn named(character: char) -> String {
+    match character {
+        '\u{a0}' => "U+00A0 (no-break space)".into(),
+        '\u{feff}' => "U+FEFF (byte order mark)".into(),
+        _ if looks_blank(character) || character.is_control() => format!("U+{:04X}", u32::from(character)),
+        _ => format!("`{character}`"),
     }
 }
 

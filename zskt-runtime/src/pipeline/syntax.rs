@@ -1,10 +1,13 @@
 //! The syntax of a pipeline: which fields it has, and what may be written in each. What the nodes are is not known here.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
 use zskt_api::{Diagnostic, Name, Precision, Span, Value, ValueKind, nearest_name};
 
 use super::edges::{Edge, is_node_name, read_edge};
+use super::malformed_edges::MalformedEdges;
 use super::sources::Sources;
 use crate::device_request::DeviceRequest;
 
@@ -13,6 +16,9 @@ pub const FIELDS: [&str; 8] = ["name", "seed", "device", "precision", LIBRARIES,
 
 /// The field that names plugin libraries.
 pub const LIBRARIES: &str = "plugins";
+
+/// How many fields are looked at for a misspelt one.
+const MAX_MISSPELT: usize = 1000;
 
 /// A pipeline as written, every part with its place.
 pub struct PipelineSyntax {
@@ -31,18 +37,7 @@ pub struct PipelineSyntax {
     /// Its edges, in the order of the file.
     pub edges: Vec<Edge>,
     /// What was to be an edge, and is reported already.
-    pub malformed: Vec<String>,
-}
-
-impl PipelineSyntax {
-    /// Whether a name appears in something that was to be an edge: then it was not forgotten.
-    pub fn may_mean(&self, name: &str) -> bool {
-        let part = |c: char| c.is_alphanumeric() || c == '_';
-        self.malformed.iter().any(|text| {
-            text.match_indices(name)
-                .any(|(at, _)| !text[..at].ends_with(part) && !text[at + name.len()..].starts_with(part))
-        })
-    }
+    pub malformed: MalformedEdges,
 }
 
 /// The claim that no training image reaches a network.
@@ -125,12 +120,14 @@ pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Diagnost
 }
 
 fn check_names(fields: &[(Name, Value)], problems: &mut Vec<Diagnostic>) {
-    for (index, (name, _)) in fields.iter().enumerate() {
-        if let Some((first, _)) = fields[..index].iter().find(|(earlier, _)| earlier.text == name.text) {
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    for (name, _) in fields {
+        let first = *seen.entry(&name.text).or_insert(name.span);
+        if first != name.span {
             problems.push(
                 Diagnostic::at(name.span, format!("`{}` is given twice", name.text))
                     .label("given again")
-                    .related(first.span, "first given here"),
+                    .related(first, "first given here"),
             );
         }
         if !FIELDS.contains(&name.text.as_str()) {
@@ -161,7 +158,8 @@ impl Fields<'_> {
         // A misspelt field is reported as such; that the right one is missing then goes without saying.
         let misspelt =
             |field: &Name| !FIELDS.contains(&field.text.as_str()) && nearest_name(&field.text, FIELDS) == Some(name);
-        if !self.fields.iter().any(|(field, _)| field.text == name || misspelt(field)) {
+        let given = self.fields.iter().any(|(field, _)| field.text == name);
+        if !given && !self.fields.iter().take(MAX_MISSPELT).any(|(field, _)| misspelt(field)) {
             let opening = Span { end: self.whole.start + 1, ..self.whole };
             self.problems.push(
                 Diagnostic::at(opening, format!("the pipeline has no `{name}`"))
@@ -211,17 +209,20 @@ fn nodes(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Vec<(Name, Val
         _ => return expected(value, "a map of nodes: `{\"name\": Plugin(…)}`", problems),
     };
     let mut nodes: Vec<(Name, Value)> = Vec::with_capacity(pairs.len());
+    let mut seen: HashMap<String, Span> = HashMap::new();
     for (name, value) in pairs {
         let Some(name) = name else { continue };
-        if let Some((first, _)) = nodes.iter().find(|(earlier, _)| earlier.text == name.text) {
-            problems.push(
+        match seen.entry(name.text.clone()) {
+            Entry::Occupied(first) => problems.push(
                 Diagnostic::at(name.span, format!("there are two nodes `{}`", name.text))
                     .label("named again")
-                    .related(first.span, "first named here"),
-            );
-            continue;
+                    .related(*first.get(), "first named here"),
+            ),
+            Entry::Vacant(new) => {
+                new.insert(name.span);
+                nodes.push((name, value.clone()));
+            }
         }
-        nodes.push((name, value.clone()));
     }
     Some(nodes)
 }
@@ -245,13 +246,13 @@ fn node_name(key: &Value, problems: &mut Vec<Diagnostic>) -> Option<Name> {
 }
 
 /// The edges, and what was to be one.
-fn edges(value: &Value, sources: &Sources, problems: &mut Vec<Diagnostic>) -> Option<(Vec<Edge>, Vec<String>)> {
+fn edges(value: &Value, sources: &Sources, problems: &mut Vec<Diagnostic>) -> Option<(Vec<Edge>, MalformedEdges)> {
     let items: &[Value] = match &value.kind {
         ValueKind::List(items) => items,
         ValueKind::Named { name: None, fields, items } if fields.is_empty() && items.is_empty() => &[],
         _ => return expected(value, "a list of edges: `[\"from -> to.input\"]`", problems),
     };
-    let (mut edges, mut malformed) = (Vec::with_capacity(items.len()), Vec::new());
+    let (mut edges, mut malformed) = (Vec::with_capacity(items.len()), MalformedEdges::default());
     for item in items {
         let ValueKind::Text(text) = &item.kind else {
             expected::<Edge>(item, "an edge in quotes: `\"from -> to.input\"`", problems);
@@ -259,7 +260,7 @@ fn edges(value: &Value, sources: &Sources, problems: &mut Vec<Diagnostic>) -> Op
         };
         match read_edge(text, item.span, sources, problems) {
             Some(edge) => edges.push(edge),
-            None => malformed.push(text.clone()),
+            None => malformed.push(text),
         }
     }
     Some((edges, malformed))

@@ -45,12 +45,9 @@ fn what_is_read_is_ron_and_what_is_ron_is_read() {
         "{",
         "}",
     ];
-    let config = ProptestConfig {
-        cases: 100_000,
-        failure_persistence: None,
-        rng_seed: RngSeed::Fixed(1),
-        ..ProptestConfig::default()
-    };
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(100_000);
+    let config =
+        ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() };
     proptest!(config, |(pieces in vec(select(parts.to_vec()), 1..=6))| {
         let text = pieces.concat();
         let by_ron = ron::from_str::<ron::Value>(&text);

@@ -1,27 +1,62 @@
-//! Ctrl-C: the first asks the run to stop at the next safe point, where the stage (by its observer) or the executor writes a checkpoint; the
-//! second ends the program at once.
+//! Ctrl-C and the signals by which a system asks a program to end: the first asks the run to stop at the next safe point, where
+//! the stage (by its observer) or the executor writes a checkpoint; the second ends the program at once.
 
-use std::io::Write;
+#![expect(unsafe_code, reason = "signals are taken where they arrive: a thread that waits for them may not be had")]
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 
 /// Answers whether the user asked to stop.
 pub type Interrupted = Arc<dyn Fn() -> bool + Send + Sync>;
 
-/// Starts to listen; what it returns tells whether Ctrl-C was pressed.
+const SIGNALS: &[i32] = &[
+    libc::SIGINT,
+    libc::SIGTERM,
+    #[cfg(unix)]
+    libc::SIGHUP,
+];
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Starts to listen; what it returns tells whether the user asked to stop.
 pub fn listen() -> Interrupted {
     static LISTEN: Once = Once::new();
-    static PRESSED: AtomicBool = AtomicBool::new(false);
     LISTEN.call_once(|| {
-        // Where no handler can be set, Ctrl-C keeps its usual meaning, and checkpoints are whole anyway.
-        let _ = ctrlc::set_handler(|| {
-            if PRESSED.swap(true, Ordering::SeqCst) {
-                let text = "\nended at once; the run can be continued from its last checkpoint with --resume";
-                let _ = writeln!(std::io::stderr(), "{text}");
-                std::process::exit(130);
-            }
-            let _ = writeln!(std::io::stderr(), "\nstopping at the next safe point; Ctrl-C once more ends at once");
-        });
+        for signal in SIGNALS.iter().filter(|signal| !is_ignored(**signal)) {
+            // Where no handler can be set, a signal keeps its usual meaning, and checkpoints are whole anyway.
+            // SAFETY: the handler does nothing that must not be done in one.
+            let _ = unsafe { signal_hook::low_level::register(*signal, on_signal) };
+        }
     });
-    Arc::new(|| PRESSED.load(Ordering::SeqCst))
+    Arc::new(|| ASKED.load(Ordering::SeqCst))
+}
+
+/// Allocates nothing, takes no lock, and calls only functions that POSIX allows here.
+fn on_signal() {
+    if ASKED.swap(true, Ordering::SeqCst) {
+        say("\nended at once; the run can be continued from its last checkpoint with --resume\n");
+        signal_hook::low_level::exit(130);
+    }
+    say("\nstopping at the next safe point; Ctrl-C once more ends at once\n");
+}
+
+fn say(text: &str) {
+    // SAFETY: the bytes are there.
+    let _ = unsafe { libc::write(2, text.as_ptr().cast(), text.len() as _) };
+}
+
+/// Whether whoever started the program wants it to outlive a signal: `nohup`, or a shell that put it into the background.
+#[cfg(unix)]
+fn is_ignored(signal: i32) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: nothing is changed; zeros are an action, if the system does not write another.
+    unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction == libc::SIG_IGN
+    }
+}
+
+#[cfg(not(unix))]
+fn is_ignored(_signal: i32) -> bool {
+    false
 }

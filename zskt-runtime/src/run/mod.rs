@@ -11,23 +11,22 @@ mod resume;
 mod start_error;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod timestamp;
 
-pub use engine::catch_panics;
 pub use options::{Options, RunOutcome};
 pub use record::data_free;
 
 use crate::plan::Plan;
-use record::Console;
+use record::{Console, notice};
 
 /// Runs a plan to its end, until it fails, or until the user presses Ctrl-C.
 #[expect(clippy::needless_pass_by_value, reason = "a plan is run once")]
 pub fn run(plan: Plan, options: Options) -> RunOutcome {
     let interrupted = interrupt::listen();
-    // The tape of a deep network is walked by recursion.
-    let pool = rayon::ThreadPoolBuilder::new().stack_size(64 << 20);
-    // Whoever has made a pool before has chosen its size.
-    let _ = pool.build_global();
+    if let Some(shortage) = threads::start() {
+        notice(&shortage);
+    }
     // From a thread of the pool the kernels start their parallel loops without waking another first, which would cost
     // more than a small layer.
     rayon::scope(|_| engine::run_until(&plan, &options, Console::new(options.quiet, options.json), interrupted))

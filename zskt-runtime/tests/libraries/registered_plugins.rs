@@ -123,7 +123,7 @@ fn a_panic_in_a_library_ends_the_run_and_resuming_gives_the_same_weights() {
 
     let (code, _, complaint) = outcome(zskt_run(folder, &["trip.ron", "--out", "run"]).env("WIRE", "1"));
     assert_eq!(code, Some(1), "{complaint}");
-    let said = "error: node `transfer`: the plugin `Trip` of trip 0.1.0 panicked at src/lib.rs:";
+    let said = "error: node `transfer`: node `mine`: the plugin `Trip` of trip 0.1.0 panicked at src/lib.rs:";
     assert!(complaint.starts_with(said) && complaint.contains(": tripped over a wire\n"), "{complaint}");
     assert!(folder.join("run/checkpoint/state.safetensors").exists());
 

@@ -143,3 +143,55 @@ fn a_parameter_that_no_images_would_suit_is_shown_once() {
     let text = SOUND.replace("\"teacher\": WideResNet(depth: 10", "\"teacher\": WideResNet(depth: 41");
     insta::assert_snapshot!(complaint(&text, &[]));
 }
+
+/// A teacher from a file, whose path is written so.
+fn path(written: &str) -> String {
+    complaint(SOUND, &[&format!("teacher=Checkpoint(model: LeNet(size: 16), path: {written})")])
+}
+
+#[test]
+fn paths_of_windows() {
+    let unknown = path("\"C:\\Users\\me\\w.pth\"");
+    assert!(
+        unknown.contains("help: in text `\\` begins an escape: write a path with `/`, with `\\\\`, or as r\"…\""),
+        "{unknown}"
+    );
+    let known = path("\"C:\\temp\\new\\teacher.pth\"");
+    assert!(known.contains("cannot take weights from `C:\\temp\\new\\teacher.pth`: there is no such file"), "{known}");
+    assert!(
+        known.contains("help: `\\t` was read as a tab, `\\n` was read as a line feed: write a path with `/`"),
+        "{known}"
+    );
+    assert!(!known.contains('\t'), "{known}");
+}
+
+#[test]
+fn the_home_folder_is_not_expanded() {
+    let home = std::env::home_dir().expect("a home").join("w.pth");
+    for complaint in [path("\"~/w.pth\""), complaint(SOUND, &["digits=Cifar10(path: \"~/w.pth\", split: Train)"])] {
+        assert!(
+            complaint.contains(&format!("help: `~` is not expanded here: write {}", home.display())),
+            "{complaint}"
+        );
+    }
+}
+
+#[test]
+fn characters_that_look_like_others() {
+    let text = changed("name: \"two-stages\",", "name:\u{a0}\"two-stages\", \u{200b}sead: 3,");
+    let found = complaint(&text, &[]);
+    assert!(found.contains("error: U+00A0 (no-break space) is not a blank\n --> pipeline.ron:3:10\n"), "{found}");
+    assert!(found.contains("error: U+200B is not a blank\n --> pipeline.ron:3:25\n"), "{found}");
+    assert!(found.contains("did you mean `seed`?") && found.ends_with("3 problems; nothing was run\n"), "{found}");
+    let quotes = complaint(&changed("\"two-stages\"", "“two-stages”"), &[]);
+    assert!(quotes.contains("text is written in straight quotes"), "{quotes}");
+    let control = complaint(&changed("\"two-stages\"", "\u{1}"), &[]);
+    assert!(control.contains("a value cannot begin with U+0001"), "{control}");
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_text() {
+    let marked = |text: &str| complaint(&format!("\u{feff}{text}"), &[]);
+    assert_eq!(marked(SOUND), "nothing is wrong");
+    assert_eq!(marked("(sead: 3)"), complaint("(sead: 3)", &[]));
+}

@@ -5,12 +5,65 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 
+use zskt_api::Registry;
+use zskt_runtime::{Sources, prove, render};
+
 use super::{SOUND, check};
 
-const PIECES: [&str; 24] = [
-    "(", ")", "[", "]", "{", "}", ",", ":", "=", "\"", "'", "->", ".", "/*", "//", "#", "-", "r#\"", "\\", "ß∑",
-    "1e999", "None", " ", "\n",
+const PIECES: [&str; 40] = [
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    ":",
+    "=",
+    "\"",
+    "'",
+    "->",
+    ".",
+    "/*",
+    "//",
+    "#",
+    "-",
+    "r#\"",
+    "\\",
+    "ß∑",
+    "1e999",
+    "None",
+    " ",
+    "\n",
+    "\u{a0}",
+    "\u{feff}",
+    "\u{2028}",
+    "“",
+    "\0",
+    "\\u{d800}",
+    "Some(",
+    "0x1F",
+    "1_0",
+    "NaN",
+    "-inf",
+    "18446744073709551616",
+    "9007199254740993",
+    "4294967296",
+    "true",
+    "~/",
 ];
+
+/// The pipelines that zskt comes with.
+fn shipped() -> Vec<String> {
+    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines")).expect("a folder");
+    let files = folder.map(|entry| entry.expect("an entry").path());
+    let mut texts: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ron"))
+        .map(|path| std::fs::read_to_string(path).expect("a pipeline"))
+        .collect();
+    texts.sort();
+    texts
+}
 
 /// A way to break a text.
 #[derive(Clone, Debug)]
@@ -56,6 +109,7 @@ impl Mutation {
 
 /// The same cases each time: what is wrong today must not be found tomorrow.
 fn config(cases: u32) -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
     ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() }
 }
 
@@ -70,7 +124,22 @@ proptest! {
     #![proptest_config(config(3000))]
 
     #[test]
-    fn a_broken_text_is_answered(mutations in vec(Mutation::any(), 1..=4)) {
+    fn mutants_of_our_pipelines_are_answered(
+        text in select(shipped()),
+        mutations in vec(Mutation::any(), 1..=6),
+        set in select(&["seed=1", "student=LeNet()", "student.depth=\u{a0}", "nodes={}", "device=cuda:0", "transfer.batches=(((", "plugins=[]"][..]),
+    ) {
+        let mut text: Vec<char> = text.chars().collect();
+        mutations.iter().for_each(|mutation| mutation.apply(&mut text));
+        let text: String = text.into_iter().collect();
+        // Broken or not: the files that it names are not there.
+        let sources = Sources::new("pipeline.ron", text, &[set.to_owned()]);
+        let problems = prove(&sources, Registry::get().expect("names are unique"), true).err().unwrap_or_default();
+        prop_assert!(problems.is_empty() || render(&problems, &sources, true).contains("nothing was run"));
+    }
+
+    #[test]
+    fn mutants_of_a_pipeline_are_answered(mutations in vec(Mutation::any(), 1..=4)) {
         let mut text: Vec<char> = SOUND.chars().collect();
         mutations.iter().for_each(|mutation| mutation.apply(&mut text));
         let text: String = text.into_iter().collect();
@@ -85,7 +154,7 @@ proptest! {
     #![proptest_config(config(2000))]
 
     #[test]
-    fn a_broken_override_is_answered(
+    fn mutants_of_overrides_are_answered(
         beginning in select(&["seek", "imitate.optimizer.lr=3", "transfer.batches=", "data_free=[\"student\"]", "digits=", "x."][..]),
         pieces in vec(select(&PIECES[..]), 0..5),
     ) {

@@ -10,9 +10,9 @@ use rand_chacha::ChaCha8Rng;
 use zskt_api::candle_core::Tensor;
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput, ClassifierShape,
-    DatasetSource, Error, Generator, GeneratorArchitecture, ImageShape, Loss, LossInputs, LossTarget, Nested,
+    Dataset, DatasetSource, Error, Generator, GeneratorArchitecture, ImageShape, Loss, LossInputs, LossTarget, Nested,
     NodeOutput, Optimizer, OptimizerState, OutputShape, Parameter, PortType, Result, Schedule, Signature, Signatures,
-    Stage, StageContext, TeacherSource, Turn, TurnPlugin, TurnSignature, params,
+    Stage, StageContext, TeacherSource, Turn, TurnPlugin, TurnSignature, params, ports,
 };
 use zskt_stages::{TransferInputs, TurnInputs};
 
@@ -80,6 +80,30 @@ macro_rules! stage {
 stage!(CarrierStage);
 stage!(SilentStage);
 stage!(ReadingStage);
+
+ports! {
+    /// What a loss is learnt from.
+    pub struct LearntLossInputs {
+        /// Images.
+        pub images: Arc<dyn Dataset>,
+    }
+}
+
+params! {
+    /// Learns a loss.
+    pub struct LearntLoss {}
+}
+
+impl Stage for LearntLoss {
+    type Inputs = LearntLossInputs;
+    const OUTPUT: PortType = PortType::Loss;
+    fn output(&self, _: &Signatures) -> Option<Signature> {
+        None
+    }
+    fn run(&self, _: LearntLossInputs, _: &mut StageContext<'_>) -> Result<NodeOutput> {
+        Err(Error::new("nothing is run"))
+    }
+}
 
 carrier!(CarrierArchitecture, inner: Nested<dyn Architecture>);
 impl ClassifierShape for CarrierArchitecture {
@@ -165,7 +189,7 @@ zskt_api::export! {
     generator: CarrierGenerator;
     loss: CarrierLoss;
     turn: CarrierTurn;
-    stage: CarrierStage;
+    stage: CarrierStage, LearntLoss;
     optimizer: CarrierOptimizer;
     schedule: CarrierSchedule
 }
@@ -228,6 +252,15 @@ fn a_dataset_among_parameters_is_followed_as_one_along_an_edge() {
         ),
         &["data_free=[\"student\"]"]
     ));
+}
+
+#[test]
+fn a_loss_that_a_stage_has_learnt_from_images_brings_them() {
+    let text = changed("\"belief\":", "\"learnt\": LearntLoss(), \"belief\":")
+        .replace("edges: [", "edges: [\"digits -> learnt.images\", \"learnt -> imitate.loss\", ");
+    let found = complaint(&text, &["data_free=[\"student\"]"]);
+    let way = "`student` is not data-free: digits -> learnt.images -> learnt -> imitate.loss -> student";
+    assert!(found.contains(way), "{found}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod diagnostics;
 mod found_early;
 mod fuzz;
 mod hidden_data;
+mod large;
 mod overrides;
 mod pictures;
 mod players;

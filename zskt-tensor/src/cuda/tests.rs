@@ -127,6 +127,14 @@ fn batch_norm_agrees_with_the_kernels() {
                 let x0 = map(&x[0]);
                 ops::batch_norm(&x0, &x[1], &x[2], &ops::batch_moments(&x0)?, 1e-5, slope)?.to_nchw()
             });
+            compare(&format!("moments {slope}"), &shapes[..1], |map, x| {
+                // Of a map that others read too.
+                let (x0, dtype) = (map(&x[0]), x[0].dtype());
+                let statistics = ops::batch_moments(&x0)?;
+                let [mean, variance] = [statistics.mean.to_dtype(dtype)?, statistics.variance.to_dtype(dtype)?];
+                let average = ops::global_average(&ops::activate(&x0, slope)?)?;
+                Ok(average.broadcast_add(&(mean + variance)?)?)
+            });
             compare(&format!("running {slope}"), shapes, |map, x| {
                 let mean = (Tensor::arange(0., channels as f64, x[0].device())? * 0.1)?;
                 let variance = (&mean + 0.5)?;

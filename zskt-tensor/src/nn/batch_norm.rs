@@ -67,7 +67,8 @@ impl BatchNorm2d {
         // Once for the statistics and what they normalize.
         let x = &x.materialized()?;
         let statistics = if mode.uses_batch_statistics() {
-            let statistics = ops::batch_moments(x)?;
+            // The normalization itself takes the gradient through them.
+            let statistics = ops::batch_moments(&x.detach())?;
             let running = RunningStatistics {
                 mean: self.running_mean.var(),
                 variance: self.running_variance.var(),

@@ -5,6 +5,7 @@ mod conv2d;
 mod forward_mode;
 mod linear;
 mod weights;
+mod weights_digest;
 
 pub use crate::ops::{activate, average_pool, global_average, max_pool, upsample_nearest};
 pub use batch_norm::{Activation, BatchNorm2d};
@@ -12,3 +13,4 @@ pub use conv2d::{Conv2d, Conv2dShape};
 pub use forward_mode::ForwardMode;
 pub use linear::Linear;
 pub use weights::{Builder, Init, Parameter, Role, Weights};
+pub use weights_digest::WeightsDigest;

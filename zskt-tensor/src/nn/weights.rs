@@ -57,6 +57,21 @@ impl Parameter {
     }
 }
 
+impl Parameter {
+    /// A tensor in this one's precision and on its device.
+    fn converted(&self, tensor: &Tensor) -> Result<Tensor> {
+        let converted = tensor.to_device(self.var.device())?.to_dtype(self.var.dtype())?.contiguous()?;
+        // Every other type that files have is within the range of f32.
+        if (tensor.dtype(), converted.dtype()) == (DType::F64, DType::F32) && tensor.elem_count() > 0 {
+            let largest = tensor.abs()?.max_all()?.to_scalar::<f64>()?;
+            if largest.is_finite() && (largest as f32).is_infinite() {
+                return Err(Error::new(format!("{largest:e} is too large for f32: use `precision: \"f64\"`")));
+            }
+        }
+        Ok(converted)
+    }
+}
+
 /// All weights of a network in the order of their making.
 #[derive(Clone, Debug, Default)]
 pub struct Weights {
@@ -91,17 +106,21 @@ impl Weights {
     /// taken or none.
     ///
     /// # Errors
-    /// One error that lists every missing name, every name that is too much and every wrong shape. PyTorch's
-    /// `num_batches_tracked` may be absent: files older than it have none.
+    /// One error that lists every missing name, every name that is too much and every wrong shape, or a number that the
+    /// precision cannot hold. PyTorch's `num_batches_tracked` may be absent: files older than it have none.
     pub fn load(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
         let wrong = self.mismatches(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())));
         if !wrong.is_empty() {
             return Err(Error::new(wrong.join("\n")));
         }
+        let mut taken = Vec::with_capacity(self.entries.len());
         for weight in &self.entries {
             let Some(tensor) = tensors.get(&*weight.name) else { continue };
-            let tensor = tensor.to_device(weight.var.device())?.to_dtype(weight.var.dtype())?;
-            weight.var.set(&tensor.contiguous()?).context(&weight.name)?;
+            let converted = weight.converted(tensor).context(&weight.name)?;
+            taken.push((weight, converted));
+        }
+        for (weight, tensor) in taken {
+            weight.var.set(&tensor).context(&weight.name)?;
         }
         Ok(())
     }
@@ -230,5 +249,28 @@ impl Builder {
         let weight = Parameter { name: name.into(), role, var: Var::from_tensor(tensor)? };
         entries.push(weight.clone());
         Ok(weight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finite_weight_does_not_become_infinite() -> Result<()> {
+        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+        let [first, _] =
+            [builder.parameter("a", &[2], Init::Constant(1.0))?, builder.parameter("b", &[2], Init::Constant(1.0))?];
+        let file = |largest: f64| -> Result<BTreeMap<String, Tensor>> {
+            let tensor = |numbers: [f64; 2]| Ok::<_, Error>(Tensor::new(&numbers, &Device::Cpu)?);
+            Ok([("a".into(), tensor([2.0, 3.0])?), ("b".into(), tensor([0.0, -largest])?)].into())
+        };
+        let error = builder.weights().load(&file(1e39)?).unwrap_err().to_string();
+        assert_eq!(error, "b: 1e39 is too large for f32: use `precision: \"f64\"`");
+        // Nothing was taken.
+        assert_eq!(first.value().to_vec1::<f32>()?, [1.0, 1.0]);
+        builder.weights().load(&file(3e38)?)?;
+        assert_eq!(first.value().to_vec1::<f32>()?, [2.0, 3.0]);
+        Ok(())
     }
 }

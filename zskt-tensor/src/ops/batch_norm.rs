@@ -16,7 +16,8 @@ pub fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, moment
     Ok(with_backend!(batch.mean.device(), B => B::track(running, batch, momentum, count))?)
 }
 
-/// Mean and biased variance of each channel of `x` `[B, C, H, W]` over `B·H·W`; on the CPU in f64.
+/// Mean and biased variance of each channel of `x` `[B, C, H, W]` over `B·H·W`; on the CPU in f64. Gradients flow through
+/// both: a loss may be made of them.
 ///
 /// # Errors
 /// When the device fails.
@@ -28,7 +29,8 @@ pub fn batch_moments(x: &FeatureMap) -> Result<BatchNormStatistics> {
 /// act(v) is v above zero and `slope`·v below: 0 for ReLU, 1 for no activation.
 ///
 /// # Errors
-/// When the shapes do not fit or the device fails.
+/// When the shapes do not fit, statistics are tracked that are not those of `x` (see [`BatchNormStatistics::of_batch`]), or the
+/// device fails.
 pub fn batch_norm(
     x: &FeatureMap,
     gamma: &Tensor,
@@ -45,6 +47,11 @@ pub fn batch_norm(
     x.check_device(&[gamma, beta, &statistics.mean, &statistics.variance])?;
     if gamma.dtype() != beta.dtype() {
         return Err(Error::new(format!("batch norm by {:?} and {:?}", gamma.dtype(), beta.dtype())));
+    }
+    if !statistics.of_batch && (statistics.mean.track_op() || statistics.variance.track_op()) {
+        return Err(Error::new(
+            "`ops::batch_norm` has no gradient of statistics that are not those of its map: detach their mean and variance",
+        ));
     }
     on_backend!(x, x => Ok(x.batch_norm(gamma, beta, statistics, epsilon, slope)?.into()))
 }

@@ -45,6 +45,11 @@ fn geometry(x: MapShape, weight: &Tensor, stride: usize, padding: usize) -> Resu
         let shape = weight.dims();
         return Err(Error::new(format!("a kernel {shape:?} with stride {stride} does not fit {in_channels} channels")));
     }
+    let padded = |size: usize| padding.checked_mul(2).and_then(|padding| padding.checked_add(size));
+    let extents = [Some(batch), padded(height), padded(width), Some(in_channels.max(out_channels))];
+    if !MapShape::is_countable(extents) {
+        return Err(Error::new(format!("{height}×{width} padded by {padding} has more numbers than memory")));
+    }
     if height + 2 * padding < kernel || width + 2 * padding < kernel {
         let message = format!("a {kernel}×{kernel} kernel does not fit into {height}×{width} padded by {padding}");
         return Err(Error::new(message));

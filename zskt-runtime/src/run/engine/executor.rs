@@ -1,18 +1,21 @@
 //! The run itself: stages run and metrics are evaluated, in the plan's order.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use zskt_api::{Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
+use zskt_api::{Context, Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
 
-use super::catch_panics::run_plugin;
 use super::environment::Environment;
 use super::metric;
 use super::node_outputs::{NodeOutputs, named_tensors, network};
+use super::restore_files::restore_files;
 use super::stage_observer::StageObserver;
+use super::stage_output;
 use crate::plan::{Plan, PlanNode};
+use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::interrupt::Interrupted;
-use crate::run::record::Recorder;
-use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory};
+use crate::run::record::{Recorder, notice};
+use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory, WeightsFile};
 use crate::text_format;
 
 /// Runs the nodes of a plan.
@@ -57,12 +60,20 @@ impl<'p> Executor<'p> {
                 _ => self.outputs.build(index)?,
             }
         }
-        self.save_checkpoint()?;
-        self.recorder.finish(plan, &self.environment.device_name, self.checkpointer.state())
+        // What others took away meanwhile and cannot be had again is no reason to fail so late.
+        let weights = self.outputs.weights();
+        restore_files(self.recorder.directory(), self.checkpointer.state(), &weights)
+            .unwrap_or_else(|error| notice(&error.to_string()));
+        self.recorder.finish(plan, &self.environment.device_name, &mut self.checkpointer, weights)
+    }
+
+    /// When the last checkpoint was made; nothing before the first.
+    pub fn last_checkpoint(&self) -> Option<&str> {
+        self.checkpointer.last_moment()
     }
 
     /// Stops showing anything, and gives the folder that all is kept in.
-    pub fn into_directory(self) -> RunDirectory {
+    pub fn into_directory(self) -> Arc<RunDirectory> {
         self.recorder.into_directory()
     }
 
@@ -97,16 +108,19 @@ impl<'p> Executor<'p> {
             &mut self.recorder,
             &mut self.checkpointer,
             &self.interrupted,
-        );
+        )?;
+        observer.catch_up()?;
         let build = self.environment.context(&node.name);
         let mut context = StageContext { build, resume, observer: &mut observer };
-        let output = run_plugin(node, || stage.run(inputs, &mut context))?;
-        let record = observer.finish();
+        let (plugin, inspector) = (PluginOfNode::of(node), &self.environment.inspector);
+        let output = inspector.looking_at_numbers(true, || run_plugin(plugin, || stage.run(inputs, &mut context)))?;
+        let record = observer.finish()?;
+        let output = stage_output::checked(node, output, &self.outputs, &self.environment)?;
         let done = format!("{}: done, {} batches", node.name, text_format::count(record.batches));
         let network = network(&output).map(|(name, _)| name.to_owned());
-        self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network, record });
-        let kept = self.keep_weights(index, &output)?;
-        self.recorder.console().line(&match kept {
+        let (path, weights) = self.keep_weights(index, &output)?.unzip();
+        self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network, weights, record });
+        self.recorder.console().line(&match path {
             Some(path) => format!("{done}; weights in {}", path.display()),
             None => done,
         });
@@ -115,8 +129,8 @@ impl<'p> Executor<'p> {
     }
 
     /// Writes the trained network of a stage; that of the last one is the student.
-    fn keep_weights(&self, index: usize, output: &NodeOutput) -> Result<Option<PathBuf>> {
-        let Some((_, weights)) = network(output) else { return Ok(None) };
+    fn keep_weights(&self, index: usize, output: &NodeOutput) -> Result<Option<(PathBuf, WeightsFile)>> {
+        let Some((network, weights)) = network(output) else { return Ok(None) };
         let gives_student = |node: &PlanNode| {
             matches!(node.instance, PluginInstance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
         };
@@ -126,7 +140,8 @@ impl<'p> Executor<'p> {
             "student" => "student-stage",
             stage => stage,
         };
-        self.recorder.weights(name, &named_tensors(weights)).map(Some)
+        let kept = self.recorder.weights(name, network, &named_tensors(weights));
+        kept.context(format_args!("node `{}`", self.plan.nodes[index].name)).map(Some)
     }
 
     /// Evaluates a metric in its place in the pipeline.

@@ -1,16 +1,17 @@
 //! The engine: makes a run ready, and goes through the nodes of the plan in their order.
 
-mod catch_panics;
 mod device;
 mod environment;
 mod executor;
+mod frozen_weights;
 mod metric;
+mod network_sum;
 mod node_outputs;
-mod panic_attribution;
+mod restore_files;
 mod stage_observer;
+mod stage_output;
 mod start;
-
-pub use catch_panics::catch_panics;
+mod trained_networks;
 
 use std::path::Path;
 
@@ -35,18 +36,24 @@ pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: 
         Err(StartError::Failed(error)) => return RunOutcome::Failed(error),
     };
     let Err(error) = executor.run() else { return RunOutcome::Done };
+    let last = executor.last_checkpoint().map(str::to_owned);
     let directory = executor.into_directory();
     let resume = resume_command(directory.path());
     if error.is_interrupted() {
         notice(&format!("interrupted; continue with: {resume}"));
-        RunOutcome::Interrupted
-    } else if directory.checkpoint().is_file() {
-        RunOutcome::Failed(Error::new(format!(
-            "{error}\nthe last checkpoint is kept; where the cause lies outside the pipeline, continue when it is gone with: {resume}"
-        )))
-    } else {
-        RunOutcome::Failed(error)
+        return RunOutcome::Interrupted;
     }
+    if !directory.path().exists() {
+        return RunOutcome::Failed(error);
+    }
+    let kept = match last {
+        Some(_) if !directory.checkpoints()[0].is_file() => return RunOutcome::Failed(error),
+        Some(moment) => format!(
+            "the last checkpoint is kept, {moment}; where the cause lies outside the pipeline, continue when it is gone with: {resume}"
+        ),
+        None => "there is no checkpoint yet: the same command begins the run anew".into(),
+    };
+    RunOutcome::Failed(Error::new(format!("{error}\n{kept}")))
 }
 
 fn resume_command(directory: &Path) -> String {

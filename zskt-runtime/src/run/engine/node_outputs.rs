@@ -4,12 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use zskt_api::{Builder, Context, Error, Inputs, Network, NodeOutput, PluginInstance, Result, Signature, Weights};
+use zskt_api::{
+    Builder, Context, Error, Inputs, Network, NodeOutput, Player, PluginInstance, PluginKind, Result, Signature, Turn,
+    Weights,
+};
 
-use super::catch_panics::run_plugin;
 use super::environment::Environment;
-use super::panic_attribution::AttributedPlugin;
+use super::trained_networks::{trained, trainers};
 use crate::plan::{Plan, PlanNode};
+use crate::plugin_calls::{
+    Boundary, CheckedClassifier, CheckedDataset, CheckedGenerator, CheckedLoss, CheckedOptimizer, CheckedSchedule,
+    NetworkBoundary, PluginOfNode, run_plugin,
+};
 
 /// The outputs of a plan's nodes.
 pub struct NodeOutputs<'p> {
@@ -49,7 +55,10 @@ impl<'p> NodeOutputs<'p> {
             return Ok(());
         }
         let inputs = self.inputs(index)?;
-        self.built[index] = Some(run_plugin(node, || make(node, inputs, &self.environment))?);
+        let of_network = |name: &str| self.of_network(name).cloned();
+        let output =
+            run_plugin(PluginOfNode::of(node), || make(self.plan, node, inputs, &self.environment, of_network))?;
+        self.built[index] = Some(output);
         Ok(())
     }
 
@@ -120,20 +129,6 @@ impl<'p> NodeOutputs<'p> {
     }
 }
 
-/// The networks that some node trains, by the node that makes them.
-fn trained(plan: &Plan) -> BTreeSet<String> {
-    let mut trained = BTreeSet::new();
-    for node in &plan.nodes {
-        let trains: Vec<_> =
-            (node.registration.ports)().into_iter().filter(|port| port.trains).map(|port| port.name).collect();
-        for edge in node.inputs.iter().filter(|edge| trains.contains(&edge.port.as_str())) {
-            let from = &plan.nodes[edge.from];
-            trained.insert(from.signature.as_ref().and_then(Signature::network).unwrap_or(&from.name).to_owned());
-        }
-    }
-    trained
-}
-
 /// The name and the weights of the network that an output is.
 pub fn network(product: &NodeOutput) -> Option<(&str, &Weights)> {
     match product {
@@ -148,29 +143,59 @@ pub fn named_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
     weights.iter().map(|weight| (weight.name().to_owned(), weight.value())).collect()
 }
 
-fn make(node: &PlanNode, inputs: Inputs, environment: &Environment) -> Result<NodeOutput> {
+/// Builds what a node gives, behind the boundary that compares what it declares with what it does.
+fn make(
+    plan: &Plan,
+    node: &PlanNode,
+    inputs: Inputs,
+    environment: &Environment,
+    of_network: impl Fn(&str) -> Option<NodeOutput>,
+) -> Result<NodeOutput> {
     let name = &node.name;
-    let plugin = node.registration;
+    let boundary = environment.boundary(node);
     let random = || Builder::random(&environment.streams, name, environment.precision, &environment.device);
+    let network = |weights: &Weights, is_generator| {
+        NetworkBoundary::new(boundary.clone(), weights.clone(), trainers(plan, name), is_generator)
+    };
+    let classifier = |weights: Weights, forward, shape| {
+        let forward = Box::new(CheckedClassifier::new(network(&weights, false)?, forward, shape));
+        Ok::<_, Error>(NodeOutput::Classifier(Arc::new(Network { name: name.clone(), weights, forward })))
+    };
     Ok(match &node.instance {
         PluginInstance::Architecture(architecture) => {
             let builder = random();
-            let forward = Box::new(AttributedPlugin::new(plugin, architecture.build(&builder)?));
-            NodeOutput::Classifier(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
+            let forward = architecture.build(&builder)?;
+            classifier(builder.weights(), forward, architecture.clone())?
         }
         PluginInstance::Generator(architecture) => {
             let builder = random();
-            let forward = Box::new(AttributedPlugin::new(plugin, architecture.build(&builder)?));
-            NodeOutput::Generator(Arc::new(Network { name: name.clone(), weights: builder.weights(), forward }))
+            let (image, forward) = (architecture.image()?, architecture.build(&builder)?);
+            let weights = builder.weights();
+            let forward = Box::new(CheckedGenerator::new(network(&weights, true)?, forward, image));
+            NodeOutput::Generator(Arc::new(Network { name: name.clone(), weights, forward }))
         }
         PluginInstance::Teacher(source) => {
-            let Network { name, weights, forward } = source.load(&environment.context(name))?;
-            let forward = Box::new(AttributedPlugin::new(plugin, forward));
-            NodeOutput::Classifier(Arc::new(Network { name, weights, forward }))
+            let Network { name: given, weights, forward } = source.load(&environment.context(name))?;
+            if given != *name {
+                let did = format_args!("called it `{given}`");
+                return Err(boundary.violation("has to call its network as its node is called", did));
+            }
+            classifier(weights, forward, source.clone())?
         }
-        PluginInstance::Dataset(source) => NodeOutput::Dataset(source.load(&environment.context(name))?),
-        PluginInstance::Loss(loss) => NodeOutput::Loss(Arc::new(AttributedPlugin::new(plugin, Arc::clone(loss)))),
-        PluginInstance::Turn(turn) => NodeOutput::Turn(Arc::new(turn.build(name, inputs)?)),
+        PluginInstance::Dataset(source) => {
+            let described = match &node.signature {
+                Some(Signature::Dataset(described)) => Some(described),
+                _ => None,
+            };
+            let loaded = source.load(&environment.context(name))?;
+            NodeOutput::Dataset(Arc::new(CheckedDataset::new(boundary, loaded, described)?))
+        }
+        PluginInstance::Loss(loss) => NodeOutput::Loss(Arc::new(CheckedLoss::new(boundary, Arc::clone(loss)))),
+        PluginInstance::Turn(turn) => {
+            let built = turn.build(name, inputs)?;
+            check_player(node, &built, of_network)?;
+            NodeOutput::Turn(Arc::new(checked_turn(node, &boundary, built)))
+        }
         PluginInstance::Stage(_)
         | PluginInstance::Metric(_)
         | PluginInstance::Optimizer(_)
@@ -178,4 +203,36 @@ fn make(node: &PlanNode, inputs: Inputs, environment: &Environment) -> Result<No
             return Err(Error::new(format!("a {} cannot be built", node.registration.kind)));
         }
     })
+}
+
+/// Whether a turn is called as its node, and updates the network that it declares.
+fn check_player(node: &PlanNode, turn: &Turn, of_network: impl Fn(&str) -> Option<NodeOutput>) -> Result<()> {
+    let plugin = PluginOfNode::of(node);
+    if turn.name != node.name {
+        return Err(Error::new(format!("{plugin} has to call its turn as its node, but called it `{}`", turn.name)));
+    }
+    let Some(declared) = node.signature.as_ref().and_then(Signature::network) else { return Ok(()) };
+    let (found, same) = match (&turn.player, of_network(declared)) {
+        (Player::Classifier(found), Some(NodeOutput::Classifier(built))) => (&found.name, Arc::ptr_eq(found, &built)),
+        (Player::Generator(found), Some(NodeOutput::Generator(built))) => (&found.name, Arc::ptr_eq(found, &built)),
+        (Player::Classifier(found), _) => (&found.name, false),
+        (Player::Generator(found), _) => (&found.name, false),
+    };
+    if same {
+        return Ok(());
+    }
+    Err(Error::new(format!("{plugin} declares that it updates the network `{declared}`, but updates `{found}`")))
+}
+
+/// The turn with its optimizer and schedule behind the boundary.
+fn checked_turn(node: &PlanNode, boundary: &Boundary, turn: Turn) -> Turn {
+    // With two of a kind it cannot be told which is which: then the turn's own plugin is named.
+    let of_kind = |kind| {
+        let mut found = node.plugins.iter().filter(|plugin| plugin.kind == kind);
+        let plugin = found.next().filter(|_| found.next().is_none());
+        plugin.map_or_else(|| boundary.clone(), |plugin| boundary.of(PluginOfNode::new(plugin, &node.name)))
+    };
+    let optimizer = CheckedOptimizer::new(of_kind(PluginKind::Optimizer), turn.optimizer);
+    let schedule = turn.schedule.map(|schedule| CheckedSchedule::new(of_kind(PluginKind::Schedule), schedule));
+    Turn { optimizer: Arc::new(optimizer), schedule: schedule.map(|schedule| Arc::new(schedule) as _), ..turn }
 }

@@ -1,15 +1,19 @@
 //! What a stage sees of the run: its batches are logged, its checkpoints and images kept, and the metrics that hang on it
 //! evaluated.
 
-use zskt_api::{FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState};
+use zskt_api::{Context, Error, FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState};
 
 use super::environment::Environment;
+use super::frozen_weights::FrozenWeights;
 use super::metric;
+use super::network_sum::sum_of_networks;
 use super::node_outputs::NodeOutputs;
+use super::trained_networks::trained_by;
 use crate::plan::{Plan, PlanNode};
+use crate::plugin_calls::PluginOfNode;
 use crate::run::interrupt::Interrupted;
 use crate::run::record::{Recorder, StageProgress};
-use crate::run::resume::{BatchTimes, Checkpointer, StageRecord, UnfinishedStage};
+use crate::run::resume::{BatchTimes, Checkpointer, StageRecord, UnfinishedEvaluation, UnfinishedStage};
 
 /// The observer of one stage.
 pub struct StageObserver<'e, 'p> {
@@ -25,10 +29,18 @@ pub struct StageObserver<'e, 'p> {
     batch_times: BatchTimes,
     progress: StageProgress,
     batches: usize,
+    frozen: FrozenWeights,
+    /// Evaluations that the user's wish to stop has cut short, in this session or an earlier one.
+    evaluations: Vec<UnfinishedEvaluation>,
+    /// The sum of all weights at the first of them.
+    weights_then: String,
 }
 
 impl<'e, 'p> StageObserver<'e, 'p> {
     /// Observes a stage from its start, or from where an earlier session left it; and where that is.
+    ///
+    /// # Errors
+    /// When the device fails.
     pub fn new(
         plan: &'p Plan,
         index: usize,
@@ -37,13 +49,16 @@ impl<'e, 'p> StageObserver<'e, 'p> {
         recorder: &'e mut Recorder,
         checkpointer: &'e mut Checkpointer,
         interrupted: &'e Interrupted,
-    ) -> (Self, Option<StageState>) {
+    ) -> Result<(Self, Option<StageState>)> {
         let node = &plan.nodes[index];
-        let (record, batch_times, state) = match checkpointer.take_unfinished(&node.name) {
-            Some(stage) => (stage.record, stage.batch_times, Some(stage.state)),
+        let (record, batch_times, evaluations, state) = match checkpointer.take_unfinished(&node.name) {
+            Some(stage) => (stage.record, stage.batch_times, stage.evaluations, Some(stage.state)),
             None => Default::default(),
         };
         let progress = StageProgress::new(&node.name);
+        environment.inspector.next_round();
+        let trained = trained_by(plan, node);
+        let frozen = FrozenWeights::of_stage(PluginOfNode::of(node), &environment.inspector, &trained)?;
         let observer = Self {
             plan,
             index,
@@ -57,13 +72,67 @@ impl<'e, 'p> StageObserver<'e, 'p> {
             batch_times,
             progress,
             batches: 0,
+            frozen,
+            evaluations,
+            weights_then: String::new(),
         };
-        (observer, state)
+        Ok((observer, state))
+    }
+
+    /// Finishes the evaluations that an earlier session did not.
+    ///
+    /// # Errors
+    /// When a metric fails, or the user asked to stop.
+    pub fn catch_up(&mut self) -> Result<()> {
+        for evaluation in std::mem::take(&mut self.evaluations) {
+            if self.measure(evaluation.batch, evaluation.measured)?.is_some() {
+                // The checkpoint there is knows what is left, and the logs are cut back to it.
+                return Err(Error::interrupted());
+            }
+        }
+        Ok(())
     }
 
     /// What the stage did, now that it is done.
-    pub fn finish(self) -> StageRecord {
-        StageRecord { median_batch_seconds: self.batch_times.median(), ..self.record }
+    ///
+    /// # Errors
+    /// When it changed what it does not train, or an evaluation was cut short: then the run goes on from before it.
+    pub fn finish(self) -> Result<StageRecord> {
+        self.frozen.check().context(format_args!("node `{}`", self.node.name))?;
+        if !self.evaluations.is_empty() {
+            return Err(Error::interrupted());
+        }
+        Ok(StageRecord { median_batch_seconds: self.batch_times.median(), ..self.record })
+    }
+
+    /// Whether the stage has left alone what it does not train; its plugins are watched again at their next calls.
+    fn check_frozen(&self) -> Result<()> {
+        self.environment.inspector.next_round();
+        self.frozen.check()
+    }
+
+    /// Measures and logs what hangs on this stage, but for what `measured` names already. Gives what is measured then, if the
+    /// user asked to stop on the way.
+    fn measure(&mut self, batch: usize, mut measured: Vec<String>) -> Result<Option<Vec<String>>> {
+        let Some(output) = self.output() else { return Ok(None) };
+        let hangs_here = |node: &PlanNode| {
+            matches!(&node.instance, PluginInstance::Metric(metric) if metric.during_stages())
+                && node.inputs.iter().any(|edge| edge.from == self.index)
+        };
+        for (index, metric) in self.plan.nodes.iter().enumerate().filter(|(_, node)| hangs_here(node)) {
+            if measured.contains(&metric.name) || !self.outputs.is_ready_but_for(index, self.index) {
+                continue;
+            }
+            let inputs = self.outputs.inputs_with(index, Some((self.index, &output)))?;
+            let console = self.recorder.console();
+            let found = match metric::evaluate(metric, inputs, self.environment, self.interrupted, console) {
+                Err(error) if error.is_interrupted() => return Ok(Some(measured)),
+                found => found?,
+            };
+            self.recorder.metric_during(&metric.name, &self.node.name, batch, &found)?;
+            measured.push(metric.name.clone());
+        }
+        Ok(None)
     }
 
     /// The network that the stage will give: it trains it in place.
@@ -75,6 +144,15 @@ impl<'e, 'p> StageObserver<'e, 'p> {
 
 impl Observer for StageObserver<'_, '_> {
     fn batch(&mut self, progress: &Progress<'_>) -> Result<()> {
+        if let Some(figure) = progress.figures.iter().find(|figure| !figure.value.is_finite()) {
+            return Err(Error::new(format!(
+                "{} reports that `{}` is {} in batch {}: training has diverged, or what it computes with is not finite",
+                PluginOfNode::of(self.node).plugin(),
+                figure.name,
+                figure.value,
+                progress.batch
+            )));
+        }
         self.record.add(progress);
         self.batch_times.add(progress.seconds);
         self.batches = progress.batches;
@@ -90,10 +168,17 @@ impl Observer for StageObserver<'_, '_> {
     }
 
     fn checkpoint(&mut self, state: &StageState) -> Result<()> {
+        self.check_frozen()?;
+        // An evaluation that was cut short can be finished with the weights of then alone. A stage that has trained on since
+        // goes on from the checkpoint before, as if it had been killed.
+        if !self.evaluations.is_empty() && sum_of_networks(&self.outputs.weights())? != self.weights_then {
+            return Ok(());
+        }
         let unfinished = UnfinishedStage {
             node: self.node.name.clone(),
             record: self.record.clone(),
             batch_times: self.batch_times.clone(),
+            evaluations: self.evaluations.clone(),
             state: state.clone(),
         };
         self.checkpointer.save(self.recorder.sync()?, self.outputs.weights(), Some(unfinished))
@@ -108,23 +193,13 @@ impl Observer for StageObserver<'_, '_> {
         if self.batches > 0 && batch >= self.batches {
             return Ok(());
         }
-        let Some(output) = self.output() else { return Ok(()) };
-        let hangs_here = |node: &PlanNode| {
-            matches!(&node.instance, PluginInstance::Metric(metric) if metric.during_stages())
-                && node.inputs.iter().any(|edge| edge.from == self.index)
-        };
-        for (index, metric) in self.plan.nodes.iter().enumerate().filter(|(_, node)| hangs_here(node)) {
-            if !self.outputs.is_ready_but_for(index, self.index) {
-                continue;
+        self.check_frozen()?;
+        if let Some(measured) = self.measure(batch, Vec::new())? {
+            if self.evaluations.is_empty() {
+                self.weights_then = sum_of_networks(&self.outputs.weights())?;
             }
-            let inputs = self.outputs.inputs_with(index, Some((self.index, &output)))?;
-            let console = self.recorder.console();
-            let measured = match metric::evaluate(metric, inputs, self.environment, self.interrupted, console) {
-                // The stage itself will ask, and keep a checkpoint.
-                Err(error) if error.is_interrupted() => return Ok(()),
-                measured => measured?,
-            };
-            self.recorder.metric_during(&metric.name, &self.node.name, batch, &measured)?;
+            // The stage itself will ask, and keep a checkpoint, which remembers this.
+            self.evaluations.push(UnfinishedEvaluation { batch, measured });
         }
         Ok(())
     }

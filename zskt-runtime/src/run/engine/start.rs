@@ -1,6 +1,7 @@
 //! How a run starts: anew in an empty folder, or from the checkpoint of an earlier session.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use zskt_api::{Context, Diagnostic, Error, RandomStreams, Result};
@@ -9,13 +10,13 @@ use super::device;
 use super::environment::Environment;
 use super::executor::Executor;
 use super::node_outputs::NodeOutputs;
+use super::restore_files::restore_files;
 use crate::plan::Plan;
+use crate::plugin_calls::Inspector;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
-use crate::run::record::{Console, Recorder, manifest};
-use crate::run::resume::{
-    Checkpoint, Checkpointer, LogLengths, ResumeState, RunDirectory, cannot_read, of_pipeline, write_atomically,
-};
+use crate::run::record::{Console, KeptLogs, Recorder, manifest, notice};
+use crate::run::resume::{Checkpoint, Checkpointer, LastCheckpoint, ResumeState, RunDirectory, describe_checkpoint};
 use crate::run::start_error::StartError;
 
 /// Makes a run ready to go; nothing when there is nothing left to do.
@@ -30,7 +31,8 @@ pub fn start<'p>(
 ) -> Result<Option<Executor<'p>>, StartError> {
     let (device, device_name) = device::open(plan.device)?;
     let streams = RandomStreams::new(plan.seed);
-    let environment = Environment { device, device_name, precision: plan.precision, streams };
+    let inspector = Inspector::default();
+    let environment = Environment { device, device_name, precision: plan.precision, streams, inspector };
     let start = Start { plan, options, environment, console, interrupted, began: Instant::now() };
     match &options.resume {
         None => start.anew().map(Some),
@@ -53,42 +55,60 @@ struct Start<'p, 'o> {
 
 impl<'p> Start<'p, '_> {
     fn anew(self) -> Result<Executor<'p>, StartError> {
+        let directory = RunDirectory::create(self.options.out.as_deref(), &self.plan.name, &self.plan.resolved)?;
+        self.begin(directory)
+    }
+
+    /// Begins a run in an empty folder.
+    fn begin(self, directory: RunDirectory) -> Result<Executor<'p>, StartError> {
         let plan = self.plan;
-        let directory = RunDirectory::create(self.options.out.as_deref(), &plan.name, &plan.resolved)?;
+        if directory.begins_anew() {
+            let path = directory.path().display();
+            notice(&format!("the run in {path} ended before its first checkpoint; it begins anew"));
+        }
         // The folder stays empty until every node is built, so that a weight file that is missing leaves none behind.
         let prepared = self.build().and_then(|outputs| {
             let files = manifest::fingerprints(plan, &self.interrupted)?;
-            manifest::write(&directory.manifest(), plan, self.options, &self.environment.device_name, &files)?;
-            write_atomically(&directory.pipeline(), plan.resolved.as_bytes())?;
-            Ok(outputs)
+            let manifest = manifest::describe(plan, self.options, &self.environment.device_name, &files);
+            // First what says that the folder is a run's: a pipeline alone may be its user's.
+            manifest::write(&directory, &manifest, self.options)?;
+            directory.write(&directory.pipeline(), plan.resolved.as_bytes())?;
+            Ok((outputs, manifest))
         });
-        let outputs = prepared.inspect_err(|_| directory.abandon())?;
-        let checkpoint = directory.checkpoint();
-        let recorder = Recorder::create(directory, self.console)?;
-        let state = ResumeState { pipeline_sha256: of_pipeline(&plan.resolved), ..ResumeState::default() };
-        let checkpointer = Checkpointer::new(checkpoint, state, None, self.began);
+        let (outputs, manifest) = prepared.inspect_err(|_| directory.abandon())?;
+        let directory = Arc::new(directory);
+        let recorder = Recorder::create(Arc::clone(&directory), self.console)?;
+        let state = ResumeState { pipeline: plan.resolved.clone(), manifest, ..ResumeState::default() };
+        let last = LastCheckpoint { moment: None, is_newest: true };
+        let checkpointer = Checkpointer::new(directory, state, None, last, self.began);
         Ok(Executor::new(plan, self.environment, outputs, recorder, checkpointer, self.interrupted))
     }
 
     fn resume(mut self, path: &Path) -> Result<Option<Executor<'p>>, StartError> {
         let (plan, shown) = (self.plan, path.display());
-        let directory = RunDirectory::open(path.to_owned())?;
-        if !directory.checkpoint().is_file() {
-            let missing = directory.checkpoint();
+        let refused = |error: Error| Diagnostic::global(format!("cannot resume {shown}: {error}"));
+        let mut directory = RunDirectory::open(path.to_owned())?;
+        let Some(Kept { checkpoint, mut logs, is_newest }) = self.last_checkpoint(&directory)? else {
+            if directory.clear(&plan.resolved)? {
+                return self.begin(directory).map(Some);
+            }
+            let missing = &directory.checkpoints()[0];
             let message = format!("cannot resume {shown}: there is no checkpoint, {}", missing.display());
             return Err(Diagnostic::global(message).help("is it the folder of a run?").into());
-        }
-        let Checkpoint { state, networks, unfinished } =
-            Checkpoint::read(&directory.checkpoint(), &self.environment.device)
-                .map_err(|error| Diagnostic::global(format!("cannot resume {shown}: {error}")))?;
-        directory.check_pipeline(&plan.resolved, &state.pipeline_sha256)?;
-        if directory.is_finished() {
-            self.already_finished(&directory)?;
+        };
+        directory.check_pipeline(&plan.resolved, &checkpoint.state.pipeline)?;
+        if let Some(report) = &checkpoint.state.report {
+            restore_files(&directory, &checkpoint.state, &checkpoint.networks).map_err(refused)?;
+            logs.cut(|log| notice(&format!("{} is longer than the run made it: cut back", log.display())))?;
+            self.console.json(report);
+            self.console.result(&format!("this run is finished: {}", directory.report().display()));
             return Ok(None);
         }
         let files = manifest::fingerprints(plan, &self.interrupted)?;
-        manifest::check(&directory.manifest(), plan, &files)?;
+        manifest::check(&checkpoint.state.manifest, plan, &files)?;
+        restore_files(&directory, &checkpoint.state, &checkpoint.networks).map_err(refused)?;
         let outputs = self.build()?;
+        let Checkpoint { state, networks, unfinished } = checkpoint;
         if let Some(stage) = state
             .finished
             .iter()
@@ -102,16 +122,44 @@ impl<'p> Start<'p, '_> {
             return Err(Diagnostic::global(message).help("run without --resume").into());
         }
         outputs.restore(&networks).context(format_args!("cannot resume {shown}"))?;
-        let (checkpoint, manifest) = (directory.checkpoint(), directory.manifest());
-        let lengths = LogLengths { metrics: state.metrics_bytes, events: state.events_bytes };
-        let mut recorder = Recorder::resume(directory, self.console, lengths)?;
-        manifest::add_start(&manifest, self.options)?;
-        recorder.console().line(&match &unfinished {
-            Some(stage) => format!("resuming {shown} after batch {} of {}", stage.state.batch, stage.node),
-            None => format!("resuming {shown} after {} finished stages", state.finished.len()),
-        });
-        let checkpointer = Checkpointer::new(checkpoint, state, unfinished, self.began);
+        let directory = Arc::new(directory);
+        let mut recorder = Recorder::resume(Arc::clone(&directory), self.console, logs)?;
+        manifest::add_start(&directory, &state.manifest, self.options)?;
+        let moment = describe_checkpoint(&state, unfinished.as_ref());
+        recorder.console().line(&format!("resuming {shown} {moment}"));
+        let last = LastCheckpoint { moment: Some(moment), is_newest };
+        let checkpointer = Checkpointer::new(directory, state, unfinished, last, self.began);
         Ok(Some(Executor::new(plan, self.environment, outputs, recorder, checkpointer, self.interrupted)))
+    }
+
+    /// The last checkpoint that is whole, with logs that are; nothing when there is no checkpoint at all.
+    fn last_checkpoint(&self, directory: &RunDirectory) -> Result<Option<Kept>, Diagnostic> {
+        let mut problems = Vec::new();
+        for (number, path) in directory.checkpoints().into_iter().enumerate().filter(|(_, path)| path.exists()) {
+            let found = Checkpoint::read(&path, &self.environment.device)
+                .and_then(|checkpoint| Ok((KeptLogs::open(directory, &checkpoint.state)?, checkpoint)));
+            match found {
+                Ok((logs, checkpoint)) => {
+                    if number > 0 && problems.is_empty() {
+                        problems.push(format!("{} is missing", directory.checkpoints()[0].display()));
+                    }
+                    if let Some(problem) = problems.first() {
+                        let moment = describe_checkpoint(&checkpoint.state, checkpoint.unfinished.as_ref());
+                        let path = path.display();
+                        notice(&format!("{problem}\ngoing on from the checkpoint before that, {path}, {moment}"));
+                    }
+                    return Ok(Some(Kept { checkpoint, logs, is_newest: number == 0 }));
+                }
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        if problems.is_empty() {
+            return Ok(None);
+        }
+        problems.dedup();
+        let path = directory.path().display();
+        Err(Diagnostic::global(format!("cannot resume {path}: {}", problems.join("\nand ")))
+            .help("restore it from a copy, or run without --resume"))
     }
 
     /// Builds every node that does not wait for a stage.
@@ -125,13 +173,12 @@ impl<'p> Start<'p, '_> {
         }
         Ok(outputs)
     }
+}
 
-    fn already_finished(&mut self, directory: &RunDirectory) -> Result<()> {
-        let path = directory.report();
-        let unreadable = |error: &dyn std::fmt::Display| cannot_read(&path, error);
-        let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
-        self.console.json(&serde_json::from_str(&text).map_err(|error| unreadable(&error))?);
-        self.console.result(&format!("this run is finished: {}", path.display()));
-        Ok(())
-    }
+/// What a run goes on from.
+struct Kept {
+    checkpoint: Checkpoint,
+    logs: KeptLogs,
+    /// Whether the checkpoint is the newest, and not the one before it.
+    is_newest: bool,
 }

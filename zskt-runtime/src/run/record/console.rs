@@ -107,5 +107,9 @@ impl Drop for Console {
 
 /// Tells what every user must know, whatever standard output is for.
 pub fn notice(text: &str) {
+    // What tests are told is for their harness to show, when one fails.
+    #[cfg(test)]
+    eprintln!("{text}");
+    #[cfg(not(test))]
     let _ = writeln!(io::stderr(), "{text}");
 }

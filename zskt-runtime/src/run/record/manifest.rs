@@ -6,13 +6,13 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use zskt_api::{Diagnostic, NestedPlugin, PluginInstance, PluginRegistration, Reads, Registry, Result};
+use zskt_api::{Diagnostic, Error, NestedPlugin, PluginInstance, Registry, Result};
 
 use crate::library;
 use crate::plan::Plan;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
-use crate::run::resume::{Fingerprint, cannot_read, fingerprints_of, of_pipeline, write_atomically};
+use crate::run::resume::{Fingerprint, RunDirectory, fingerprints_of, of_pipeline, seal, unseal};
 use crate::run::start_error::StartError;
 use crate::run::timestamp::timestamp;
 
@@ -23,9 +23,9 @@ use crate::run::timestamp::timestamp;
 pub fn fingerprints(plan: &Plan, interrupted: &Interrupted) -> Result<Vec<Fingerprint>> {
     let mut all = Vec::new();
     for node in &plan.nodes {
-        let mut files: BTreeSet<_> = files(node.registration, &node.instance, &node.paths).into_iter().collect();
-        for NestedPlugin { registration, parsed, .. } in &node.nested {
-            files.extend(self::files(registration, &parsed.instance, &parsed.paths));
+        let mut files: BTreeSet<_> = files(&node.instance, &node.paths).into_iter().collect();
+        for NestedPlugin { parsed, .. } in &node.nested {
+            files.extend(self::files(&parsed.instance, &parsed.paths));
         }
         for path in files {
             all.extend(fingerprints_of(&node.name, &path, interrupted)?);
@@ -35,43 +35,34 @@ pub fn fingerprints(plan: &Plan, interrupted: &Interrupted) -> Result<Vec<Finger
 }
 
 /// The files that a plugin reads: a source says which, of any other they are those that its parameters name.
-fn files(registration: &PluginRegistration, plugin: &PluginInstance, paths: &[PathBuf]) -> Vec<PathBuf> {
+fn files(plugin: &PluginInstance, paths: &[PathBuf]) -> Vec<PathBuf> {
     match plugin {
         PluginInstance::Teacher(teacher) => teacher.files(),
         PluginInstance::Dataset(dataset) => dataset.files(),
-        // Then it writes them.
-        _ if registration.reads == Some(Reads::None) => Vec::new(),
         _ => paths.iter().filter(|path| path.exists()).cloned().collect(),
     }
 }
 
-/// Writes the manifest of a new run.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write(path: &Path, plan: &Plan, options: &Options, device: &str, files: &[Fingerprint]) -> Result<()> {
+/// What a run is made with, but for its starts: the same as long as it lasts.
+pub fn describe(plan: &Plan, options: &Options, device: &str, files: &[Fingerprint]) -> Value {
     // Also those that no node names: an optimizer is a parameter of a turn.
     let linked = Registry::get().into_iter().flat_map(Registry::iter);
     let used = plan.nodes.iter().flat_map(|node| node.plugins.iter().copied());
     let crates: BTreeMap<_, _> = linked.chain(used).map(|plugin| (plugin.crate_name, plugin.crate_version)).collect();
-    store(
-        path,
-        &json!({
-            "name": plan.name,
-            "pipeline": options.pipeline_path,
-            "pipeline_sha256": of_pipeline(&plan.resolved),
-            "seed": plan.seed,
-            "device": device,
-            "precision": plan.precision.name(),
-            "zskt": env!("CARGO_PKG_VERSION"),
-            // Set by a build script that knows it.
-            "rustc": option_env!("ZSKT_RUSTC"),
-            "plugins": crates,
-            "libraries": libraries(plan),
-            "files": files,
-            "starts": [start(options)],
-        }),
-    )
+    json!({
+        "name": plan.name,
+        "pipeline": options.pipeline_path.as_deref().map(Path::to_string_lossy),
+        "pipeline_sha256": of_pipeline(&plan.resolved),
+        "seed": plan.seed,
+        "device": device,
+        "precision": plan.precision.name(),
+        "zskt": env!("CARGO_PKG_VERSION"),
+        // Set by a build script that knows it.
+        "rustc": option_env!("ZSKT_RUSTC"),
+        "plugins": crates,
+        "libraries": libraries(plan),
+        "files": files,
+    })
 }
 
 /// A library that the run's plugins come from.
@@ -89,11 +80,10 @@ fn libraries(plan: &Plan) -> Vec<UsedLibrary> {
 /// Checks that the files, and the libraries that plugins come from, are the ones the run began with.
 ///
 /// # Errors
-/// When a file is another, or the manifest cannot be read.
-pub fn check(path: &Path, plan: &Plan, files: &[Fingerprint]) -> Result<(), StartError> {
-    let mut manifest = load(path)?;
-    let libraries: Option<Vec<UsedLibrary>> =
-        serde_json::from_value(manifest["libraries"].take()).map_err(|error| cannot_read(path, error))?;
+/// When a file is another.
+pub fn check(manifest: &Value, plan: &Plan, files: &[Fingerprint]) -> Result<(), StartError> {
+    let unreadable = |error| Error::new(format!("the checkpoint does not say what the run was made with: {error}"));
+    let libraries: Option<Vec<UsedLibrary>> = Deserialize::deserialize(&manifest["libraries"]).map_err(unreadable)?;
     for library in self::libraries(plan) {
         if !libraries.iter().flatten().any(|kept| kept.sha256 == library.sha256) {
             let path = library.path.display();
@@ -104,8 +94,7 @@ pub fn check(path: &Path, plan: &Plan, files: &[Fingerprint]) -> Result<(), Star
             .into());
         }
     }
-    let kept: Vec<Fingerprint> =
-        serde_json::from_value(manifest["files"].take()).map_err(|error| cannot_read(path, error))?;
+    let kept: Vec<Fingerprint> = Deserialize::deserialize(&manifest["files"]).map_err(unreadable)?;
     let sums = |files: &[Fingerprint]| -> BTreeMap<_, _> {
         files.iter().map(|file| ((file.path.clone(), file.node.clone()), file.sha256.clone())).collect()
     };
@@ -118,16 +107,53 @@ pub fn check(path: &Path, plan: &Plan, files: &[Fingerprint]) -> Result<(), Star
     })
 }
 
+/// Writes the manifest of a new run.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(directory: &RunDirectory, manifest: &Value, options: &Options) -> Result<()> {
+    store(directory, manifest, vec![start(options)])
+}
+
 /// Notes that the run goes on.
 ///
 /// # Errors
-/// When the manifest cannot be read or written.
-pub fn add_start(path: &Path, options: &Options) -> Result<()> {
-    let mut manifest = load(path)?;
-    if let Some(starts) = manifest["starts"].as_array_mut() {
-        starts.push(start(options));
+/// When the manifest cannot be written.
+pub fn add_start(directory: &RunDirectory, manifest: &Value, options: &Options) -> Result<()> {
+    let mut starts = kept_starts(&directory.manifest(), manifest).unwrap_or_default();
+    starts.push(start(options));
+    store(directory, manifest, starts)
+}
+
+/// Writes the manifest again if it is damaged or missing, without the starts so far, and tells that.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn restore(directory: &RunDirectory, manifest: &Value, tell: impl FnOnce(&str)) -> Result<()> {
+    let path = directory.manifest();
+    if kept_starts(&path, manifest).is_some() {
+        return Ok(());
     }
-    store(path, &manifest)
+    let told = directory.write_again(&path, &bytes(manifest, Vec::new()))?;
+    tell(&format!("{told}, without the starts so far"));
+    Ok(())
+}
+
+fn store(directory: &RunDirectory, manifest: &Value, starts: Vec<Value>) -> Result<()> {
+    directory.write(&directory.manifest(), &bytes(manifest, starts))
+}
+
+fn bytes(manifest: &Value, starts: Vec<Value>) -> Vec<u8> {
+    let mut all = manifest.clone();
+    all["starts"] = starts.into();
+    format!("{:#}\n", seal(all)).into_bytes()
+}
+
+/// The starts so far; nothing when the manifest is not whole, or another run's.
+fn kept_starts(path: &Path, expected: &Value) -> Option<Vec<Value>> {
+    let mut manifest = unseal(&std::fs::read_to_string(path).ok()?)?;
+    let Value::Array(starts) = manifest.as_object_mut()?.remove("starts")? else { return None };
+    (manifest == *expected).then_some(starts)
 }
 
 /// One start of the program: the first, or a later one that went on from a checkpoint.
@@ -135,15 +161,6 @@ fn start(options: &Options) -> Value {
     json!({
         "start": timestamp(SystemTime::now()),
         "command_line": options.command_line,
-        "threads": candle_core::utils::get_num_threads(),
+        "threads": rayon::current_num_threads(),
     })
-}
-
-fn load(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path).map_err(|error| cannot_read(path, error))?;
-    serde_json::from_str(&text).map_err(|error| cannot_read(path, error))
-}
-
-fn store(path: &Path, manifest: &Value) -> Result<()> {
-    write_atomically(path, format!("{manifest:#}\n").as_bytes())
 }

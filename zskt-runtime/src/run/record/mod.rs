@@ -6,7 +6,7 @@ mod image_grid;
 pub mod manifest;
 mod metrics_log;
 mod recorder;
-mod report;
+pub mod report;
 mod stage_progress;
 mod tensorboard;
 
@@ -14,5 +14,5 @@ mod tensorboard;
 pub use console::OutputMode;
 pub use console::{Console, notice};
 pub use data_free::statement as data_free;
-pub use recorder::Recorder;
+pub use recorder::{KeptLogs, Recorder};
 pub use stage_progress::StageProgress;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::Tensor;
 use serde_json::Value;
@@ -12,15 +13,43 @@ use super::tensorboard::EventFile;
 use super::{data_free, image_grid, metrics_log, report};
 use crate::plan::{Plan, PlanNode};
 use crate::run::resume::{
-    AppendLog, FinishedStage, LogLengths, MeasuredMetric, ResumeState, RunDirectory, encode_tensors, write_atomically,
+    AppendLog, Checkpointer, FinishedStage, LogMarks, MeasuredMetric, ResumeState, RunDirectory, WeightsFile,
 };
 
 /// The logs, the images and the reports of a run, and the console.
 pub struct Recorder {
-    directory: RunDirectory,
+    directory: Arc<RunDirectory>,
     console: Console,
     metrics: AppendLog,
     events: EventFile,
+}
+
+/// The logs of an earlier session, as far as a checkpoint counts on them.
+pub struct KeptLogs {
+    metrics: AppendLog,
+    events: AppendLog,
+}
+
+impl KeptLogs {
+    /// Opens the logs, and leaves them as they are.
+    ///
+    /// # Errors
+    /// When they are not what the checkpoint counts on.
+    pub fn open(directory: &RunDirectory, state: &ResumeState) -> Result<Self> {
+        let metrics = AppendLog::open(directory.metrics(), &state.metrics)?;
+        Ok(Self { metrics, events: AppendLog::open(directory.events(), &state.events)? })
+    }
+
+    /// Drops what the checkpoint does not count on, and calls `tell` for each log that had more.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn cut(&mut self, tell: impl Fn(&Path)) -> Result<()> {
+        [&mut self.metrics, &mut self.events].into_iter().try_for_each(|log| {
+            log.cut()?.into_iter().for_each(&tell);
+            Ok(())
+        })
+    }
 }
 
 impl Recorder {
@@ -28,7 +57,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When they cannot be written, or are there already.
-    pub fn create(directory: RunDirectory, console: Console) -> Result<Self> {
+    pub fn create(directory: Arc<RunDirectory>, console: Console) -> Result<Self> {
         let (metrics, events) = (AppendLog::create(directory.metrics())?, EventFile::create(directory.events())?);
         Ok(Self { directory, console, metrics, events })
     }
@@ -36,11 +65,11 @@ impl Recorder {
     /// Continues the logs from where a checkpoint was made.
     ///
     /// # Errors
-    /// When they cannot be written, or are shorter.
-    pub fn resume(directory: RunDirectory, console: Console, lengths: LogLengths) -> Result<Self> {
-        let metrics = AppendLog::resume(directory.metrics(), lengths.metrics)?;
-        let events = EventFile::resume(directory.events(), lengths.events)?;
-        Ok(Self { directory, console, metrics, events })
+    /// When they cannot be written.
+    pub fn resume(directory: Arc<RunDirectory>, console: Console, mut logs: KeptLogs) -> Result<Self> {
+        logs.cut(|_| ())?;
+        let KeptLogs { metrics, events } = logs;
+        Ok(Self { directory, console, metrics, events: EventFile::resume(events) })
     }
 
     /// What the user sees.
@@ -48,18 +77,23 @@ impl Recorder {
         &mut self.console
     }
 
+    /// The folder that all is kept in.
+    pub fn directory(&self) -> &RunDirectory {
+        &self.directory
+    }
+
     /// Stops showing anything, and gives the folder that all is kept in.
-    pub fn into_directory(mut self) -> RunDirectory {
+    pub fn into_directory(mut self) -> Arc<RunDirectory> {
         self.console.clear();
         self.directory
     }
 
-    /// Makes sure that the logs are on the disk, and says how long they are.
+    /// Makes sure that the logs are on the disk, and marks where they end.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn sync(&mut self) -> Result<LogLengths> {
-        Ok(LogLengths { metrics: self.metrics.sync()?, events: self.events.sync()? })
+    pub fn sync(&mut self) -> Result<LogMarks> {
+        Ok(LogMarks { metrics: self.metrics.sync()?, events: self.events.sync()? })
     }
 
     /// Logs a batch of a stage.
@@ -105,20 +139,22 @@ impl Recorder {
     pub fn images(&mut self, stage: &str, batch: usize, images: &FeatureMap) -> Result<()> {
         let grid = image_grid::grid(images)?;
         let path = self.directory.image(stage, batch);
-        RunDirectory::make_room_for(&path)?;
-        write_atomically(&path, &grid.png)?;
+        self.directory.write(&path, &grid.png)?;
         self.events.image(batch, &format!("{stage}/images"), &grid)
     }
 
     /// Writes the weights of a trained network under PyTorch's names.
     ///
     /// # Errors
-    /// When they cannot be written.
-    pub fn weights(&self, name: &str, tensors: &BTreeMap<String, Tensor>) -> Result<PathBuf> {
-        let path = self.directory.weights(name);
-        // Some of PyTorch's loaders ask for this text.
-        write_atomically(&path, &encode_tensors(tensors, "format", "pt".into())?)?;
-        Ok(path)
+    /// When they are not finite, or cannot be written.
+    pub fn weights(
+        &self,
+        name: &str,
+        network: &str,
+        tensors: &BTreeMap<String, Tensor>,
+    ) -> Result<(PathBuf, WeightsFile)> {
+        let file = WeightsFile::write(&self.directory, name, network, tensors)?;
+        Ok((self.directory.weights(name), file))
     }
 
     /// Says what was built, `descriptions` by node, and what was proven of it.
@@ -133,14 +169,23 @@ impl Recorder {
         self.console.run_directory(&run_directory(self.directory.path()));
     }
 
-    /// Writes the report of a finished run, and shows its results.
+    /// Keeps the last checkpoint of a finished run and its report, and shows its results.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn finish(&mut self, plan: &Plan, device: &str, state: &ResumeState) -> Result<()> {
-        let report = report::report(plan, device, state);
-        write_atomically(&self.directory.report(), format!("{report:#}\n").as_bytes())?;
-        self.console.json(&report);
+    /// When they cannot be written.
+    pub fn finish(
+        &mut self,
+        plan: &Plan,
+        device: &str,
+        checkpointer: &mut Checkpointer,
+        networks: BTreeMap<String, BTreeMap<String, Tensor>>,
+    ) -> Result<()> {
+        checkpointer.finish(self.sync()?, networks, |state| report::report(plan, device, state))?;
+        let state = checkpointer.state();
+        if let Some(report) = &state.report {
+            self.directory.write(&self.directory.report(), &report::text(report))?;
+            self.console.json(report);
+        }
         self.console.line("");
         for line in report::table(plan, state) {
             self.console.result(&line);

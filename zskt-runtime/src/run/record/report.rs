@@ -28,6 +28,11 @@ pub fn report(plan: &Plan, device: &str, state: &ResumeState) -> Value {
     report
 }
 
+/// The report as its file has it.
+pub fn text(report: &Value) -> Vec<u8> {
+    format!("{report:#}\n").into_bytes()
+}
+
 fn stage_entry(stage: &FinishedStage) -> Value {
     let record = &stage.record;
     let mut entry = record.figures.clone();

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use zskt_api::Result;
 
 use super::image_grid::ImageGrid;
-use crate::run::resume::AppendLog;
+use crate::run::resume::{AppendLog, LogMark};
 
 /// An events file.
 pub struct EventFile {
@@ -24,12 +24,9 @@ impl EventFile {
         Ok(file)
     }
 
-    /// Continues a file after its first `length` bytes.
-    ///
-    /// # Errors
-    /// When it cannot be written, or is shorter.
-    pub fn resume(path: PathBuf, length: u64) -> Result<Self> {
-        Ok(Self { log: AppendLog::resume(path, length)? })
+    /// Continues a file.
+    pub fn resume(log: AppendLog) -> Self {
+        Self { log }
     }
 
     /// Adds one point to each of some curves.
@@ -63,11 +60,11 @@ impl EventFile {
         self.append(step, Field::Bytes(SUMMARY, &message(&[Field::Bytes(VALUE, &value)])))
     }
 
-    /// Makes sure that all records are on the disk, and says how many bytes they are.
+    /// Makes sure that all records are on the disk, and marks them.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn sync(&mut self) -> Result<u64> {
+    pub fn sync(&mut self) -> Result<LogMark> {
         self.log.sync()
     }
 

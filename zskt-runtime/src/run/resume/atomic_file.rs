@@ -10,7 +10,7 @@ use zskt_api::Result;
 use super::file_error::cannot_write;
 
 /// What a file's name ends with until it is whole.
-const SUFFIX: &str = ".partial";
+pub const SUFFIX: &str = ".zskt-partial";
 
 /// Writes a file so that, whatever happens, `path` holds either all of its old content or all of the new: the bytes
 /// reach the disk under another name first.
@@ -18,13 +18,31 @@ const SUFFIX: &str = ".partial";
 /// # Errors
 /// When the file cannot be written; what was there before stays.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes).map_err(|error| cannot_write(path, &error))
+    replace(path, bytes, || Ok(())).map_err(|error| cannot_write(path, &error))
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// The same, and what was there before goes by the name `previous` from now on.
+///
+/// # Errors
+/// When the file cannot be written; what was there before stays under one name or the other.
+pub fn write_keeping(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
+    let keep = || {
+        if !path.exists() {
+            return Ok(());
+        }
+        let _ = fs::remove_file(previous);
+        // A second name, where the file system has such a thing: then there is a file at `path` at every moment.
+        fs::hard_link(path, previous).or_else(|_| fs::rename(path, previous))
+    };
+    replace(path, bytes, keep).map_err(|error| cannot_write(path, &error))
+}
+
+/// Writes a file, and calls `before` when it is whole and about to take its place.
+fn replace(path: &Path, bytes: &[u8], before: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let mut partial = partial_file(path)?;
     partial.write_all(bytes)?;
     partial.as_file().sync_all()?;
+    before()?;
     partial.persist(path)?;
     sync_folder(path)
 }
@@ -60,8 +78,19 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{partial_name, write};
+    use super::{partial_name, write, write_keeping};
     use std::fs;
+
+    #[test]
+    fn the_file_before_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, previous] = ["state", "previous"].map(|name| folder.path().join(name));
+        for (number, before) in [("1", None), ("2", Some("1")), ("3", Some("2"))] {
+            write_keeping(&path, &previous, number.as_bytes()).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), number);
+            assert_eq!(fs::read_to_string(&previous).ok().as_deref(), before);
+        }
+    }
 
     #[test]
     fn a_write_that_fails_leaves_the_old_file_whole() {

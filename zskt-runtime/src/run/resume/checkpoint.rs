@@ -1,28 +1,38 @@
 //! Checkpoints: all that a run needs to go on as if it had never stopped.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use zskt_api::{Error, Measurement, Result, StageState};
 
+use super::append_log::LogMark;
 use super::file_error::cannot_read;
-use super::run_directory::RunDirectory;
+use super::kept_weights::WeightsFile;
 use super::stage_record::{BatchTimes, StageRecord};
-use super::{atomic_file, tensor_file};
+use super::tensor_file;
+use crate::{input_file, text_format};
 
 /// The name of the file's text that holds all but the tensors. A file of another format has another name for it.
-const HEADER: &str = "zskt.run.1";
+const HEADER: &str = "zskt.run.2";
+/// The names that earlier versions of zskt had for it.
+const EARLIER_HEADERS: [&str; 1] = ["zskt.run.1"];
+/// What the names of weights begin with, before the network's name.
+const NETWORK: &str = "network/";
+/// What the names of the running stage's tensors begin with.
+const STAGE: &str = "stage/";
 /// The tensor with the seconds of each batch of the running stage.
 const TIMING: &str = "run/batch_seconds";
 
 /// How far a run is, and where its logs end.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub struct ResumeState {
-    /// The sum of the resolved pipeline: no other can go on from here.
-    pub pipeline_sha256: String,
+    /// The pipeline as resolved: no other can go on from here.
+    pub pipeline: String,
+    /// What the run was made with, as its manifest says it.
+    pub manifest: Value,
     /// The stages that are done, in the order of their running.
     pub finished: Vec<FinishedStage>,
     /// What the metrics found, by node.
@@ -31,10 +41,12 @@ pub struct ResumeState {
     pub seconds: f64,
     /// The most memory that any session took.
     pub peak_memory_bytes: Option<u64>,
-    /// Bytes of `metrics.jsonl`.
-    pub metrics_bytes: u64,
-    /// Bytes of the events file.
-    pub events_bytes: u64,
+    /// Where `metrics.jsonl` ends.
+    pub metrics: LogMark,
+    /// Where the events file ends.
+    pub events: LogMark,
+    /// The report, once everything was run.
+    pub report: Option<Value>,
 }
 
 /// A stage that is done, and what came of it.
@@ -44,6 +56,8 @@ pub struct FinishedStage {
     pub node: String,
     /// The network that it gave; nothing when it gave none.
     pub network: Option<String>,
+    /// The file with that network's weights.
+    pub weights: Option<WeightsFile>,
     /// What it did.
     pub record: StageRecord,
 }
@@ -52,15 +66,24 @@ pub struct FinishedStage {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MeasuredMetric {
     /// Its figures by name, as the report has them.
-    pub figures: serde_json::Map<String, serde_json::Value>,
+    pub figures: serde_json::Map<String, Value>,
     /// One line for a person.
     pub summary: String,
 }
 
 impl From<Measurement> for MeasuredMetric {
     fn from(measurement: Measurement) -> Self {
-        Self { figures: measurement.figures, summary: measurement.summary }
+        Self { figures: measurement.figures, summary: text_format::one_line(&measurement.summary) }
     }
+}
+
+/// An evaluation of the metrics that hang on a stage which the user's wish to stop has cut short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfinishedEvaluation {
+    /// The batch it comes after.
+    pub batch: usize,
+    /// The metrics that are measured and logged.
+    pub measured: Vec<String>,
 }
 
 /// A stage in the middle of its work.
@@ -71,6 +94,8 @@ pub struct UnfinishedStage {
     pub record: StageRecord,
     /// How long each batch took.
     pub batch_times: BatchTimes,
+    /// Evaluations that come before its next batch.
+    pub evaluations: Vec<UnfinishedEvaluation>,
     /// What it needs to go on.
     pub state: StageState,
 }
@@ -97,27 +122,40 @@ struct StageHeader {
     node: String,
     batch: usize,
     record: StageRecord,
+    evaluations: Vec<UnfinishedEvaluation>,
 }
 
 impl Checkpoint {
-    /// Keeps the checkpoint in place of the one before.
+    /// The checkpoint as a file.
     ///
     /// # Errors
-    /// When it cannot be written; the one before stays.
-    pub fn write(self, path: &Path) -> Result<()> {
+    /// When a number in it is not finite: nothing good can come of going on from there.
+    pub fn encode(self) -> Result<Vec<u8>> {
         let mut tensors = BTreeMap::new();
         for (network, weights) in self.networks {
-            tensors.extend(weights.into_iter().map(|(name, tensor)| (format!("network/{network}/{name}"), tensor)));
+            tensors.extend(weights.into_iter().map(|(name, tensor)| (format!("{NETWORK}{network}/{name}"), tensor)));
         }
         let mut header = Header { state: self.state, stage: None };
-        if let Some(UnfinishedStage { node, record, batch_times, state: stage }) = self.unfinished {
-            header.stage = Some(StageHeader { node, batch: stage.batch, record });
-            tensors.extend(stage.tensors.into_iter().map(|(name, tensor)| (format!("stage/{name}"), tensor)));
+        let mut running = None;
+        if let Some(UnfinishedStage { node, record, batch_times, evaluations, state: stage }) = self.unfinished {
+            running = Some(node.clone());
+            header.stage = Some(StageHeader { node, batch: stage.batch, record, evaluations });
+            tensors.extend(stage.tensors.into_iter().map(|(name, tensor)| (format!("{STAGE}{name}"), tensor)));
             tensors.insert(TIMING.into(), batch_times.to_tensor()?);
         }
         let header = serde_json::to_string(&header).map_err(|error| Error::new(error.to_string()))?;
-        RunDirectory::make_room_for(path)?;
-        atomic_file::write(path, &tensor_file::encode(&tensors, HEADER, header)?)
+        let bytes = tensor_file::encode_with_sum(tensors, HEADER, header)?;
+        if let Some(tensor) = tensor_file::first_not_finite(&bytes)? {
+            let place = match split_weight(&tensor) {
+                Some((network, weight)) => format!("`{weight}` of network `{network}`"),
+                None => {
+                    let name = tensor.strip_prefix(STAGE).unwrap_or(&tensor);
+                    format!("`{name}`, a state of stage `{}`,", running.unwrap_or_default())
+                }
+            };
+            return Err(not_finite(&place));
+        }
+        Ok(bytes)
     }
 
     /// Reads the checkpoint of a run.
@@ -125,29 +163,53 @@ impl Checkpoint {
     /// # Errors
     /// When it cannot be read, or is not one of this version of zskt.
     pub fn read(path: &Path, device: &Device) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|error| cannot_read(path, error))?;
+        let bytes = input_file::read_whole(path).map_err(|error| cannot_read(path, error))?;
+        if !tensor_file::sum_is_right(&bytes) {
+            let texts = tensor_file::texts(&bytes).unwrap_or_default();
+            return Err(if EARLIER_HEADERS.iter().any(|header| texts.contains_key(*header)) {
+                cannot_read(
+                    path,
+                    "it is a checkpoint of an earlier version of zskt, without a sum; resume with that version",
+                )
+            } else {
+                Error::new(format!("{} is damaged: its SHA-256 sum is not that of its contents", path.display()))
+            });
+        }
         let (tensors, texts) = tensor_file::decode(&bytes, device).map_err(|error| cannot_read(path, error))?;
         let Some(header) = texts.get(HEADER) else {
-            return Err(cannot_read(path, "it is not a checkpoint of this version of zskt"));
+            return Err(cannot_read(path, "it is a checkpoint of another version of zskt; resume with that version"));
         };
         let Header { state, stage } = serde_json::from_str(header).map_err(|error| cannot_read(path, error))?;
         let mut networks = BTreeMap::<String, BTreeMap<String, Tensor>>::new();
         let (mut of_stage, mut batch_times) = (BTreeMap::new(), BatchTimes::default());
         for (name, tensor) in tensors {
-            if let Some((network, weight)) = name.strip_prefix("network/").and_then(|rest| rest.split_once('/')) {
+            if let Some((network, weight)) = split_weight(&name) {
                 networks.entry(network.to_owned()).or_default().insert(weight.to_owned(), tensor);
-            } else if let Some(name) = name.strip_prefix("stage/") {
+            } else if let Some(name) = name.strip_prefix(STAGE) {
                 of_stage.insert(name.to_owned(), tensor);
             } else if name == TIMING {
                 batch_times = BatchTimes::from_tensor(&tensor)?;
             }
         }
-        let unfinished = stage.map(|StageHeader { node, batch, record }| UnfinishedStage {
+        let unfinished = stage.map(|StageHeader { node, batch, record, evaluations }| UnfinishedStage {
             node,
             record,
             batch_times,
+            evaluations,
             state: StageState { batch, tensors: of_stage },
         });
         Ok(Self { state, networks, unfinished })
     }
+}
+
+/// The network and the weight of a tensor's name.
+fn split_weight(name: &str) -> Option<(&str, &str)> {
+    name.strip_prefix(NETWORK)?.split_once('/')
+}
+
+/// What to say of weights that cannot be kept.
+pub fn not_finite(place: &str) -> Error {
+    Error::new(format!(
+        "{place} has values that are NaN or infinite: training has diverged; a lower learning rate, or a smaller `clip_norm`, may help"
+    ))
 }

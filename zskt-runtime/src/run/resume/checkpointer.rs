@@ -1,43 +1,74 @@
 //! How far a run is, and when that is written down.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::Tensor;
-use zskt_api::Result;
+use serde_json::Value;
+use zskt_api::{Context, Result};
 
+use super::append_log::LogMark;
 use super::checkpoint::{Checkpoint, FinishedStage, MeasuredMetric, ResumeState, UnfinishedStage};
+use super::run_directory::RunDirectory;
 
 /// How far a run is, and the checkpoint file that keeps it.
 pub struct Checkpointer {
-    file: PathBuf,
+    directory: Arc<RunDirectory>,
     /// How far the run was at its last checkpoint, but for the metrics and stages, which are always up to date.
     state: ResumeState,
     /// The stage that an earlier session did not finish.
     unfinished: Option<UnfinishedStage>,
+    last: LastCheckpoint,
     session_began: Instant,
     earlier_seconds: f64,
 }
 
-/// How long the logs are, which are cut back to that when the run is continued.
-#[derive(Clone, Copy)]
-pub struct LogLengths {
-    /// Bytes of `metrics.jsonl`.
-    pub metrics: u64,
-    /// Bytes of the events file.
-    pub events: u64,
+/// The checkpoint that there is.
+pub struct LastCheckpoint {
+    /// When it was made, as [`describe`] says it; nothing before the first.
+    pub moment: Option<String>,
+    /// Whether its file is the newest, and not one that was kept beside a newer one which is damaged.
+    pub is_newest: bool,
+}
+
+/// Where the logs end, which are cut back to that when the run is continued.
+pub struct LogMarks {
+    /// Of `metrics.jsonl`.
+    pub metrics: LogMark,
+    /// Of the events file.
+    pub events: LogMark,
+}
+
+/// When a checkpoint is made: `after batch 7 of "transfer"`.
+pub fn describe(state: &ResumeState, unfinished: Option<&UnfinishedStage>) -> String {
+    match (unfinished, state.finished.as_slice()) {
+        (Some(stage), _) => format!("after batch {} of `{}`", stage.state.batch, stage.node),
+        (None, [.., stage]) => format!("after `{}`", stage.node),
+        (None, []) => "before the first stage".into(),
+    }
 }
 
 impl Checkpointer {
     /// Goes on from a state, and from within a stage that an earlier session did not finish.
-    pub fn new(file: PathBuf, state: ResumeState, unfinished: Option<UnfinishedStage>, session_began: Instant) -> Self {
-        Self { file, earlier_seconds: state.seconds, state, unfinished, session_began }
+    pub fn new(
+        directory: Arc<RunDirectory>,
+        state: ResumeState,
+        unfinished: Option<UnfinishedStage>,
+        last: LastCheckpoint,
+        session_began: Instant,
+    ) -> Self {
+        Self { directory, earlier_seconds: state.seconds, state, unfinished, last, session_began }
     }
 
     /// How far the run is.
     pub fn state(&self) -> &ResumeState {
         &self.state
+    }
+
+    /// When the checkpoint that there is was made; nothing before the first.
+    pub fn last_moment(&self) -> Option<&str> {
+        self.last.moment.as_deref()
     }
 
     /// A stage that is done, in this session or an earlier one.
@@ -60,13 +91,13 @@ impl Checkpointer {
         self.state.measured.insert(node, measured);
     }
 
-    /// Keeps a checkpoint: within the unfinished stage that is given, or between stages.
+    /// Keeps a checkpoint: within the unfinished stage that is given, or between stages. The one before stays beside it.
     ///
     /// # Errors
-    /// When it cannot be written; the last one stays.
+    /// When a number in it is not finite, or it cannot be written; the last one stays.
     pub fn save(
         &mut self,
-        logs: LogLengths,
+        logs: LogMarks,
         networks: BTreeMap<String, BTreeMap<String, Tensor>>,
         unfinished: Option<UnfinishedStage>,
     ) -> Result<()> {
@@ -74,10 +105,42 @@ impl Checkpointer {
             // The stage of an earlier session is still to be continued: the checkpoint there is knows more.
             return Ok(());
         }
-        self.state.metrics_bytes = logs.metrics;
-        self.state.events_bytes = logs.events;
+        self.note(logs);
+        self.write(networks, unfinished)
+    }
+
+    /// Keeps a checkpoint of a run that is done, with its report, which `report` makes.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn finish(
+        &mut self,
+        logs: LogMarks,
+        networks: BTreeMap<String, BTreeMap<String, Tensor>>,
+        report: impl FnOnce(&ResumeState) -> Value,
+    ) -> Result<()> {
+        self.note(logs);
+        self.state.report = Some(report(&self.state));
+        self.write(networks, None)
+    }
+
+    fn note(&mut self, LogMarks { metrics, events }: LogMarks) {
+        self.state.metrics = metrics;
+        self.state.events = events;
         self.state.seconds = self.earlier_seconds + self.session_began.elapsed().as_secs_f64();
         self.state.peak_memory_bytes = self.state.peak_memory_bytes.max(super::memory::peak_bytes());
-        Checkpoint { state: self.state.clone(), networks, unfinished }.write(&self.file)
+    }
+
+    fn write(
+        &mut self,
+        networks: BTreeMap<String, BTreeMap<String, Tensor>>,
+        unfinished: Option<UnfinishedStage>,
+    ) -> Result<()> {
+        let moment = describe(&self.state, unfinished.as_ref());
+        let checkpoint = Checkpoint { state: self.state.clone(), networks, unfinished };
+        let bytes = checkpoint.encode().context(&moment)?;
+        self.directory.write_checkpoint(&bytes, self.last.is_newest)?;
+        self.last = LastCheckpoint { moment: Some(moment), is_newest: true };
+        Ok(())
     }
 }

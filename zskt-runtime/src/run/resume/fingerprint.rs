@@ -1,15 +1,15 @@
 //! What a run depends on, as sums: its pipeline, and the files that weights and images come from.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use zskt_api::{Error, Result};
 
 use super::file_error::cannot_read;
-use crate::checksum;
 use crate::pipeline::without_libraries;
 use crate::run::interrupt::Interrupted;
+use crate::{checksum, input_file};
 
 /// The sum of a resolved pipeline, wherever its libraries lie.
 pub fn of_pipeline(resolved: &str) -> String {
@@ -56,7 +56,10 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn of_file(node: &str, path: PathBuf, interrupted: &Interrupted) -> Result<Fingerprint> {
-    let file = File::open(&path).map_err(|error| cannot_read(&path, error))?;
+    if path.to_str().is_none() {
+        return Err(cannot_read(&path, "its name is not valid UTF-8, as manifests are: rename it"));
+    }
+    let (file, _) = input_file::open(&path).map_err(|error| cannot_read(&path, error))?;
     let sum = checksum::of_reader(file, || interrupted()).map_err(|error| cannot_read(&path, error))?;
     let (sha256, bytes) = sum.ok_or_else(Error::interrupted)?;
     Ok(Fingerprint { node: node.to_owned(), path, bytes, sha256 })

@@ -1,13 +1,15 @@
 //! The folder that a run leaves behind, and the names in it.
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use zskt_api::{Diagnostic, Result};
+use zskt_api::{Diagnostic, Error, Result};
 
-use super::file_error::cannot_write;
-use super::fingerprint;
+use super::file_error::{cannot_read, cannot_write};
+use super::file_identity::is_same_file;
+use super::{atomic_file, fingerprint, leftovers};
 use crate::pipeline::without_libraries;
 use crate::run::timestamp::folder_timestamp;
 
@@ -15,7 +17,9 @@ use crate::run::timestamp::folder_timestamp;
 pub struct RunDirectory {
     path: PathBuf,
     new: bool,
-    _lock: Option<File>,
+    begins_anew: bool,
+    /// Locked, and what the folder is known by.
+    handle: Option<File>,
 }
 
 impl RunDirectory {
@@ -30,12 +34,10 @@ impl RunDirectory {
         };
         let new = !path.exists();
         fs::create_dir_all(&path).map_err(|error| Diagnostic::global(cannot_write(&path, &error).to_string()))?;
-        let directory = Self { new, ..Self::open(path)? };
-        let path = directory.path.display();
-        let unreadable = |error| Diagnostic::global(format!("cannot read {path}: {error}"));
-        let mut entries = fs::read_dir(&directory.path).map_err(unreadable)?;
-        if entries.next().is_some() {
-            let help = if directory.checkpoint().exists() {
+        let mut directory = Self { new, ..Self::open(path)? };
+        if !directory.clear(resolved)? {
+            let path = directory.path.display();
+            let help = if directory.checkpoints().iter().any(|file| file.exists()) {
                 format!("continue that run with --resume {path}, or choose another folder")
             } else {
                 "choose another folder, or empty this one".into()
@@ -43,6 +45,25 @@ impl RunDirectory {
             return Err(Diagnostic::global(format!("{path} is not empty, and nothing is ever overwritten")).help(help));
         }
         Ok(directory)
+    }
+
+    /// Makes the folder empty, if there is nothing in it but what a run of this pipeline leaves that ended before its first
+    /// checkpoint; says whether it is empty now.
+    ///
+    /// # Errors
+    /// When it cannot be read, or something cannot be removed.
+    pub fn clear(&mut self, resolved: &str) -> Result<bool, Diagnostic> {
+        let failed = |error: Error| Diagnostic::global(error.to_string());
+        let found = leftovers::find(self, resolved).map_err(|error| failed(cannot_read(&self.path, error)))?;
+        let Some(leftovers) = found else { return Ok(false) };
+        leftovers::remove(&leftovers).map_err(|error| failed(cannot_write(&self.path, &error)))?;
+        self.begins_anew = !leftovers.is_empty();
+        Ok(true)
+    }
+
+    /// Whether a run began here before, and ended before its first checkpoint.
+    pub fn begins_anew(&self) -> bool {
+        self.begins_anew
     }
 
     /// Opens the folder of a run that is there.
@@ -58,7 +79,7 @@ impl RunDirectory {
             let message = format!("{} is in use: another zskt-run is writing to it", path.display());
             return Err(Diagnostic::global(message));
         }
-        Ok(Self { path, new: false, _lock: lock })
+        Ok(Self { path, new: false, begins_anew: false, handle: lock })
     }
 
     /// Where it is.
@@ -86,9 +107,9 @@ impl RunDirectory {
         self.path.join("events.out.tfevents.zskt")
     }
 
-    /// Where the run can be continued from.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.path.join("checkpoint").join("state.safetensors")
+    /// Where the run can be continued from: the last checkpoint, and the one before it.
+    pub fn checkpoints(&self) -> [PathBuf; 2] {
+        ["state.safetensors", "previous.safetensors"].map(|name| self.path.join("checkpoint").join(name))
     }
 
     /// What the run found; written last, so that it is there exactly when the run is finished.
@@ -106,13 +127,88 @@ impl RunDirectory {
         self.path.join("images").join(format!("{}-{batch:07}.png", file_name(stage)))
     }
 
-    /// Makes the folder of a file.
+    /// Writes a file of the run, whole or not at all.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn make_room_for(file: &Path) -> Result<()> {
+    /// When it cannot be written, or the folder was taken away.
+    pub fn write(&self, file: &Path, bytes: &[u8]) -> Result<()> {
+        self.make_room_for(file)?;
+        self.blame(atomic_file::write(file, bytes))
+    }
+
+    /// Writes a file of the run again, in place of one that is missing or not what the run wrote. That one is kept beside it, for it may
+    /// be what somebody made of the file. Gives what to tell of it.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_again(&self, file: &Path, bytes: &[u8]) -> Result<String> {
+        let shown = file.display();
+        if fs::symlink_metadata(file).is_err() {
+            self.write(file, bytes)?;
+            return Ok(format!("{shown} is missing: written again"));
+        }
+        let aside = |number: usize| {
+            let mut name = file.file_name().unwrap_or_default().to_owned();
+            name.push(if number == 1 { ".differs".to_owned() } else { format!(".differs-{number}") });
+            file.with_file_name(name)
+        };
+        let aside = (1..).map(aside).find(|aside| fs::symlink_metadata(aside).is_err()).unwrap_or_default();
+        self.blame(fs::rename(file, &aside).map_err(|error| cannot_write(&aside, &error)))?;
+        self.write(file, bytes)?;
+        Ok(format!("{shown} is not what the run wrote: kept as {}, and written again", aside.display()))
+    }
+
+    /// Writes a checkpoint; the last one becomes the one before it, if `keep_last`.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_checkpoint(&self, bytes: &[u8], keep_last: bool) -> Result<()> {
+        let [last, before] = self.checkpoints();
+        if !keep_last {
+            return self.write(&last, bytes);
+        }
+        self.make_room_for(&last)?;
+        self.blame(atomic_file::write_keeping(&last, &before, bytes))
+    }
+
+    /// What cannot be written because the folder was taken away meanwhile is told as that.
+    fn blame<T>(&self, written: Result<T>) -> Result<T> {
+        written.or_else(|error| self.check_present().and(Err(error)))
+    }
+
+    /// Makes the folder of a file, but never that of the run.
+    fn make_room_for(&self, file: &Path) -> Result<()> {
+        self.check_present()?;
         let folder = file.parent().unwrap_or(file);
-        fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))
+        if folder == self.path {
+            return Ok(());
+        }
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map_err(|error| cannot_write(folder, &error)),
+        }
+        let is_link = fs::symlink_metadata(folder).is_ok_and(|folder| folder.is_symlink());
+        if is_link {
+            let folder = folder.display();
+            return Err(Error::new(format!(
+                "{folder} is a link, and what it leads to is not written to; put the folder itself there"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the path still leads to this folder.
+    fn check_present(&self) -> Result<()> {
+        let Some(opened) = self.handle.as_ref().and_then(|handle| handle.metadata().ok()) else { return Ok(()) };
+        match fs::metadata(&self.path) {
+            Ok(named) if is_same_file(&opened, &named) => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_read(&self.path, error)),
+            _ => Err(Error::new(format!(
+                "the folder of the run, {}, was removed or renamed while the run wrote to it; it is not made anew, for what was \
+                 in it would be missing",
+                self.path.display()
+            ))),
+        }
     }
 
     /// Removes the folder, if it is new and nothing was written to it: a run that never began leaves nothing behind.
@@ -123,32 +219,22 @@ impl RunDirectory {
         }
     }
 
-    /// Whether the run reached its end.
-    pub fn is_finished(&self) -> bool {
-        self.report().exists()
-    }
-
-    /// Checks that the run was made by this very pipeline.
+    /// Checks that the run was made by this very pipeline, `kept` as it was resolved then.
     ///
     /// # Errors
     /// The first line that differs.
-    pub fn check_pipeline(&self, resolved: &str, sha256: &str) -> Result<(), Diagnostic> {
-        if fingerprint::of_pipeline(resolved) == sha256 {
-            return Ok(());
-        }
+    pub fn check_pipeline(&self, resolved: &str, kept: &str) -> Result<(), Diagnostic> {
+        let [kept, resolved] = [without_libraries(kept), without_libraries(resolved)];
+        let Some((line, kept, asked)) = first_difference(&kept, &resolved) else { return Ok(()) };
         let path = self.path.display();
-        let kept = fs::read_to_string(self.pipeline()).unwrap_or_default();
-        let [kept, resolved] = [without_libraries(&kept), without_libraries(resolved)];
-        let difference = match first_difference(&kept, &resolved) {
-            Some((line, kept, asked)) => {
-                format!(
-                    "its pipeline differs from this one, first in line {line}:\n  of the run: {kept}\n  now:        {asked}"
-                )
-            }
-            None => format!("{path}/pipeline.ron was changed since the run began"),
-        };
-        Err(Diagnostic::global(format!("cannot resume {path}: {difference}"))
-            .help(format!("resume with the run's own pipeline, {path}/pipeline.ron, or run without --resume")))
+        Err(Diagnostic::global(format!(
+            "cannot resume {path}: its pipeline differs from this one, first in line {line}:\n  of the run: {kept}\n  now:        \
+             {asked}"
+        ))
+        .help(format!(
+            "resume with the run's own pipeline, {path}/pipeline.ron, or with the one it began with, if that was changed since; or run \
+             without --resume"
+        )))
     }
 }
 

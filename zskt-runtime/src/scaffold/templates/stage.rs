@@ -139,6 +139,7 @@ impl Stage for ExampleStage {
                 self.optimizer.learning_rate(),
             )?;
             done += 1;
+            // A loss that is not finite ends the run here.
             context.observer.batch(&Progress {
                 batch: done,
                 batches: self.batches,

@@ -259,6 +259,27 @@ fn usual_shapes_agree_with_the_definition() {
     }
 }
 
+/// One of each kind, so small that Miri can interpret them (`tests/sanitizers/run`).
+#[test]
+fn small_shapes_agree_with_the_definition() {
+    for ([height, width, upsampling], [in_channels, out_channels], [kernel, stride, padding]) in [
+        ([3, 3, 1], [1, 1], [1, 1, 0]),
+        ([4, 5, 1], [2, 3], [3, 1, 1]),
+        ([5, 4, 1], [3, 2], [3, 2, 1]),
+        ([2, 3, 2], [3, 5], [3, 1, 1]),
+        ([6, 6, 1], [4, 4], [3, 1, 1]),
+        ([1, 7, 1], [9, 1], [1, 1, 0]),
+        ([3, 2, 1], [1, 17], [2, 3, 2]),
+    ] {
+        let batch = 2;
+        let geometry =
+            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
+        check_on_every_set(geometry);
+        let portable = Case::new(geometry).check::<f64>(InstructionSet::Portable, 1e-13);
+        portable.unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+    }
+}
+
 /// Padding wider than the kernel: the gradients of some outputs reach no input.
 #[test]
 fn outputs_of_padding_alone_agree_with_the_definition() {

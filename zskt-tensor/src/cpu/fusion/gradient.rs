@@ -28,6 +28,13 @@ pub enum GradientPart {
         /// Per channel, the factors of the gradient and of the map, and a constant.
         coefficients: Arc<[Vec<f64>; 3]>,
     },
+    /// The map itself, each channel times a factor and plus a constant: behind its mean and variance.
+    Moments {
+        /// The map.
+        x: Arc<LazyMap>,
+        /// Per channel, the factor and the constant.
+        coefficients: Arc<[Vec<f64>; 2]>,
+    },
     /// The map itself, each pixel times a number: behind an attention map.
     Attention {
         /// The map.
@@ -54,6 +61,10 @@ impl GradientPart {
                 let [by_gradient, by_value, constant] = coefficients.each_ref().map(|values| per_channel(values));
                 let affine = Affine { by_gradient, by_value, constant };
                 read(&InputView::Affine { gradient: T::of(behind), x: T::of(x.values()), affine: &affine })
+            }
+            Self::Moments { x, coefficients } => {
+                let [scale, shift] = coefficients.each_ref().map(|values| per_channel(values));
+                read(&InputView::Activated(T::of(x.values()), &Activation { scale, shift, slope: T::ONE }))
             }
             Self::Attention { x, factors } => {
                 let factors: Vec<T> = factors.iter().map(|factor| <T as Float>::from_f64(*factor)).collect();

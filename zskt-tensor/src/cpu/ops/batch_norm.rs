@@ -42,7 +42,27 @@ pub fn moments(x: &CpuMap) -> Result<BatchNormStatistics> {
         if variance < 0.0 { 0.0 } else { variance }
     });
     let variance = Tensor::from_iter(variance.collect::<Vec<f64>>(), &Device::Cpu)?;
-    Ok(BatchNormStatistics { mean: Tensor::new(mean, &Device::Cpu)?, variance, of_batch: true })
+    let [of_mean, of_variance] = [x.clone(), x.clone()];
+    let mean_of_map =
+        autograd::to_tensor(x.entry(), &[], Tensor::new(mean.as_slice(), &Device::Cpu)?, move |gradient| {
+            let constant: Vec<f64> = gradient.to_vec1::<f64>()?.iter().map(|gradient| gradient / count).collect();
+            accumulate(&of_mean, [vec![0.0; constant.len()], constant]);
+            Ok(())
+        })?;
+    let variance_of_map = autograd::to_tensor(x.entry(), &[], variance, move |gradient| {
+        let by_value: Vec<f64> = gradient.to_vec1::<f64>()?.iter().map(|gradient| 2.0 * gradient / count).collect();
+        let constant = by_value.iter().zip(&mean).map(|(by_value, mean)| -by_value * mean).collect();
+        accumulate(&of_variance, [by_value, constant]);
+        Ok(())
+    })?;
+    Ok(BatchNormStatistics { mean: mean_of_map, variance: variance_of_map, of_batch: true })
+}
+
+/// Leaves a gradient with a map that is read as it is: per channel a factor of the map, and a constant.
+fn accumulate(x: &CpuMap, coefficients: [Vec<f64>; 2]) {
+    let map = &x.input.map;
+    map.gradient.push(GradientPart::Moments { x: Arc::clone(map), coefficients: Arc::new(coefficients) });
+    x.schedule();
 }
 
 /// `act(gamma · (x − mean) / √(variance + epsilon) + beta)`.

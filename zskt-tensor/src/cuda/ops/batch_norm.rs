@@ -2,11 +2,12 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::TensorInput;
+use crate::autograd::{self, TensorInput};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
+use crate::cuda::sum::plus;
 use crate::statistics::{BatchNormStatistics, RunningStatistics, bessel_correction};
 
 /// Pixels of all images, and channels.
@@ -30,7 +31,36 @@ pub fn moments(x: &CudaMap) -> Result<BatchNormStatistics> {
     let counts = [Count(blocks), Count(pixels), Count(channels)];
     let arguments = [&[Of(&x.values), Of(&partial), Of(&mean), Of(&variance)][..], &counts].concat();
     launch(device, variant, "finish_moments", blocks_of_finish(channels), &arguments)?;
+    let (of_mean, of_variance, constant_mean) = (x.clone(), x.clone(), mean.clone());
+    let mean = autograd::to_tensor(x.entry(), &[], mean, move |gradient| {
+        let constant = (gradient / pixels as f64)?;
+        accumulate(&of_mean, &constant.zeros_like()?, &constant)
+    })?;
+    let variance = autograd::to_tensor(x.entry(), &[], variance, move |gradient| {
+        let by_value = (gradient * (2.0 / pixels as f64))?;
+        accumulate(&of_variance, &by_value, &(&by_value * &constant_mean)?.neg()?)
+    })?;
     Ok(BatchNormStatistics { mean, variance, of_batch: true })
+}
+
+/// Adds `by_value · x + constant`, per channel, to the gradient of a map.
+fn accumulate(x: &CudaMap, by_value: &Tensor, constant: &Tensor) -> Result<()> {
+    x.accumulate(|earlier| {
+        // A normalization that leaves the map as it is, then scales and shifts it.
+        let [mean, variance] = [constant.zeros_like()?, constant.ones_like()?];
+        let gradient = normalized(x, [by_value, constant, &mean, &variance], 0.0, 1.0)?;
+        plus(gradient, earlier, x.precision)
+    })
+}
+
+/// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` of dense gamma, beta, mean and variance.
+fn normalized(x: &CudaMap, parameters: [&Tensor; 4], epsilon: f64, slope: f64) -> Result<Tensor> {
+    let values = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
+    let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
+    let scalars = [Count(pixels), Count(channels), Real(epsilon), Real(slope)];
+    let arguments = [&[Of(&x.values)][..], &parameters.map(Of), &[Of(&values)], &scalars].concat();
+    launch(x.values.device(), variant, "normalize", blocks_of_pixels(variant, pixels, channels), &arguments)?;
+    Ok(values)
 }
 
 /// Moves running statistics by those of a batch of `count` numbers per channel.
@@ -85,11 +115,7 @@ pub fn normalize(
         epsilon,
         slope,
     };
-    let values = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
-    let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
-    let scalars = [Count(pixels), Count(channels), Real(epsilon), Real(slope)];
-    let arguments = [&[Of(&x.values)][..], &norm.parameters(), &[Of(&values)], &scalars].concat();
-    launch(x.values.device(), variant, "normalize", blocks_of_pixels(variant, pixels, channels), &arguments)?;
+    let values = normalized(x, [&norm.gamma, &norm.beta, &norm.mean, &norm.variance], epsilon, slope)?;
     CudaMap::record(values, x.precision, &[x], &weights, || norm)
 }
 

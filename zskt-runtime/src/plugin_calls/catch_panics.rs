@@ -2,14 +2,13 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 use zskt_api::{Context, Error};
 
-use super::panic_attribution::{attribute_panics, take_panicking_plugin};
-use crate::plan::PlanNode;
+use super::attribution::PluginOfNode;
+use super::violation::Violation;
 
 thread_local! {
     static CATCHING: Cell<bool> = const { Cell::new(false) };
@@ -20,44 +19,54 @@ thread_local! {
 ///
 /// # Errors
 /// What the plugin returns, or that it panicked, with the node's name.
-pub fn run_plugin<T>(node: &PlanNode, work: impl FnOnce() -> zskt_api::Result<T>) -> zskt_api::Result<T> {
-    let result = catch_panics(|| attribute_panics(node.registration, work)).unwrap_or_else(|panic| {
-        let plugin = take_panicking_plugin().unwrap_or(node.registration);
-        let (name, origin, version) = (plugin.name, plugin.crate_name, plugin.crate_version);
-        Err(Error::new(format!("the plugin `{name}` of {origin} {version} panicked{panic}")))
-    });
-    result.context(format_args!("node `{}`", node.name))
-}
-
-/// A panic that was caught. As text it is what comes after "panicked": ` at src/lib.rs:7:9: message`.
-#[derive(Debug)]
-pub struct CaughtPanic {
-    /// Where it panicked, as far as that is known.
-    location: Option<String>,
-    message: String,
-}
-
-impl fmt::Display for CaughtPanic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(location) = &self.location {
-            write!(f, " at {location}")?;
+pub fn run_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::Result<T>) -> zskt_api::Result<T> {
+    let result = match catch_panics(|| own.call(work)) {
+        Ok(result) => result,
+        Err(CaughtUnwind::Violation(error)) => Err(error),
+        Err(CaughtUnwind::Panic { plugin: Some(other), text }) if other.node() != own.node() => {
+            Err(Error::new(format!("{other} panicked{text}")))
         }
-        write!(f, ": {}", self.message)
-    }
+        Err(CaughtUnwind::Panic { plugin, text }) => {
+            Err(Error::new(format!("{} panicked{text}", plugin.unwrap_or(own).plugin())))
+        }
+    };
+    result.context(format_args!("node `{}`", own.node()))
+}
+
+/// Why plugins did not return.
+pub enum CaughtUnwind {
+    /// One of them did what it may not.
+    Violation(Error),
+    /// One of them panicked.
+    Panic {
+        /// The innermost, where it is known.
+        plugin: Option<PluginOfNode>,
+        /// What comes after "panicked": ` at src/lib.rs:7:9: message`.
+        text: String,
+    },
 }
 
 /// Does some work of plugins.
 ///
 /// # Errors
-/// When it panicked.
-pub fn catch_panics<T>(work: impl FnOnce() -> T) -> Result<T, CaughtPanic> {
+/// When it did not return.
+pub fn catch_panics<T>(work: impl FnOnce() -> T) -> Result<T, CaughtUnwind> {
     quiet_hook();
     // A metric that a stage has evaluated is run within the stage.
     let outer = CATCHING.replace(true);
     // Nothing that a panic may have left half-changed is used again: the run ends, and checkpoints are older.
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(outer);
-    result.map_err(|payload| CaughtPanic { location: LOCATION.take(), message: message(&*payload).to_owned() })
+    result.map_err(|payload| {
+        let plugin = PluginOfNode::take_panicked();
+        match payload.downcast::<Violation>() {
+            Ok(violation) => CaughtUnwind::Violation(violation.0),
+            Err(payload) => {
+                let place = LOCATION.take().map(|location| format!(" at {location}")).unwrap_or_default();
+                CaughtUnwind::Panic { plugin, text: format!("{place}: {}", message(&*payload)) }
+            }
+        }
+    })
 }
 
 /// Keeps Rust's own message about a caught panic off the screen, since the error says it all, unless a backtrace is

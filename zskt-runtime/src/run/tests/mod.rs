@@ -1,5 +1,8 @@
 //! Whole runs of small plans, with plugins made for the purpose.
 
+mod damage;
+mod folders;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use zskt_api::{
 };
 
 use super::engine::run_until;
+use super::interrupt::Interrupted;
 use super::record::{Console, OutputMode};
 use super::{Options, RunOutcome};
 use crate::device_request::DeviceRequest;
@@ -85,6 +89,10 @@ params! {
         pub batches: usize,
         /// The step that panics.
         pub panic_at: usize = 0,
+        /// The step that leads to infinity.
+        pub infinite_at: usize = 0,
+        /// Steps between two questions whether to stop.
+        pub asks_every: usize = 1,
     }
 }
 
@@ -111,7 +119,7 @@ impl Stage for Walk {
         let StageState { mut batch, tensors } = context.resume.take().unwrap_or_default();
         let mut momentum = tensors.get("momentum").cloned().unwrap_or(at.zeros_like()?);
         while batch < self.batches {
-            if context.observer.interrupted() {
+            if batch.is_multiple_of(self.asks_every) && context.observer.interrupted() {
                 let tensors = [("momentum".to_owned(), momentum)].into();
                 context.observer.checkpoint(&StageState { batch, tensors })?;
                 return Err(Error::interrupted());
@@ -123,6 +131,9 @@ impl Stage for Walk {
             steps.set(&(steps.as_tensor() + 1.0)?)?;
             batch += 1;
             assert!(batch != self.panic_at, "stepped on a mine");
+            if batch == self.infinite_at {
+                at.set(&(at.as_tensor() / 0.0)?)?;
+            }
             let figures = [LoggedScalar::on_progress_line("walk.loss", 1.0 / batch as f64)];
             let progress = Progress { batch, batches: self.batches, images: 4, seconds: 0.5, figures: &figures };
             context.observer.batch(&progress)?;
@@ -154,12 +165,16 @@ ports! {
 impl Metric for Sum {
     type Inputs = SumInputs;
 
-    fn evaluate(&self, inputs: &SumInputs, _context: &MetricContext) -> Result<Measurement> {
+    fn evaluate(&self, inputs: &SumInputs, context: &MetricContext) -> Result<Measurement> {
         let mut sum = 0.0;
         for weight in inputs.classifier.weights.parameters() {
+            if (context.interrupted)() {
+                return Err(Error::interrupted());
+            }
             sum += f64::from(weight.value().sum_all()?.to_scalar::<f32>()?);
         }
-        Ok(Measurement::new(format!("at {sum}")).figure("sum", sum))
+        // Not every text that is near a number is read back as that number.
+        Ok(Measurement::new(format!("at {sum}")).figure("sum", sum).figure("third", sum / 3.0))
     }
 }
 
@@ -190,8 +205,14 @@ fn node(
 }
 
 /// A point walks twice, and is measured before, between and after.
-fn two_walks(panic_at: usize) -> Plan {
-    let walk = |batches, panic_at| PluginInstance::Stage(Arc::new(Walk { batches, panic_at }));
+fn two_walks() -> Plan {
+    walks(Walk { batches: 10, ..QUIET_WALK }, Walk { batches: 7, ..QUIET_WALK })
+}
+
+const QUIET_WALK: Walk = Walk { batches: 0, panic_at: 0, infinite_at: 0, asks_every: 1 };
+
+fn walks(first: Walk, second: Walk) -> Plan {
+    let walk = |walk| PluginInstance::Stage(Arc::new(walk));
     let sum = || PluginInstance::Metric(Arc::new(Sum {}));
     Plan {
         name: "two walks".into(),
@@ -201,10 +222,11 @@ fn two_walks(panic_at: usize) -> Plan {
         nodes: vec![
             node("student", &POINT, PluginInstance::Architecture(Arc::new(Point {})), &[]),
             node("before", &SUM, sum(), &[("classifier", 0)]),
-            node("first", &WALK, walk(10, 0), &[("student", 0)]),
+            node("first", &WALK, walk(first), &[("student", 0)]),
             node("between", &SUM, sum(), &[("classifier", 2)]),
-            node("second", &WALK, walk(7, panic_at), &[("student", 2)]),
-            node("after", &SUM, sum(), &[("classifier", 4)]),
+            node("also", &SUM, sum(), &[("classifier", 2)]),
+            node("second", &WALK, walk(second), &[("student", 2)]),
+            node("after", &SUM, sum(), &[("classifier", 5)]),
         ],
         data_free: vec![DataFreeProof {
             network: "student".into(),
@@ -218,9 +240,15 @@ fn two_walks(panic_at: usize) -> Plan {
 
 /// The same with a point that comes from elsewhere: trained, it must not come from there again.
 fn two_walks_from_elsewhere() -> Plan {
-    let mut plan = two_walks(0);
+    let mut plan = two_walks();
     plan.nodes[0] = node("student", &FOUND, PluginInstance::Teacher(Arc::new(Found {})), &[]);
     plan
+}
+
+/// A folder for many runs, in memory where the system offers that: they need not wait for the disk.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
 }
 
 fn into(out: &Path) -> Options {
@@ -230,13 +258,28 @@ fn into(out: &Path) -> Options {
 /// Runs until the run has asked `calls` times whether it should stop, or to the end.
 fn run(plan: &Plan, options: &Options, calls: usize) -> RunOutcome {
     let asked = AtomicUsize::new(0);
-    let console = Console::writing_to(Box::new(io::sink()), OutputMode::Quiet);
-    run_until(plan, options, console, Arc::new(move || asked.fetch_add(1, Ordering::SeqCst) >= calls))
+    run_asking(plan, options, Arc::new(move || asked.fetch_add(1, Ordering::SeqCst) >= calls))
 }
 
-fn run_whole(plan: &Plan, out: &Path) {
-    let outcome = run(plan, &into(out), usize::MAX);
+fn run_asking(plan: &Plan, options: &Options, interrupted: Interrupted) -> RunOutcome {
+    run_until(plan, options, Console::writing_to(Box::new(io::sink()), OutputMode::Quiet), interrupted)
+}
+
+fn resume(out: &Path) -> Options {
+    Options { resume: Some(out.to_owned()), ..Options::default() }
+}
+
+/// Runs to the end; gives how often the run asks whether it should stop.
+fn run_whole(plan: &Plan, out: &Path) -> usize {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let ask = move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        false
+    };
+    let outcome = run_asking(plan, &into(out), Arc::new(ask));
     assert!(matches!(outcome, RunOutcome::Done), "{outcome:?}");
+    asked.load(Ordering::SeqCst)
 }
 
 fn json(path: &Path) -> Value {
@@ -258,7 +301,7 @@ fn log(out: &Path) -> Vec<Value> {
 fn a_run_leaves_what_it_promises() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let plan = two_walks(0);
+    let plan = two_walks();
     run_whole(&plan, &out);
 
     assert_eq!(fs::read_to_string(out.join("pipeline.ron")).unwrap(), plan.resolved);
@@ -319,33 +362,42 @@ fn a_run_leaves_what_it_promises() {
 
 #[test]
 fn a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been() {
-    for plan in [two_walks(0), two_walks_from_elsewhere()] {
-        let folder = tempfile::tempdir().unwrap();
+    let asks_late = walks(Walk { batches: 10, asks_every: 2, ..QUIET_WALK }, Walk { batches: 7, ..QUIET_WALK });
+    for plan in [two_walks(), two_walks_from_elsewhere(), asks_late] {
+        let folder = scratch();
         let whole = folder.path().join("whole");
-        run_whole(&plan, &whole);
-        // The run asks six times while it builds, once per node, and once per batch: each interval ends in another place.
-        for calls in 14..40 {
+        let asks = run_whole(&plan, &whole);
+        // The run asks once per node while it builds, once per node while it runs, per batch and per metric.
+        for calls in plan.nodes.len()..asks {
             let out = folder.path().join(calls.to_string());
             let mut options = into(&out);
-            let mut starts = 1;
-            while let RunOutcome::Interrupted = run(&plan, &options, calls) {
-                options = Options { resume: Some(out.clone()), ..Options::default() };
+            let mut starts = 0;
+            // Later sittings are stopped too, in other places, and the last one is not.
+            let sittings = [calls, 20 + calls % 23, usize::MAX];
+            while let RunOutcome::Interrupted = run(&plan, &options, sittings[starts]) {
+                options = resume(&out);
                 starts += 1;
-                assert!(starts < 20, "no progress");
             }
-            assert!(starts > 1 || calls > 28, "{calls}");
+            assert!(starts > 0, "{calls}");
             assert_same_run(&out, &whole);
-            assert_eq!(json(&out.join("manifest.json"))["starts"].as_array().unwrap().len(), starts);
+            assert_eq!(json(&out.join("manifest.json"))["starts"].as_array().unwrap().len(), starts + 1);
         }
     }
 }
 
 fn assert_same_run(out: &Path, expected: &Path) {
-    for name in ["first.safetensors", "student.safetensors"] {
-        let read = |folder: &Path| fs::read(folder.join(name)).unwrap();
-        assert!(read(out) == read(expected), "{name} of {} differs", out.display());
+    if let Some(difference) = difference(out, expected) {
+        panic!("{}: {difference}", out.display());
     }
-    assert_eq!(log(out), log(expected));
+}
+
+/// In what two runs differ, but for times.
+fn difference(out: &Path, expected: &Path) -> Option<String> {
+    for name in ["pipeline.ron", "first.safetensors", "student.safetensors"] {
+        if fs::read(out.join(name)).ok() != fs::read(expected.join(name)).ok() {
+            return Some(name.into());
+        }
+    }
     let report = |folder: &Path| {
         let mut report = json(&folder.join("report.json"));
         for measured in ["seconds", "peak_memory_bytes"] {
@@ -353,20 +405,60 @@ fn assert_same_run(out: &Path, expected: &Path) {
         }
         report
     };
-    assert_eq!(report(out), report(expected));
+    if report(out) != report(expected) {
+        return Some(format!("report.json: {} and not {}", report(out), report(expected)));
+    }
+    if log(out) != log(expected) {
+        return Some(format!("metrics.jsonl: {:?} and not {:?}", log(out), log(expected)));
+    }
+    (events(out) != events(expected)).then(|| "the events file".into())
+}
+
+/// The events without their times.
+fn events(out: &Path) -> Vec<Vec<u8>> {
+    let bytes = fs::read(out.join("events.out.tfevents.zskt")).unwrap();
+    let (mut rest, mut events) = (&bytes[..], Vec::new());
+    while let Some((length, _)) = rest.split_first_chunk() {
+        let end = 12 + u64::from_le_bytes(*length) as usize;
+        // A time begins each event: a byte for the field, and eight for the number.
+        events.push(rest[12 + 9..end].to_vec());
+        rest = &rest[end + 4..];
+    }
+    events
+}
+
+#[test]
+fn a_run_whose_weights_are_not_finite_fails_and_keeps_its_last_checkpoint() {
+    // Seen at the next checkpoint, or at the end of the stage at the latest.
+    for (infinite_at, last) in [(6, "after batch 4 of `first`"), (10, "after batch 8 of `first`")] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("run");
+        let plan = walks(Walk { batches: 10, infinite_at, ..QUIET_WALK }, Walk { batches: 7, ..QUIET_WALK });
+        let RunOutcome::Failed(error) = run(&plan, &into(&out), usize::MAX) else { panic!("it must fail") };
+        let error = error.to_string();
+        assert!(error.contains("`at` of network `student` has values that are NaN or infinite"), "{error}");
+        assert!(error.starts_with("node `first`: "), "{error}");
+        assert!(error.contains(&format!("the last checkpoint is kept, {last};")), "{error}");
+        assert!(!out.join("first.safetensors").exists() && !out.join("report.json").exists());
+        // The pipeline's text is the same: the checkpoint that was kept is as good as it was.
+        let whole = folder.path().join("whole");
+        run_whole(&two_walks(), &whole);
+        assert!(matches!(run(&two_walks(), &resume(&out), usize::MAX), RunOutcome::Done));
+        assert_same_run(&out, &whole);
+    }
 }
 
 #[test]
 fn a_finished_run_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    run_whole(&two_walks(0), &out);
+    run_whole(&two_walks(), &out);
     let manifest = fs::read(out.join("manifest.json")).unwrap();
     let again = Options { resume: Some(out.clone()), ..Options::default() };
-    assert!(matches!(run(&two_walks(0), &again, usize::MAX), RunOutcome::Done));
+    assert!(matches!(run(&two_walks(), &again, usize::MAX), RunOutcome::Done));
     assert_eq!(fs::read(out.join("manifest.json")).unwrap(), manifest);
     assert!(
-        matches!(run(&two_walks(0), &into(&out), usize::MAX), RunOutcome::Refused(problem) if problem.help.as_ref().is_some_and(|help| help.contains("--resume")))
+        matches!(run(&two_walks(), &into(&out), usize::MAX), RunOutcome::Refused(problem) if problem.help.as_ref().is_some_and(|help| help.contains("--resume")))
     );
 }
 
@@ -374,15 +466,21 @@ fn a_finished_run_stays_as_it_is() {
 fn a_panic_names_node_and_plugin_and_the_run_can_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let (whole, out) = (folder.path().join("whole"), folder.path().join("run"));
-    run_whole(&two_walks(0), &whole);
-    let RunOutcome::Failed(error) = run(&two_walks(6), &into(&out), usize::MAX) else { panic!("it must fail") };
+    run_whole(&two_walks(), &whole);
+    let RunOutcome::Failed(error) = run(
+        &walks(Walk { batches: 10, ..QUIET_WALK }, Walk { batches: 7, panic_at: 6, ..QUIET_WALK }),
+        &into(&out),
+        usize::MAX,
+    ) else {
+        panic!("it must fail")
+    };
     let error = error.to_string();
     assert!(error.starts_with("node `second`: the plugin `Walk` of zskt-test 1.2.3 panicked at "), "{error}");
     assert!(error.contains(": stepped on a mine\n"), "{error}");
     assert!(error.contains(&format!("zskt-run {0}/pipeline.ron --resume {0}", out.display())), "{error}");
 
     let resume = Options { resume: Some(out.clone()), ..Options::default() };
-    assert!(matches!(run(&two_walks(0), &resume, usize::MAX), RunOutcome::Done));
+    assert!(matches!(run(&two_walks(), &resume, usize::MAX), RunOutcome::Done));
     let student = |out: &Path| fs::read(out.join("student.safetensors")).unwrap();
     assert!(student(&out) == student(&whole));
 }
@@ -391,8 +489,8 @@ fn a_panic_names_node_and_plugin_and_the_run_can_go_on() {
 fn another_pipeline_cannot_continue_a_run() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    assert!(matches!(run(&two_walks(0), &into(&out), 20), RunOutcome::Interrupted));
-    let other = Plan { resolved: two_walks(0).resolved.replace("seed: 7", "seed: 8"), ..two_walks(0) };
+    assert!(matches!(run(&two_walks(), &into(&out), 20), RunOutcome::Interrupted));
+    let other = Plan { resolved: two_walks().resolved.replace("seed: 7", "seed: 8"), ..two_walks() };
     let resume = Options { resume: Some(out), ..Options::default() };
     let RunOutcome::Refused(problem) = run(&other, &resume, usize::MAX) else { panic!("it must be refused") };
     assert!(problem.message.ends_with("line 3:\n  of the run: seed: 7,\n  now:        seed: 8,"), "{problem:?}");
@@ -402,7 +500,7 @@ fn another_pipeline_cannot_continue_a_run() {
 fn a_device_that_is_not_there_is_refused_before_anything_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
-    let plan = Plan { device: DeviceRequest::Cuda(0), ..two_walks(0) };
+    let plan = Plan { device: DeviceRequest::Cuda(0), ..two_walks() };
     assert!(
         matches!(run(&plan, &into(&out), usize::MAX), RunOutcome::Refused(problem) if problem.message.contains("no CUDA"))
     );
@@ -439,7 +537,7 @@ fn a_run_goes_on_when_nobody_listens() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let console = Console::writing_to(Box::new(Closed), OutputMode::Json);
-    assert!(matches!(run_until(&two_walks(0), &into(&out), console, Arc::new(|| false)), RunOutcome::Done));
+    assert!(matches!(run_until(&two_walks(), &into(&out), console, Arc::new(|| false)), RunOutcome::Done));
     assert!(out.join("report.json").exists());
 }
 
@@ -449,7 +547,7 @@ fn a_program_reads_the_lines_of_the_log_and_then_the_report() {
     let out = folder.path().join("run");
     let shown = Shown::default();
     let console = Console::writing_to(Box::new(shown.clone()), OutputMode::Json);
-    assert!(matches!(run_until(&two_walks(0), &into(&out), console, Arc::new(|| false)), RunOutcome::Done));
+    assert!(matches!(run_until(&two_walks(), &into(&out), console, Arc::new(|| false)), RunOutcome::Done));
     let shown = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
     let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
     let report = json(&out.join("report.json"));

@@ -1,0 +1,60 @@
+//! A generator makes the images that its architecture declares.
+
+use candle_core::Tensor;
+use zskt_api::{FeatureMap, ForwardMode, Generator, ImageShape, Result, StreamRng};
+
+use super::network::NetworkBoundary;
+use super::numbers::{first_not_finite, first_not_finite_of_map};
+use super::violation::end_run;
+
+/// A generator whose images are compared with what its plugin declares.
+pub struct CheckedGenerator {
+    network: NetworkBoundary,
+    inner: Box<dyn Generator>,
+    image: ImageShape,
+}
+
+impl CheckedGenerator {
+    /// Wraps what a plugin made, which declared images of this shape.
+    pub fn new(network: NetworkBoundary, inner: Box<dyn Generator>, image: ImageShape) -> Self {
+        Self { network, inner, image }
+    }
+}
+
+#[warn(clippy::missing_trait_methods)]
+impl Generator for CheckedGenerator {
+    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
+        let boundary = &self.network.boundary;
+        let images = self.network.forward(mode, || self.inner.forward(latents, mode))?;
+        boundary.check_map("images", &images, latents.dims().first().copied().unwrap_or_default(), self.image)?;
+        if boundary.looks_at_numbers()
+            && let Some((_, value)) = first_not_finite_of_map(&images)?
+        {
+            let finite = first_not_finite(latents)?.is_none();
+            return Err(self.network.not_finite("images", value, "latents", finite));
+        }
+        Ok(images)
+    }
+
+    fn replays(&self) -> bool {
+        self.network.boundary.plugin.call(|| self.inner.replays())
+    }
+
+    fn latent_dim(&self) -> usize {
+        self.network.boundary.plugin.call(|| self.inner.latent_dim())
+    }
+
+    fn sample(&self, batch: usize, rng: &mut StreamRng) -> Vec<f64> {
+        let boundary = &self.network.boundary;
+        let numbers = boundary.plugin.call(|| self.inner.sample(batch, rng));
+        let (expected, found) = (batch * self.latent_dim(), numbers.len());
+        if found != expected {
+            let declared = format!("has to draw {expected} numbers for {batch} latents");
+            end_run(boundary.violation(declared, format_args!("drew {found}")));
+        }
+        if let Some(number) = numbers.iter().find(|number| !number.is_finite()) {
+            end_run(boundary.violation("has to draw finite numbers", format_args!("drew {number}")));
+        }
+        numbers
+    }
+}

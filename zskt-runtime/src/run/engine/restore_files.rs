@@ -1,0 +1,39 @@
+//! The files of a run that a checkpoint can bring back.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use candle_core::Tensor;
+use zskt_api::Result;
+
+use crate::input_file;
+use crate::run::record::{manifest, notice, report};
+use crate::run::resume::{ResumeState, RunDirectory, cannot_read, restore_weights};
+
+/// Writes what is damaged or missing again: the pipeline, the manifest, the weights of finished stages, and the report of a
+/// finished run.
+///
+/// # Errors
+/// When weights were trained on since, or a file cannot be read or written.
+pub fn restore_files(
+    directory: &RunDirectory,
+    state: &ResumeState,
+    networks: &BTreeMap<String, BTreeMap<String, Tensor>>,
+) -> Result<()> {
+    restore(directory, &directory.pipeline(), state.pipeline.as_bytes())?;
+    manifest::restore(directory, &state.manifest, notice)?;
+    if let Some(report) = &state.report {
+        restore(directory, &directory.report(), &report::text(report))?;
+    }
+    restore_weights(directory, &state.finished, networks, notice)
+}
+
+fn restore(directory: &RunDirectory, path: &Path, expected: &[u8]) -> Result<()> {
+    match input_file::read_whole(path) {
+        Ok(found) if found == expected => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot_read(path, error)),
+        _ => notice(&directory.write_again(path, expected)?),
+    }
+    Ok(())
+}
