@@ -9,6 +9,7 @@
 pub mod build_id;
 mod contracts;
 mod kind;
+mod layout;
 pub mod params;
 mod ports;
 mod problem;
@@ -26,6 +27,7 @@ pub use zskt_tensor::{candle_core, candle_nn, nn, ops};
 
 pub use contracts::*;
 pub use kind::PluginKind;
+pub use layout::{NamedShapes, Recognized, WeightLayout};
 pub use params::{Bounds, ParameterInfo, ParameterKind, ParameterType, Params, above};
 pub use ports::{Arity, ImageSource, Inputs, NodeOutput, Player, Port, PortInfo, PortType, Ports, Trainee};
 pub use problem::{CheckError, Diagnostic, Span, nearest_name, with_article};

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::{
-    Architecture, DatasetSource, Diagnostic, GeneratorArchitecture, Loss, Metric, MetricNode, Optimizer, ParameterInfo,
-    ParameterKind, ParameterType, Params, PluginKind, PortInfo, PortType, Ports, Reads, Schedule, Stage, StageNode,
-    TeacherSource, TurnNode, TurnPlugin, Value, ValueKind, nearest_name,
+    Architecture, DatasetSource, Diagnostic, GeneratorArchitecture, Loss, Metric, MetricNode, NamedShapes, Optimizer,
+    ParameterInfo, ParameterKind, ParameterType, Params, PluginKind, PortInfo, PortType, Ports, Reads, Recognized,
+    Schedule, Stage, StageNode, TeacherSource, TurnNode, TurnPlugin, Value, ValueKind, nearest_name,
 };
 
 /// A plugin with its parameters: what a node of the graph is.
@@ -94,6 +94,8 @@ pub struct PluginRegistration {
     pub output: Option<PortType>,
     /// What it reads from outside; `None` where it does not say.
     pub reads: Option<Reads>,
+    /// Of an architecture: with which parameters it has weights of these names and shapes.
+    pub recognize: fn(&NamedShapes) -> Option<Recognized>,
     /// Reads `Name(…)`; `None` where that reports problems.
     pub read: fn(&Value, &mut Vec<Diagnostic>) -> Option<ParsedPlugin>,
 }
@@ -102,6 +104,9 @@ inventory::collect!(PluginRegistration);
 
 macro_rules! registration {
     ($(#[$doc:meta])* $function:ident: $contract:path, $kind:ident, $ports:expr, $output:expr) => {
+        registration!($(#[$doc])* $function: $contract, $kind, $ports, $output, |_| None);
+    };
+    ($(#[$doc:meta])* $function:ident: $contract:path, $kind:ident, $ports:expr, $output:expr, $recognize:expr) => {
         $(#[$doc])*
         pub const fn $function<T: $contract + Params + 'static>(
             crate_name: &'static str,
@@ -117,6 +122,7 @@ macro_rules! registration {
                 ports: $ports,
                 output: $output,
                 reads: None,
+                recognize: $recognize,
                 read: |value, problems| {
                     let plugin = T::read(value, problems)?;
                     let (ron, nested, paths) = (plugin.to_ron(), plugin.nested(), plugin.paths());
@@ -128,7 +134,7 @@ macro_rules! registration {
 }
 
 impl PluginRegistration {
-    registration!(#[doc = "Of an [`Architecture`]."] architecture: Architecture, Architecture, Vec::new, Some(PortType::Classifier));
+    registration!(#[doc = "Of an [`Architecture`]."] architecture: Architecture, Architecture, Vec::new, Some(PortType::Classifier), T::recognize);
     registration!(#[doc = "Of a [`GeneratorArchitecture`]."] generator: GeneratorArchitecture, Generator, Vec::new, Some(PortType::Generator));
     registration!(#[doc = "Of a [`TeacherSource`]."] teacher: TeacherSource, Teacher, Vec::new, Some(PortType::Classifier));
     registration!(#[doc = "Of a [`DatasetSource`]."] dataset: DatasetSource, Dataset, Vec::new, Some(PortType::Dataset));

@@ -3,7 +3,9 @@
 use candle_core::Tensor;
 
 use super::Network;
-use crate::{Builder, CheckError, ClassifierShape, FeatureMap, ForwardMode, Result};
+use crate::{
+    Builder, CheckError, ClassifierShape, FeatureMap, ForwardMode, NamedShapes, Recognized, Result, WeightLayout,
+};
 
 /// What a classifier gives for a batch of images.
 #[derive(Clone)]
@@ -113,4 +115,19 @@ pub trait Architecture: ClassifierShape {
 
     /// Makes the network, asking the builder for each weight under PyTorch's name: weights are loaded and saved under it.
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>>;
+
+    /// The other names that files have for its weights. They are tried in this order where the names of a file are not the network's.
+    fn layouts(&self) -> Vec<WeightLayout> {
+        Vec::new()
+    }
+
+    /// With which parameters it has weights of these names and shapes, be it under the names of one of its [layouts](Self::layouts);
+    /// `None` where it has such weights with no parameters. What stands before the names in a file is taken off already.
+    fn recognize(weights: &NamedShapes) -> Option<Recognized>
+    where
+        Self: Sized,
+    {
+        let _ = weights;
+        None
+    }
 }
