@@ -78,7 +78,13 @@ class Setting:
 
     def __str__(self):
         where = self.device if self.cuda else f"{self.threads} thread{'s' * (self.threads > 1)}"
-        return f"WRN-{self.teacher} -> WRN-{self.student}, batch {self.batch_size}, {where}"
+        teacher = f"ResNet-{self.residual_depth}" if self.residual_depth else f"WRN-{self.teacher}"
+        return f"{teacher} -> WRN-{self.student}, batch {self.batch_size}, {where}"
+
+    @property
+    def residual_depth(self):
+        """The teacher's, where it is a ResNet for CIFAR."""
+        return self.teacher.removeprefix("resnet") if self.teacher.startswith("resnet") else None
 
 
 @dataclasses.dataclass
@@ -164,7 +170,7 @@ class Bench:
         return python
 
     def weights(self, teacher):
-        path = self.folder / f"wrn-{teacher}.safetensors"
+        path = self.folder / f"teacher-{teacher}.safetensors"
         if not path.exists():
             part = path.with_suffix(".part")
             job = ["teacher", f"--teacher={teacher}", f"--weights={part}"]
@@ -198,7 +204,13 @@ class Bench:
         if setting.cuda:
             # Previews are rare in a long run, and each would cut a window short.
             values["transfer.preview_every"] = batches
-        for node, network in (("teacher.model", setting.teacher), ("student", setting.student)):
+        wide = {"teacher.model": setting.teacher, "student": setting.student}
+        if setting.residual_depth:
+            del wide["teacher.model"]
+            values["teacher.model"] = f"ResNet(depth: {setting.residual_depth}, stem: Cifar)"
+            # The fourth group has no counterpart.
+            values["attention.pairs"] = "[[0, 0], [1, 1], [2, 2]]"
+        for node, network in wide.items():
             values[f"{node}.depth"], values[f"{node}.widen_factor"] = network.split("-")
         return [f"--set={key}={value}" for key, value in values.items()]
 
@@ -439,13 +451,13 @@ def parse():
         return name
 
     def pair(text):
-        if not re.fullmatch(r"\d+-\d+:\d+-\d+", text):
-            raise argparse.ArgumentTypeError(f"{text} is no TEACHER:STUDENT such as 40-2:16-1")
+        if not re.fullmatch(r"(\d+-\d+|resnet(18|34)):\d+-\d+", text):
+            raise argparse.ArgumentTypeError(f"{text} is no TEACHER:STUDENT such as 40-2:16-1 or resnet18:16-1")
         return text
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
-    add("--pairs", type=listed(pair), default="16-2:16-1,40-2:16-1", help="TEACHER:STUDENT, each DEPTH-WIDTH")
+    add("--pairs", type=listed(pair), default="16-2:16-1,40-2:16-1", help="TEACHER:STUDENT, each DEPTH-WIDTH, or resnet18 and resnet34")
     contenders = f"of {', '.join(ZSKT | TORCH)}; by default those that the device can, but what must be compiled"
     add("--contenders", type=listed(contender), default=argparse.SUPPRESS, help=contenders)
     add("--device", default="cpu", help="cpu, or cuda:N, for which zskt must be built with CUDA")

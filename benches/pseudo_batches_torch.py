@@ -68,10 +68,51 @@ class WideResNet(nn.Module):
         features = F.relu(self.bn1(activations[-1]), inplace=True).mean((2, 3))
         return self.fc(features), activations[1:]
 
-    @classmethod
-    def named(cls, name):
-        """The network called `depth-width`."""
-        return cls(*map(int, name.split("-")))
+
+class PostActivationBlock(nn.Module):
+    """ResNet's basic block."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1, self.bn1 = conv(inputs, outputs, 3, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.bn2 = conv(outputs, outputs, 3), nn.BatchNorm2d(outputs)
+        if inputs != outputs:
+            self.downsample = nn.Sequential(conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        residual = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)), inplace=True)))
+        residual += self.downsample(x) if hasattr(self, "downsample") else x
+        return F.relu(residual, inplace=True)
+
+
+class ResNet(nn.Module):
+    """ResNet for CIFAR under torchvision's parameter names; gives its logits and the activations of its first three groups, which are
+    those that a wide residual network has counterparts of."""
+
+    BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+
+    def __init__(self, depth, classes=10):
+        super().__init__()
+        self.conv1, self.bn1 = conv(3, 64, 3), nn.BatchNorm2d(64)
+        inputs = 64
+        for group, count in enumerate(self.BLOCKS[depth]):
+            outputs = 64 << group
+            blocks = [PostActivationBlock(inputs, outputs, 2 if group else 1)]
+            blocks += [PostActivationBlock(outputs, outputs, 1) for _ in range(count - 1)]
+            self.add_module(f"layer{group + 1}", nn.Sequential(*blocks))
+            inputs = outputs
+        self.fc = nn.Linear(inputs, classes)
+
+    def forward(self, images):
+        activations = [F.relu(self.bn1(self.conv1(images)), inplace=True)]
+        for group in (self.layer1, self.layer2, self.layer3, self.layer4):
+            activations.append(group(activations[-1]))
+        return self.fc(activations[-1].mean((2, 3))), activations[1:4]
+
+
+def named(name):
+    """The network called `depth-width`, or `resnet18`."""
+    return ResNet(int(name.removeprefix("resnet"))) if name.startswith("resnet") else WideResNet(*map(int, name.split("-")))
 
 
 class Generator(nn.Sequential):
@@ -211,7 +252,7 @@ class Game:
 
 def write_teacher(name, path):
     """Random weights, and running statistics that fit them: without those the activations grow with every block."""
-    teacher = WideResNet.named(name)
+    teacher = named(name)
     for module in teacher.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
@@ -244,7 +285,7 @@ def play(options):
     if cuda:
         set_precision(options)
         torch.cuda.set_device(options.device)
-    teacher, student, generator = WideResNet.named(options.teacher), WideResNet.named(options.student), Generator()
+    teacher, student, generator = named(options.teacher), named(options.student), Generator()
     teacher.load_state_dict(load_file(options.weights))
     networks = [network.to(options.device) for network in (teacher, student, generator)]
     if options.channels_last:
@@ -277,7 +318,7 @@ def play(options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("job", choices=["teacher", "play"], help="write a teacher's random weights, or play")
-    parser.add_argument("--teacher", default="16-2", metavar="DEPTH-WIDTH")
+    parser.add_argument("--teacher", default="16-2", metavar="DEPTH-WIDTH|resnetDEPTH")
     parser.add_argument("--student", default="16-1", metavar="DEPTH-WIDTH")
     parser.add_argument("--weights", required=True, metavar="FILE", help="the teacher's weights")
     parser.add_argument("--loop", choices=["reference", "tuned"], default="tuned")

@@ -71,7 +71,7 @@ impl std::error::Error for ReadError {}
 pub(crate) fn metadata(path: &Path) -> Result<Metadata, ReadError> {
     std::fs::metadata(path).map_err(|error| {
         ReadError::io(path, "cannot be opened", &error)
-            .with_help("a path that does not begin with / begins in the working directory; no dataset is downloaded")
+            .with_help("a path that does not begin with / begins in the working directory")
     })
 }
 

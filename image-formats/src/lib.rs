@@ -1,5 +1,5 @@
 //! Reads the labelled images of well-known datasets as they are downloaded, into bytes: [CIFAR-10 and CIFAR-100](cifar),
-//! [SVHN](svhn), and [image datasets from Hugging Face](hugging_face).
+//! [SVHN](svhn), [MNIST and its kin](mnist), [image datasets from Hugging Face](hugging_face), and [folders of images](image_folder).
 //!
 //! Each module has three functions of a path and a split: `read` gives all images as [`RawImages`]; `header` tells their
 //! number, size and classes, as far as possible without reading them; `files` says which files they are in. Nothing is
@@ -21,7 +21,9 @@ pub mod cifar;
 mod encoded_image;
 mod error;
 pub mod hugging_face;
+pub mod image_folder;
 mod input_file;
+pub mod mnist;
 #[cfg(test)]
 mod mutation;
 mod raw_images;

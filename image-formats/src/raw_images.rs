@@ -9,7 +9,7 @@ pub struct RawImages {
     pub pixels: Vec<u8>,
     /// The class of each image, below `classes`.
     pub labels: Vec<u32>,
-    /// C: 3, red, green, blue.
+    /// C: 1, grey, or 3: red, green, blue.
     pub channels: usize,
     /// H.
     pub height: usize,

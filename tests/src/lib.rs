@@ -35,30 +35,28 @@ pub fn tensor(name: &str, shape: &[usize], scale: f64) -> Tensor {
     Tensor::from_vec(values, shape, &Device::Cpu).expect("the shape fits the count")
 }
 
-/// Gives a network the weights of its name: gamma and variances near 1, everything else uniform with the variance that
-/// keeps activations in range.
+/// Gives a network the weights of its name.
 pub fn fill(weights: &Weights, network: &str) {
-    let mut tensors = BTreeMap::new();
-    for weight in weights.iter() {
-        let (name, shape) = (weight.name(), weight.var().dims());
-        if name.ends_with("num_batches_tracked") {
-            continue;
-        }
-        let fan_in: usize = shape.iter().skip(1).product();
-        let full = format!("{network}.{name}");
-        let normalizes = name.contains("bn");
-        let value = if normalizes && (name.ends_with("weight") || name.ends_with("running_var")) {
-            (tensor(&full, shape, 0.2) + 1.0).expect("addition")
-        } else if normalizes {
-            tensor(&full, shape, 0.1)
-        } else if shape.len() == 1 {
-            tensor(&full, shape, 0.05)
-        } else {
-            tensor(&full, shape, (6.0 / fan_in as f64).sqrt())
-        };
-        tensors.insert(name.to_owned(), value);
-    }
+    let named = weights.iter().filter(|weight| !weight.name().ends_with("num_batches_tracked"));
+    let tensors: BTreeMap<_, _> = named
+        .map(|weight| (weight.name().to_owned(), weight_of(network, weight.name(), weight.var().dims())))
+        .collect();
     weights.load(&tensors).expect("the names and shapes are the network's own");
+}
+
+/// What a weight of a network's is: gamma and variances near 1, everything else uniform with the variance that keeps
+/// activations in range.
+pub fn weight_of(network: &str, name: &str, shape: &[usize]) -> Tensor {
+    let (full, fan_in) = (format!("{network}.{name}"), shape.iter().skip(1).product::<usize>());
+    if shape.len() == 1 && (name.ends_with("weight") || name.ends_with("running_var")) {
+        (tensor(&full, shape, 0.2) + 1.0).expect("addition")
+    } else if name.contains("bn") || name.ends_with("running_mean") {
+        tensor(&full, shape, 0.1)
+    } else if shape.len() == 1 {
+        tensor(&full, shape, 0.05)
+    } else {
+        tensor(&full, shape, (6.0 / fan_in as f64).sqrt())
+    }
 }
 
 /// The fixture of this name.

@@ -3,14 +3,15 @@
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use zskt_api::candle_core::{DType, Tensor};
-use zskt_api::testing::{TestObserver, build_context};
+use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::testing::{self, TestObserver, build_context};
 use zskt_api::{
     Architecture, BuildContext, Builder, ClassifierNetwork, ClassifierOutput, FeatureMap, ForwardMode, Generator,
-    GeneratorArchitecture, GeneratorNetwork, ImageSource, Loss, LossInputs, LossTarget, Network, NodeOutput, Objective,
-    Optimizer, Player, Precision, RandomStreams, Result, Stage, StageContext, StreamRng, Trainee, Turn,
+    GeneratorArchitecture, GeneratorNetwork, Gradients, ImageSource, Loss, LossInputs, LossTarget, Network, NodeOutput,
+    Objective, Optimizer, Player, PluginInstance, Precision, RandomStreams, Result, Stage, StageContext, StreamRng,
+    Trainee, Turn,
 };
-use zskt_architectures::{LeNet, WideResNet};
+use zskt_architectures::{LeNet, Variant, WideResNet};
 use zskt_generators::ConvGenerator;
 use zskt_losses::{AttentionTransfer, KlDivergence};
 use zskt_optimizers::Adam;
@@ -20,7 +21,8 @@ use zskt_tests::{assert_weights, device, fill, fixture, numbers, relative_error,
 
 fn wide_resnet(size: &Value) -> WideResNet {
     let [depth, widen_factor] = numbers(size)[..] else { panic!("depth and width") };
-    WideResNet { depth: depth as usize, widen_factor: widen_factor as usize, classes: 10, channels: 3 }
+    let (depth, widen_factor) = (depth as usize, widen_factor as usize);
+    WideResNet { depth, widen_factor, classes: 10, channels: 3, variant: Variant::Original }
 }
 
 fn classifier(architecture: &dyn Architecture, name: &str, precision: Precision) -> Arc<ClassifierNetwork> {
@@ -110,7 +112,7 @@ fn play(fixture: &Value, precision: Precision) -> Played {
         Arc::new(Recorded { loss: KlDivergence { temperature: 1.0, weight: 1.0 }, values: Arc::clone(values) })
     };
     let at: Arc<dyn Loss> =
-        Arc::new(Recorded { loss: AttentionTransfer { beta: 250.0 }, values: Arc::clone(&attention) });
+        Arc::new(Recorded { loss: AttentionTransfer { beta: 250.0, pairs: None }, values: Arc::clone(&attention) });
     let adam = |lr| -> Arc<dyn Optimizer> { Arc::new(Adam { lr, betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.0 }) };
     let turn = |name: &str, player, objective, steps, losses, optimizer| {
         let schedule = Some(Arc::new(Cosine { floor: 0.0 }) as _);
@@ -229,7 +231,8 @@ fn initial_loss(fixture: &Value, precision: Precision) -> f64 {
     let images = generator.forward.forward(&latents, ForwardMode::train_frozen()).unwrap();
     let teacher = teacher.forward.forward(&images, ForwardMode::eval()).unwrap();
     let student = student.forward.forward(&images, ForwardMode::train_frozen()).unwrap();
-    let losses: [&dyn Loss; 2] = [&KlDivergence { temperature: 1.0, weight: 1.0 }, &AttentionTransfer { beta: 250.0 }];
+    let losses: [&dyn Loss; 2] =
+        [&KlDivergence { temperature: 1.0, weight: 1.0 }, &AttentionTransfer { beta: 250.0, pairs: None }];
     let value = |loss: &dyn Loss| {
         let target = LossTarget { teacher: loss.target(&teacher).unwrap(), labels: None };
         f64::from(loss.value(&student, &target).unwrap().to_scalar::<f32>().unwrap())
@@ -252,4 +255,49 @@ fn lenet_is_pytorchs() {
         .map(|map| map.channels_last().unwrap().sqr().unwrap().sum_all().unwrap().to_scalar().unwrap())
         .collect();
     assert!(relative_error(&energies, &numbers(&expected["energies"])) < 1e-9);
+}
+
+/// What a network gives for images and what becomes of its gradients, on a device.
+fn outputs_and_gradients(plugin: &str, device: &Device) -> Result<Vec<f64>> {
+    let PluginInstance::Architecture(architecture) = testing::plugin(plugin)? else { panic!("{plugin} is not one") };
+    let builder = Builder::zeros(Precision::F64, device);
+    let (network, weights) = (architecture.build(&builder)?, builder.weights());
+    fill(&weights, "network");
+    let images = FeatureMap::from_nchw(&tensor("images", &[2, 3, 33, 40], 1.0).to_device(device)?)?;
+    let mut found = Vec::new();
+    // In this order: learning moves the running statistics.
+    for mode in [ForwardMode::eval(), ForwardMode::train()] {
+        let output = network.forward(&images, mode)?;
+        found.extend(output.logits.flatten_all()?.to_vec1::<f64>()?);
+        let mut energy = output.logits.sqr()?.sum_all()?;
+        for activation in &output.activations {
+            energy = (energy + activation.channels_last()?.sqr()?.sum_all()?)?;
+        }
+        found.push(energy.to_scalar()?);
+        if mode.tracks_weights() {
+            for (_, gradient) in Gradients::of(&energy, weights.parameters())?.iter() {
+                found.push(gradient.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// On the CPU `plugins/architectures` compares them with PyTorch.
+#[test]
+fn architectures_compute_on_this_device_what_they_do_on_the_cpu() -> Result<()> {
+    for plugin in [
+        "ResNet(depth: 18, width: 4)",
+        "ResNet(depth: 50, width: 2, stem: ImageNet)",
+        "CifarResNet(depth: 8, widths: [4, 4, 8, 16], shortcut: Padding)",
+        "Vgg(depth: 11, width: 4)",
+        "Vgg(depth: 13, width: 4, batch_norm: false, head: [8, 8], pooled: 2, poolings: 3)",
+        "MobileNetV2(width: 0.25)",
+        "WideResNet(depth: 10, widen_factor: 1, variant: Meliketoy)",
+    ] {
+        let expected = outputs_and_gradients(plugin, &Device::Cpu)?;
+        let error = relative_error(&outputs_and_gradients(plugin, &device())?, &expected);
+        assert!(error < 1e-7, "{plugin} is off by {error:.1e}");
+    }
+    Ok(())
 }

@@ -69,6 +69,25 @@ impl TorchDtype {
         NAMED.into_iter().find(|dtype| module == "torch" && dtype.name == name)
     }
 
+    /// The type that NumPy calls by this code, the order of its bytes left out.
+    pub(crate) fn of_numpy(code: &str) -> Option<Self> {
+        Some(match code {
+            "f8" => FLOAT64,
+            "f4" => FLOAT32,
+            "f2" => FLOAT16,
+            "i8" => INT64,
+            "i4" => INT32,
+            "i2" => INT16,
+            "i1" => INT8,
+            "u8" => UINT64,
+            "u4" => UINT32,
+            "u2" => UINT16,
+            "u1" => UINT8,
+            "b1" => BOOL,
+            _ => return None,
+        })
+    }
+
     /// The type that a safetensors header names, if it fills whole bytes.
     pub(crate) fn of_safetensors(dtype: Dtype) -> Option<Self> {
         Some(match dtype {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A weights file that cannot be used: which file, why, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +15,7 @@ pub struct ReadError {
 }
 
 /// What is wrong with a weights file: what was found, and where.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// Nothing lies at the path.
@@ -28,7 +29,7 @@ pub enum ErrorKind {
     },
     /// The operating system refuses.
     #[error("it cannot be read: {0}")]
-    Unreadable(#[from] std::io::Error),
+    Unreadable(Arc<std::io::Error>),
     /// A file of no bytes.
     #[error("it is empty (0 bytes)")]
     Empty,
@@ -76,6 +77,14 @@ pub enum ErrorKind {
         /// What to do about it.
         help: &'static str,
     },
+    /// A folder without the weights of a network.
+    #[error("it is a folder without weights")]
+    NoWeights {
+        /// What weights in a folder are called.
+        expected: Vec<&'static str>,
+        /// Files in it that look like weights.
+        found: Vec<String>,
+    },
     /// A readable file without named tensors.
     #[error("it holds no state dict: found {found}")]
     NoStateDict {
@@ -98,11 +107,24 @@ pub enum ErrorKind {
     },
 }
 
+impl From<std::io::Error> for ErrorKind {
+    fn from(error: std::io::Error) -> Self {
+        Self::Unreadable(Arc::new(error))
+    }
+}
+
 impl ErrorKind {
     /// What to do about it.
     pub fn help(&self) -> String {
         match self {
             Self::Missing => "relative paths start at the working directory".to_string(),
+            Self::NoWeights { found, .. } if !found.is_empty() => {
+                format!("give the file itself: it has {}", quoted_list(found))
+            }
+            Self::NoWeights { expected, .. } => {
+                let names: Vec<_> = expected.iter().map(ToString::to_string).collect();
+                format!("give a .safetensors, .pth or .pth.tar file, or a folder with one of {}", quoted_list(&names))
+            }
             Self::NotAFile { .. } => "give the path of a .safetensors, .pth or .pth.tar file".to_string(),
             Self::Unreadable(_) => "check the permissions and the disk".to_string(),
             Self::Empty | Self::CutShort { .. } => "copy or download it again".to_string(),

@@ -1,5 +1,7 @@
 //! The formats of weights files, and how a file's first bytes tell them.
 
+use std::fmt;
+
 use crate::error::{ErrorKind, printable};
 
 /// The format of a weights file.
@@ -13,6 +15,16 @@ pub enum Format {
     TorchLegacy,
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Safetensors => "safetensors",
+            Self::TorchZip => "PyTorch",
+            Self::TorchLegacy => "PyTorch before 1.6",
+        })
+    }
+}
+
 /// How many of a file's first bytes [`Format::detect`] looks at.
 pub(crate) const HEAD_LENGTH: u64 = 512;
 
@@ -20,10 +32,10 @@ impl Format {
     /// The format of a file that begins with `head`.
     pub(crate) fn detect(head: &[u8]) -> Result<Self, ErrorKind> {
         match head {
+            // A length, whose upper bytes are zero, and a JSON object. It comes first: a length of 640 begins as a pickle does.
+            [_, _, _, _, _, _, _, 0, b'{', ..] => Ok(Self::Safetensors),
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Self::TorchZip),
             [0x80, 2..=5, ..] => Ok(Self::TorchLegacy),
-            // A length, whose upper bytes are zero, and a JSON object.
-            [_, _, _, _, _, _, _, 0, b'{', ..] => Ok(Self::Safetensors),
             _ => Err(unknown_format(head)),
         }
     }

@@ -3,8 +3,9 @@
 
 use crate::dtype::TorchDtype;
 use crate::error::{ErrorKind, Location, printable};
+use crate::numpy_array::{self, ArrayReference};
 use crate::pickle::{Id, Pickle, Value};
-use crate::view::{DeclaredTensor, TensorView};
+use crate::view::{ByteOrder, DeclaredTensor, StorageNumber, TensorView};
 
 /// A storage as the pickle refers to it. Its bytes lie outside the pickle.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +20,16 @@ pub(crate) struct StorageReference<'p> {
 
 /// A tensor as the pickle describes it.
 #[derive(Debug)]
-pub(crate) struct TensorReference<'p> {
+pub(crate) enum TensorReference<'p> {
+    /// A view of a storage.
+    View(ViewReference<'p>),
+    /// An array of NumPy, whose elements the pickle itself holds.
+    Array(ArrayReference),
+}
+
+/// A view as the pickle describes it.
+#[derive(Debug)]
+pub(crate) struct ViewReference<'p> {
     pub(crate) storage: StorageReference<'p>,
     dtype: TorchDtype,
     shape: Vec<usize>,
@@ -78,7 +88,9 @@ pub(crate) fn tensor<'p>(
                 id = *arguments.first().ok_or_else(malformed)?;
             }
             ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => {
-                return dense(pickle, arguments, None, arguments.get(6)).ok_or_else(malformed);
+                return dense(pickle, arguments, None, arguments.get(6))
+                    .map(TensorReference::View)
+                    .ok_or_else(malformed);
             }
             ("torch._utils", "_rebuild_tensor_v3") => {
                 let (module, class) = arguments.get(6).and_then(|id| pickle.global(*id)).ok_or_else(malformed)?;
@@ -86,7 +98,13 @@ pub(crate) fn tensor<'p>(
                     what: format!("its tensor `{name}` has elements of type {}", printable(class)),
                     help: "save it as float32",
                 })?;
-                return dense(pickle, arguments, Some(dtype), arguments.get(7)).ok_or_else(malformed);
+                let view = dense(pickle, arguments, Some(dtype), arguments.get(7));
+                return view.map(TensorReference::View).ok_or_else(malformed);
+            }
+            // Tensors of a TPU: (array, type, device, whether it wants a gradient).
+            ("torch._utils", "_rebuild_device_tensor_from_numpy" | "_rebuild_xla_tensor") => {
+                let array = *arguments.first().ok_or_else(malformed)?;
+                return numpy_array::array(pickle, &name, array, location).map(TensorReference::Array);
             }
             _ => {
                 return Err(ErrorKind::Unsupported {
@@ -108,7 +126,7 @@ fn dense<'p>(
     arguments: &[Id],
     dtype: Option<TorchDtype>,
     metadata: Option<&Id>,
-) -> Option<TensorReference<'p>> {
+) -> Option<ViewReference<'p>> {
     let [storage, offset, shape, strides, ..] = arguments else { return None };
     // PyTorch notes here that the numbers still have to be negated or conjugated; it never does so in a state dict.
     if metadata.and_then(|id| pickle.entries(*id)).is_some_and(|entries| !entries.is_empty()) {
@@ -119,7 +137,7 @@ fn dense<'p>(
     };
     let Value::Persistent(storage) = pickle.get(*storage) else { return None };
     let storage = self::storage(pickle, *storage)?;
-    Some(TensorReference {
+    Some(ViewReference {
         dtype: dtype.unwrap_or(storage.dtype),
         storage,
         shape: sizes(*shape)?,
@@ -148,9 +166,15 @@ pub(crate) fn storage(pickle: &Pickle, id: Id) -> Option<StorageReference<'_>> {
     Some(StorageReference { key: pickle.text(*key)?, dtype, length: bytes(*count)?, part })
 }
 
-impl TensorReference<'_> {
+impl ViewReference<'_> {
     /// Ties the tensor to storage number `storage` of its file, which has as many bytes as the reference says.
-    pub(crate) fn view(self, name: &str, storage: usize, location: Location) -> Result<TensorView, ErrorKind> {
+    pub(crate) fn view(
+        self,
+        name: &str,
+        storage: usize,
+        order: ByteOrder,
+        location: Location,
+    ) -> Result<TensorView, ErrorKind> {
         let (mut offset, mut storage_length) = (self.offset, self.storage.length);
         if let Some((start, length)) = self.storage.part {
             let end = start.checked_add(length).filter(|end| *end <= storage_length);
@@ -168,8 +192,9 @@ impl TensorReference<'_> {
             shape: self.shape,
             strides: self.strides,
             offset,
-            storage,
+            storage: StorageNumber::InFile(storage),
             storage_length,
+            order,
         })
     }
 }

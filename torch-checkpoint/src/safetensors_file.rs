@@ -3,7 +3,7 @@
 //! The header is read through the crate's own description of a tensor, one entry at a time, so that a message can name
 //! the tensor that is wrong and a header of 100 MB cannot ask for more memory than a small multiple of that.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{Read, Seek};
 
@@ -12,25 +12,20 @@ use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::byte_reader::ByteReader;
 use crate::dtype::TorchDtype;
-use crate::error::{ErrorKind, printable};
+use crate::error::{ErrorKind, Location, printable};
 use crate::format::Format;
-use crate::tensor_archive::{Storages, TensorArchive};
-use crate::view::{ByteOrder, DeclaredTensor, TensorView, row_major};
+use crate::state_dict::{LONGEST_NAME, MOST_TENSORS};
+use crate::tensor_archive::{Storages, TensorArchive, TensorDict};
+use crate::view::{ByteOrder, DeclaredTensor, StorageNumber, TensorView, row_major};
 
 /// The format's own limit.
 const LONGEST_HEADER: u64 = 100_000_000;
-
-/// More than any network has.
-const MOST_TENSORS: usize = 100_000;
 
 /// The bytes that hold the header's length.
 const PREFIX: u64 = 8;
 
 /// Reads the header of a file of `length` bytes and checks every tensor against it.
-pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> Result<TensorArchive<R>, ErrorKind> {
-    if let Some(key) = key {
-        return Err(ErrorKind::UnknownKey { key: key.to_string(), keys: Vec::new() });
-    }
+pub(crate) fn open<R: Read + Seek>(file: R, length: u64) -> Result<TensorArchive<R>, ErrorKind> {
     let mut reader = ByteReader::of_file(file, length);
     let header_length = u64::from_le_bytes(reader.array("the length of the header")?);
     if header_length > LONGEST_HEADER {
@@ -45,7 +40,7 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
     let data_length = length - start;
 
     let mut end_of_data = 0;
-    let mut views = BTreeMap::new();
+    let mut tensors = TensorDict::new(String::new());
     let mut ranges = Vec::with_capacity(infos.len());
     for (name, info) in infos {
         let (from, to) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
@@ -69,34 +64,9 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
             });
         }
         end_of_data = to;
-        let dtype = TorchDtype::of_safetensors(info.dtype).ok_or_else(|| ErrorKind::Unsupported {
-            what: format!("its tensor `{}` has elements of type {}", printable(&name), info.dtype),
-            help: "save it as float32",
-        })?;
-        let view = TensorView::new(DeclaredTensor {
-            name: &name,
-            location: location.clone(),
-            dtype,
-            strides: row_major(&info.shape),
-            shape: info.shape,
-            offset: 0,
-            storage: ranges.len(),
-            storage_length: to - from,
-        })?;
-        if view.length() != to - from {
-            return Err(ErrorKind::Damaged {
-                location,
-                what: format!(
-                    "tensor `{}` of shape {:?} takes {} bytes, where the header sets {} aside",
-                    printable(&name),
-                    view.shape,
-                    view.length(),
-                    to - from
-                ),
-            });
-        }
+        let view = view(&name, info, ranges.len(), to - from, location);
         ranges.push(start + from..start + to);
-        views.insert(name, view);
+        tensors.push(name, view)?;
     }
     if end_of_data != data_length {
         return Err(ErrorKind::Damaged {
@@ -104,16 +74,52 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
             what: format!("bytes that belong to no tensor ({})", data_length - end_of_data),
         });
     }
-    if views.is_empty() {
+    if tensors.tensors.is_empty() {
         return Err(ErrorKind::NoStateDict { found: "a safetensors file without tensors".to_string() });
     }
     Ok(TensorArchive {
         format: Format::Safetensors,
-        key: String::new(),
-        views,
+        dicts: vec![tensors],
+        inline: Vec::new(),
         storages: Storages::Ranges { file: reader.into_inner(), ranges },
-        order: ByteOrder::Little,
     })
+}
+
+/// What the header says of one tensor, whose bytes are storage number `storage`, of `length` bytes.
+fn view(
+    name: &str,
+    info: TensorInfo,
+    storage: usize,
+    length: u64,
+    location: Location,
+) -> Result<TensorView, ErrorKind> {
+    let dtype = TorchDtype::of_safetensors(info.dtype).ok_or_else(|| ErrorKind::Unsupported {
+        what: format!("its tensor `{}` has elements of type {}", printable(name), info.dtype),
+        help: "save it as float32",
+    })?;
+    let view = TensorView::new(DeclaredTensor {
+        name,
+        location: location.clone(),
+        dtype,
+        strides: row_major(&info.shape),
+        shape: info.shape,
+        offset: 0,
+        storage: StorageNumber::InFile(storage),
+        storage_length: length,
+        order: ByteOrder::Little,
+    })?;
+    if view.length() != length {
+        return Err(ErrorKind::Damaged {
+            location,
+            what: format!(
+                "tensor `{}` of shape {:?} takes {} bytes, where the header sets {length} aside",
+                printable(name),
+                view.info.shape,
+                view.length(),
+            ),
+        });
+    }
+    Ok(view)
 }
 
 /// The header's tensors in the order of their bytes.
@@ -161,6 +167,10 @@ impl<'de> Visitor<'de> for Entries {
             }
             if infos.len() == MOST_TENSORS {
                 return Err(A::Error::custom(format!("more than {MOST_TENSORS} tensors")));
+            }
+            if name.len() > LONGEST_NAME {
+                let length = name.len();
+                return Err(A::Error::custom(format!("a name of {length} bytes, `{}`", printable(&name))));
             }
             infos.push((name, map.next_value()?));
         }

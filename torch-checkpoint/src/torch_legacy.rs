@@ -2,17 +2,18 @@
 //! the machine, the object, the storages' keys), then each storage: its number of elements and its bytes, little end
 //! first whatever the machine.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::{Read, Seek};
 
 use crate::byte_reader::ByteReader;
 use crate::error::{ErrorKind, printable};
 use crate::format::Format;
+use crate::numpy_array::InlineStorages;
 use crate::pickle::{Pickle, Value};
-use crate::rebuild::{self, StorageReference};
+use crate::rebuild::{self, StorageReference, TensorReference};
 use crate::state_dict;
-use crate::tensor_archive::{Storages, TensorArchive};
-use crate::view::ByteOrder;
+use crate::tensor_archive::{Storages, TensorArchive, TensorDict};
+use crate::view::{ByteOrder, TensorView};
 
 /// 0x1950a86a20f9469cfc6c, little end first.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
@@ -20,7 +21,7 @@ const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0
 const VERSION: i64 = 1001;
 
 /// Reads everything but the storages of a file of `length` bytes and checks every tensor against it.
-pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> Result<TensorArchive<R>, ErrorKind> {
+pub(crate) fn open<R: Read + Seek>(file: R, length: u64) -> Result<TensorArchive<R>, ErrorKind> {
     let mut reader = ByteReader::of_file(file, length);
     let magic = Pickle::read(&mut reader)?;
     if !matches!(magic.get(magic.root()), Value::Long(magic) if **magic == MAGIC) {
@@ -79,28 +80,38 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
         ranges.push(start..reader.position());
     }
 
-    let chosen = state_dict::choose(&object, key)?;
-    let mut views = BTreeMap::new();
-    for (name, id) in chosen.tensors {
-        let tensor = rebuild::tensor(&object, name, id, &object_location)?;
-        let number = numbers.get(tensor.storage.key);
-        let number = number
-            .filter(|_| references.get(tensor.storage.key).is_some_and(|first| first.length == tensor.storage.length));
-        let number = *number.ok_or_else(|| ErrorKind::Damaged {
-            location: object_location.clone(),
-            what: format!(
-                "tensor `{}` lies in storage `{}`, which the file lacks",
-                printable(name),
-                printable(tensor.storage.key)
-            ),
-        })?;
-        views.insert(name.to_string(), tensor.view(name, number, object_location.clone())?);
+    let mut inline = InlineStorages::new(&object);
+    let mut dicts = Vec::new();
+    for dict in state_dict::find(&object, length, &object_location)? {
+        let mut tensors = TensorDict::new(dict.path);
+        for (name, id) in dict.tensors {
+            let mut view = |name: &str| -> Result<TensorView, ErrorKind> {
+                let reference = match rebuild::tensor(&object, name, id, &object_location)? {
+                    TensorReference::Array(array) => return inline.view(array, name, &object_location),
+                    TensorReference::View(view) => view,
+                };
+                let StorageReference { key, length, .. } = reference.storage;
+                let number = numbers.get(key);
+                let number = number.filter(|_| references.get(key).is_some_and(|first| first.length == length));
+                let number = *number.ok_or_else(|| ErrorKind::Damaged {
+                    location: object_location.clone(),
+                    what: format!(
+                        "tensor `{}` lies in storage `{}`, which the file lacks",
+                        printable(name),
+                        printable(key)
+                    ),
+                })?;
+                reference.view(name, number, ByteOrder::Little, object_location.clone())
+            };
+            let view = view(&name);
+            tensors.push(name.into_owned(), view)?;
+        }
+        dicts.push(tensors);
     }
     Ok(TensorArchive {
         format: Format::TorchLegacy,
-        key: chosen.path,
-        views,
+        dicts,
+        inline: inline.into_storages(),
         storages: Storages::Ranges { file: reader.into_inner(), ranges },
-        order: ByteOrder::Little,
     })
 }

@@ -4,7 +4,7 @@
 //! Compressed entries are refused: PyTorch makes none, and without them nothing in an archive can be larger than the
 //! archive. An entry's name is only ever looked up in the archive's directory.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io::{Read, Seek};
 
 use zip::ZipArchive;
@@ -14,13 +14,15 @@ use crate::allocation_budget::AllocationBudget;
 use crate::byte_reader::ByteReader;
 use crate::error::{ErrorKind, Location, printable, quoted_list};
 use crate::format::Format;
+use crate::numpy_array::InlineStorages;
 use crate::pickle::Pickle;
-use crate::tensor_archive::{Storages, TensorArchive};
-use crate::view::ByteOrder;
-use crate::{rebuild, state_dict, zip_entry};
+use crate::rebuild::{self, TensorReference};
+use crate::tensor_archive::{Storages, TensorArchive, TensorDict};
+use crate::view::{ByteOrder, TensorView};
+use crate::{state_dict, zip_entry};
 
 /// Reads the directory and the pickle of an archive of `length` bytes and checks every tensor against them.
-pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> Result<TensorArchive<R>, ErrorKind> {
+pub(crate) fn open<R: Read + Seek>(file: R, length: u64) -> Result<TensorArchive<R>, ErrorKind> {
     // The archive starts where the file does. Left to find out, the reader takes an archive whose first directory entry
     // is 76 bytes long (a folder of 21 letters: `cifar10-wrn-40-2-best`) for one that starts 76 bytes later, because
     // PyTorch's 76 bytes of zip64 records lie behind the directory.
@@ -44,42 +46,60 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64, key: Option<&str>) -> R
     let bytes = zip_entry::read(&mut archive, pickle_index)?;
     let mut reader = ByteReader::of_entry(bytes.as_slice(), bytes.len() as u64, printable(&pickle_name));
     let pickle = Pickle::read(&mut reader)?;
-    let chosen = state_dict::choose(&pickle, key)?;
-
     let location = reader.location(0);
+    let found = state_dict::find(&pickle, length, &location)?;
+
     let mut budget = AllocationBudget::for_storages(length);
     let mut seen = HashSet::new();
-    let mut views = BTreeMap::new();
-    for (name, id) in chosen.tensors {
-        let tensor = rebuild::tensor(&pickle, name, id, &location)?;
-        let storage = index(&archive, &format!("data/{}", tensor.storage.key)).ok_or_else(|| ErrorKind::Damaged {
-            location: location.clone(),
-            what: format!(
-                "tensor `{}` lies in storage `{}`, which the archive lacks",
-                printable(name),
-                printable(tensor.storage.key)
-            ),
-        })?;
-        let found = zip_entry::check(&mut archive, storage, length)?;
-        if found != tensor.storage.length {
-            return Err(ErrorKind::Damaged {
-                location,
-                what: format!(
-                    "storage `{}` should have {} bytes, and its entry has {found}",
-                    printable(tensor.storage.key),
-                    tensor.storage.length
-                ),
-            });
+    let mut inline = InlineStorages::new(&pickle);
+    let mut dicts = Vec::with_capacity(found.len());
+    for dict in found {
+        let mut tensors = TensorDict::new(dict.path);
+        for (name, id) in dict.tensors {
+            let mut view = |name: &str| -> Result<TensorView, ErrorKind> {
+                let reference = match rebuild::tensor(&pickle, name, id, &location)? {
+                    TensorReference::Array(array) => return inline.view(array, name, &location),
+                    TensorReference::View(view) => view,
+                };
+                let key = reference.storage.key;
+                let storage = index(&archive, &format!("data/{key}")).ok_or_else(|| ErrorKind::Damaged {
+                    location: location.clone(),
+                    what: format!(
+                        "tensor `{}` lies in storage `{}`, which the archive lacks",
+                        printable(name),
+                        printable(key)
+                    ),
+                })?;
+                let found = zip_entry::check(&mut archive, storage, length)?;
+                if found != reference.storage.length {
+                    return Err(ErrorKind::Damaged {
+                        location: location.clone(),
+                        what: format!(
+                            "storage `{}` should have {} bytes, and its entry has {found}",
+                            printable(key),
+                            reference.storage.length
+                        ),
+                    });
+                }
+                if seen.insert(storage) && !budget.take(found) {
+                    return Err(ErrorKind::Excessive {
+                        location: location.clone(),
+                        what: "the archive's entries lie on top of each other".to_string(),
+                    });
+                }
+                reference.view(name, storage, order, location.clone())
+            };
+            let view = view(&name);
+            tensors.push(name.into_owned(), view)?;
         }
-        if seen.insert(storage) && !budget.take(found) {
-            return Err(ErrorKind::Excessive {
-                location,
-                what: "the archive's entries lie on top of each other".to_string(),
-            });
-        }
-        views.insert(name.to_string(), tensor.view(name, storage, location.clone())?);
+        dicts.push(tensors);
     }
-    Ok(TensorArchive { format: Format::TorchZip, key: chosen.path, views, storages: Storages::Entries(archive), order })
+    Ok(TensorArchive {
+        format: Format::TorchZip,
+        dicts,
+        inline: inline.into_storages(),
+        storages: Storages::Entries(archive),
+    })
 }
 
 /// Finds the pickle; the folder that it lies in has the name of the file that was saved.

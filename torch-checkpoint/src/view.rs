@@ -8,13 +8,30 @@ use crate::error::{ErrorKind, Location, printable};
 /// PyTorch's own limit.
 const MAX_DIMENSIONS: usize = 64;
 
+/// A tensor without its elements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// The type of its elements.
+    pub dtype: DType,
+    /// The size of each dimension.
+    pub shape: Vec<usize>,
+}
+
+/// Where a storage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StorageNumber {
+    /// Among those of the file.
+    InFile(usize),
+    /// Among those that the pickle itself holds.
+    InPickle(usize),
+}
+
 /// A view that was checked: it lies within its storage.
 #[derive(Debug)]
 pub(crate) struct TensorView {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) dtype: DType,
-    /// The number of the storage in its file.
-    pub(crate) storage: usize,
+    pub(crate) info: TensorInfo,
+    pub(crate) storage: StorageNumber,
+    pub(crate) order: ByteOrder,
     element_size: usize,
     strides: Vec<usize>,
     /// In elements, as the strides are.
@@ -33,16 +50,16 @@ pub(crate) struct DeclaredTensor<'a> {
     pub(crate) shape: Vec<usize>,
     pub(crate) strides: Vec<usize>,
     pub(crate) offset: usize,
-    /// The number of the storage in its file.
-    pub(crate) storage: usize,
+    pub(crate) storage: StorageNumber,
     /// How many bytes the storage has.
     pub(crate) storage_length: u64,
+    pub(crate) order: ByteOrder,
 }
 
 impl TensorView {
     /// Believes the declaration if the storage bears it out.
     pub(crate) fn new(declared: DeclaredTensor<'_>) -> Result<Self, ErrorKind> {
-        let DeclaredTensor { name, location, dtype, shape, strides, offset, storage, storage_length } = declared;
+        let DeclaredTensor { name, location, dtype, shape, strides, offset, storage, storage_length, order } = declared;
         let Some(candle_dtype) = dtype.candle else {
             return Err(ErrorKind::Unsupported {
                 what: format!(
@@ -84,7 +101,8 @@ impl TensorView {
                 )));
             }
         }
-        Ok(Self { shape, dtype: candle_dtype, storage, element_size: dtype.size, strides, offset, count })
+        let info = TensorInfo { dtype: candle_dtype, shape };
+        Ok(Self { info, storage, order, element_size: dtype.size, strides, offset, count })
     }
 
     /// How many bytes the tensor takes.
@@ -93,24 +111,24 @@ impl TensorView {
     }
 
     /// Takes the tensor out of its storage.
-    pub(crate) fn tensor(&self, storage: &[u8], order: ByteOrder) -> candle_core::Result<Tensor> {
+    pub(crate) fn tensor(&self, storage: &[u8]) -> candle_core::Result<Tensor> {
         let size = self.element_size;
         let start = self.offset * size;
         let gathered;
         let bytes = if self.count == 0 {
             &[]
-        } else if self.is_contiguous() && order == ByteOrder::Little {
+        } else if self.is_contiguous() && self.order == ByteOrder::Little {
             &storage[start..start + self.count * size]
         } else {
-            gathered = self.gather(&storage[start..], order);
+            gathered = self.gather(&storage[start..]);
             gathered.as_slice()
         };
-        Tensor::from_raw_buffer(bytes, self.dtype, &self.shape, &Device::Cpu)
+        Tensor::from_raw_buffer(bytes, self.info.dtype, &self.info.shape, &Device::Cpu)
     }
 
     fn is_contiguous(&self) -> bool {
         let mut expected = 1;
-        self.shape.iter().zip(&self.strides).rev().all(|(&size, &stride)| {
+        self.info.shape.iter().zip(&self.strides).rev().all(|(&size, &stride)| {
             let fits = size == 1 || stride == expected;
             expected *= size;
             fits
@@ -118,20 +136,20 @@ impl TensorView {
     }
 
     /// The elements in row-major order, little end first.
-    fn gather(&self, storage: &[u8], order: ByteOrder) -> Vec<u8> {
+    fn gather(&self, storage: &[u8]) -> Vec<u8> {
         let size = self.element_size;
         let mut gathered = Vec::with_capacity(self.count * size);
-        let mut index = vec![0; self.shape.len()];
+        let mut index = vec![0; self.info.shape.len()];
         // A dimension of one element may have any stride: going one step too far must not overflow.
         let mut at = 0_usize;
         for _ in 0..self.count {
             let element = &storage[at * size..(at + 1) * size];
-            match order {
+            match self.order {
                 ByteOrder::Little => gathered.extend_from_slice(element),
                 ByteOrder::Big => gathered.extend(element.iter().rev()),
             }
             // Count up like an odometer, the last dimension fastest.
-            for ((digit, &length), &stride) in index.iter_mut().zip(&self.shape).zip(&self.strides).rev() {
+            for ((digit, &length), &stride) in index.iter_mut().zip(&self.info.shape).zip(&self.strides).rev() {
                 *digit += 1;
                 at = at.wrapping_add(stride);
                 if *digit < length {

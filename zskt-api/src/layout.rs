@@ -20,6 +20,8 @@ pub struct WeightLayout {
 pub struct Recognized {
     /// The plugin with its parameters, as a pipeline has it: `WideResNet(depth: 40, widen_factor: 2)`.
     pub ron: String,
-    /// What names and shapes do not tell, and what was assumed: a sentence each.
+    /// Rows and columns of the images that such a network is usually for; weights seldom tell.
+    pub image_size: usize,
+    /// What else names and shapes do not tell, and what was assumed: a sentence each.
     pub assumptions: Vec<String>,
 }

@@ -10,6 +10,7 @@ pub mod build_id;
 mod contracts;
 mod kind;
 mod layout;
+mod normalization;
 pub mod params;
 mod ports;
 mod problem;
@@ -28,11 +29,12 @@ pub use zskt_tensor::{candle_core, candle_nn, nn, ops};
 pub use contracts::*;
 pub use kind::PluginKind;
 pub use layout::{NamedShapes, Recognized, WeightLayout};
+pub use normalization::Normalization;
 pub use params::{Bounds, ParameterInfo, ParameterKind, ParameterType, Params, above};
 pub use ports::{Arity, ImageSource, Inputs, NodeOutput, Player, Port, PortInfo, PortType, Ports, Trainee};
-pub use problem::{CheckError, Diagnostic, Span, nearest_name, with_article};
+pub use problem::{CheckError, Diagnostic, Severity, Span, nearest_name, with_article};
 pub use reads::Reads;
-pub use registry::{Nested, NestedPlugin, ParsedPlugin, PluginInstance, PluginRegistration, Registry};
+pub use registry::{Nested, NestedContract, NestedPlugin, ParsedPlugin, PluginInstance, PluginRegistration, Registry};
 pub use shape::{
     ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, OutputShape, Signature, Signatures,
     TurnSignature,

@@ -13,9 +13,21 @@ pub struct Span {
     pub end: usize,
 }
 
+/// Whether a problem stands in the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// It cannot be meant: nothing is run.
+    #[default]
+    Error,
+    /// It is probably not meant: it is shown, and what was asked for is done.
+    Warning,
+}
+
 /// One thing that is wrong with a pipeline, or with what else a user gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
+    /// Whether it stands in the way.
+    pub severity: Severity,
     /// Where; `None` when no place in a text shows it.
     pub span: Option<Span>,
     /// What is wrong, in one line.
@@ -24,19 +36,38 @@ pub struct Diagnostic {
     pub label: Box<str>,
     /// The way out.
     pub help: Option<String>,
-    /// Other places that explain this one.
-    pub related: Vec<(Span, String)>,
+    /// Other places that explain this one. Boxed, as the label.
+    pub related: Box<[(Span, String)]>,
 }
 
 impl Diagnostic {
     /// A problem at a place.
     pub fn at(span: Span, message: impl Into<String>) -> Self {
-        Self { span: Some(span), message: message.into(), label: "".into(), help: None, related: Vec::new() }
+        Self { span: Some(span), ..Self::global(message) }
     }
 
     /// A problem that no place in a text shows: of the pipeline as a whole, of a library, of the machine.
     pub fn global(message: impl Into<String>) -> Self {
-        Self { span: None, message: message.into(), label: "".into(), help: None, related: Vec::new() }
+        Self {
+            severity: Severity::Error,
+            span: None,
+            message: message.into(),
+            label: "".into(),
+            help: None,
+            related: Box::default(),
+        }
+    }
+
+    /// Makes a warning of it.
+    #[must_use]
+    pub fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// Whether it stands in the way.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 
     /// Says what could not be done because of it.
@@ -62,9 +93,10 @@ impl Diagnostic {
 
     /// Points at another place that explains this problem.
     #[must_use]
-    pub fn related(mut self, span: Span, label: impl Into<String>) -> Self {
-        self.related.push((span, label.into()));
-        self
+    pub fn related(self, span: Span, label: impl Into<String>) -> Self {
+        let mut related = self.related.into_vec();
+        related.push((span, label.into()));
+        Self { related: related.into(), ..self }
     }
 }
 
@@ -72,6 +104,8 @@ impl Diagnostic {
 /// the port, and whoever holds the pipeline's text finds the place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckError {
+    /// Whether it stands in the way. Where a check returns one fault, it does.
+    pub severity: Severity,
     /// The parameter at fault.
     pub parameter: Option<String>,
     /// The input port at fault.
@@ -87,7 +121,7 @@ pub struct CheckError {
 impl CheckError {
     /// A fault of the node as a whole.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { parameter: None, port: None, index: 0, message: message.into(), help: None }
+        Self { severity: Severity::Error, parameter: None, port: None, index: 0, message: message.into(), help: None }
     }
 
     /// A fault of one parameter.
@@ -98,6 +132,13 @@ impl CheckError {
     /// A fault of what arrives at one input port.
     pub fn port(name: impl Into<String>, message: impl Into<String>) -> Self {
         Self { port: Some(name.into()), ..Self::new(message) }
+    }
+
+    /// Makes a warning of it: what stages and metrics find may be one.
+    #[must_use]
+    pub fn warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
     }
 
     /// Which of the edges into the port.

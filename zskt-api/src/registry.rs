@@ -38,8 +38,9 @@ pub enum PluginInstance {
 /// A plugin as it was read, with its parameters, defaults included.
 #[derive(Clone)]
 pub struct ParsedPlugin {
-    /// The plugin.
-    pub instance: PluginInstance,
+    instance: PluginInstance,
+    /// What stands before the plugin, for all that hold it.
+    boundary: Arc<OnceLock<PluginInstance>>,
     /// It and its parameters as RON text.
     pub ron: String,
     /// The plugins among its parameters.
@@ -60,6 +61,17 @@ pub struct NestedPlugin {
 }
 
 impl ParsedPlugin {
+    /// The plugin, or what was put before it.
+    pub fn instance(&self) -> &PluginInstance {
+        self.boundary.get().unwrap_or(&self.instance)
+    }
+
+    /// Puts something of the same kind before the plugin, made of it, which all who hold the plugin call from now on: also the
+    /// plugin that it is a parameter of. Only the first counts.
+    pub fn put_before(&self, boundary: impl FnOnce(&PluginInstance) -> PluginInstance) {
+        self.boundary.get_or_init(|| boundary(&self.instance));
+    }
+
     /// The plugins among its parameters, each followed by those among its own, with the way to each as its parameter.
     pub fn all_nested(&self) -> Vec<NestedPlugin> {
         let mut all = Vec::new();
@@ -126,7 +138,8 @@ macro_rules! registration {
                 read: |value, problems| {
                     let plugin = T::read(value, problems)?;
                     let (ron, nested, paths) = (plugin.to_ron(), plugin.nested(), plugin.paths());
-                    Some(ParsedPlugin { instance: PluginInstance::$kind(Arc::new(plugin)), ron, nested, paths })
+                    let (instance, boundary) = (PluginInstance::$kind(Arc::new(plugin)), Arc::default());
+                    Some(ParsedPlugin { instance, boundary, ron, nested, paths })
                 },
             }
         }
@@ -266,10 +279,20 @@ pub struct Nested<T: ?Sized> {
     parsed: Arc<ParsedPlugin>,
 }
 
-impl<T: ?Sized> Nested<T> {
+/// A contract whose plugins can be parameters of others.
+pub trait NestedContract {
+    #[doc(hidden)]
+    fn of(instance: &PluginInstance) -> Option<&Arc<Self>>;
+}
+
+impl<T: NestedContract + ?Sized> Nested<T> {
     /// A handle of the plugin, for what outlives the parameters.
     pub fn plugin(&self) -> Arc<T> {
-        Arc::clone(&self.plugin)
+        Arc::clone(self.current())
+    }
+
+    fn current(&self) -> &Arc<T> {
+        T::of(self.parsed.instance()).unwrap_or(&self.plugin)
     }
 }
 
@@ -279,15 +302,24 @@ impl<T: ?Sized> Clone for Nested<T> {
     }
 }
 
-impl<T: ?Sized> std::ops::Deref for Nested<T> {
+impl<T: NestedContract + ?Sized> std::ops::Deref for Nested<T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.plugin
+        self.current()
     }
 }
 
 macro_rules! nested {
     ($($contract:ident: $kind:ident),*) => {$(
+        impl NestedContract for dyn $contract {
+            fn of(instance: &PluginInstance) -> Option<&Arc<Self>> {
+                match instance {
+                    PluginInstance::$kind(plugin) => Some(plugin),
+                    _ => None,
+                }
+            }
+        }
+
         impl ParameterType for Nested<dyn $contract> {
             fn kind() -> ParameterKind {
                 ParameterKind::Plugin(PluginKind::$kind)
@@ -296,8 +328,8 @@ macro_rules! nested {
                 match Registry::get() {
                     Ok(registry) => {
                         let (registration, parsed) = registry.read(value, &[PluginKind::$kind], problems)?;
-                        let PluginInstance::$kind(plugin) = &parsed.instance else { return None };
-                        Some(Self { plugin: Arc::clone(plugin), registration, parsed: Arc::new(parsed) })
+                        let plugin = Arc::clone(<dyn $contract>::of(&parsed.instance)?);
+                        Some(Self { plugin, registration, parsed: Arc::new(parsed) })
                     }
                     Err(problem) => {
                         problems.push(Diagnostic { span: Some(value.span), ..problem });

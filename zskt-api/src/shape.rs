@@ -14,6 +14,18 @@ pub struct OutputShape {
     pub activations: Vec<ImageShape>,
 }
 
+impl OutputShape {
+    /// The activations that can be compared with another network's, as places in both lists: of each size that both have, the last.
+    pub fn pairs_of_equal_size(&self, other: &Self) -> Vec<[usize; 2]> {
+        let size = |shape: &ImageShape| (shape.height, shape.width);
+        let (mine, theirs) = (&self.activations, &other.activations);
+        let last_of_its_size = |index: usize| mine.get(index + 1).map(size) != Some(size(&mine[index]));
+        let partner = |index: usize| theirs.iter().rposition(|shape| size(shape) == size(&mine[index]));
+        let places = (0..mine.len()).filter(|index| last_of_its_size(*index));
+        places.filter_map(|index| Some([index, partner(index)?])).collect()
+    }
+}
+
 /// What can be known of a classifier without building it.
 pub trait ClassifierShape: Send + Sync {
     /// The shapes of its output for images of this shape. Every pair of networks and images that a pipeline brings together is

@@ -13,11 +13,15 @@
 mod check;
 mod checksum;
 mod cli;
+mod dataset_at;
 mod device_request;
 mod draw;
+mod export;
 mod home_folder;
 mod input_file;
+mod inspect_file;
 mod library;
+mod new_pipeline;
 mod parameter_count;
 mod pipeline;
 mod plan;
@@ -25,6 +29,7 @@ mod plugin_calls;
 mod run;
 mod scaffold;
 mod text_format;
+mod weights_report;
 
 pub use check::prove;
 pub use cli::render;
@@ -33,6 +38,7 @@ pub use draw::{Picture, dot, mermaid, svg};
 pub use pipeline::Sources;
 pub use plan::{DataFreeProof, OutsideReader, Plan, PlanEdge, PlanNode};
 pub use run::data_free;
+pub use weights_report::{FoundNetwork, RecognizedArchitecture, WeightsReport, weights_report};
 
 use std::process::ExitCode;
 

@@ -3,13 +3,11 @@
 use candle_core::Device;
 use zskt_api::{Builder, PluginInstance, Precision};
 
-use crate::plan::PlanNode;
-
-/// The parameters of a node's network; `None` where it has no network, or not one that can be built from the node's
+/// The parameters of the network that a plugin makes; `None` where it makes none, or not one that can be built from the plugin's
 /// parameters alone.
-pub fn of(node: &PlanNode) -> Option<usize> {
+pub fn of(plugin: &PluginInstance) -> Option<usize> {
     let builder = Builder::zeros(Precision::F32, &Device::Cpu);
-    match &node.instance {
+    match plugin {
         PluginInstance::Architecture(architecture) => {
             architecture.build(&builder).ok()?;
         }

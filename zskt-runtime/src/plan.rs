@@ -1,11 +1,16 @@
 //! A plan: a pipeline that has been proven sound, in the order in which its nodes are built and run.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
-use zskt_api::{NestedPlugin, PluginInstance, PluginRegistration, Precision, Reads, Signature};
+use zskt_api::{
+    Diagnostic, NestedPlugin, Normalization, PluginInstance, PluginKind, PluginRegistration, Precision, Reads,
+    Signature,
+};
 
 use crate::device_request::DeviceRequest;
+use crate::plugin_calls::Inspector;
 
 /// A pipeline that has been proven sound: nothing about it can be refused any more but what only the machine knows, as whether
 /// there is such a device.
@@ -23,6 +28,10 @@ pub struct Plan {
     pub nodes: Vec<PlanNode>,
     /// What was proven of the pipeline's `data_free` claim; empty without one.
     pub data_free: Vec<DataFreeProof>,
+    /// What is probably not meant, in the order of the text.
+    pub warnings: Vec<Diagnostic>,
+    /// What the boundaries of its plugins have in common.
+    pub inspector: Inspector,
     /// The pipeline as resolved: overrides and defaults in their places, as RON text. Equal texts, but for where libraries
     /// lie, mean equal runs.
     pub resolved: String,
@@ -48,6 +57,27 @@ pub struct PlanNode {
     pub inputs: Vec<PlanEdge>,
     /// What is known of its output before it is built; nothing for a metric.
     pub signature: Option<Signature>,
+    /// The networks, by the nodes that make them, that it trains: a stage those of its turns, too.
+    pub trains: BTreeSet<String>,
+    /// How the images are normalized that it makes or sees, where a node that it is connected with says so.
+    pub normalization: Option<Normalization>,
+}
+
+impl Plan {
+    /// All networks that are trained.
+    pub fn trained(&self) -> BTreeSet<&str> {
+        self.nodes.iter().flat_map(|node| &node.trains).map(String::as_str).collect()
+    }
+
+    /// The nodes whose learning rate moves a network: turns, or a stage that needs none.
+    pub fn trainers(&self, network: &str) -> Vec<String> {
+        let training = |kind| {
+            let nodes = self.nodes.iter().filter(move |node| node.registration.kind == kind);
+            nodes.filter(|node| node.trains.contains(network)).map(|node| node.name.clone()).collect::<Vec<_>>()
+        };
+        let turns = training(PluginKind::Turn);
+        if turns.is_empty() { training(PluginKind::Stage) } else { turns }
+    }
 }
 
 /// One edge of a plan.

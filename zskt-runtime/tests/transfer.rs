@@ -69,6 +69,29 @@ const FEW_SHOT: &str = r#"(
 )
 "#;
 
+/// A student learns from an ONNX model alone, and looks where it looks.
+const OF_ONNX: &str = r#"(
+    name: "of-onnx",
+    data_free: ["student", "generator"],
+    nodes: {
+        "teacher": Onnx(path: "vgg.18.onnx", activations: ["relu", "relu_1", "node_relu_3"]),
+        "student": WideResNet(depth: 10, widen_factor: 1, classes: 5),
+        "generator": ConvGenerator(latent_dim: 16, channels: 8, first_map: 4, image_size: 16),
+        "belief": KlDivergence(),
+        "attention": AttentionTransfer(beta: 25.0),
+        "seek": Maximize(optimizer: Adam(lr: 1e-3), schedule: Cosine),
+        "imitate": Minimize(steps: 2, optimizer: Adam(lr: 5e-3), schedule: Cosine),
+        "transfer": Transfer(batches: 2, batch_size: 8),
+    },
+    edges: [
+        "generator -> seek.player", "belief -> seek.loss",
+        "student -> imitate.player", "belief -> imitate.loss", "attention -> imitate.loss",
+        "teacher -> transfer.teacher", "student -> transfer.student", "generator -> transfer.images",
+        "seek -> transfer.turns", "imitate -> transfer.turns",
+    ],
+)
+"#;
+
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = if cfg!(target_os = "linux") {
         // Whoever tests may have had signals ignored, as `nohup` and background jobs have.
@@ -181,4 +204,22 @@ fn a_student_becomes_a_teacher_and_few_images_are_enough() {
             assert_eq!(zero["metrics"]["of_teacher"], few["metrics"]["of_teacher"]);
         }
     }
+}
+
+#[test]
+fn an_onnx_model_is_a_teacher_for_two_pseudo_batches() {
+    let folder = folder();
+    let path = folder.path();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/teachers/tests/onnx/fixtures");
+    std::fs::copy(fixtures.join("vgg.18.onnx"), path.join("vgg.18.onnx")).unwrap();
+    std::fs::write(path.join("onnx.ron"), OF_ONNX).unwrap();
+    run(path, &["onnx.ron", "--out", "onnx", "--quiet"]);
+    assert!(path.join("onnx/student.safetensors").exists());
+    // Its shapes are known from the file alone: without it, nothing is said of them.
+    std::fs::remove_file(path.join("vgg.18.onnx")).unwrap();
+    run(path, &["validate", "onnx.ron", "--skip-files"]);
+    let missing = command(path, &["validate", "onnx.ron"]).output().unwrap();
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(!missing.status.success() && said.contains("there is no such file"), "{said}");
+    assert!(!said.contains("classes"), "one fault, and not what follows from it: {said}");
 }

@@ -2,6 +2,9 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use crate::activation::{Form, Rectifier};
+use crate::ops::Padding;
+use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
@@ -35,15 +38,21 @@ pub trait Backend: Clone + Sized {
     fn materialized(&self) -> Result<Self>;
 
     /// [`crate::ops::activate`]
-    fn activate(&self, slope: f64) -> Result<Self>;
+    fn activate(&self, form: Form) -> Result<Self>;
     /// [`crate::ops::add`], of maps of one shape and precision.
     fn add(&self, other: &Self) -> Result<Self>;
+    /// [`crate::ops::multiply`], of maps of one precision.
+    fn multiply(&self, other: &Self) -> Result<Self>;
+    /// [`crate::ops::concat`], of maps of one precision.
+    fn concat(maps: &[Self]) -> Result<Self>;
+    /// [`crate::ops::pad`]
+    fn pad(&self, padding: &Padding) -> Result<Self>;
     /// [`crate::ops::upsample_nearest`]
     fn upsample(&self, factor: usize) -> Result<Self>;
     /// [`crate::ops::max_pool`]
-    fn max_pool(&self, size: usize) -> Result<Self>;
-    /// [`crate::ops::average_pool`]
-    fn average_pool(&self, size: usize) -> Result<Self>;
+    fn max_pool(&self, geometry: &PoolGeometry) -> Result<Self>;
+    /// [`crate::ops::average_pool`] and [`crate::ops::adaptive_average_pool`]
+    fn average_pool(&self, geometry: &PoolGeometry) -> Result<Self>;
     /// [`crate::ops::global_average`]
     fn global_average(&self) -> Result<Tensor>;
     /// [`crate::ops::attention_map`]
@@ -67,7 +76,7 @@ pub trait Backend: Clone + Sized {
         beta: &Tensor,
         statistics: &BatchNormStatistics,
         epsilon: f64,
-        slope: f64,
+        rectifier: Rectifier,
     ) -> Result<Self>;
 
     /// [`crate::ops::track`]

@@ -15,6 +15,7 @@ enum Cause {
     Other,
     Interrupted,
     OutOfMemory,
+    BrokenContract,
 }
 
 /// The result of everything that runs.
@@ -44,6 +45,16 @@ impl Error {
     /// Whether the device has no room for what was to be computed: a smaller batch may fit.
     pub fn is_out_of_memory(&self) -> bool {
         self.cause == Cause::OutOfMemory
+    }
+
+    /// A plugin did other than its contract says, wherever it was asked.
+    pub fn broken_contract(message: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: Cause::BrokenContract }
+    }
+
+    /// Whether a plugin did other than its contract says.
+    pub fn is_broken_contract(&self) -> bool {
+        self.cause == Cause::BrokenContract
     }
 
     /// Says what was being done when it failed.

@@ -8,6 +8,7 @@ use crate::cuda::map::CudaMap;
 use crate::error::{Error, Result};
 use crate::precision::Precision;
 use crate::shape::{ImageShape, MapShape};
+use crate::trace::{self, Origin, TracedOperation};
 
 /// A batch of images or activations, `[B, C, H, W]`.
 ///
@@ -21,7 +22,7 @@ use crate::shape::{ImageShape, MapShape};
 /// Gradients lie with the map: one backward pass at a time may go through it. Tasks that share a map (`rayon::join`) may read
 /// it at the same time once one of them has read it before.
 #[derive(Clone)]
-pub struct FeatureMap(pub(crate) Storage);
+pub struct FeatureMap(pub(crate) Storage, pub(crate) Origin);
 
 /// Where a map is, and with it how it is computed.
 #[derive(Clone)]
@@ -59,13 +60,13 @@ pub(crate) use with_backend;
 
 impl From<CpuMap> for FeatureMap {
     fn from(map: CpuMap) -> Self {
-        Self(Storage::Cpu(map))
+        Self(Storage::Cpu(map), Origin::default())
     }
 }
 
 impl From<CudaMap> for FeatureMap {
     fn from(map: CudaMap) -> Self {
-        Self(Storage::Cuda(map))
+        Self(Storage::Cuda(map), Origin::default())
     }
 }
 
@@ -139,7 +140,7 @@ impl FeatureMap {
     /// The same values, through which no gradient flows.
     #[must_use]
     pub fn detach(&self) -> Self {
-        on_backend!(self, map => Backend::detach(map).into())
+        on_backend!(self, map => Self::from(Backend::detach(map)).same_as(self))
     }
 
     /// Images `start..start + count`.
@@ -158,7 +159,7 @@ impl FeatureMap {
         if precision.dtype() != self.dtype() {
             return Err(Error::new(format!("{self:?} cannot become a map of {precision:?}: weights would not fit it")));
         }
-        on_backend!(self, map => Ok(Backend::to_precision(map, precision)?.into()))
+        on_backend!(self, map => Ok(Self::from(Backend::to_precision(map, precision)?).same_as(self)))
     }
 
     /// All images row by row, `[B, C·H·W]`, in PyTorch's order.
@@ -166,7 +167,8 @@ impl FeatureMap {
     /// # Errors
     /// When the device fails.
     pub fn flatten(&self) -> Result<Tensor> {
-        Ok(self.to_nchw()?.flatten_from(1)?)
+        let rows = self.to_nchw()?.flatten_from(1)?;
+        Ok(trace::map_to_tensor(self, TracedOperation::Flatten, rows))
     }
 
     /// That tensors which are computed with it are on its device.
@@ -187,7 +189,12 @@ impl FeatureMap {
 
     /// With nothing left to be computed where it is read.
     pub(crate) fn materialized(&self) -> Result<Self> {
-        on_backend!(self, map => Ok(map.materialized()?.into()))
+        on_backend!(self, map => Ok(Self::from(map.materialized()?).same_as(self)))
+    }
+
+    /// Made by the same operation as another map.
+    fn same_as(self, other: &Self) -> Self {
+        Self(self.0, other.1)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Feature maps, their gradients and the layers made of them, on the CPU and on NVIDIA GPUs.
 
+mod activation;
 mod autograd;
 mod backend;
 mod cpu;
@@ -11,11 +12,13 @@ mod gradients;
 mod image_set;
 pub mod nn;
 pub mod ops;
+mod pool_windows;
 mod precision;
 mod random;
 mod shape;
 mod statistics;
 mod test_device;
+pub mod trace;
 mod update_rule;
 
 pub use candle_core;

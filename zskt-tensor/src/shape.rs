@@ -47,6 +47,8 @@ pub struct ConvGeometry {
     pub stride: usize,
     /// Zero pixels added on every side.
     pub padding: usize,
+    /// Equal parts of the channels: each part of the outputs is made of its part of the inputs alone.
+    pub groups: usize,
 }
 
 impl ConvGeometry {
@@ -72,9 +74,14 @@ impl ConvGeometry {
         self.batch * self.out_height() * self.out_width() * self.out_channels
     }
 
-    /// Elements of the weight, `[out_channels, in_channels, kernel, kernel]`.
+    /// Input channels that an output is made of.
+    pub fn group_inputs(&self) -> usize {
+        self.in_channels / self.groups
+    }
+
+    /// Elements of the weight, `[out_channels, in_channels / groups, kernel, kernel]`.
     pub fn weight_len(&self) -> usize {
-        self.out_channels * self.in_channels * self.kernel * self.kernel
+        self.out_channels * self.group_inputs() * self.kernel * self.kernel
     }
 
     fn extent(&self, input: usize) -> usize {

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use zskt_tensor::candle_core::{self, DType, Device, Tensor, Var};
-use zskt_tensor::nn::{Activation, BatchNorm2d, Builder, Conv2d, Conv2dShape, ForwardMode, Linear};
+use zskt_tensor::nn::{
+    Activation, BatchNorm2d, Builder, Conv2d, Conv2dShape, ForwardMode, Linear, Padding, Pool, PoolWindows,
+};
 use zskt_tensor::{FeatureMap, Precision, RandomStreams, Result, backward, ops, standard_normal};
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
@@ -68,7 +70,7 @@ const CASES: &[GradientCase] = &[
     }),
     ("nn::BatchNorm2d::forward", |name| {
         for mode in [ForwardMode::train_frozen(), ForwardMode::eval()] {
-            for activation in [Activation::Identity, Activation::Relu, Activation::LeakyRelu(0.2)] {
+            for activation in [Activation::Identity, Activation::Relu6, Activation::LeakyRelu(0.2)] {
                 let layer = BatchNorm2d::new(&builder(), 5, activation).unwrap();
                 check(name, &[&[2, 3, 4, 5]], |x| layer.forward(&map(&x[0]), mode)?.channels_last());
             }
@@ -82,7 +84,22 @@ const CASES: &[GradientCase] = &[
         let layer = Linear::new(&builder(), 5, 3).unwrap();
         check(name, &[&[2, 5]], |x| layer.forward(&x[0], ForwardMode::eval()));
     }),
-    ("ops::activate", |name| check(name, &[&[2, 3, 4, 5]], |x| ops::activate(&map(&x[0]), 0.2)?.channels_last())),
+    ("ops::activate", |name| {
+        for activation in ACTIVATIONS {
+            check(&format!("{name} {activation:?}"), &[&[2, 3, 4, 5]], |x| {
+                // Wide enough for every part of it.
+                ops::activate(&map(&(&x[0] * 4.0)?), activation)?.channels_last()
+            });
+        }
+    }),
+    ("ops::activate_vectors", |name| {
+        check(name, &[&[4, 5]], |x| ops::activate_vectors(&(&x[0] * 4.0)?, Activation::Relu6));
+    }),
+    ("ops::adaptive_average_pool", |name| {
+        for (rows, columns) in [(1, 1), (2, 3), (4, 6)] {
+            check(name, &[&[2, 5, 4, 3]], |x| ops::adaptive_average_pool(&map(&x[0]), rows, columns)?.channels_last());
+        }
+    }),
     ("ops::add", |name| {
         check(name, &[&[2, 3, 4, 5], &[2, 3, 4, 5]], |x| ops::add(&map(&x[0]), &map(&x[1]))?.channels_last());
     }),
@@ -91,7 +108,9 @@ const CASES: &[GradientCase] = &[
     }),
     ("ops::attention_map", |name| check(name, &[&[2, 3, 4, 5]], |x| ops::attention_map(&map(&x[0])))),
     ("ops::average_pool", |name| {
-        check(name, &[&[2, 5, 4, 3]], |x| ops::average_pool(&map(&x[0]), 2)?.channels_last());
+        for windows in pool_windows() {
+            check(name, &[&[2, 5, 4, 3]], |x| ops::average_pool(&map(&x[0]), windows)?.channels_last());
+        }
     }),
     ("ops::batch_moments", |name| {
         let both = |x: &FeatureMap| {
@@ -101,38 +120,53 @@ const CASES: &[GradientCase] = &[
         };
         check(name, &[&[2, 3, 4, 5]], |x| both(&map(&x[0])));
         check(&format!("{name}, of what is computed when it is read"), &[&[2, 3, 4, 5], &[5, 5, 3, 3]], |x| {
-            let active = ops::activate(&map(&x[0]), 0.2)?;
-            let convolved = ops::conv2d(&ops::upsample_nearest(&active, 2)?, &x[1], None, 1, 1, Precision::F64)?;
+            let active = ops::activate(&map(&x[0]), Activation::LeakyRelu(0.2))?;
+            let convolved = ops::conv2d(&ops::upsample_nearest(&active, 2)?, &x[1], None, 1, 1, 1, Precision::F64)?;
             Ok((both(&convolved)? + both(&ops::upsample_nearest(&active, 2)?)?)?)
         });
         // As in DeepInversion: a loss of the very statistics that normalize.
         check(&format!("{name}, and normalized"), &[&[3, 2, 2, 4], &[4], &[4]], |x| {
             let x0 = map(&x[0]);
             let statistics = ops::batch_moments(&x0)?;
-            let normalized = ops::batch_norm(&x0, &x[1], &x[2], &statistics, 1e-5, 0.2)?.to_nchw()?;
+            let normalized =
+                ops::batch_norm(&x0, &x[1], &x[2], &statistics, 1e-5, Activation::LeakyRelu(0.2))?.to_nchw()?;
             Ok(normalized.broadcast_add(&(statistics.mean.sqr()? + &statistics.variance)?.reshape((4, 1, 1))?)?)
         });
     }),
     ("ops::batch_norm", |name| {
-        for slope in [0.0, 0.2, 1.0] {
-            check(&format!("{name} {slope}"), &[&[3, 4, 5, 6], &[6], &[6]], |x| {
-                let x0 = map(&x[0]);
-                ops::batch_norm(&x0, &x[1], &x[2], &ops::batch_moments(&x0)?, 1e-5, slope)?.channels_last()
+        for activation in ACTIVATIONS {
+            check(&format!("{name} {activation:?}"), &[&[3, 4, 5, 6], &[6], &[6]], |x| {
+                let (x0, gamma) = (map(&x[0]), (&x[1] * 4.0)?);
+                ops::batch_norm(&x0, &gamma, &x[2], &ops::batch_moments(&x0)?, 1e-5, activation)?.channels_last()
             });
         }
         check(&format!("{name} by running statistics"), &[&[2, 3, 4, 5], &[5], &[5]], |x| {
-            ops::batch_norm(&map(&x[0]), &x[1], &x[2], &running(&Device::Cpu)?, 1e-5, 0.2)?.channels_last()
+            ops::batch_norm(&map(&x[0]), &x[1], &x[2], &running(&Device::Cpu)?, 1e-5, Activation::LeakyRelu(0.2))?
+                .channels_last()
+        });
+    }),
+    ("ops::concat", |name| {
+        check(name, &[&[2, 3, 4, 5], &[2, 3, 4, 1], &[2, 3, 4, 2]], |x| {
+            ops::concat(&[map(&x[0]), map(&x[1]), map(&x[2])])?.channels_last()
         });
     }),
     ("ops::conv2d", |name| {
+        for (groups, outputs, kernel, stride, padding) in
+            [(6, 6, 3, 1, 1), (6, 6, 3, 2, 1), (6, 12, 3, 1, 0), (2, 4, 1, 2, 0)]
+        {
+            let shapes: [&[usize]; 3] = [&[2, 5, 6, 6], &[outputs, 6 / groups, kernel, kernel], &[outputs]];
+            check(&format!("{name} {outputs} in {groups} groups"), &shapes, |x| {
+                ops::conv2d(&map(&x[0]), &x[1], Some(&x[2]), stride, padding, groups, Precision::F64)?.channels_last()
+            });
+        }
         for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0), (5, 1, 0), (2, 3, 2)] {
             let name = format!("{name} {kernel} {stride} {padding}");
             let shapes: [&[usize]; 3] = [&[2, 7, 6, 3], &[4, 3, kernel, kernel], &[4]];
             check(&name, &shapes[..2], |x| {
-                ops::conv2d(&map(&x[0]), &x[1], None, stride, padding, Precision::F64)?.channels_last()
+                ops::conv2d(&map(&x[0]), &x[1], None, stride, padding, 1, Precision::F64)?.channels_last()
             });
             check(&format!("{name} with bias"), &shapes, |x| {
-                ops::conv2d(&map(&x[0]), &x[1], Some(&x[2]), stride, padding, Precision::F64)?.channels_last()
+                ops::conv2d(&map(&x[0]), &x[1], Some(&x[2]), stride, padding, 1, Precision::F64)?.channels_last()
             });
         }
     }),
@@ -151,11 +185,46 @@ const CASES: &[GradientCase] = &[
     }),
     ("ops::linear", |name| check(name, &[&[3, 5], &[4, 5], &[4]], |x| ops::linear(&x[0], &x[1], &x[2]))),
     ("ops::log_softmax", |name| check(name, &[&[4, 6]], |x| ops::log_softmax(&x[0]))),
-    ("ops::max_pool", |name| check(name, &[&[2, 5, 4, 3]], |x| ops::max_pool(&map(&x[0]), 2)?.channels_last())),
+    ("ops::max_pool", |name| {
+        for windows in pool_windows() {
+            check(name, &[&[2, 5, 4, 3]], |x| ops::max_pool(&map(&x[0]), windows)?.channels_last());
+        }
+    }),
+    ("ops::multiply", |name| {
+        for factor in [[2, 3, 4, 5], [2, 1, 1, 5], [1, 1, 1, 5]] {
+            check(&format!("{name} {factor:?}"), &[&[2, 3, 4, 5], &factor], |x| {
+                ops::multiply(&map(&x[0]), &map(&x[1]))?.channels_last()
+            });
+        }
+    }),
+    ("ops::pad", |name| {
+        let padding = Padding { channels: [1, 2], rows: [0, 1], columns: [2, 0] };
+        check(name, &[&[2, 3, 4, 5]], |x| ops::pad(&map(&x[0]), padding)?.channels_last());
+    }),
     ("ops::upsample_nearest", |name| {
         check(name, &[&[2, 5, 4, 3]], |x| ops::upsample_nearest(&map(&x[0]), 3)?.channels_last());
     }),
 ];
+
+/// Every activation.
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu(0.2),
+    Activation::Clip { min: -1.0, max: 2.0 },
+    Activation::Sigmoid,
+    Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
+    Activation::HardSwish,
+    Activation::Silu,
+];
+
+/// Windows of every kind, for maps of 5 × 4.
+fn pool_windows() -> [PoolWindows; 4] {
+    let padded = Pool { size: 3, stride: 2, padding: 1 };
+    let uneven = PoolWindows { size: [3, 2], stride: [1, 2], padding: [[1, 2], [0, 1]], count_padding: false };
+    [Pool::squares(2).into(), padded.into(), uneven, PoolWindows { count_padding: true, ..uneven }]
+}
 
 /// What is made to end a gradient.
 const CONSTANTS: &[&str] = &["FeatureMap::detach"];
@@ -248,7 +317,7 @@ fn sizes_that_cannot_be_counted_are_errors() -> Result<()> {
     let (x, weight) = (map(&random("sizes", &[1, 4, 4, 1])), random("sizes.w", &[1, 1, 3, 3]));
     // Twice the padding is 0 or 2 where it overflows.
     for padding in [1 << 63, (1 << 63) + 1, 1 << 40] {
-        let error = ops::conv2d(&x, &weight, None, 1, padding, Precision::F64).unwrap_err().to_string();
+        let error = ops::conv2d(&x, &weight, None, 1, padding, 1, Precision::F64).unwrap_err().to_string();
         assert!(error.contains("more numbers than memory"), "{error}");
     }
     for factor in [1 << 62, (1 << 62) + 1, 1 << 31] {
@@ -263,7 +332,8 @@ fn a_gradient_that_would_be_lost_is_an_error() -> Result<()> {
     let (x, weights) = (random("lost", &[2, 3, 4, 5]), Tensor::ones(5, DType::F64, &Device::Cpu)?);
     let mut statistics = running(&Device::Cpu)?;
     statistics.mean = Var::from_tensor(&statistics.mean)?.as_tensor().clone();
-    let error = ops::batch_norm(&map(&x), &weights, &weights, &statistics, 1e-5, 0.0).unwrap_err().to_string();
+    let error =
+        ops::batch_norm(&map(&x), &weights, &weights, &statistics, 1e-5, Activation::Relu).unwrap_err().to_string();
     assert!(error.contains("ops::batch_norm") && error.contains("detach"), "{error}");
     Ok(())
 }
@@ -272,10 +342,10 @@ fn a_gradient_that_would_be_lost_is_an_error() -> Result<()> {
 #[test]
 fn operations_that_are_fused() {
     fn norm(x: &FeatureMap, gamma: &Tensor, slope: f64) -> Result<FeatureMap> {
-        ops::batch_norm(x, gamma, &(gamma * 0.3)?, &ops::batch_moments(x)?, 1e-5, slope)
+        ops::batch_norm(x, gamma, &(gamma * 0.3)?, &ops::batch_moments(x)?, 1e-5, Activation::LeakyRelu(slope))
     }
     fn conv(x: &FeatureMap, weight: &Tensor, stride: usize, padding: usize) -> Result<FeatureMap> {
-        ops::conv2d(x, weight, None, stride, padding, Precision::F64)
+        ops::conv2d(x, weight, None, stride, padding, 1, Precision::F64)
     }
     // A residual block whose shortcut takes the activated input, and one whose shortcut takes the input itself.
     let shapes: [&[usize]; 8] =
@@ -297,15 +367,38 @@ fn operations_that_are_fused() {
     let shapes: [&[usize]; 6] = [&[2, 3, 2, 3], &[3], &[4, 3, 3, 3], &[4], &[4], &[2, 4, 3, 3]];
     check("upsampling between convolutions", &shapes, |x| {
         let small = ops::upsample_nearest(&norm(&map(&x[0]), &x[1], 0.2)?, 2)?;
-        let image = norm(&ops::conv2d(&small, &x[2], Some(&x[3]), 1, 1, Precision::F64)?, &x[4], 1.0)?;
+        let image = norm(&ops::conv2d(&small, &x[2], Some(&x[3]), 1, 1, 1, Precision::F64)?, &x[4], 1.0)?;
         let (once, twice) = (conv(&image, &x[5], 1, 1)?, conv(&image, &(&x[5] * 0.5)?, 1, 0)?);
         Ok((ops::global_average(&once)? + ops::global_average(&twice)?)?)
+    });
+    // Residual blocks whose normalizations come before the sum, one with a convolution in its shortcut, behind a pooled stem.
+    let shapes: [&[usize]; 6] = [&[2, 7, 8, 3], &[3], &[4, 3, 3, 3], &[4], &[4, 3, 1, 1], &[4, 4, 3, 3]];
+    check("normalization before the sum", &shapes, |x| {
+        let stem = ops::max_pool(&norm(&map(&x[0]), &x[1], 0.0)?, Pool { size: 3, stride: 2, padding: 1 })?;
+        let shortcut = norm(&conv(&stem, &x[4], 1, 0)?, &x[3], 1.0)?;
+        let first = ops::activate(&(&norm(&conv(&stem, &x[2], 1, 1)?, &x[3], 1.0)? + &shortcut)?, Activation::Relu)?;
+        let second = (&norm(&conv(&first, &x[5], 1, 1)?, &x[3], 1.0)? + &first)?;
+        ops::global_average(&ops::activate(&second, Activation::Relu)?)
+    });
+    // An inverted residual, whose depthwise convolution has an activation with a limit on both sides.
+    let shapes: [&[usize]; 5] = [&[2, 5, 4, 3], &[6, 3, 1, 1], &[6], &[6, 1, 3, 3], &[3, 6, 1, 1]];
+    check("depthwise between normalizations", &shapes, |x| {
+        let limited = |x: &FeatureMap, gamma: &Tensor| {
+            let activation = Activation::Clip { min: 0.0, max: 0.8 };
+            ops::batch_norm(x, gamma, &(gamma * 0.3)?, &ops::batch_moments(x)?, 1e-5, activation)
+        };
+        let x0 = map(&x[0]);
+        let wide = limited(&conv(&x0, &x[1], 1, 0)?, &x[2])?;
+        let deep = limited(&ops::conv2d(&wide, &x[3], None, 1, 1, 6, Precision::F64)?, &x[2])?;
+        (&conv(&deep, &x[4], 1, 0)? + &x0)?.to_nchw()
     });
     // A normalized map that is added and pooled, not convolved.
     check("normalization that others read", &[&[2, 4, 4, 3], &[3]], |x| {
         let normalized = norm(&map(&x[0]), &x[1], 0.1)?;
         let sum = (&normalized + &map(&x[0]))?;
-        (&ops::max_pool(&sum, 2)? + &ops::average_pool(&ops::activate(&normalized, 0.3)?, 2)?)?.to_nchw()
+        (&ops::max_pool(&sum, Pool::squares(2))?
+            + &ops::average_pool(&ops::activate(&normalized, Activation::LeakyRelu(0.3))?, Pool::squares(2))?)?
+            .to_nchw()
     });
 }
 
@@ -336,7 +429,7 @@ fn a_feature_map_is_the_same_tensor_in_either_order() {
 /// A variable [1, 1, 1, 1] that multiplies each pixel, and what convolving ones with it sums up to: 4 of it.
 fn weighted(weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let ones = FeatureMap::from_nchw(&Tensor::ones((1, 1, 2, 2), DType::F64, &Device::Cpu)?)?;
-    Ok(ops::conv2d(&ones, weight, bias, 1, 0, Precision::F64)?.to_nchw()?.sum_all()?)
+    Ok(ops::conv2d(&ones, weight, bias, 1, 0, 1, Precision::F64)?.to_nchw()?.sum_all()?)
 }
 
 fn ones(shape: &[usize]) -> Var {
@@ -363,7 +456,7 @@ fn weights_behind_a_tensor_that_leads_nowhere_have_gradients() {
     let (start, weight) = (ones(&[1, 1, 2, 2]), ones(&[1, 1, 1, 1]));
     // candle does not go back through rounding.
     let x = FeatureMap::from_nchw(&start.as_tensor().round().unwrap()).unwrap();
-    let y = ops::conv2d(&x, weight.as_tensor(), None, 1, 0, Precision::F64).unwrap();
+    let y = ops::conv2d(&x, weight.as_tensor(), None, 1, 0, 1, Precision::F64).unwrap();
     let store = backward(&y.to_nchw().unwrap().sum_all().unwrap()).unwrap();
     assert_eq!(gradient(&store, &weight), 4.0);
 }

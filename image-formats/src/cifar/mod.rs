@@ -168,9 +168,15 @@ pub fn header(path: &Path, variant: Variant, split: Split) -> Result<ImageHeader
             count
         }
         Source::Archive(archive) if open(&archive)?.1 < SMALL_ARCHIVE => read(&archive, variant, split)?.len(),
-        Source::Archive(_) => variant.files(split).len() * variant.official_count(split),
+        Source::Archive(_) => return Ok(official(variant, split)),
     };
-    Ok(ImageHeader { count, channels: 3, height: SIDE, width: SIDE, classes: variant.classes() })
+    Ok(ImageHeader { count, ..official(variant, split) })
+}
+
+/// What the official files hold.
+pub fn official(variant: Variant, split: Split) -> ImageHeader {
+    let count = variant.files(split).len() * variant.official_count(split);
+    ImageHeader { count, channels: 3, height: SIDE, width: SIDE, classes: variant.classes() }
 }
 
 enum Source {

@@ -115,8 +115,10 @@ fn damage_is_reported_with_its_place() {
     assert!(error(&file).contains("is the download finished?"), "{}", error(&file));
     std::fs::write(&file, archive(&cifar10()[..4])).expect("a file");
     assert!(error(&file).contains("no data_batch_2.bin"), "{}", error(&file));
-    std::fs::write(&file, "<html>").expect("a file");
+    std::fs::write(&file, "RIFF").expect("a file");
     assert!(error(&file).contains("not a gzip archive"), "{}", error(&file));
+    std::fs::write(&file, "<html>").expect("a file");
+    assert!(error(&file).contains("it is a web page"), "{}", error(&file));
 }
 
 /// An entry of a tar archive that claims so many bytes of content.

@@ -1,4 +1,4 @@
-//! One PNG or JPEG, decoded to planes of red, green and blue.
+//! One PNG or JPEG, decoded to planes: one of grey, or those of red, green and blue.
 //!
 //! A JPEG does not fix its pixels: decoders round its chroma and its transform differently. These are the pixels of
 //! libjpeg-turbo, hence of Pillow, because weights trained on those score a little worse on any others.
@@ -7,7 +7,8 @@ use std::fmt::Display;
 use std::io::Cursor;
 
 use image::codecs::png::PngDecoder;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, Limits};
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, Limits, RgbImage};
 use libjpeg_turbo_rs::{self as jpeg, DecodeLimits, PixelFormat};
 
 use crate::size_limits;
@@ -36,6 +37,9 @@ pub(crate) enum DecodeError {
         found.1, found.0, expected.1, expected.0
     )]
     OtherSize { found: (usize, usize), expected: (usize, usize) },
+    /// Not grey, as the images before it.
+    #[error("the image has colours, but the first one is grey; with `channels: 3` all become red, green and blue")]
+    Coloured,
     /// A JPEG in CMYK or of 12 bits.
     #[error(
         "the JPEG has {components} colour components{} of {bits} bits; only grey and RGB, 1 or 3 components of 8 bits, \
@@ -48,32 +52,99 @@ pub(crate) enum DecodeError {
     Undecodable(String),
 }
 
-/// Height and width, without decoding any pixel.
-pub(crate) fn dimensions(encoded: &[u8]) -> Result<(usize, usize), DecodeError> {
-    let (height, width) = Decoder::new(encoded)?.dimensions();
-    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
-        return Err(DecodeError::BadSize { height, width });
-    }
-    check_length(encoded, height, width)?;
-    Ok((height, width))
+/// What becomes of the orientation that cameras note beside the pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exif {
+    /// Images are turned by it, as Hugging Face's `datasets` does.
+    Applied,
+    /// Pixels stay where they are, as torchvision's `ImageFolder` leaves them.
+    Ignored,
 }
 
-/// Decodes an image of the given size into `planes`, `[3, height, width]`. Grey becomes RGB; transparency is dropped.
-pub(crate) fn decode(encoded: &[u8], height: usize, width: usize, planes: &mut [u8]) -> Result<(), DecodeError> {
-    let decoder = Decoder::new(encoded)?;
-    let (found, expected) = (decoder.dimensions(), (height, width));
-    if found != expected {
-        return Err(DecodeError::OtherSize { found, expected });
+/// What all images of a set become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// 1, grey, or 3: red, green and blue.
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    /// Whether colours may become grey: where nobody asked for that, they would be lost without a word.
+    converts: bool,
+    exif: Exif,
+}
+
+impl Layout {
+    /// That of the set whose first image this is, without decoding any pixel. Without `channels`, a set is grey where that image is.
+    pub(crate) fn of(first: &[u8], channels: Option<usize>, exif: Exif) -> Result<Self, DecodeError> {
+        let mut decoder = Decoder::new(first)?;
+        let (height, width) = decoder.dimensions();
+        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
+            return Err(DecodeError::BadSize { height, width });
+        }
+        check_length(first, height, width)?;
+        let turned = exif == Exif::Applied && swaps_sides(decoder.orientation(first)?);
+        let (height, width) = if turned { (width, height) } else { (height, width) };
+        let own = if decoder.is_grey() { 1 } else { 3 };
+        Ok(Self { channels: channels.unwrap_or(own), height, width, converts: channels.is_some(), exif })
     }
-    check_length(encoded, height, width)?;
-    let interleaved = decoder.rgb()?;
-    let area = height * width;
-    for (i, pixel) in interleaved.chunks_exact(3).enumerate() {
-        planes[i] = pixel[0];
-        planes[area + i] = pixel[1];
-        planes[2 * area + i] = pixel[2];
+
+    /// The bytes of one decoded image.
+    pub(crate) fn size(&self) -> usize {
+        self.channels * self.height * self.width
     }
-    Ok(())
+
+    /// Decodes an image into `planes`, `[channels, height, width]`. Transparency is dropped.
+    pub(crate) fn decode(&self, encoded: &[u8], planes: &mut [u8]) -> Result<(), DecodeError> {
+        let mut decoder = Decoder::new(encoded)?;
+        let orientation = match self.exif {
+            Exif::Applied => decoder.orientation(encoded)?,
+            Exif::Ignored => Orientation::NoTransforms,
+        };
+        let (height, width) = decoder.dimensions();
+        let found = if swaps_sides(orientation) { (width, height) } else { (height, width) };
+        let expected = (self.height, self.width);
+        if found != expected {
+            return Err(DecodeError::OtherSize { found, expected });
+        }
+        check_length(encoded, height, width)?;
+        let grey = decoder.is_grey();
+        if self.channels == 1 && !grey && !self.converts {
+            return Err(DecodeError::Coloured);
+        }
+        let mut image = if self.channels == 1 && grey { decoder.grey()? } else { decoder.rgb()? };
+        image.apply_orientation(orientation);
+        match image {
+            DynamicImage::ImageLuma8(image) => planes.copy_from_slice(&image),
+            other => {
+                let interleaved = other.into_rgb8();
+                if self.channels == 1 {
+                    for (plane, pixel) in planes.iter_mut().zip(interleaved.chunks_exact(3)) {
+                        *plane = luma([pixel[0], pixel[1], pixel[2]]);
+                    }
+                    return Ok(());
+                }
+                let area = self.height * self.width;
+                for (i, pixel) in interleaved.chunks_exact(3).enumerate() {
+                    planes[i] = pixel[0];
+                    planes[area + i] = pixel[1];
+                    planes[2 * area + i] = pixel[2];
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pillow's grey of a colour, that of ITU-R 601-2.
+fn luma([red, green, blue]: [u8; 3]) -> u8 {
+    let sum = 19_595 * u32::from(red) + 38_470 * u32::from(green) + 7_471 * u32::from(blue);
+    ((sum + 0x8000) >> 16) as u8
+}
+
+/// Whether rows become columns.
+fn swaps_sides(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
 }
 
 /// A decoder takes memory for all pixels before it sees that there are none.
@@ -124,29 +195,85 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Every pixel's red, green and blue, one after the other.
-    fn rgb(self) -> Result<Vec<u8>, DecodeError> {
+    /// Whether there is one channel, but for transparency.
+    fn is_grey(&self) -> bool {
         match self {
-            Decoder::Png(decoder) if decoder.color_type() == ColorType::Rgb8 => {
-                let mut buffer = vec![0; decoder.total_bytes() as usize];
-                decoder.read_image(&mut buffer).map_err(undecodable)?;
-                Ok(buffer)
-            }
-            Decoder::Png(decoder) => {
-                Ok(DynamicImage::from_decoder(*decoder).map_err(undecodable)?.to_rgb8().into_raw())
-            }
-            Decoder::Jpeg(mut decoder) => {
-                let header = decoder.header();
-                let (bits, components) = (header.precision, header.components.len());
-                if bits != 8 || !matches!(components, 1 | 3) {
-                    return Err(DecodeError::UnsupportedColours { components, bits });
-                }
-                decoder.set_output_format(PixelFormat::Rgb);
-                // Damaged or missing data is an error, not grey pixels: the decoder is not lenient unless told.
-                Ok(decoder.decode_image().map_err(undecodable)?.data)
+            Decoder::Png(decoder) => !decoder.color_type().has_color(),
+            Decoder::Jpeg(decoder) => decoder.header().components.len() == 1,
+        }
+    }
+
+    /// How the image is to be turned, as its EXIF data say; not at all where they say nothing.
+    fn orientation(&mut self, encoded: &[u8]) -> Result<Orientation, DecodeError> {
+        match self {
+            Decoder::Png(decoder) => decoder.orientation().map_err(undecodable),
+            Decoder::Jpeg(_) => {
+                Ok(exif_of_jpeg(encoded).and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms))
             }
         }
     }
+
+    /// The image in red, green and blue.
+    fn rgb(self) -> Result<DynamicImage, DecodeError> {
+        match self {
+            Decoder::Png(decoder) => {
+                let image = DynamicImage::from_decoder(*decoder).map_err(undecodable)?;
+                Ok(DynamicImage::ImageRgb8(image.into_rgb8()))
+            }
+            Decoder::Jpeg(decoder) => {
+                let (height, width, pixels) = jpeg_pixels(*decoder, PixelFormat::Rgb)?;
+                RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8).ok_or_else(short)
+            }
+        }
+    }
+
+    /// A grey image as it is.
+    fn grey(self) -> Result<DynamicImage, DecodeError> {
+        match self {
+            Decoder::Png(decoder) => {
+                let image = DynamicImage::from_decoder(*decoder).map_err(undecodable)?;
+                Ok(DynamicImage::ImageLuma8(image.into_luma8()))
+            }
+            Decoder::Jpeg(decoder) => {
+                let (height, width, pixels) = jpeg_pixels(*decoder, PixelFormat::Grayscale)?;
+                GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8).ok_or_else(short)
+            }
+        }
+    }
+}
+
+/// Height, width and pixels, one after the other.
+fn jpeg_pixels(mut decoder: jpeg::Decoder<'_>, format: PixelFormat) -> Result<(u32, u32, Vec<u8>), DecodeError> {
+    let header = decoder.header();
+    let (bits, components) = (header.precision, header.components.len());
+    if bits != 8 || !matches!(components, 1 | 3) {
+        return Err(DecodeError::UnsupportedColours { components, bits });
+    }
+    let (height, width) = (header.height() as u32, header.width() as u32);
+    decoder.set_output_format(format);
+    // Damaged or missing data is an error, not grey pixels: the decoder is not lenient unless told.
+    Ok((height, width, decoder.decode_image().map_err(undecodable)?.data))
+}
+
+/// The EXIF data of a JPEG: those of the first segment that has any, before the pixels.
+fn exif_of_jpeg(encoded: &[u8]) -> Option<&[u8]> {
+    let mut segments = encoded.get(2..)?;
+    loop {
+        let (head, rest) = segments.split_first_chunk::<4>()?;
+        let [0xff, kind, high, low] = *head else { return None };
+        let length = usize::from(u16::from_be_bytes([high, low])).checked_sub(2)?;
+        let (body, rest) = rest.split_at_checked(length)?;
+        match kind {
+            0xe1 if body.starts_with(b"Exif\0\0") => return Some(&body[6..]),
+            // The pixels begin.
+            0xda => return None,
+            _ => segments = rest,
+        }
+    }
+}
+
+fn short() -> DecodeError {
+    DecodeError::Undecodable("it has fewer pixels than it claims".into())
 }
 
 fn undecodable(error: impl Display) -> DecodeError {

@@ -8,21 +8,78 @@ const COLOURS: &[u8] = include_bytes!("../../tests/fixtures/colours.jpg");
 const COLOURS_IN_PILLOW: &[u8] = include_bytes!("../../tests/fixtures/colours.png");
 const GREY: &[u8] = include_bytes!("../../tests/fixtures/grey.jpg");
 const GREY_IN_PILLOW: &[u8] = include_bytes!("../../tests/fixtures/grey.png");
+const COLOURS_GREY_IN_PILLOW: &[u8] = include_bytes!("../../tests/fixtures/colours_grey.png");
+const TURNED: &[u8] = include_bytes!("../../tests/fixtures/turned_6.jpg");
+const TURNED_IN_PILLOW: &[u8] = include_bytes!("../../tests/fixtures/turned_6.png");
 const CMYK: &[u8] = include_bytes!("../../tests/fixtures/cmyk.jpg");
 
 fn planes(encoded: &[u8]) -> Result<Vec<u8>, String> {
-    let (height, width) = dimensions(encoded).map_err(|error| error.to_string())?;
-    let mut planes = vec![0; 3 * height * width];
-    decode(encoded, height, width, &mut planes).map_err(|error| error.to_string())?;
+    let layout = Layout::of(encoded, Some(3), Exif::Applied).map_err(|error| error.to_string())?;
+    decoded(encoded, &layout)
+}
+
+fn decoded(encoded: &[u8], layout: &Layout) -> Result<Vec<u8>, String> {
+    let mut planes = vec![0; layout.size()];
+    layout.decode(encoded, &mut planes).map_err(|error| error.to_string())?;
     Ok(planes)
+}
+
+fn layout(height: usize, width: usize) -> Layout {
+    Layout { channels: 3, height, width, converts: true, exif: Exif::Applied }
 }
 
 #[test]
 fn jpegs_have_the_pixels_that_pillow_gives() {
-    assert_eq!(dimensions(COLOURS), Ok((21, 19)));
+    assert_eq!(Layout::of(COLOURS, Some(3), Exif::Applied), Ok(layout(21, 19)));
     for (jpeg, in_pillow) in [(COLOURS, COLOURS_IN_PILLOW), (GREY, GREY_IN_PILLOW)] {
         assert_eq!(planes(jpeg).expect("a JPEG"), planes(in_pillow).expect("a PNG"));
     }
+}
+
+/// `turned_6.jpg` is `colours.jpg` with a note to turn it by 90°, `turned_6.png` the pixels of `ImageOps.exif_transpose`.
+#[test]
+fn images_are_turned_as_pillow_turns_them() {
+    let turned = Layout::of(TURNED, None, Exif::Applied).expect("a JPEG");
+    assert_eq!((turned.height, turned.width), (19, 21));
+    assert_eq!(decoded(TURNED, &turned), planes(TURNED_IN_PILLOW));
+    let ignored = Layout::of(TURNED, None, Exif::Ignored).expect("a JPEG");
+    assert_eq!(decoded(TURNED, &ignored), planes(COLOURS));
+    // Every orientation, big-endian and little-endian, in both formats: the places of the corners tell.
+    for (orientation, expected) in [
+        (1, [1, 2, 3, 4]),
+        (2, [2, 1, 4, 3]),
+        (3, [4, 3, 2, 1]),
+        (4, [3, 4, 1, 2]),
+        (5, [1, 3, 2, 4]),
+        (6, [3, 1, 4, 2]),
+        (7, [4, 2, 3, 1]),
+        (8, [2, 4, 1, 3]),
+        (0, [1, 2, 3, 4]),
+        (9, [1, 2, 3, 4]),
+    ] {
+        let exif = [&b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0"[..], &[orientation, 0, 0, 0, 0, 0, 0]].concat();
+        let mut png = Vec::new();
+        let mut encoder = image::codecs::png::PngEncoder::new(&mut png);
+        image::ImageEncoder::set_exif_metadata(&mut encoder, exif).expect("a PNG has them");
+        let corners = [1, 2, 3, 4];
+        image::ImageEncoder::write_image(encoder, &corners, 2, 2, image::ExtendedColorType::L8).expect("a PNG");
+        let layout = Layout::of(&png, None, Exif::Applied).expect("a PNG");
+        assert_eq!(decoded(&png, &layout), Ok(expected.to_vec()), "orientation {orientation}");
+    }
+}
+
+#[test]
+fn grey_images_stay_grey_unless_they_are_wanted_otherwise() {
+    let grey = Layout::of(GREY, None, Exif::Applied).expect("a JPEG");
+    assert_eq!(grey.channels, 1);
+    let stored = decoded(GREY, &grey).expect("a JPEG");
+    assert_eq!(planes(GREY), Ok(stored.repeat(3)));
+    // Colours are lost only where that was asked for, and then as Pillow's `convert("L")` does it.
+    let other = Layout { height: 21, width: 19, ..grey };
+    let error = decoded(COLOURS, &other).expect_err("colours");
+    assert!(error.contains("the image has colours, but the first one is grey"), "{error}");
+    let grey = Layout::of(COLOURS, Some(1), Exif::Applied).expect("a JPEG");
+    assert_eq!(decoded(COLOURS, &grey), planes(COLOURS_GREY_IN_PILLOW).map(|planes| planes[..21 * 19].to_vec()));
 }
 
 #[test]
@@ -46,7 +103,7 @@ fn a_jpeg_that_claims_to_be_huge_is_refused() {
     huge[frame + 5..frame + 9].fill(0xff);
     let error = planes(&huge).expect_err("too large");
     assert!(error.contains("the image is 65535×65535; each side must be from 1 to 4096 pixels"), "{error}");
-    let error = decode(&huge, 21, 19, &mut []).expect_err("too large").to_string();
+    let error = layout(21, 19).decode(&huge, &mut []).expect_err("too large").to_string();
     assert!(error.contains("the image is 65535×65535, but the first one is 19×21"), "{error}");
 }
 
@@ -57,7 +114,7 @@ fn an_image_with_more_pixels_than_its_bytes_can_hold_is_refused() {
     large[frame + 5..frame + 9].copy_from_slice(&[0x10, 0, 0x10, 0]);
     let error = planes(&large).expect_err("too large");
     assert_eq!(error, format!("the image claims to be 4096×4096 in {} bytes", large.len()));
-    let error = decode(&large, 4096, 4096, &mut []).expect_err("too large").to_string();
+    let error = layout(4096, 4096).decode(&large, &mut []).expect_err("too large").to_string();
     assert!(error.contains("claims to be 4096×4096"), "{error}");
 }
 
@@ -65,8 +122,10 @@ fn an_image_with_more_pixels_than_its_bytes_can_hold_is_refused() {
 fn mutants_are_decoded_or_refused() {
     for image in [COLOURS, COLOURS_IN_PILLOW, GREY, GREY_IN_PILLOW, CMYK] {
         for_each_mutant(image, |bytes| {
-            if let Ok((height, width)) = dimensions(&bytes) {
-                drop(decode(&bytes, height, width, &mut vec![0; 3 * height * width]));
+            for channels in [None, Some(1), Some(3)] {
+                if let Ok(layout) = Layout::of(&bytes, channels, Exif::Applied) {
+                    drop(decoded(&bytes, &layout));
+                }
             }
         });
     }

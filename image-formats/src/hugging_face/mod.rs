@@ -1,5 +1,6 @@
 //! Image datasets in Parquet, as Hugging Face lays them out: a column `img` or `image` of `{bytes, path}` whose bytes
-//! are a PNG or a JPEG, an integer column `label`, and the names of the classes in the schema's metadata.
+//! are a PNG or a JPEG, an integer column `label`, and the names of the classes in the schema's metadata. Images are turned as their EXIF
+//! data say, as the library `datasets` turns them.
 
 mod page_headers;
 mod parquet_file;
@@ -9,24 +10,45 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use crate::encoded_image::{Exif, Layout};
 use crate::error::grouped;
 use crate::size_limits::{DECODED, decoded};
-use crate::{ImageHeader, RawImages, ReadError, encoded_image, pixel_buffer};
+use crate::{ImageHeader, RawImages, ReadError, pixel_buffer};
 use parquet_file::ParquetFile;
 
 /// How many bytes of decoded images one step reads ahead: enough work for every thread, little memory.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// Reads every image of `split` under `path`, a file or a folder.
+/// Which images of a dataset are wanted, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Selection<'s> {
+    /// `train`, `validation` or `test`.
+    pub split: &'s str,
+    /// The configuration, where a folder has several that hold the split.
+    pub config: Option<&'s str>,
+    /// 1 for grey images, 3 for red, green and blue; left out, what the first image has.
+    pub channels: Option<usize>,
+    /// How many classes there are; left out, as many as the files name, or else one more than the largest label.
+    pub classes: Option<usize>,
+}
+
+impl<'s> Selection<'s> {
+    /// All that can be left out is.
+    pub fn of(split: &'s str) -> Self {
+        Self { split, config: None, channels: None, classes: None }
+    }
+}
+
+/// Reads every image of a split under `path`, a file or a folder.
 ///
 /// # Errors
 /// When there is no such file, a shard is missing, or a file is damaged or laid out in another way.
-pub fn read(path: &Path, split: &str) -> Result<RawImages, ReadError> {
-    let files = open_all(path, split)?;
-    let (height, width) = first_size(&files)?;
-    let size = 3 * height * width;
+pub fn read(path: &Path, selection: &Selection<'_>) -> Result<RawImages, ReadError> {
+    let files = open_all(path, selection)?;
+    let layout = first_layout(&files, selection)?;
+    let size = layout.size();
     let rows = total_rows(&files);
-    check_size(path, &files, height, width)?;
+    check_size(path, &files, &layout)?;
     let mut pixels = pixel_buffer(rows, size).map_err(|error| ReadError::new(path, error.to_string()))?;
     let mut labels = Vec::with_capacity(rows);
     for file in &files {
@@ -36,7 +58,7 @@ pub fn read(path: &Path, split: &str) -> Result<RawImages, ReadError> {
             pixels.resize(start + images.len() * size, 0);
             let failed = pixels[start..].par_chunks_mut(size).zip(images).enumerate().find_map_first(
                 |(i, (planes, encoded))| {
-                    let decoded = encoded_image::decode(encoded.data(), height, width, planes);
+                    let decoded = layout.decode(encoded.data(), planes);
                     decoded.err().map(|error| (row + i, error))
                 },
             );
@@ -46,43 +68,38 @@ pub fn read(path: &Path, split: &str) -> Result<RawImages, ReadError> {
             }
         })?;
     }
-    let classes = match files.first().map_or(0, |file| file.class_names.len()) {
-        0 => labels.iter().max().map_or(0, |&label| label as usize + 1),
-        named => named,
-    };
-    Ok(RawImages { pixels, labels, channels: 3, height, width, classes })
+    let largest = labels.iter().max().map_or(0, |&label| label as usize);
+    let classes = classes(&files, selection, || Ok(largest))?;
+    let Layout { channels, height, width, .. } = layout;
+    Ok(RawImages { pixels, labels, channels, height, width, classes })
 }
 
 /// Count, size and classes from the footers, the first row and, only where nothing else tells, the labels.
 ///
 /// # Errors
 /// Those of [`read`], as far as the rows that it looks at.
-pub fn header(path: &Path, split: &str) -> Result<ImageHeader, ReadError> {
-    let files = open_all(path, split)?;
-    let (height, width) = first_size(&files)?;
-    check_size(path, &files, height, width)?;
-    let mut classes = 0;
-    for file in &files {
-        classes = classes.max(match file.class_names.len() {
-            0 => file.largest_label()? + 1,
-            named => named,
-        });
-    }
-    Ok(ImageHeader { count: total_rows(&files), channels: 3, height, width, classes })
+pub fn header(path: &Path, selection: &Selection<'_>) -> Result<ImageHeader, ReadError> {
+    let files = open_all(path, selection)?;
+    let layout = first_layout(&files, selection)?;
+    check_size(path, &files, &layout)?;
+    let largest = || files.iter().try_fold(0, |largest, file| Ok(file.largest_label()?.max(largest)));
+    let classes = classes(&files, selection, largest)?;
+    let Layout { channels, height, width, .. } = layout;
+    Ok(ImageHeader { count: total_rows(&files), channels, height, width, classes })
 }
 
-/// The files of `split` under `path`: a file stands for itself, whatever the split; in a folder, in its `data` subfolder,
-/// or in one named like the split, the names tell: `train.parquet` or `train-00000-of-00002.parquet`.
+/// The files of a split under `path`: a file stands for itself, whatever the split; in a folder, in its `data` subfolder, in one named
+/// like the split, or in that of a configuration, the names tell: `train.parquet` or `train-00000-of-00002.parquet`.
 ///
 /// # Errors
 /// When there are none, some are missing, or two sets of files claim to be the split.
-pub fn files(path: &Path, split: &str) -> Result<Vec<PathBuf>, ReadError> {
-    shards::select(path, split)
+pub fn files(path: &Path, selection: &Selection<'_>) -> Result<Vec<PathBuf>, ReadError> {
+    shards::select(path, selection)
 }
 
-fn open_all(path: &Path, split: &str) -> Result<Vec<ParquetFile>, ReadError> {
+fn open_all(path: &Path, selection: &Selection<'_>) -> Result<Vec<ParquetFile>, ReadError> {
     let mut files: Vec<ParquetFile> = Vec::new();
-    for file in shards::select(path, split)? {
+    for file in shards::select(path, selection)? {
         let file = ParquetFile::open(file)?;
         // Shards that name their classes otherwise count their labels otherwise.
         if let Some(first) = files.first()
@@ -95,30 +112,51 @@ fn open_all(path: &Path, split: &str) -> Result<Vec<ParquetFile>, ReadError> {
     Ok(files)
 }
 
+/// How many classes there are: a split need not have an image of each.
+fn classes(
+    files: &[ParquetFile],
+    selection: &Selection<'_>,
+    largest_label: impl FnOnce() -> Result<usize, ReadError>,
+) -> Result<usize, ReadError> {
+    let named = files.first().map_or(0, |file| file.class_names.len());
+    let Some(wanted) = selection.classes else {
+        return if named > 0 { Ok(named) } else { largest_label().map(|largest| largest + 1) };
+    };
+    let least = largest_label()? + 1;
+    match files.first().filter(|_| wanted < least) {
+        Some(file) => Err(file
+            .problem(format!("{wanted} classes are too few: a label is {}", least - 1))
+            .with_help(format!("there are {} classes at least", least.max(named)))),
+        None => Ok(wanted),
+    }
+}
+
 fn total_rows(files: &[ParquetFile]) -> usize {
     files.iter().flat_map(|file| file.groups.iter()).fold(0, |sum, &rows| sum.saturating_add(rows))
 }
 
 /// Whether the files can hold as many images of one size as they claim to.
-fn check_size(path: &Path, files: &[ParquetFile], height: usize, width: usize) -> Result<(), ReadError> {
+fn check_size(path: &Path, files: &[ParquetFile], layout: &Layout) -> Result<(), ReadError> {
     let rows = total_rows(files) as u64;
     let bytes = files.iter().map(|file| file.bytes).sum();
-    if rows.saturating_mul((3 * height * width) as u64) <= decoded(bytes) {
+    if rows.saturating_mul(layout.size() as u64) <= decoded(bytes) {
         return Ok(());
     }
     let reason = format!(
-        "its {} images of {height}×{width} would take more than {DECODED} times the {} bytes that they are in",
+        "its {} images of {}×{} would take more than {DECODED} times the {} bytes that they are in",
         grouped(rows),
+        layout.height,
+        layout.width,
         grouped(bytes)
     );
     Err(ReadError::new(path, reason).with_help("no images compress that far: the file is damaged or made up"))
 }
 
-fn first_size(files: &[ParquetFile]) -> Result<(usize, usize), ReadError> {
+fn first_layout(files: &[ParquetFile], selection: &Selection<'_>) -> Result<Layout, ReadError> {
     for file in files {
         if let Some(group) = file.groups.iter().position(|&rows| rows > 0) {
             let encoded = file.first_image(group)?;
-            return encoded_image::dimensions(encoded.data())
+            return Layout::of(encoded.data(), selection.channels, Exif::Applied)
                 .map_err(|error| file.problem(error.to_string()).at("row 0"));
         }
     }

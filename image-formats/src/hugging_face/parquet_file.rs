@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use parquet::basic::Type;
+use parquet::basic::{Compression, Type};
 use parquet::column::reader::{ColumnReaderImpl, get_typed_column_reader};
 use parquet::data_type::{ByteArray, ByteArrayType, DataType};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::statistics::Statistics;
 
@@ -51,6 +51,7 @@ impl ParquetFile {
         })?;
         let metadata = reader.metadata();
         let (image, label) = columns(&path, metadata)?;
+        compression(&path, metadata, [image, label])?;
         let class_names = class_names(metadata, label);
         let damaged = || ReadError::new(&path, "the footer contradicts itself: the file is damaged");
         let mut groups = Vec::with_capacity(metadata.num_row_groups());
@@ -185,6 +186,17 @@ fn columns(file: &Path, metadata: &ParquetMetaData) -> Result<(usize, usize), Re
         }
     }
     Ok((image, label))
+}
+
+/// Whether the columns can be unpacked.
+fn compression(file: &Path, metadata: &ParquetMetaData, columns: [usize; 2]) -> Result<(), ReadError> {
+    let chunks =
+        metadata.row_groups().iter().flat_map(|group| columns.iter().filter_map(|leaf| group.columns().get(*leaf)));
+    match chunks.map(ColumnChunkMetaData::compression).find(|compression| *compression == Compression::LZO) {
+        None => Ok(()),
+        Some(other) => Err(ReadError::new(file, format!("it is compressed by {other}, which is not read"))
+            .with_help("write it again, in Python: pandas.read_parquet(file).to_parquet(file, compression=\"zstd\")")),
+    }
 }
 
 /// Hugging Face keeps them as JSON in the schema's metadata.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use image::{DynamicImage, GrayImage, ImageFormat, Rgb, RgbImage};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, Int32Type, Int64Type};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -79,8 +79,8 @@ impl Writer {
 fn read_bytes(bytes: &[u8]) -> Result<RawImages, String> {
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
     std::fs::write(file.path(), bytes).expect("a file");
-    let _ = header(file.path(), "test");
-    read(file.path(), "test").map_err(|error| error.to_string())
+    let _ = header(file.path(), &Selection::of("test"));
+    read(file.path(), &Selection::of("test")).map_err(|error| error.to_string())
 }
 
 /// An image whose pixels tell their channel, row and column.
@@ -114,12 +114,12 @@ fn rows_of_all_groups_and_shards_in_order() {
     };
     write("test-00000-of-00002.parquet", &[&[(png(1), Some(2)), (png(2), Some(0))], &[(png(3), Some(1))]]);
     write("test-00001-of-00002.parquet", &[&[(png(4), Some(1))]]);
-    let images = read(folder.path(), "test").expect("a dataset");
+    let images = read(folder.path(), &Selection::of("test")).expect("a dataset");
     assert_eq!(images.labels, [2, 0, 1, 1]);
     assert_eq!(images.pixels, [planes(1), planes(2), planes(3), planes(4)].concat());
     assert_eq!((images.channels, images.height, images.width), (3, 2, 3));
     assert_eq!(images.classes, 3);
-    assert_eq!(header(folder.path(), "test"), Ok(images.header()));
+    assert_eq!(header(folder.path(), &Selection::of("test")), Ok(images.header()));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn shards_that_name_their_classes_otherwise_are_refused() {
         let bytes = Writer { metadata: Some(metadata), ..PLAIN }.bytes(&[&[(png(1), Some(2))]]);
         std::fs::write(folder.path().join(name), bytes).expect("a file");
     }
-    let error = read(folder.path(), "test").expect_err("other names").to_string();
+    let error = read(folder.path(), &Selection::of("test")).expect_err("other names").to_string();
     assert!(error.contains("test-00001-of-00002.parquet: its class names are not those of"), "{error}");
 }
 
@@ -147,24 +147,53 @@ fn without_names_that_can_be_read_the_largest_label_counts_with_and_without_stat
             let writer = Writer { schema, statistics, metadata, ..PLAIN };
             let file = tempfile::NamedTempFile::new().expect("a temporary file");
             std::fs::write(file.path(), writer.bytes(&[&[(png(1), Some(6))], &[(png(1), Some(3))]])).expect("a file");
-            let images = read(file.path(), "test").expect("a dataset");
+            let images = read(file.path(), &Selection::of("test")).expect("a dataset");
             assert_eq!(images.classes, 7);
-            assert_eq!(header(file.path(), "test"), Ok(images.header()));
+            assert_eq!(header(file.path(), &Selection::of("test")), Ok(images.header()));
         }
     }
 }
 
 #[test]
-fn grey_and_jpeg_images_become_rgb() {
-    let grey = encoded(GrayImage::from_fn(19, 21, |x, y| image::Luma([(x + 3 * y) as u8])), ImageFormat::Png);
-    let jpeg = include_bytes!("../../tests/fixtures/colours.jpg").to_vec();
+fn grey_images_among_coloured_ones_become_rgb_and_a_grey_set_stays_grey() {
+    let grey = || Some(encoded(GrayImage::from_fn(19, 21, |x, y| image::Luma([(x + 3 * y) as u8])), ImageFormat::Png));
+    let jpeg = || Some(include_bytes!("../../tests/fixtures/colours.jpg").to_vec());
     let size = 3 * 21 * 19;
-    let mut planes = vec![0; size];
-    encoded_image::decode(&jpeg, 21, 19, &mut planes).expect("a JPEG");
-    let images = PLAIN.read(&[&[(Some(grey), Some(0)), (Some(jpeg), Some(1))]]).expect("a dataset");
     let ramp: Vec<u8> = (0..21).flat_map(|y| (0..19).map(move |x| x + 3 * y)).collect();
-    assert_eq!(images.pixels[..size], ramp.repeat(3));
-    assert_eq!(images.pixels[size..], planes);
+    let coloured = PLAIN.read(&[&[(jpeg(), Some(0)), (grey(), Some(1))]]).expect("a dataset");
+    let layout = Layout::of(&jpeg().expect("a JPEG"), None, Exif::Applied).expect("a JPEG");
+    let mut planes = vec![0; size];
+    layout.decode(&jpeg().expect("a JPEG"), &mut planes).expect("a JPEG");
+    assert_eq!((coloured.channels, &coloured.pixels), (3, &[planes, ramp.repeat(3)].concat()));
+    let rows: &[Row] = &[(grey(), Some(0)), (grey(), Some(1))];
+    let grey_set = PLAIN.read(&[rows]).expect("a dataset");
+    assert_eq!((grey_set.channels, grey_set.pixels), (1, ramp.repeat(2)));
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), PLAIN.bytes(&[rows])).expect("a file");
+    let wanted = Selection { channels: Some(3), ..Selection::of("test") };
+    let rgb = read(file.path(), &wanted).expect("a dataset");
+    assert_eq!((rgb.channels, &rgb.pixels), (3, &ramp.repeat(6)));
+    assert_eq!(header(file.path(), &wanted), Ok(rgb.header()));
+    let mixed = PLAIN.read(&[&[(grey(), Some(0)), (jpeg(), Some(1))]]).expect_err("colours among grey");
+    assert!(mixed.contains("row 1: the image has colours, but the first one is grey; with `channels: 3`"), "{mixed}");
+}
+
+#[test]
+fn a_split_need_not_have_an_image_of_each_class() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let classes = |metadata, classes| {
+        std::fs::write(file.path(), Writer { metadata, ..PLAIN }.bytes(&[&[(png(1), Some(1))]])).expect("a file");
+        let selection = Selection { classes, ..Selection::of("test") };
+        let found = read(file.path(), &selection).map_err(|error| error.to_string());
+        assert_eq!(
+            header(file.path(), &selection).map_err(|error| error.to_string()),
+            found.clone().map(|it| it.header())
+        );
+        found.map(|images| images.classes)
+    };
+    assert_eq!([classes(None, None), classes(Some(NAMES), None), classes(None, Some(10))], [Ok(2), Ok(3), Ok(10)]);
+    let few = classes(None, Some(1)).expect_err("too few");
+    assert!(few.contains("1 classes are too few: a label is 1"), "{few}");
 }
 
 #[test]
@@ -249,15 +278,37 @@ fn a_pipe_is_refused_unopened() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     make_pipe(&folder.path().join("test.parquet"));
     for path in [folder.path(), &folder.path().join("test.parquet"), Path::new("/dev/zero")] {
-        let error = read(path, "test").expect_err("a pipe").to_string();
+        let error = read(path, &Selection::of("test")).expect_err("a pipe").to_string();
         assert!(error.contains("it is a device or a pipe, not a file"), "{error}");
+    }
+}
+
+/// What pandas, polars, DuckDB and Spark can be told to write.
+fn compressions() -> [Compression; 7] {
+    [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::GZIP(GzipLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::LZ4,
+        Compression::LZ4_RAW,
+    ]
+}
+
+#[test]
+fn every_compression_is_read() {
+    for compression in compressions() {
+        let rows: Vec<Row> = (0..9).map(|mark| (png(mark), Some(i64::from(mark)))).collect();
+        let images = Writer { compression, ..PLAIN }.read(&[&rows]).expect("a dataset");
+        assert_eq!(images.pixels, (0..9).flat_map(planes).collect::<Vec<u8>>(), "{compression}");
     }
 }
 
 #[test]
 fn mutants_are_read_or_refused() {
     let rows: Vec<Row> = (0..20).map(|mark| (png(mark), Some(i64::from(mark)))).collect();
-    for compression in [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(ZstdLevel::default())] {
+    for compression in compressions() {
         let writer =
             Writer { compression, metadata: Some(NAMES), statistics: compression == Compression::SNAPPY, ..PLAIN };
         for_each_mutant(&writer.bytes(&[&rows[..12], &rows[12..]]), |bytes| drop(read_bytes(&bytes)));

@@ -1,10 +1,13 @@
 //! LeNet (LeCun et al. 1998), as the paper's repositories use it.
 
-use zskt_api::nn::{Conv2d, Conv2dShape, Linear, activate, max_pool};
+use zskt_api::nn::{Activation, Conv2d, Conv2dShape, Linear, Pool, activate, activate_vectors, max_pool};
 use zskt_api::{
     Architecture, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, FeatureMap, ForwardMode,
-    ImageShape, OutputShape, Result, params,
+    ImageShape, NamedShapes, OutputShape, Recognized, Result, WeightLayout, params,
 };
+
+use crate::layouts::layout;
+use crate::recognition::{Guess, Names, recognize};
 
 params! {
     /// LeNet-5 with ReLU and max pooling: two 5×5 convolutions of 6 and 16 channels without padding, each followed by
@@ -60,6 +63,40 @@ impl Architecture for LeNet {
             fc3: Linear::new(&builder.at("fc3"), 84, self.classes)?,
         }))
     }
+
+    fn layouts(&self) -> Vec<WeightLayout> {
+        layouts()
+    }
+
+    fn recognize(weights: &NamedShapes) -> Option<Recognized> {
+        recognize(weights, layouts(), guess)
+    }
+}
+
+fn layouts() -> Vec<WeightLayout> {
+    vec![layout(
+        "polo5/ZeroShotKnowledgeTransfer",
+        &[
+            (r"^layers\.0\.", "conv1."),
+            (r"^layers\.3\.", "conv2."),
+            (r"^layers\.7\.", "fc1."),
+            (r"^layers\.9\.", "fc2."),
+            (r"^layers\.11\.", "fc3."),
+        ],
+    )]
+}
+
+fn guess(names: &Names<'_>, _: Option<&str>) -> Option<Guess<LeNet>> {
+    let [_, channels, ..] = names.shape::<4>("conv1.weight")?;
+    let [_, features] = names.shape("fc1.weight")?;
+    let [classes, _] = names.shape("fc3.weight")?;
+    // The smallest images that leave a map of this size.
+    let size = (features / 16).isqrt() * 4 + 12;
+    let assumption = format!(
+        "`size: {size}`: the weights fit images of {size}×{size} to {largest}×{largest}, and the smallest are taken",
+        largest = size + 3
+    );
+    Some((LeNet { classes, channels, size }, size, vec![assumption]))
 }
 
 struct Network {
@@ -73,10 +110,10 @@ struct Network {
 impl Classifier for Network {
     fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
         let first = self.conv1.forward(images, mode)?;
-        let second = self.conv2.forward(&max_pool(&activate(&first, 0.0)?, 2)?, mode)?;
-        let features = max_pool(&activate(&second, 0.0)?, 2)?.flatten()?;
-        let hidden = self.fc1.forward(&features, mode)?.relu()?;
-        let hidden = self.fc2.forward(&hidden, mode)?.relu()?;
+        let second = self.conv2.forward(&max_pool(&activate(&first, Activation::Relu)?, Pool::squares(2))?, mode)?;
+        let features = max_pool(&activate(&second, Activation::Relu)?, Pool::squares(2))?.flatten()?;
+        let hidden = activate_vectors(&self.fc1.forward(&features, mode)?, Activation::Relu)?;
+        let hidden = activate_vectors(&self.fc2.forward(&hidden, mode)?, Activation::Relu)?;
         Ok(ClassifierOutput { logits: self.fc3.forward(&hidden, mode)?, activations: vec![first, second] })
     }
 

@@ -1,28 +1,20 @@
 //! Classifiers.
 
+mod cifar_resnet;
+mod layouts;
 mod lenet;
+mod mobilenet_v2;
+mod recognition;
+mod residual;
+mod resnet;
+mod vgg;
 mod wide_resnet;
 
+pub use cifar_resnet::{CifarResNet, Shortcut};
 pub use lenet::LeNet;
-pub use wide_resnet::WideResNet;
+pub use mobilenet_v2::{MobileNetV2, Strides};
+pub use resnet::{ResNet, Stem};
+pub use vgg::Vgg;
+pub use wide_resnet::{Variant, WideResNet};
 
-zskt_api::export! { reads: none; architecture: WideResNet, LeNet }
-
-#[cfg(test)]
-mod tests {
-    use zskt_api::Result;
-    use zskt_api::testing::conforms;
-
-    #[test]
-    fn every_architecture_keeps_its_contract() -> Result<()> {
-        for plugin in [
-            "LeNet()",
-            "LeNet(classes: 4, channels: 1, size: 28)",
-            "WideResNet(depth: 10, widen_factor: 1)",
-            "WideResNet(depth: 10, widen_factor: 2, classes: 3, channels: 1)",
-        ] {
-            conforms(plugin)?;
-        }
-        Ok(())
-    }
-}
+zskt_api::export! { reads: none; architecture: WideResNet, LeNet, ResNet, CifarResNet, Vgg, MobileNetV2 }

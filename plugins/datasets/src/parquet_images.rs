@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use image_formats::hugging_face;
-use zskt_api::{BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, Result, choice};
+use image_formats::hugging_face::{self, Selection};
+use zskt_api::{BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, Normalization, Result, choice};
 
-use crate::preprocessing::dataset_params;
+use crate::preprocessing::{checked_channels, dataset_params};
 
 choice! {
     /// Which part of a dataset on Hugging Face.
@@ -22,28 +22,57 @@ choice! {
 
 dataset_params! {
     /// Images in Parquet files as Hugging Face lays them out: a column `img` or `image` of PNGs or JPEGs of one size, a
-    /// column `label` of integers. Grey images become RGB. `mean` and `std` are CIFAR-10's unless they are given.
+    /// column `label` of integers. Images are turned as their EXIF data say, as the library `datasets` turns them. Its own normalization is
+    /// that of CIFAR-10: mean [0.4914, 0.4822, 0.4465] and std [0.2023, 0.1994, 0.2010]; of grey images that of MNIST.
     pub struct ParquetImages {
-        /// A file, or a folder with `train.parquet`, `train-00000-of-00002.parquet` and the like in it or in its `data`.
+        /// A file, or a folder with `train.parquet`, `train-00000-of-00002.parquet` and the like in it, in its `data`, or in the folder of
+        /// a configuration (`plain_text`), as the hub has them.
         pub path: PathBuf,
         /// Which files of a folder; without effect when `path` is a file.
         pub split: ParquetSplit,
+        /// The configuration, where a folder has several; left out, `default`, or the only one.
+        pub config: Option<String> = None,
+        /// 1 makes all images grey, 3 makes all red, green and blue; left out, they have the channels of the first one.
+        pub channels: Option<usize> = None => 1..=3,
+        /// How many classes there are; left out, as many as the file names, or else one more than its largest label, which may not be all
+        /// where a split lacks one.
+        pub classes: Option<usize> = None => 1..=100_000,
     }
     mean: [0.4914, 0.4822, 0.4465],
     std: [0.2023, 0.1994, 0.2010],
 }
 
 impl DatasetSource for ParquetImages {
+    fn normalization(&self) -> Option<Normalization> {
+        self.preprocessing().stated()
+    }
+
+    fn usual_normalization(&self, channels: usize) -> Option<Normalization> {
+        Some(self.preprocessing().usual(channels))
+    }
+
     fn describe(&self) -> Result<DatasetSignature, CheckError> {
-        self.preprocessing().describe(hugging_face::header(&self.path, self.split.in_file_names()))
+        checked_channels(self.channels)?;
+        self.preprocessing().describe(hugging_face::header(&self.path, &self.selection()))
     }
 
     fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
-        self.preprocessing().load(hugging_face::read(&self.path, self.split.in_file_names()), context)
+        self.preprocessing().load(hugging_face::read(&self.path, &self.selection()), context)
     }
 
     fn files(&self) -> Vec<PathBuf> {
-        hugging_face::files(&self.path, self.split.in_file_names()).unwrap_or_default()
+        hugging_face::files(&self.path, &self.selection()).unwrap_or_default()
+    }
+}
+
+impl ParquetImages {
+    fn selection(&self) -> Selection<'_> {
+        Selection {
+            split: self.split.in_file_names(),
+            config: self.config.as_deref(),
+            channels: self.channels,
+            classes: self.classes,
+        }
     }
 }
 

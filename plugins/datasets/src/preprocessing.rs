@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use image_formats::{ImageHeader, RawImages, ReadError};
 use zskt_api::{
-    Augmentation, BuildContext, CheckError, Context, Dataset, DatasetSignature, Error, ImageSet, ImageShape, Result,
+    Augmentation, BuildContext, CheckError, Context, Dataset, DatasetSignature, Error, ImageSet, ImageShape,
+    Normalization, Result,
 };
 
 /// Declares a dataset's parameters: its own, then those every dataset has, normalization with defaults of its own.
@@ -19,12 +20,11 @@ macro_rules! dataset_params {
             $(#[doc = $doc])*
             pub struct $name {
                 $($own)*
-                /// Mean of the red, green and blue of all images, from 0 to 1: what the network takes for zero. It must
-                /// be the one that the teacher was trained with.
-                pub mean: [f64; 3] = $mean => 0.0..=1.0,
-                /// Standard deviation of the red, green and blue: what the network takes for one. It must be the one
-                /// that the teacher was trained with.
-                pub std: [f64; 3] = $std => 0.001..=1.0,
+                /// Mean of each channel, pixels being from 0 to 1: what the network takes for zero. Left out, it is the
+                /// teacher's, where that has one, and else the dataset's own.
+                pub mean: Option<Vec<f64>> = None => 0.0..=1.0,
+                /// Standard deviation of each channel: what the network takes for one. Left out, as `mean`.
+                pub std: Option<Vec<f64>> = None => 0.001..=1.0,
                 /// Augmentation: pixels of black padding at each side before a random crop to the old size. Only images
                 /// that are learnt from are augmented.
                 pub crop: usize = 0,
@@ -38,8 +38,9 @@ macro_rules! dataset_params {
         impl $name {
             fn preprocessing(&self) -> crate::preprocessing::Preprocessing {
                 crate::preprocessing::Preprocessing {
-                    mean: self.mean,
-                    std: self.std,
+                    mean: self.mean.clone(),
+                    std: self.std.clone(),
+                    usual: zskt_api::Normalization { mean: $mean.into(), std: $std.into() },
                     augmentation: zskt_api::Augmentation { crop: self.crop, flip: self.flip },
                     per_class: self.per_class,
                 }
@@ -50,10 +51,23 @@ macro_rules! dataset_params {
 
 pub(crate) use dataset_params;
 
+/// The normalization of grey images that is usual where a dataset has none of its own: MNIST's.
+const OF_GREY: (f64, f64) = (0.1307, 0.3081);
+
+/// Whether images can be made to have so many channels.
+pub(crate) fn checked_channels(channels: Option<usize>) -> Result<(), CheckError> {
+    match channels {
+        Some(2) => Err(CheckError::parameter("channels", "images have 1 channel, grey, or 3: red, green and blue")),
+        _ => Ok(()),
+    }
+}
+
 /// The parameters every dataset has.
 pub(crate) struct Preprocessing {
-    pub(crate) mean: [f64; 3],
-    pub(crate) std: [f64; 3],
+    pub(crate) mean: Option<Vec<f64>>,
+    pub(crate) std: Option<Vec<f64>>,
+    /// The normalization that networks are trained with on this dataset.
+    pub(crate) usual: Normalization,
     pub(crate) augmentation: Augmentation,
     pub(crate) per_class: Option<usize>,
 }
@@ -71,8 +85,30 @@ impl Preprocessing {
         self.signature(header)
     }
 
+    /// The normalization that the parameters state.
+    pub(crate) fn stated(&self) -> Option<Normalization> {
+        Normalization::of(self.mean.as_ref(), self.std.as_ref())
+    }
+
+    /// The normalization that is usual for its images of so many channels.
+    pub(crate) fn usual(&self, channels: usize) -> Normalization {
+        match channels {
+            1 if self.usual.mean.len() != 1 => Normalization { mean: vec![OF_GREY.0], std: vec![OF_GREY.1] },
+            _ => self.usual.clone(),
+        }
+    }
+
     fn signature(&self, header: ImageHeader) -> Result<DatasetSignature, CheckError> {
         let ImageHeader { count, channels, height, width, classes } = header;
+        for (name, stated) in [("mean", &self.mean), ("std", &self.std)] {
+            if let Some(stated) = stated
+                && stated.len() != channels
+            {
+                let reason = format!("{} numbers for images of {channels} channels", stated.len());
+                return Err(CheckError::parameter(name, reason).help("give one for each channel"));
+            }
+        }
+        Normalization::check(self.mean.as_deref(), self.std.as_deref())?;
         let crop = self.augmentation.crop;
         if crop >= height.min(width) {
             let reason = format!("a crop of {crop} pixels could move all of a {height}×{width} image out of sight");
@@ -97,13 +133,16 @@ impl Preprocessing {
     ) -> Result<Arc<dyn Dataset>> {
         let raw = raw.map_err(|error| Error::new(error.to_string()))?;
         self.signature(raw.header())?;
-        let shape = ImageShape::new(raw.channels, raw.height, raw.width);
+        let raw_channels = raw.channels;
+        let shape = ImageShape::new(raw_channels, raw.height, raw.width);
         let mut images = ImageSet::new(shape, raw.classes, raw.pixels, raw.labels)?;
         if let Some(count) = self.per_class {
             let mut rng = context.streams.named(&format!("{}/subset", context.node));
             images = images.subset(count, &mut rng).context("per_class")?;
         }
-        Ok(Arc::new(images.normalize(&self.mean, &self.std)?.augment(self.augmentation)))
+        let given = self.stated().or_else(|| context.normalization.clone());
+        let Normalization { mean, std } = given.unwrap_or_else(|| self.usual(raw_channels));
+        Ok(Arc::new(images.normalize(&mean, &std)?.augment(self.augmentation)))
     }
 }
 
@@ -113,7 +152,7 @@ mod tests {
     use std::path::PathBuf;
 
     use zskt_api::candle_core::{DType, Device};
-    use zskt_api::{BuildContext, Dataset, DatasetSource, Precision, RandomStreams, Split};
+    use zskt_api::{BuildContext, Dataset, DatasetSource, Normalization, Precision, RandomStreams, Split};
 
     use crate::{Cifar10, SyntheticDigits};
 
@@ -123,11 +162,12 @@ mod tests {
             device: Device::Cpu,
             precision: Precision::F32,
             streams: RandomStreams::new(seed),
+            normalization: None,
         }
     }
 
     fn digits() -> SyntheticDigits {
-        let (mean, std) = ([0.5; 3], [0.25; 3]);
+        let (mean, std) = (None, None);
         let (crop, flip, per_class) = (0, false, None);
         SyntheticDigits { count: 300, size: 12, split: Split::Train, seed: 0, mean, std, crop, flip, per_class }
     }
@@ -143,19 +183,37 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let record = [vec![3], vec![51; 1024], vec![102; 1024], vec![255; 1024]].concat();
         std::fs::write(folder.path().join("test_batch.bin"), record).expect("a file");
-        let (mean, std) = ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]);
         let (crop, flip, per_class) = (0, false, None);
         let path = folder.path().to_path_buf();
-        let source = Cifar10 { path, split: Split::Test, mean, std, crop, flip, per_class };
-        let dataset = source.load(&context(0)).expect("a dataset");
-        assert_eq!(dataset.signature(), source.describe().expect("a header"));
-        assert_eq!(source.files(), [folder.path().join("test_batch.bin")]);
-        let (values, labels) = values(dataset.as_ref(), &[0]);
-        assert_eq!(labels, [3]);
-        for (channel, pixel) in [0.2, 0.4, 1.0].into_iter().enumerate() {
-            let expected = (pixel - mean[channel]) / std[channel];
-            let plane = &values[1024 * channel..][..1024];
-            assert!(plane.iter().all(|value| (f64::from(*value) - expected).abs() < 1e-5), "channel {channel}");
+        let source = |stated: Option<&Normalization>| Cifar10 {
+            path: path.clone(),
+            split: Split::Test,
+            download: false,
+            mean: stated.map(|stated| stated.mean.clone()),
+            std: stated.map(|stated| stated.std.clone()),
+            crop,
+            flip,
+            per_class,
+        };
+        let usual = Normalization { mean: vec![0.4914, 0.4822, 0.4465], std: vec![0.2023, 0.1994, 0.2010] };
+        let of_teacher = Normalization { mean: vec![0.5, 0.4, 0.3], std: vec![0.5, 0.25, 0.2] };
+        let stated = Normalization { mean: vec![0.1, 0.2, 0.3], std: vec![0.5, 0.6, 0.7] };
+        for (source, teacher, expected) in [
+            (source(None), None, &usual),
+            (source(None), Some(&of_teacher), &of_teacher),
+            (source(Some(&stated)), Some(&of_teacher), &stated),
+        ] {
+            let context = BuildContext { normalization: teacher.cloned(), ..context(0) };
+            let dataset = source.load(&context).expect("a dataset");
+            assert_eq!(dataset.signature(), source.describe().expect("a header"));
+            assert_eq!(source.files(), [folder.path().join("test_batch.bin")]);
+            let (values, labels) = values(dataset.as_ref(), &[0]);
+            assert_eq!(labels, [3]);
+            for (channel, pixel) in [0.2, 0.4, 1.0].into_iter().enumerate() {
+                let expected = (pixel - expected.mean[channel]) / expected.std[channel];
+                let plane = &values[1024 * channel..][..1024];
+                assert!(plane.iter().all(|value| (f64::from(*value) - expected).abs() < 1e-5), "channel {channel}");
+            }
         }
     }
 
@@ -183,10 +241,14 @@ mod tests {
         assert_eq!(crop.parameter.as_deref(), Some("crop"), "{crop:?}");
         let few = fault(&SyntheticDigits { per_class: Some(31), ..digits() });
         assert_eq!(few.parameter.as_deref(), Some("per_class"), "{few:?}");
-        let (mean, std) = ([0.5; 3], [0.5; 3]);
+        let half = fault(&SyntheticDigits { std: Some(vec![0.5; 3]), ..digits() });
+        assert_eq!(half.parameter.as_deref(), Some("std"), "{half:?}");
+        let grey = fault(&SyntheticDigits { mean: Some(vec![0.5]), std: Some(vec![0.5]), ..digits() });
+        assert_eq!(grey.message, "1 numbers for images of 3 channels");
+        let (mean, std) = (None, None);
         let (crop, flip, per_class) = (0, false, None);
         let path = PathBuf::from("no/such/folder");
-        let missing = fault(&Cifar10 { path, split: Split::Test, mean, std, crop, flip, per_class });
+        let missing = fault(&Cifar10 { path, split: Split::Test, download: false, mean, std, crop, flip, per_class });
         assert_eq!(missing.parameter.as_deref(), Some("path"), "{missing:?}");
         assert!(missing.message.contains("no/such/folder: cannot be opened: No such file"), "{missing:?}");
     }

@@ -51,7 +51,7 @@ impl<'a> BatchSampler<'a> {
     }
 
     fn latents(&self, generator: &GeneratorNetwork, batch: usize) -> Result<BatchInput> {
-        let BuildContext { node, device, precision, streams } = self.context;
+        let BuildContext { node, device, precision, streams, .. } = self.context;
         let mut rng = streams.at(&format!("{node}/latents"), batch as u64);
         let numbers = generator.forward.sample(self.batch_size, &mut rng);
         let latents = Tensor::from_vec(numbers, (self.batch_size, generator.forward.latent_dim()), device)?;
@@ -59,7 +59,7 @@ impl<'a> BatchSampler<'a> {
     }
 
     fn real(&mut self, dataset: &dyn Dataset, batch: usize) -> Result<BatchInput> {
-        let BuildContext { node, device, precision, streams } = self.context;
+        let BuildContext { node, device, precision, streams, .. } = self.context;
         let count = dataset.signature().images;
         let per_epoch = count.div_ceil(self.batch_size);
         let (epoch, start) = (batch / per_epoch, batch % per_epoch * self.batch_size);

@@ -21,7 +21,8 @@ pub enum TrialPlayer {
     Generator,
 }
 
-/// Tries the losses of a turn. What fails here may do well on the run's own device, and is left to the run.
+/// Tries the losses of a turn. What fails here may do well on the run's own device, and is left to the run, but for what fits no
+/// contract.
 ///
 /// # Errors
 /// When one is not a scalar, or none depends on the player.
@@ -32,6 +33,7 @@ pub fn try_losses(
     player: TrialPlayer,
 ) -> Result<(), CheckError> {
     match try_each(losses, student, teacher, player) {
+        Err(error) if error.is_broken_contract() => Err(CheckError::new(error.to_string())),
         Err(_) | Ok(Outcome::Reached) => Ok(()),
         Ok(Outcome::NotScalar(shape)) => {
             Err(CheckError::new(format!("a loss of this turn is not a scalar (shape []), but of shape {shape:?}")))

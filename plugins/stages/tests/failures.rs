@@ -119,6 +119,7 @@ fn run(transfer: &Transfer, room: usize, lr: f64) -> (Error, Counts) {
         device: Device::Cpu,
         precision: Precision::F32,
         streams: RandomStreams::new(0),
+        normalization: None,
     };
     let mut observer = Counts::default();
     let error = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut observer });

@@ -1,7 +1,9 @@
 //! Teacher sources: where the knowledge to be transferred comes from.
 
 mod checkpoint;
+mod onnx;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, NamePattern, Rename};
+pub use onnx::Onnx;
 
-zskt_api::export! { reads: files; teacher: Checkpoint }
+zskt_api::export! { reads: files; teacher: Checkpoint, Onnx }

@@ -11,9 +11,6 @@ use crate::error::ErrorKind;
 /// takes about 30 for each tensor.
 const MAX_OPERATIONS: u32 = 1 << 23;
 
-/// Text longer than this is passed over: no name and no key is.
-const MAX_TEXT_LENGTH: u64 = 1 << 16;
-
 /// The stack machine.
 #[derive(Default)]
 pub(super) struct Machine {
@@ -62,7 +59,7 @@ impl Machine {
 
             // Constants
             b'N' => self.push(Value::None),
-            0x88 | 0x89 => self.push(Value::Bool),
+            0x88 | 0x89 => self.push(Value::Bool(operation == 0x88)),
             b'J' => self.push(Value::Int(i32::from_le_bytes(reader.array("an integer")?).into())),
             b'K' => self.push(Value::Int(reader.byte("an integer")?.into())),
             b'M' => self.push(Value::Int(u16::from_le_bytes(reader.array("an integer")?).into())),
@@ -157,16 +154,18 @@ impl Machine {
             }
             b'R' | 0x81 => {
                 let [callable, arguments] = self.pop_array()?;
-                self.push(Value::Call { callable, arguments, items: Vec::new() });
+                self.push(Value::Call { callable, arguments, items: Vec::new(), state: None });
             }
             0x92 => {
                 let [callable, arguments, _by_keyword] = self.pop_array()?;
-                self.push(Value::Call { callable, arguments, items: Vec::new() });
+                self.push(Value::Call { callable, arguments, items: Vec::new(), state: None });
             }
             b'b' => {
-                // BUILD gives an object its attributes. A state dict's are metadata, so they are dropped.
-                self.pop()?;
-                self.top()?;
+                let state = self.pop()?;
+                let target = self.top()?;
+                if let Value::Call { state: attributes, .. } = &mut self.values[target.index()] {
+                    *attributes = Some(state);
+                }
             }
             b'Q' => {
                 let id = self.pop()?;
@@ -217,27 +216,23 @@ impl Machine {
         self.stack.push(id);
     }
 
-    fn push_text<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width, must: bool) -> Result<(), StepError> {
+    fn push_text<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width, unicode: bool) -> Result<(), StepError> {
         const WHAT: &str = "a text";
         let length = width.read(reader, WHAT)?;
-        if length > MAX_TEXT_LENGTH {
-            reader.skip(length, WHAT)?;
-            self.push(Value::Opaque);
-            return Ok(());
-        }
-        match String::from_utf8(reader.bytes(length, WHAT)?) {
-            Ok(text) => self.push(Value::Text(text.into())),
-            Err(_) if must => return Err(StepError::Damaged("a text that is not UTF-8")),
-            Err(_) => self.push(Value::Opaque),
-        }
+        self.push(match String::from_utf8(reader.bytes(length, WHAT)?) {
+            Ok(text) => Value::Text(text.into()),
+            // Python writes half a surrogate pair, as in the name of a file that is not UTF-8, as if it were a character.
+            Err(_) if unicode => Value::Opaque,
+            Err(bytes) => Value::Bytes(bytes.into_bytes().into()),
+        });
         Ok(())
     }
 
     fn push_bytes<R: Read>(&mut self, reader: &mut ByteReader<R>, width: Width) -> Result<(), StepError> {
         const WHAT: &str = "a run of bytes";
         let length = width.read(reader, WHAT)?;
-        reader.skip(length, WHAT)?;
-        self.push(Value::Opaque);
+        let bytes = reader.bytes(length, WHAT)?;
+        self.push(Value::Bytes(bytes.into()));
         Ok(())
     }
 

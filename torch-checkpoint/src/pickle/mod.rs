@@ -76,14 +76,18 @@ impl Pickle {
         }
     }
 
-    /// The entries of a dict or of anything that behaves like one: `OrderedDict`, `defaultdict`, a subclass.
+    /// The entries of a dict or of anything that behaves like one (`OrderedDict`, `defaultdict`, a subclass); the attributes of an
+    /// object.
     pub(crate) fn entries(&self, id: Id) -> Option<Vec<(Id, Id)>> {
         match self.get(id) {
             Value::Dict(items) => Some(items.clone()),
-            Value::Call { callable, arguments, items } => {
+            Value::Call { callable, arguments, items, state } => {
                 let ordered = self.global(*callable) == Some(("collections", "OrderedDict"));
                 if !ordered {
-                    return (!items.is_empty()).then(|| items.clone());
+                    if items.is_empty() {
+                        return self.attributes(*state);
+                    }
+                    return Some(items.clone());
                 }
                 // Python 2 passes the items as a list of pairs.
                 let pairs = self.elements(*arguments).and_then(|arguments| self.elements(*arguments.first()?));
@@ -97,16 +101,29 @@ impl Pickle {
         }
     }
 
+    /// The attributes that an object is given: its dict, or the first of a pair of its dict and its slots.
+    fn attributes(&self, state: Option<Id>) -> Option<Vec<(Id, Id)>> {
+        let state = state?;
+        match self.get(state) {
+            Value::Dict(items) => Some(items.clone()),
+            Value::Tuple(parts) => match self.get(*parts.first()?) {
+                Value::Dict(items) => Some(items.clone()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// What a value is, in a few words, for messages.
     pub(crate) fn describe(&self, id: Id) -> String {
         let named = |id: Id| self.global(id).map(|(module, name)| printable(&format!("{module}.{name}")));
         match self.get(id) {
             Value::None => "None".to_string(),
-            Value::Bool => "a bool".to_string(),
+            Value::Bool(_) => "a bool".to_string(),
             Value::Int(_) | Value::Long(_) => "an integer".to_string(),
             Value::Float => "a float".to_string(),
             Value::Text(_) => "a text".to_string(),
-            Value::Opaque => "binary data".to_string(),
+            Value::Bytes(_) | Value::Opaque => "binary data".to_string(),
             Value::Tuple(elements) => format!("a tuple of {}", elements.len()),
             Value::List(elements) => format!("a list of {}", elements.len()),
             Value::Dict(items) => format!("a dict of {}", items.len()),

@@ -19,13 +19,15 @@ impl Id {
 #[derive(Debug)]
 pub(crate) enum Value {
     None,
-    Bool,
+    Bool(bool),
     Int(i64),
     /// An integer beyond 64 bits: two's complement, little end first.
     Long(Box<[u8]>),
     Float,
     Text(Box<str>),
-    /// Bytes, sets, overlong texts: nothing that weights are described with.
+    /// Bytes, and texts of Python 2 that are not UTF-8: NumPy's arrays are kept in such.
+    Bytes(Box<[u8]>),
+    /// Sets, huge integers, texts with half a surrogate pair: nothing that weights are described with.
     Opaque,
     Tuple(Vec<Id>),
     List(Vec<Id>),
@@ -35,11 +37,13 @@ pub(crate) enum Value {
         module: Box<str>,
         name: Box<str>,
     },
-    /// What a call would have made, had anything been called, and the items that were then put into it.
+    /// What a call would have made, had anything been called, the items that were then put into it, and what its attributes
+    /// were then made of.
     Call {
         callable: Id,
         arguments: Id,
         items: Vec<(Id, Id)>,
+        state: Option<Id>,
     },
     /// Something that is kept outside the pickle; PyTorch's storages are.
     Persistent(Id),

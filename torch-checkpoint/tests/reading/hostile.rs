@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use torch_checkpoint::{ReadError, read, read_header};
+use torch_checkpoint::{ErrorKind, ReadError, StateDict, WeightsFile, read};
 
 use crate::written::{archive, call, dict, fixture, int, legacy, list, pair, pickle, safetensors, storage, text, view};
 
@@ -17,10 +17,15 @@ fn message(bytes: &[u8]) -> String {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     let message = text_of(&read(file.path(), None).expect_err("a bad file"));
-    // Only the checksum of a storage takes reading it.
-    match read_header(file.path(), None) {
+    // The checksum of a storage takes reading it; what is wrong with one tensor is told to who needs it.
+    match WeightsFile::open(file.path()) {
         Err(error) => assert_eq!(text_of(&error), message),
-        Ok(_) => assert!(message.contains("checksum"), "{message}"),
+        Ok(file) => {
+            let tensors = file.state_dicts().iter().flat_map(StateDict::tensors);
+            let is_told = |kind: &ErrorKind| message == format!("{kind}; {}", kind.help());
+            let known = tensors.filter_map(|tensor| tensor.info.as_ref().err()).any(is_told);
+            assert!(known || message.contains("checksum"), "{message}");
+        }
     }
     message
 }
@@ -47,8 +52,9 @@ fn paths_that_are_not_files() {
     let folder = tempfile::tempdir().unwrap();
     let missing = read(&folder.path().join("teacher.pth"), None).unwrap_err();
     assert_eq!(text_of(&missing), "there is no such file; relative paths start at the working directory");
-    let folder = read_header(folder.path(), None).unwrap_err();
-    let expected = "it is a directory, not a file; give the path of a .safetensors, .pth or .pth.tar file";
+    let folder = read(folder.path(), None).unwrap_err();
+    let expected = "it is a folder without weights; give a .safetensors, .pth or .pth.tar file, or a folder with one of \
+                    `model.safetensors`, `model.safetensors.index.json`, `pytorch_model.bin`, `pytorch_model.bin.index.json`";
     assert_eq!(text_of(&folder), expected);
 }
 
@@ -177,7 +183,7 @@ fn a_command_among_the_weights_is_not_run() {
     let command = call("os", "system", &[text(&format!("touch '{}'", trace.display()))]);
     let path = folder.path().join("teacher.pth");
     std::fs::write(&path, zipped(&dict(&[("a.weight", pair()), ("epoch", command)]))).unwrap();
-    assert_eq!(read(&path, None).unwrap().tensors.len(), 1);
+    assert_eq!(read(&path, None).unwrap().len(), 1);
     assert!(!trace.exists());
 }
 
@@ -221,7 +227,7 @@ fn tensors_outside_their_storage() {
     // A dimension of one element may have any stride.
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), with_view(0, &[1, 2], &[i64::MAX, 1])).unwrap();
-    assert_eq!(read(file.path(), None).unwrap().tensors["a.weight"].dims(), [1, 2]);
+    assert_eq!(read(file.path(), None).unwrap()["a.weight"].dims(), [1, 2]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device};
 
 use super::BuildContext;
-use crate::{Batch, CheckError, DatasetSignature, ImageSet, Result, StreamRng, choice};
+use crate::{Batch, CheckError, DatasetSignature, ImageSet, Normalization, Result, StreamRng, choice};
 
 choice! {
     /// Which part of a dataset.
@@ -24,6 +24,18 @@ pub trait DatasetSource: Send + Sync {
     /// # Errors
     /// What is wrong with the files or the parameters, and the way out.
     fn describe(&self) -> Result<DatasetSignature, CheckError>;
+
+    /// The normalization that its parameters state. Without one, [`load`](Self::load) takes that of its
+    /// [context](BuildContext::normalization), which is the teacher's, or else its own.
+    fn normalization(&self) -> Option<Normalization> {
+        None
+    }
+
+    /// The normalization that networks are usually trained with on it, its images having so many channels. The pipeline's networks and
+    /// datasets follow the first dataset's where no teacher has one and no dataset states one.
+    fn usual_normalization(&self, _channels: usize) -> Option<Normalization> {
+        None
+    }
 
     /// Loads the images.
     ///

@@ -22,12 +22,12 @@ pub use metric::{Measurement, Metric, MetricContext, MetricNode};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::Schedule;
 pub use stage::{LoggedScalar, Observer, Progress, Stage, StageContext, StageNode, StageState};
-pub use teacher::TeacherSource;
+pub use teacher::{TeacherSource, WeightsSource};
 pub use turn::{Objective, Turn, TurnNode, TurnPlugin};
 
 use candle_core::Device;
 
-use crate::{Precision, RandomStreams, Weights};
+use crate::{Normalization, Precision, RandomStreams, Weights};
 
 /// Where a node is built and run.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub struct BuildContext {
     pub precision: Precision,
     /// The run's random streams, which depend on its seed.
     pub streams: RandomStreams,
+    /// How the images are normalized that the node makes or sees, where a teacher or a dataset that it is connected with says so.
+    pub normalization: Option<Normalization>,
 }
 
 /// A network: how it computes, and the weights it computes with.

@@ -65,19 +65,25 @@ pub fn conforms(plugin: &str) -> Result<()> {
 /// # Errors
 /// When no such plugin is exported, or its parameters are wrong.
 pub fn plugin(text: &str) -> Result<PluginInstance> {
-    read(text).map(|(_, parsed)| parsed.instance)
+    read(text).map(|(_, parsed)| parsed.instance().clone())
 }
 
 /// Where plugins are built in tests: on the CPU, with streams of seed 0.
 pub fn build_context(node: &str, precision: Precision) -> BuildContext {
-    BuildContext { node: node.into(), device: Device::Cpu, precision, streams: RandomStreams::new(0) }
+    BuildContext {
+        node: node.into(),
+        device: Device::Cpu,
+        precision,
+        streams: RandomStreams::new(0),
+        normalization: None,
+    }
 }
 
 fn check(text: &str) -> Result<()> {
-    let (registration, ParsedPlugin { instance, ron, .. }) = read(text)?;
-    let again = read(&ron)?.1.ron;
-    promise!(again == ron, "its parameters are written `{ron}`, which reads as `{again}`");
-    match instance {
+    let (registration, parsed) = read(text)?;
+    let (ron, again) = (&parsed.ron, read(&parsed.ron)?.1.ron);
+    promise!(again == *ron, "its parameters are written `{ron}`, which reads as `{again}`");
+    match parsed.instance() {
         PluginInstance::Architecture(plugin) => networks::architecture(plugin.as_ref()),
         PluginInstance::Teacher(plugin) => networks::teacher(plugin.as_ref()),
         PluginInstance::Generator(plugin) => networks::generator(plugin.as_ref()),

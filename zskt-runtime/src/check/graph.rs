@@ -11,6 +11,7 @@ use zskt_api::{
 };
 
 use crate::pipeline::{Edge, PipelineSyntax};
+use crate::plugin_calls::{Inspector, PluginOfNode, put_behind_boundaries};
 use crate::text_format;
 
 /// How many names are compared in search of misspelt ones: enough for every mistake that is shown of a pipeline that a person
@@ -69,7 +70,7 @@ impl GraphNode<'_> {
 
     /// Its plugin with its parameters, when they could be read.
     pub fn instance(&self) -> Option<&PluginInstance> {
-        self.parsed.as_ref().map(|parsed| &parsed.instance)
+        self.parsed.as_ref().map(ParsedPlugin::instance)
     }
 }
 
@@ -101,6 +102,8 @@ pub struct PipelineGraph<'d> {
     joined: HashSet<(usize, usize)>,
     misspelt: RefCell<Misspelt>,
     listed: OnceCell<String>,
+    /// What the boundaries of all plugins have in common.
+    pub inspector: Inspector,
 }
 
 /// What was found of names that no node has.
@@ -113,8 +116,15 @@ struct Misspelt {
 impl<'d> PipelineGraph<'d> {
     /// Reads every node's plugin.
     pub fn read(pipeline: &'d PipelineSyntax, registry: &Registry, problems: &mut Vec<Diagnostic>) -> Self {
-        let nodes: Vec<_> =
-            pipeline.nodes.iter().map(|(name, value)| read_node(name, value, registry, problems)).collect();
+        let inspector = Inspector::default();
+        let read = |(name, value)| {
+            let node = read_node(name, value, registry, problems);
+            if let (Some(plugin), Some(parsed)) = (node.registration, &node.parsed) {
+                put_behind_boundaries(PluginOfNode::new(plugin, &name.text), parsed, &inspector);
+            }
+            node
+        };
+        let nodes: Vec<_> = pipeline.nodes.iter().map(|(name, value)| (name, value)).map(read).collect();
         let mut shape = DiGraph::new();
         nodes.iter().for_each(|_| {
             shape.add_node(());
@@ -122,7 +132,7 @@ impl<'d> PipelineGraph<'d> {
         let by_name = nodes.iter().enumerate().map(|(index, node)| (node.name.text.as_str(), index)).collect();
         let incoming = vec![Vec::new(); nodes.len()];
         let (joined, misspelt, listed) = Default::default();
-        Self { nodes, links: Vec::new(), shape, by_name, incoming, joined, misspelt, listed }
+        Self { nodes, links: Vec::new(), shape, by_name, incoming, joined, misspelt, listed, inspector }
     }
 
     /// The node of this name.

@@ -4,15 +4,17 @@ mod data_free;
 mod edges;
 mod graph;
 mod misread_path;
+mod normalization;
 mod order;
 mod players;
 mod signatures;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use zskt_api::{Diagnostic, Registry};
+use zskt_api::{Diagnostic, Normalization, Registry};
 
 use crate::library;
 use crate::pipeline::{self, PipelineSyntax, Resolved, Sources};
@@ -23,20 +25,18 @@ use graph::PipelineGraph;
 /// that its parameters name.
 ///
 /// # Errors
-/// Everything that is wrong with it, in the order of the text.
+/// Everything that is wrong with it, warnings too, in the order of the text.
 pub fn prove(sources: &Sources, registry: &Registry, skip_files: bool) -> Result<Plan, Vec<Diagnostic>> {
     let mut problems = Vec::new();
     let plan = pipeline::parse(sources, registry, &mut problems)
         .and_then(|pipeline| check(&pipeline, registry, skip_files, &mut problems));
+    // What concerns the whole pipeline comes last.
+    problems.sort_by_key(|problem| (problem.span.is_none(), problem.span));
+    let mut seen = HashSet::new();
+    problems.retain(|problem| seen.insert((problem.span, problem.message.clone())));
     match plan {
-        Some(plan) if problems.is_empty() => Ok(plan),
-        _ => {
-            // What concerns the whole pipeline comes last.
-            problems.sort_by_key(|problem| (problem.span.is_none(), problem.span));
-            let mut seen = HashSet::new();
-            problems.retain(|problem| seen.insert((problem.span, problem.message.clone())));
-            Err(problems)
-        }
+        Some(plan) if !problems.iter().any(Diagnostic::is_error) => Ok(Plan { warnings: problems, ..plan }),
+        _ => Err(problems),
     }
 }
 
@@ -60,19 +60,38 @@ fn check(
     let before = players::check(&graph, &trainings, problems);
     let order = order::sorted(&graph, &before);
     let data_free = data_free::prove(&graph, pipeline, &order, &trainings, problems);
+    let normalizations = normalization::resolve(&graph, problems);
+    warnings::find(&graph, &trainings, problems);
     if graph.nodes.is_empty() {
         problems.push(Diagnostic::global("the pipeline has no nodes"));
     }
-    if !problems.is_empty() {
+    if problems.iter().any(Diagnostic::is_error) {
         return None;
     }
     let resolved = resolve(pipeline, &graph);
-    let nodes = plan_nodes(graph, &order)?;
+    let trains = (0..graph.nodes.len()).map(|node| players::trained_by(&graph, &trainings, node)).collect();
+    let inspector = graph.inspector.clone();
+    let nodes = plan_nodes(graph, &order, trains, &normalizations)?;
     let PipelineSyntax { name, seed, device, precision, .. } = pipeline;
-    Some(Plan { name: name.clone(), seed: *seed, device: *device, precision: *precision, nodes, data_free, resolved })
+    Some(Plan {
+        name: name.clone(),
+        seed: *seed,
+        device: *device,
+        precision: *precision,
+        nodes,
+        data_free,
+        warnings: Vec::new(),
+        inspector,
+        resolved,
+    })
 }
 
-fn plan_nodes(graph: PipelineGraph<'_>, order: &[usize]) -> Option<Vec<PlanNode>> {
+fn plan_nodes(
+    graph: PipelineGraph<'_>,
+    order: &[usize],
+    mut trains: Vec<BTreeSet<String>>,
+    normalizations: &[Option<Normalization>],
+) -> Option<Vec<PlanNode>> {
     let mut position = vec![None; graph.nodes.len()];
     order.iter().enumerate().for_each(|(place, node)| position[*node] = Some(place));
     let mut inputs: Vec<Vec<PlanEdge>> = (0..graph.nodes.len()).map(|_| Vec::new()).collect();
@@ -80,19 +99,22 @@ fn plan_nodes(graph: PipelineGraph<'_>, order: &[usize]) -> Option<Vec<PlanNode>
         inputs[link.to].push(PlanEdge { port: graph.port(link).name.to_owned(), from: position[link.from?]? });
     }
     let mut nodes: Vec<_> = graph.nodes.into_iter().zip(inputs).map(Some).collect();
-    let plan_node = |node: &usize| {
-        let (node, inputs) = nodes[*node].take()?;
+    let plan_node = |index: &usize| {
+        let trains = std::mem::take(&mut trains[*index]);
+        let (node, inputs) = nodes[*index].take()?;
         let (plugins, parsed) = (node.plugins(), node.parsed?);
         Some(PlanNode {
             name: node.name.text.clone(),
             registration: node.registration?,
             plugins,
             nested: parsed.all_nested(),
-            instance: parsed.instance,
+            instance: parsed.instance().clone(),
             ron: parsed.ron,
             paths: parsed.paths,
             inputs,
             signature: node.signature,
+            trains,
+            normalization: normalizations[*index].clone(),
         })
     };
     order.iter().map(plan_node).collect()

@@ -1,6 +1,6 @@
 //! Players: which stage changes which network, and whether turns, stages and readers of a network agree about it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use zskt_api::{Diagnostic, PluginKind, PortType};
 
@@ -41,6 +41,13 @@ pub fn trainings<'g>(graph: &'g PipelineGraph<'g>) -> Vec<Training<'g>> {
     found
 }
 
+/// The networks that a node trains: a turn its player, a stage what it changes.
+pub fn trained_by(graph: &PipelineGraph<'_>, trainings: &[Training<'_>], node: usize) -> BTreeSet<String> {
+    let by_stage = trainings.iter().filter(|training| training.stage == node).map(|training| training.network);
+    let by_turn = player(graph, node).and_then(|player| graph.network(player));
+    by_stage.chain(by_turn).map(str::to_owned).collect()
+}
+
 /// The stages, in the order of the file.
 pub fn stages<'g>(graph: &'g PipelineGraph<'_>) -> impl Iterator<Item = usize> + 'g {
     (0..graph.nodes.len()).filter(|node| graph.nodes[*node].kind() == Some(PluginKind::Stage))
@@ -48,7 +55,11 @@ pub fn stages<'g>(graph: &'g PipelineGraph<'_>) -> impl Iterator<Item = usize> +
 
 /// The edge that brings a turn its player, for an edge that brings a turn.
 fn player_of<'g>(graph: &'g PipelineGraph<'g>, link: &Link<'_>) -> Option<&'g Link<'g>> {
-    let turn = link.from?;
+    player(graph, link.from?)
+}
+
+/// The edge that brings a turn its player.
+fn player<'g>(graph: &'g PipelineGraph<'g>, turn: usize) -> Option<&'g Link<'g>> {
     (graph.nodes[turn].output() == Some(PortType::Turn))
         .then(|| graph.into(turn).find(|link| graph.port(link).trains))
         .flatten()

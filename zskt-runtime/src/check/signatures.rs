@@ -1,16 +1,14 @@
 //! Signatures: what flows along each edge, proven to fit before anything is built. Whether shapes and classes fit, the plugins say
 //! (`Stage::check`, `Metric::check`; by default `Signatures::check_compatible`).
 
-use std::sync::Arc;
-
 use zskt_api::{
     CheckError, ClassifierSignature, Diagnostic, GeneratorSignature, Name, NestedPlugin, ParsedPlugin, PluginInstance,
-    Signature, Signatures, Span, Value, ValueKind,
+    Severity, Signature, Signatures, Span, Value, ValueKind,
 };
 
 use super::graph::PipelineGraph;
 use super::misread_path;
-use crate::plugin_calls::{AttributedLoss, AttributedShape, PluginOfNode};
+use crate::plugin_calls::PluginOfNode;
 
 /// Works out every node's signature in topological order, and reports what does not fit.
 pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Diagnostic>) {
@@ -23,7 +21,9 @@ pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: boo
             None => None,
         };
         for fault in faults {
-            if let Some(link) = link_at_fault(graph, *node, &fault) {
+            if fault.severity == Severity::Error
+                && let Some(link) = link_at_fault(graph, *node, &fault)
+            {
                 graph.links[link].is_refused = true;
             }
             problems.push(to_problem(graph, *node, fault));
@@ -49,17 +49,15 @@ fn signature(
     faults: &mut Vec<CheckError>,
 ) -> Option<Signature> {
     let network = || graph.name(node).to_owned();
-    let plugin = PluginOfNode::new(graph.nodes[node].registration?, graph.name(node));
-    let shape_of = |shape| Arc::new(AttributedShape::new(plugin, shape));
     let known = faults.len();
-    check_nested(graph.nodes[node].parsed.as_ref()?, graph.name(node), "", skip_files, faults);
+    check_nested(graph.nodes[node].parsed.as_ref()?, "", skip_files, faults);
     // What is made of something faulty would only be found faulty again.
     let sound = faults.len() == known;
     match graph.nodes[node].instance()? {
         PluginInstance::Architecture(architecture) => {
             architecture.check().map_err(|fault| faults.push(fault)).ok().filter(|()| sound)?;
             Some(Signature::Classifier(ClassifierSignature {
-                shape: shape_of(architecture.clone()),
+                shape: architecture.clone(),
                 network: network(),
                 images: None,
             }))
@@ -70,11 +68,13 @@ fn signature(
         }
         PluginInstance::Teacher(_) if !sound => None,
         PluginInstance::Teacher(teacher) => {
-            if !skip_files {
-                faults.extend(teacher.check().err());
-            }
+            let fault = if skip_files { None } else { teacher.check().err() };
+            // Without an architecture, the files alone tell the shapes.
+            let is_known = teacher.architecture().is_some() || (!skip_files && fault.is_none());
+            faults.extend(fault);
+            is_known.then_some(())?;
             Some(Signature::Classifier(ClassifierSignature {
-                shape: shape_of(teacher.clone()),
+                shape: teacher.clone(),
                 network: network(),
                 images: None,
             }))
@@ -83,7 +83,7 @@ fn signature(
         PluginInstance::Dataset(dataset) => {
             dataset.describe().map(Signature::Dataset).map_err(|fault| faults.push(fault)).ok()
         }
-        PluginInstance::Loss(loss) => Some(Signature::Loss(Arc::new(AttributedLoss::new(plugin, loss.clone())))),
+        PluginInstance::Loss(loss) => Some(Signature::Loss(loss.clone())),
         PluginInstance::Turn(turn) => turn.signature(inputs).map(Signature::Turn),
         PluginInstance::Stage(stage) => {
             faults.extend(stage.check(inputs));
@@ -98,15 +98,15 @@ fn signature(
 }
 
 /// Checks the plugins among a plugin's parameters as it would be checked itself, the innermost first; `way` leads to it.
-fn check_nested(plugin: &ParsedPlugin, node: &str, way: &str, skip_files: bool, faults: &mut Vec<CheckError>) {
-    for NestedPlugin { parameter, registration, parsed } in &plugin.nested {
+fn check_nested(plugin: &ParsedPlugin, way: &str, skip_files: bool, faults: &mut Vec<CheckError>) {
+    for NestedPlugin { parameter, parsed, .. } in &plugin.nested {
         let way = if way.is_empty() { parameter.clone() } else { format!("{way}.{parameter}") };
         let known = faults.len();
-        check_nested(parsed, node, &way, skip_files, faults);
+        check_nested(parsed, &way, skip_files, faults);
         if faults.len() > known {
             continue;
         }
-        let check = || match &parsed.instance {
+        let checked = match parsed.instance() {
             PluginInstance::Architecture(architecture) => architecture.check(),
             PluginInstance::Generator(generator) => generator.image().map(|_| ()),
             PluginInstance::Teacher(teacher) if !skip_files => teacher.check(),
@@ -115,7 +115,7 @@ fn check_nested(plugin: &ParsedPlugin, node: &str, way: &str, skip_files: bool, 
             PluginInstance::Schedule(schedule) => schedule.check(),
             _ => Ok(()),
         };
-        faults.extend(PluginOfNode::new(registration, node).call(check).err().map(|fault| {
+        faults.extend(checked.err().map(|fault| {
             let parameter = fault.parameter.as_ref().map_or(way.clone(), |inner| format!("{way}.{inner}"));
             CheckError { parameter: Some(parameter), port: None, ..fault }
         }));
@@ -131,11 +131,12 @@ fn link_at_fault(graph: &PipelineGraph<'_>, node: usize, fault: &CheckError) -> 
 
 /// Shows what a plugin found wrong where the pipeline says it.
 fn to_problem(graph: &PipelineGraph<'_>, node: usize, mut fault: CheckError) -> Diagnostic {
-    let plugin = &graph.nodes[node];
+    let (plugin, severity) = (&graph.nodes[node], fault.severity);
     if let Some(value) = fault.parameter.as_ref().and_then(|parameter| parameter_value(plugin.value, parameter)) {
         misread_path::explain(value, &mut fault);
     }
-    let mut problem = Diagnostic::at(head(plugin.value), format!("`{}`: {}", plugin.name.text, fault.message));
+    let message = format!("`{}`: {}", plugin.name.text, fault.message);
+    let mut problem = Diagnostic { severity, ..Diagnostic::at(head(plugin.value), message) };
     if let Some(parameter) = &fault.parameter {
         let name = parameter.rsplit('.').next().unwrap_or(parameter);
         match parameter_value(plugin.value, parameter).map(|value| value.span) {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::export;
+use crate::new_pipeline::Method;
 use crate::scaffold::ScaffoldKind;
 
 /// Zero-shot knowledge transfer: runs pipelines, and proves them sound before anything trains.
@@ -98,6 +100,9 @@ pub enum Command {
         /// Do not look at the files that parameters name
         #[arg(long)]
         skip_files: bool,
+        /// Refuse what would be run with a warning
+        #[arg(long)]
+        deny_warnings: bool,
         /// Plugins from elsewhere.
         #[command(flatten)]
         libraries: Libraries,
@@ -135,10 +140,62 @@ pub enum Command {
         #[command(subcommand)]
         command: PluginCommand,
     },
-    /// Show a plugin: its parameters, inputs, output and documentation
+    /// Write a pipeline for a teacher's file: its architecture is recognized, a student chosen
+    New {
+        /// The teacher: a file of weights, a folder with one, or an ONNX file
+        #[arg(long, value_name = "FILE")]
+        teacher: PathBuf,
+        /// Which network of the file, where it has several
+        #[arg(long)]
+        key: Option<String>,
+        /// Images to measure on: a folder or file that a dataset plugin reads, or such a plugin with its parameters
+        #[arg(long, value_name = "FOLDER|PLUGIN(…)")]
+        data: Option<PathBuf>,
+        /// The student's architecture, as `LeNet` or `WideResNet(depth: 16, widen_factor: 1)`
+        #[arg(long, value_name = "ARCH")]
+        student: Option<String>,
+        /// How the student learns
+        #[arg(long, value_enum, default_value_t = Method::Abm)]
+        method: Method,
+        /// The file to write, instead of one that is named like the teacher's
+        #[arg(long, value_name = "PIPELINE")]
+        to: Option<PathBuf>,
+        /// Plugins from elsewhere.
+        #[command(flatten)]
+        libraries: Libraries,
+    },
+    /// Write a network of a run as a file for other programs
+    Export {
+        /// The run's folder, be it finished or not
+        #[arg(value_name = "RUN")]
+        run: PathBuf,
+        /// How it is written
+        #[arg(long, value_enum)]
+        format: export::Format,
+        /// The node that made the network, instead of the student's
+        #[arg(long, value_name = "NODE")]
+        network: Option<String>,
+        /// The file to write, instead of one in the working directory that is named like the network
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// Have an ONNX model normalize images itself: it then takes numbers from 0 to 1
+        #[arg(long, alias = "with-normalization")]
+        with_normalisation: bool,
+        /// Plugins from elsewhere.
+        #[command(flatten)]
+        libraries: Libraries,
+    },
+    /// Show a plugin (its parameters, inputs, output and documentation), or what a file of weights or a folder of images holds
     Inspect {
-        /// The plugin's name
-        name: String,
+        /// The plugin's name, or a file or folder
+        #[arg(value_name = "PLUGIN|FILE")]
+        name: PathBuf,
+        /// Of a file of weights, only what lies under this key
+        #[arg(long)]
+        key: Option<String>,
+        /// Of images, write a picture of the first ones
+        #[arg(long, value_name = "FILE.png")]
+        samples: Option<PathBuf>,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -190,6 +247,8 @@ impl Cli {
                 Command::Validate { libraries, .. }
                 | Command::Graph { libraries, .. }
                 | Command::Plugins { libraries, .. }
+                | Command::New { libraries, .. }
+                | Command::Export { libraries, .. }
                 | Command::Inspect { libraries, .. },
             ) => &libraries.paths,
             Some(Command::Plugin { .. }) | None => &[],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use zskt_api::{Diagnostic, Error, PluginRegistration, Registry, nearest_name};
+use zskt_api::{Diagnostic, Error, PluginRegistration, Registry, Severity, nearest_name};
 
 use super::arguments::{Cli, Command, Format, PluginCommand, RunArguments};
 use super::{diagnostics, inspect};
@@ -17,7 +17,9 @@ use crate::pipeline::{self, Sources};
 use crate::plan::Plan;
 use crate::plugin_calls::{CaughtUnwind, catch_panics};
 use crate::run::{self, RunOutcome, data_free};
-use crate::{check, home_folder, input_file, library, parameter_count, scaffold, text_format};
+use crate::{
+    check, export, home_folder, input_file, inspect_file, library, new_pipeline, parameter_count, scaffold, text_format,
+};
 
 /// More than any pipeline has; one of 100,000 lines has 4 MB.
 const MAX_PIPELINE: u64 = 64 << 20;
@@ -34,8 +36,8 @@ enum Failure {
 
 /// Why one thing that was asked for cannot be done.
 enum Refusal {
-    /// A pipeline is unsound.
-    Unsound(Vec<Diagnostic>, Sources),
+    /// A pipeline is unsound: what is wrong with it, shown.
+    Unsound(String),
     /// Something else is wrong.
     Global(Diagnostic),
 }
@@ -49,7 +51,7 @@ impl From<Diagnostic> for Failure {
 impl Refusal {
     fn render(&self) -> String {
         match self {
-            Self::Unsound(problems, sources) => diagnostics::render(problems, sources, diagnostics::colours()),
+            Self::Unsound(shown) => shown.clone(),
             Self::Global(problem) => diagnostics::render_global(problem),
         }
     }
@@ -110,11 +112,11 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
     }
     match cli.command {
         None => run_pipeline(cli.run, command_line),
-        Some(Command::Validate { pipelines, overrides, skip_files, .. }) => {
-            validate(&pipelines, &overrides.sets, skip_files)
+        Some(Command::Validate { pipelines, overrides, skip_files, deny_warnings, .. }) => {
+            validate(&pipelines, &overrides.sets, skip_files, deny_warnings)
         }
         Some(Command::Graph { pipeline, overrides, format, skip_files, .. }) => {
-            let picture = Picture::of(&prove(read(&pipeline, &overrides.sets)?.0, skip_files)?);
+            let picture = Picture::of(&prove(&read(&pipeline, &overrides.sets)?.0, skip_files)?);
             print(&match format {
                 Format::Mermaid => draw::mermaid(&picture),
                 Format::Dot => draw::dot(&picture),
@@ -123,7 +125,39 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
         }
         Some(Command::Plugin { command }) => print(&plugin(&command)?),
         Some(Command::Plugins { json, .. }) => print(&inspect::list(Registry::get()?, json)),
-        Some(Command::Inspect { name, json, .. }) => print(&inspect::describe(Registry::get()?, &name, json)?),
+        Some(Command::New { teacher, key, data, student, method, to, .. }) => {
+            let request = new_pipeline::Request {
+                teacher: &teacher,
+                key: key.as_deref(),
+                data: data.as_deref(),
+                student: student.as_deref(),
+                method,
+                to: to.as_deref(),
+            };
+            print(&new_pipeline::new(&request, Registry::get()?)?)
+        }
+        Some(Command::Export { run, format, network, to, with_normalisation, .. }) => {
+            load_libraries_of(&run)?;
+            let request = export::Request {
+                run: &run,
+                network: network.as_deref(),
+                format,
+                to: to.as_deref(),
+                with_normalization: with_normalisation,
+            };
+            print(&export::export(&request, Registry::get()?)?)
+        }
+        Some(Command::Inspect { name, key, samples, json, .. }) => {
+            let registry = Registry::get()?;
+            let plugin = name.to_str().filter(|plugin| registry.find(plugin).is_some() || !name.exists());
+            print(&match plugin {
+                Some(plugin) => inspect::describe(registry, plugin, json)?,
+                None => {
+                    let (key, samples) = (key.as_deref(), samples.as_deref());
+                    inspect_file::describe(&inspect_file::Request { path: &name, key, samples, json }, registry)?
+                }
+            })
+        }
     }
 }
 
@@ -154,7 +188,9 @@ fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<()
         let problem = Diagnostic::global(format!("--out would make a folder called `~`: {}", out.display()));
         return Err(problem.help(hint).into());
     }
-    let plan = prove(read(&path, &overrides.sets)?.0, false)?;
+    let sources = read(&path, &overrides.sets)?.0;
+    let plan = prove(&sources, false)?;
+    warn(&plan, &sources);
     let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
     match run::run(plan, options) {
         RunOutcome::Done => Ok(()),
@@ -164,14 +200,20 @@ fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<()
     }
 }
 
-fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool) -> Result<(), Failure> {
+fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool, deny_warnings: bool) -> Result<(), Failure> {
     let everyones = library::loaded();
     // All of them first: which plugins there are is settled when the first pipeline is proven.
     let sources: Vec<_> = pipelines.iter().map(|path| read(path, sets)).collect();
     let mut refusals = Vec::new();
     for (path, sources) in pipelines.iter().zip(sources) {
         let proven = sources.and_then(|(sources, own)| {
-            let plan = prove(sources, skip_files)?;
+            let plan = prove(&sources, skip_files)?;
+            if deny_warnings && !plan.warnings.is_empty() {
+                let denied = |warning| Diagnostic { severity: Severity::Error, ..warning };
+                let denied: Vec<_> = plan.warnings.into_iter().map(denied).collect();
+                return Err(unsound(&denied, &sources));
+            }
+            warn(&plan, &sources);
             match unnamed_plugin(&plan, &[&everyones[..], &own].concat()) {
                 None => Ok(plan),
                 Some((plugin, library)) => Err(Diagnostic::global(format!(
@@ -215,7 +257,7 @@ fn summary(plan: &Plan) -> String {
         .nodes
         .iter()
         .filter_map(|node| {
-            let count = *counted.entry(&node.ron).or_insert_with(|| parameter_count::of(node));
+            let count = *counted.entry(&node.ron).or_insert_with(|| parameter_count::of(&node.instance));
             Some(format!("{} {}", node.name, text_format::count(count?)))
         })
         .collect();
@@ -241,18 +283,33 @@ fn read(path: &Path, sets: &[String]) -> Result<(Sources, Vec<Library>), Failure
             Ok(library) => libraries.push(library),
             Err(problem) => {
                 let problem = Diagnostic { span: Some(span), ..problem };
-                return Err(Failure::Refused(vec![Refusal::Unsound(vec![problem], sources)]));
+                return Err(unsound(&[problem], &sources));
             }
         }
     }
     Ok((sources, libraries))
 }
 
+/// Shows what is probably not meant.
+fn warn(plan: &Plan, sources: &Sources) {
+    if !plan.warnings.is_empty() {
+        let shown = diagnostics::render(&plan.warnings, sources, diagnostics::colours());
+        let _ = io::stderr().write_all(shown.as_bytes());
+    }
+}
+
+/// Loads the libraries that the pipeline of a run names.
+fn load_libraries_of(run: &Path) -> Result<(), Failure> {
+    let pipeline = run.join("pipeline.ron");
+    // A folder without one is no run's, which is said where its checkpoint is missed.
+    if pipeline.is_file() { read(&pipeline, &[]).map(|_| ()) } else { Ok(()) }
+}
+
 /// Proves a pipeline sound.
-fn prove(sources: Sources, skip_files: bool) -> Result<Plan, Failure> {
+fn prove(sources: &Sources, skip_files: bool) -> Result<Plan, Failure> {
     let registry = Registry::get()?;
-    match catch_panics(|| check::prove(&sources, registry, skip_files)) {
-        Ok(proven) => proven.map_err(|problems| Failure::Refused(vec![Refusal::Unsound(problems, sources)])),
+    match catch_panics(|| check::prove(sources, registry, skip_files)) {
+        Ok(proven) => proven.map_err(|problems| unsound(&problems, sources)),
         Err(CaughtUnwind::Violation(error)) => Err(Diagnostic::global(error.to_string()).into()),
         Err(CaughtUnwind::Panic { plugin, text }) => {
             let who = plugin.map_or("a plugin".to_owned(), |plugin| plugin.to_string());
@@ -260,6 +317,10 @@ fn prove(sources: Sources, skip_files: bool) -> Result<Plan, Failure> {
             Err(Diagnostic::global(message).into())
         }
     }
+}
+
+fn unsound(problems: &[Diagnostic], sources: &Sources) -> Failure {
+    Failure::Refused(vec![Refusal::Unsound(diagnostics::render(problems, sources, diagnostics::colours()))])
 }
 
 fn unreadable(path: &Path, failure: &io::Error) -> Diagnostic {

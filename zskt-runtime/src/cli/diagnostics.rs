@@ -36,14 +36,22 @@ pub fn render(problems: &[Diagnostic], sources: &Sources, colours: bool) -> Stri
     let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
     let shown = &problems[..problems.len().min(MOST_SHOWN)];
     let mut out: String = shown.iter().map(|problem| renderer.render(&[report(problem, sources)]) + "\n\n").collect();
+    let counted =
+        |count: usize, noun: &str| format!("{} {noun}{}", text_format::count(count), if count == 1 { "" } else { "s" });
     if problems.len() > shown.len() {
         out += &format!("… and {} more problems\n\n", text_format::count(problems.len() - shown.len()));
     }
-    out += &match problems.len() {
-        1 => "1 problem; nothing was run\n".to_owned(),
-        count => format!("{} problems; nothing was run\n", text_format::count(count)),
-    };
-    out
+    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    let warnings = problems.len() - errors;
+    let mut counts = Vec::new();
+    if errors > 0 {
+        counts.push(counted(errors, "problem"));
+    }
+    if warnings > 0 {
+        counts.push(counted(warnings, "warning"));
+    }
+    out += &counts.join(", ");
+    out + if errors > 0 { "; nothing was run\n" } else { "\n" }
 }
 
 /// Whether standard error is for eyes that see colours.
@@ -53,7 +61,8 @@ pub fn colours() -> bool {
 }
 
 fn report<'a>(problem: &'a Diagnostic, sources: &'a Sources) -> Group<'a> {
-    let mut group = Group::with_title(Level::ERROR.primary_title(cut_off(&problem.message)));
+    let level = if problem.is_error() { Level::ERROR } else { Level::WARNING };
+    let mut group = Group::with_title(level.primary_title(cut_off(&problem.message)));
     match problem.span {
         Some(span) => {
             let (near, far): (Vec<_>, Vec<_>) = problem.related.iter().partition(|(other, _)| is_near(span, *other));

@@ -88,7 +88,7 @@ fn notes(plan: &Plan, index: usize, node: &PlanNode) -> Vec<String> {
         }
         _ => {}
     }
-    if let Some(count) = parameter_count::of(node) {
+    if let Some(count) = parameter_count::of(&node.instance) {
         notes.push(format!("{} parameters", text_format::count(count)));
     }
     notes

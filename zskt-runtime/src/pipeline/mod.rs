@@ -19,7 +19,7 @@ pub use syntax::{DataFree, PipelineSyntax};
 
 use std::path::PathBuf;
 
-use zskt_api::{Diagnostic, Registry, Span};
+use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, Registry, Span};
 
 /// Reads a pipeline and applies the `--set` arguments; `None` when too little can be read to say more about it.
 pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnostic>) -> Option<PipelineSyntax> {
@@ -30,6 +30,25 @@ pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnost
     }
     overrides::apply(&mut value, sources, registry, problems);
     syntax::read_syntax(&value, sources, problems)
+}
+
+/// Reads one plugin with its parameters, as a pipeline has it: `LeNet(size: 28)`, or `LeNet` alone.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn parse_plugin(
+    text: &str,
+    kind: PluginKind,
+    registry: &Registry,
+) -> Result<(&'static PluginRegistration, ParsedPlugin), Diagnostic> {
+    let mut problems = Vec::new();
+    let value = parser::read(text, 0, 0, &mut problems).value.filter(|_| problems.is_empty());
+    let plugin = value.and_then(|value| registry.read(&value, &[kind], &mut problems));
+    match (plugin, problems.into_iter().next()) {
+        (Some(plugin), None) => Ok(plugin),
+        (_, Some(problem)) => Err(problem),
+        (None, None) => Err(Diagnostic::global(format!("`{text}` is not a plugin"))),
+    }
 }
 
 /// The plugin libraries that a pipeline names, each with its place. What is wrong with the pipeline is found later, with

@@ -16,17 +16,28 @@ thread_local! {
     static PANICKED: Cell<Option<PluginOfNode>> = const { Cell::new(None) };
 }
 
-/// A plugin, and the node that it works for.
+/// A plugin, and the node that it works for: as the node's own, or as one among the parameters of that.
 #[derive(Clone, Copy)]
 pub struct PluginOfNode {
     plugin: &'static PluginRegistration,
     node: &'static str,
+    parameter: Option<&'static str>,
 }
 
 impl PluginOfNode {
-    /// A plugin of the node of this name.
+    /// The own plugin of the node of this name.
     pub fn new(plugin: &'static PluginRegistration, node: &str) -> Self {
-        Self { plugin, node: interned(node) }
+        Self { plugin, node: interned(node), parameter: None }
+    }
+
+    /// A plugin that is a parameter of the node's own: `optimizer`, or `model.head`.
+    pub fn nested(self, plugin: &'static PluginRegistration, parameter: &str) -> Self {
+        Self { plugin, parameter: Some(interned(parameter)), ..self }
+    }
+
+    /// Whether it is among the parameters of the node's own plugin.
+    pub fn is_nested(self) -> bool {
+        self.parameter.is_some()
     }
 
     /// A node's own plugin.
@@ -43,6 +54,12 @@ impl PluginOfNode {
     pub fn plugin(self) -> impl fmt::Display {
         let PluginRegistration { name, crate_name, crate_version, .. } = self.plugin;
         format!("the plugin `{name}` of {crate_name} {crate_version}")
+    }
+
+    /// The plugin, for a message that has said of which node it is.
+    pub fn within_node(self) -> impl fmt::Display {
+        let parameter = self.parameter.map(|parameter| format!("parameter `{parameter}`: ")).unwrap_or_default();
+        format!("{parameter}{}", self.plugin())
     }
 
     /// Lets the plugin work. If it panics, it is the one that [`take_panicked`](Self::take_panicked) gives, unless another one
@@ -89,11 +106,14 @@ impl PluginOfNode {
 
 impl fmt::Display for PluginOfNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "node `{}`: {}", self.node, self.plugin())
+        match self.parameter {
+            None => write!(f, "node `{}`: {}", self.node, self.plugin()),
+            Some(parameter) => write!(f, "node `{}`, parameter `{parameter}`: {}", self.node, self.plugin()),
+        }
     }
 }
 
-/// A name that lasts as long as the program, once for all nodes that are called so: who is at work is then told without a destructor.
+/// A name that lasts as long as the program, once for all that are called so: who is at work is then told without a destructor.
 fn interned(name: &str) -> &'static str {
     static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
     let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,15 +1,15 @@
-//! The boundary of one node's plugin: who it is, and where it computes.
+//! The boundary of one plugin: who it is, and where it computes.
 
 use candle_core::{DType, Device, Tensor};
-use zskt_api::{BuildContext, Context, Error, FeatureMap, ImageShape, Parameter, Result, WeightsDigest};
+use zskt_api::{Context, Error, FeatureMap, ImageShape, Parameter, Result, WeightsDigest};
 
 use super::attribution::PluginOfNode;
 use super::inspector::{Inspector, Looked};
 
-/// The boundary of one node's plugin: who it is, and where it computes.
+/// The boundary of one plugin: who it is, and where it computes.
 #[derive(Clone)]
 pub struct Boundary {
-    /// The plugin, and its node.
+    /// The plugin, and its place.
     pub plugin: PluginOfNode,
     /// What all wrappers have in common.
     pub inspector: Inspector,
@@ -18,15 +18,9 @@ pub struct Boundary {
 }
 
 impl Boundary {
-    /// That of a plugin which computes there.
-    pub fn new(plugin: PluginOfNode, inspector: &Inspector, context: &BuildContext) -> Self {
-        let (device, dtype) = (context.device.clone(), context.precision.dtype());
-        Self { plugin, inspector: inspector.clone(), device, dtype }
-    }
-
-    /// The same place, for another plugin of the same node.
-    pub fn of(&self, plugin: PluginOfNode) -> Self {
-        Self { plugin, ..self.clone() }
+    /// That of a plugin which computes in `f32` on the CPU until it is asked for something else.
+    pub fn new(plugin: PluginOfNode, inspector: &Inspector) -> Self {
+        Self { plugin, inspector: inspector.clone(), device: Device::Cpu, dtype: DType::F32 }
     }
 
     /// The same plugin, asked for tensors of another type or device.
@@ -54,6 +48,14 @@ impl Boundary {
             Err(error) if error.is_out_of_memory() => Err(error),
             result => result.context(self.plugin),
         }
+    }
+
+    /// Lets the plugin build what it is for, in the run or in the check, whose messages begin with the node.
+    ///
+    /// # Errors
+    /// What it returns.
+    pub fn build<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self.plugin.is_nested() { self.call(work) } else { self.plugin.call(work) }
     }
 
     /// As [`call`](Self::call). At times it is looked whether that changes other weights than these.
@@ -88,7 +90,7 @@ impl Boundary {
 
     /// The error for a plugin that does not keep what it declares, or what its contract says.
     pub fn violation(&self, declared: impl std::fmt::Display, did: impl std::fmt::Display) -> Error {
-        Error::new(format!("{} {declared}, but {did}", self.plugin))
+        Error::broken_contract(format!("{} {declared}, but {did}", self.plugin))
     }
 
     /// Whether a tensor that it gave has this shape, and type and device of the run.

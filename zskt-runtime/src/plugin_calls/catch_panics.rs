@@ -27,7 +27,7 @@ pub fn run_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::Result<
             Err(Error::new(format!("{other} panicked{text}")))
         }
         Err(CaughtUnwind::Panic { plugin, text }) => {
-            Err(Error::new(format!("{} panicked{text}", plugin.unwrap_or(own).plugin())))
+            Err(Error::new(format!("{} panicked{text}", plugin.unwrap_or(own).within_node())))
         }
     };
     result.context(format_args!("node `{}`", own.node()))

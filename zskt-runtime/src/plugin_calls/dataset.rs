@@ -1,12 +1,59 @@
 //! A dataset delivers the images that it describes.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device};
-use zskt_api::{Batch, Dataset, DatasetSignature, Result, StreamRng};
+use zskt_api::{
+    Batch, BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, Normalization, Result, StreamRng,
+};
 
 use super::boundary::Boundary;
 use super::numbers::first_not_finite_of_map;
+
+/// A source of a dataset that is compared with what the source describes.
+pub struct CheckedDatasetSource {
+    boundary: Boundary,
+    inner: Arc<dyn DatasetSource>,
+    described: Mutex<Option<DatasetSignature>>,
+}
+
+impl CheckedDatasetSource {
+    /// Wraps a source.
+    pub fn new(boundary: Boundary, inner: Arc<dyn DatasetSource>) -> Self {
+        Self { boundary, inner, described: Mutex::default() }
+    }
+}
+
+// A provided method that is not forwarded would answer for the plugin, and wrongly: clippy finds each that is missing.
+
+#[warn(clippy::missing_trait_methods)]
+impl DatasetSource for CheckedDatasetSource {
+    fn describe(&self) -> Result<DatasetSignature, CheckError> {
+        let described = self.boundary.plugin.call(|| self.inner.describe())?;
+        *self.described.lock().unwrap_or_else(PoisonError::into_inner) = Some(described.clone());
+        Ok(described)
+    }
+
+    fn normalization(&self) -> Option<Normalization> {
+        self.boundary.plugin.call(|| self.inner.normalization())
+    }
+
+    fn usual_normalization(&self, channels: usize) -> Option<Normalization> {
+        self.boundary.plugin.call(|| self.inner.usual_normalization(channels))
+    }
+
+    fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
+        let loaded = self.boundary.build(|| self.inner.load(context))?;
+        // Nothing was described where the check was to leave files alone.
+        let described = self.described.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Arc::new(CheckedDataset::new(self.boundary.clone(), loaded, described.as_ref())?))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        self.boundary.plugin.call(|| self.inner.files())
+    }
+}
 
 /// A dataset whose batches are compared with what it describes.
 pub struct CheckedDataset {

@@ -1,11 +1,43 @@
 //! A generator makes the images that its architecture declares.
 
-use candle_core::Tensor;
-use zskt_api::{FeatureMap, ForwardMode, Generator, ImageShape, Result, StreamRng};
+use std::sync::Arc;
 
+use candle_core::Tensor;
+use zskt_api::{
+    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, ImageShape, Result, StreamRng,
+};
+
+use super::boundary::Boundary;
 use super::network::NetworkBoundary;
 use super::numbers::{first_not_finite, first_not_finite_of_map};
 use super::violation::end_run;
+
+/// An architecture whose generators are compared with what it declares.
+pub struct CheckedGeneratorArchitecture {
+    boundary: Boundary,
+    inner: Arc<dyn GeneratorArchitecture>,
+}
+
+impl CheckedGeneratorArchitecture {
+    /// Wraps an architecture.
+    pub fn new(boundary: Boundary, inner: Arc<dyn GeneratorArchitecture>) -> Self {
+        Self { boundary, inner }
+    }
+}
+
+#[warn(clippy::missing_trait_methods)]
+impl GeneratorArchitecture for CheckedGeneratorArchitecture {
+    fn image(&self) -> Result<ImageShape, CheckError> {
+        self.boundary.plugin.call(|| self.inner.image())
+    }
+
+    fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
+        let (image, generator) = (self.image()?, self.boundary.build(|| self.inner.build(builder))?);
+        let boundary = self.boundary.asked_for(builder.precision().dtype(), builder.device());
+        let network = NetworkBoundary::new(boundary, builder.weights())?;
+        Ok(Box::new(CheckedGenerator::new(network, generator, image)))
+    }
+}
 
 /// A generator whose images are compared with what its plugin declares.
 pub struct CheckedGenerator {

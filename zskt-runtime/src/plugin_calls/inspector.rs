@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use zskt_api::{Parameter, Weights};
+use zskt_api::{Parameter, Result, Weights, WeightsDigest};
 
 use super::attribution::PluginOfNode;
 
@@ -31,12 +31,35 @@ pub struct BuiltNetwork {
     pub weights: Weights,
     /// Whether it makes images.
     pub is_generator: bool,
+    /// The nodes that update it.
+    pub trainers: Vec<String>,
 }
 
 impl Inspector {
-    /// Adds a network.
+    /// Adds a network, or has it in place of one of its name.
     pub fn add(&self, network: BuiltNetwork) {
-        self.0.networks.lock().unwrap_or_else(PoisonError::into_inner).push(network);
+        let mut networks = self.0.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        networks.retain(|other| other.name != network.name);
+        networks.push(network);
+    }
+
+    /// Whether any network is built.
+    fn has_networks(&self) -> bool {
+        !self.0.networks.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// The nodes that update the network of this name; nothing where there is no such network.
+    pub fn trainers(&self, name: &str) -> Option<Vec<String>> {
+        let networks = self.0.networks.lock().unwrap_or_else(PoisonError::into_inner);
+        networks.iter().find(|network| network.name == name).map(|network| network.trainers.clone())
+    }
+
+    /// The sum of all weights of all networks.
+    ///
+    /// # Errors
+    /// When a device fails.
+    pub fn digest(&self) -> Result<WeightsDigest> {
+        WeightsDigest::of(self.networks().iter().flat_map(|network| network.weights.iter()))
     }
 
     /// All networks that are built.
@@ -83,8 +106,12 @@ impl Inspector {
 pub struct Looked(AtomicUsize);
 
 impl Looked {
-    /// Whether it is the first call of a round. On an accelerator, which would have to stop, only the first round counts.
+    /// Whether it is the first call of a round. On an accelerator, which would have to stop, only the first round counts. A check,
+    /// in which there are no networks yet, is no round.
     pub fn is_due(&self, inspector: &Inspector, is_cpu: bool) -> bool {
+        if !inspector.has_networks() {
+            return false;
+        }
         let round = if is_cpu { inspector.round() + 1 } else { 1 };
         self.0.swap(round, Ordering::SeqCst) != round
     }

@@ -74,13 +74,14 @@ impl Loss for CheckedLoss {
     }
 
     fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let value = self.boundary.call_changing(&self.looked, &[], || self.inner.value(student, target))?;
+        let boundary = self.boundary.asked_for(student.logits.dtype(), student.logits.device());
+        let value = boundary.call_changing(&self.looked, &[], || self.inner.value(student, target))?;
         if !value.dims().is_empty() {
             let did = format_args!("gave a tensor of shape {:?}", value.dims());
-            return Err(self.boundary.violation("has to give a scalar (shape [])", did));
+            return Err(boundary.violation("has to give a scalar (shape [])", did));
         }
-        self.boundary.check_tensor("a loss", &value, &[])?;
-        if self.boundary.looks_at_numbers()
+        boundary.check_tensor("a loss", &value, &[])?;
+        if boundary.looks_at_numbers()
             && let Some((_, found)) = first_not_finite(&value)?
         {
             return Err(self.not_finite(found, student, target)?);

@@ -4,7 +4,7 @@ use zskt_api::{Error, ForwardMode, Parameter, Result, Role, Weights, WeightsDige
 
 use super::attribution::PluginOfNode;
 use super::boundary::Boundary;
-use super::inspector::{BuiltNetwork, Looked};
+use super::inspector::Looked;
 use super::numbers::{first_not_finite, largest};
 
 /// The boundary of a plugin that has made a network.
@@ -12,8 +12,6 @@ pub struct NetworkBoundary {
     /// Its boundary.
     pub boundary: Boundary,
     weights: Weights,
-    /// The nodes that update it.
-    trainers: Vec<String>,
     /// In each mode, by [`mode_index`].
     looked: [Looked; 4],
 }
@@ -23,8 +21,8 @@ impl NetworkBoundary {
     ///
     /// # Errors
     /// When a weight is not finite, or a running variance is negative.
-    pub fn new(boundary: Boundary, weights: Weights, trainers: Vec<String>, is_generator: bool) -> Result<Self> {
-        let (maker, name) = (boundary.plugin, boundary.plugin.node().to_owned());
+    pub fn new(boundary: Boundary, weights: Weights) -> Result<Self> {
+        let maker = boundary.plugin;
         for weight in weights.iter() {
             if let Some((_, value)) = first_not_finite(&weight.value())? {
                 return Err(made(maker, format_args!("the weight `{}` is not finite ({value})", weight.name())));
@@ -34,8 +32,7 @@ impl NetworkBoundary {
                 return Err(made(maker, told));
             }
         }
-        boundary.inspector.add(BuiltNetwork { name, maker, weights: weights.clone(), is_generator });
-        Ok(Self { boundary, weights, trainers, looked: Default::default() })
+        Ok(Self { boundary, weights, looked: Default::default() })
     }
 
     /// Lets the network compute. At times it is looked whether that changes weights which it must not change in this mode.
@@ -105,7 +102,10 @@ impl NetworkBoundary {
 
     /// What may help where the network is trained.
     fn lower_rate(&self) -> Option<String> {
-        let trainers = self.trainers.iter().map(|node| format!("`{node}`")).collect::<Vec<_>>().join(", ");
+        let node = self.boundary.plugin.node();
+        // What a stage makes for itself is no network of the pipeline: the stage trains it.
+        let trainers = self.boundary.inspector.trainers(node).unwrap_or_else(|| vec![node.to_owned()]);
+        let trainers = trainers.iter().map(|node| format!("`{node}`")).collect::<Vec<_>>().join(", ");
         (!trainers.is_empty()).then(|| format!("a lower learning rate of {trainers} may help"))
     }
 }

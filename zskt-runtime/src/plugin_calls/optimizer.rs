@@ -38,8 +38,12 @@ impl Optimizer for CheckedOptimizer {
     }
 
     fn start(&self, parameters: Vec<Parameter>) -> Result<Box<dyn OptimizerState>> {
-        let inner = self.boundary.call(|| self.inner.start(parameters.clone()))?;
-        Ok(Box::new(CheckedState { boundary: self.boundary.clone(), inner, parameters, looked: Looked::default() }))
+        let boundary = match parameters.first() {
+            Some(first) => self.boundary.asked_for(first.var().dtype(), first.var().device()),
+            None => self.boundary.clone(),
+        };
+        let inner = boundary.call(|| self.inner.start(parameters.clone()))?;
+        Ok(Box::new(CheckedState { boundary, inner, parameters, looked: Looked::default() }))
     }
 }
 

@@ -1,17 +1,17 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use zskt_api::testing::build_context;
 use zskt_api::{
     Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, Error, FeatureMap, ForwardMode, Generator,
     Gradients, ImageShape, Init, Loss, LossInputs, LossTarget, Optimizer, OptimizerState, OutputShape, Parameter,
     PluginRegistration, Precision, RandomStreams, Result, StreamRng, Weights, params,
 };
 
-use super::{
-    Boundary, CheckedClassifier, CheckedGenerator, CheckedLoss, CheckedOptimizer, Inspector, NetworkBoundary,
-    PluginOfNode,
-};
+use super::classifier::CheckedClassifier;
+use super::generator::CheckedGenerator;
+use super::loss::CheckedLoss;
+use super::network::NetworkBoundary;
+use super::{Boundary, CheckedOptimizer, Inspector, PluginOfNode};
 
 params! {
     /// Answers every question, with something that is not the default.
@@ -117,11 +117,8 @@ fn what_a_plugin_answers_arrives() {
     };
     let output = ClassifierOutput { logits: tensor.clone(), activations: Vec::new() };
     let shape = OutputShape { classes: 2, activations: Vec::new() };
-    let boundary = || {
-        let context = build_context("it", Precision::F32);
-        Boundary::new(PluginOfNode::new(&PLUGIN, "it"), &Inspector::default(), &context)
-    };
-    let network = || NetworkBoundary::new(boundary(), Weights::default(), Vec::new(), false).unwrap();
+    let boundary = || Boundary::new(PluginOfNode::new(&PLUGIN, "it"), &Inspector::default());
+    let network = || NetworkBoundary::new(boundary(), Weights::default()).unwrap();
     for replays in [true, false] {
         let plugin = || Talkative { replays };
         let loss = CheckedLoss::new(boundary(), Arc::new(plugin()));

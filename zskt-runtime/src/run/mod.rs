@@ -15,7 +15,9 @@ mod threads;
 mod timestamp;
 
 pub use options::{Options, RunOutcome};
-pub use record::data_free;
+pub use record::{data_free, image_grid};
+
+pub use resume::{Checkpoint, checkpoints, describe_checkpoint};
 
 use crate::plan::Plan;
 use record::{Console, notice};

@@ -120,28 +120,56 @@ pub const CASES: &[Case] = cases! {
     dataset_whose_last_image_is_missing: walk ["images.lie=LastIsMissing"] =>
         ["node `images`: the plugin `HostileDataset`", "there is no image 7"];
 
-    loss_that_is_a_vector: game ["belief.lie=Vector"] => ["a loss of this turn is not a scalar (shape [])"];
+    loss_that_is_a_vector: game ["belief.lie=Vector"] =>
+        ["node `belief`: the plugin `HostileLoss` of zskt-runtime", "has to give a scalar (shape []), but gave a tensor of shape [2]",
+        "output of `seek`"];
     loss_that_is_not_finite: game ["belief.lie=NotFinite"] => ["belief", "gave a loss of NaN for finite inputs"];
     loss_that_changes_a_network: game ["belief.lie=ChangesWeights"] =>
         ["node `belief`: the plugin `HostileLoss`", "changed `fc.weight` of the network"];
     loss_that_ignores_its_player: game ["belief.lie=IgnoresPlayer"] => ["imitate"];
 
     schedule_that_climbs: game ["imitate.schedule.lie=Negative"] =>
-        ["node `imitate`: the plugin `HostileSchedule`", "has to give a factor of 0 or more, but gave -1 for batch 0 of 6"];
+        ["node `imitate`, parameter `schedule`: the plugin `HostileSchedule`", "has to give a factor of 0 or more, but gave -1 for batch 0 of 6"];
     schedule_that_is_not_finite: game ["imitate.schedule.lie=NotFinite"] =>
-        ["node `imitate`: the plugin `HostileSchedule`", "has to give a factor of 0 or more, but gave NaN"];
+        ["node `imitate`, parameter `schedule`: the plugin `HostileSchedule`", "has to give a factor of 0 or more, but gave NaN"];
     schedule_that_panics: game ["imitate.schedule.lie=Panics"] =>
-        ["node `imitate`: the plugin `HostileSchedule`", "panicked at ", "no schedule"];
+        ["node `imitate`, parameter `schedule`: the plugin `HostileSchedule`", "panicked at ", "no schedule"];
     optimizer_that_panics: game ["imitate.optimizer.lie=Panics"] =>
-        ["node `imitate`: the plugin `HostileOptimizer`", "panicked at ", "no step"];
+        ["node `imitate`, parameter `optimizer`: the plugin `HostileOptimizer`", "panicked at ", "no step"];
     optimizer_that_climbs: game ["imitate.optimizer.lie=NegativeRate"] =>
-        ["node `imitate`: the plugin `HostileOptimizer`", "has to give a learning rate of 0 or more, but gave -0.1"];
+        ["node `imitate`, parameter `optimizer`: the plugin `HostileOptimizer`", "has to give a learning rate of 0 or more, but gave -0.1"];
     optimizer_that_changes_another_network: game ["imitate.optimizer.lie=Others"] =>
-        ["node `imitate`: the plugin `HostileOptimizer`", "changed `fc.weight` of the network `generator`"];
+        ["node `imitate`, parameter `optimizer`: the plugin `HostileOptimizer`", "changed `fc.weight` of the network `generator`"];
     training_that_diverges: game ["imitate.optimizer.lr=1e300"] =>
         ["node `student`: the plugin `HostileNet`", "not finite", "training has diverged", "`imitate` may help"];
     training_that_overflows: game ["imitate.optimizer.lr=1e30"] =>
         ["node `belief`: the plugin `HostileLoss`", "gave a loss of inf for finite inputs", "training has diverged"];
+
+    nested_honest: walk ["job=HostileStage(critic: HostileNet(), loss: HostileLoss(), data: HostileDataset(), guide: HostileTeacher(),
+        painter: HostileGenerator(), optimizer: HostileOptimizer(), schedule: HostileSchedule())"] => [];
+    nested_dataset_with_a_label_too_large: walk ["job.data=HostileDataset(lie: LargeLabel)"] =>
+        ["node `job`, parameter `data`: the plugin `HostileDataset` of zskt-runtime", "image 5 has label 3"];
+    nested_dataset_that_holds_fewer_than_described: walk ["job.data=HostileDataset(lie: DescribesMore)"] =>
+        ["node `job`, parameter `data`: the plugin `HostileDataset`", "describes 16 images", "loaded 8 images"];
+    nested_architecture_without_its_activations: walk ["job.critic=HostileNet(lie: NoActivations)", "job.loss=HostileLoss()"] =>
+        ["node `job`, parameter `critic`: the plugin `HostileNet`", "declares 1 activations, but gave 0"];
+    nested_architecture_whose_logits_are_not_finite: walk ["job.critic=HostileNet(lie: NanLogits)", "job.loss=HostileLoss()"] =>
+        ["node `job`, parameter `critic`: the plugin `HostileNet`", "gave logits that are not finite (NaN)", "of `job` may help"];
+    nested_architecture_that_panics_in_the_check: walk ["job.critic=HostileNet(lie: PanicsInCheck)"] =>
+        ["node `job`, parameter `critic`: the plugin `HostileNet`", "panicked while `walk.ron` was checked at ", "no check"];
+    nested_teacher_that_trains_on_in_evaluation: walk ["job.guide=HostileTeacher(lie: TrainsOn)"] =>
+        ["node `job`, parameter `guide`: the plugin `HostileTeacher`", "changed its weight `steps`"];
+    nested_generator_of_another_shape: walk ["job.painter=HostileGenerator(lie: OtherShape)"] =>
+        ["node `job`, parameter `painter`: the plugin `HostileGenerator`", "declares images 3×4×4, but made 3×2×2"];
+    nested_loss_that_is_a_vector: walk ["job.critic=HostileNet()", "job.loss=HostileLoss(lie: Vector)"] =>
+        ["node `job`, parameter `loss`: the plugin `HostileLoss`", "has to give a scalar (shape [])"];
+    nested_loss_that_panics: walk ["job.critic=HostileNet()", "job.loss=HostileLoss(lie: Panics)"] =>
+        ["node `job`: parameter `loss`: the plugin `HostileLoss` of zskt-runtime", "panicked at ", "no loss"];
+    nested_optimizer_that_climbs: walk ["job.critic=HostileNet()", "job.loss=HostileLoss()", "job.optimizer=HostileOptimizer(lie: NegativeRate)"] =>
+        ["node `job`, parameter `optimizer`: the plugin `HostileOptimizer`", "learning rate of 0 or more, but gave -0.1"];
+    nested_schedule_that_climbs: walk ["job.critic=HostileNet()", "job.loss=HostileLoss()", "job.optimizer=HostileOptimizer()",
+        "job.schedule=HostileSchedule(lie: Negative)"] =>
+        ["node `job`, parameter `schedule`: the plugin `HostileSchedule`", "has to give a factor of 0 or more, but gave -1"];
 
     stage_that_returns_its_teacher: walk ["job.lie=ReturnsTeacher"] =>
         ["node `job`: the plugin `HostileStage`", "gives the network `student`, but gave `teacher`"];

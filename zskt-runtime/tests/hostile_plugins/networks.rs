@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use zskt_api::candle_core::{DType, Tensor};
-use zskt_api::nn::{Linear, average_pool, global_average};
+use zskt_api::nn::{Linear, Pool, average_pool, global_average};
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput, ClassifierShape,
     FeatureMap, ForwardMode, Generator, GeneratorArchitecture, ImageShape, Network, OutputShape, Parameter, Result,
@@ -125,7 +125,7 @@ impl Classifier for Net {
         match self.lie {
             NetLie::OtherClasses => logits = logits.narrow(1, 0, CLASSES - 1)?,
             NetLie::NoActivations => activations.clear(),
-            NetLie::SmallActivations => activations = vec![average_pool(images, 2)?],
+            NetLie::SmallActivations => activations = vec![average_pool(images, Pool::squares(2))?],
             NetLie::OtherType => logits = logits.to_dtype(DType::F64)?,
             NetLie::NanLogits => logits = (logits * f64::NAN)?,
             NetLie::Exits => std::process::exit(0),
@@ -190,7 +190,7 @@ impl Generator for Painter {
         }
         let images = FeatureMap::from_nchw(&pixels.reshape((batch, IMAGE.channels, IMAGE.height, IMAGE.width))?)?;
         match self.lie {
-            GeneratorLie::OtherShape => average_pool(&images, 2),
+            GeneratorLie::OtherShape => average_pool(&images, Pool::squares(2)),
             GeneratorLie::HalfBatch => images.narrow(0, batch / 2),
             _ => Ok(images),
         }

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
-    ClassifierNetwork, Dataset, LoggedScalar, Measurement, Metric, MetricContext, NodeOutput, PortType, Progress,
-    Result, Signature, Signatures, Stage, StageContext, Trainee, choice, params, ports,
+    Architecture, BuildContext, Builder, ClassifierNetwork, Dataset, DatasetSource, FeatureMap, ForwardMode,
+    GeneratorArchitecture, Gradients, LoggedScalar, Loss, LossTarget, Measurement, Metric, MetricContext, Nested,
+    NodeOutput, Optimizer, PortType, Progress, Result, Schedule, Signature, Signatures, Stage, StageContext,
+    TeacherSource, Trainee, choice, params, ports,
 };
 
 choice! {
@@ -22,10 +25,24 @@ choice! {
 }
 
 params! {
-    /// Does nothing.
+    /// Trains nothing of the pipeline.
     pub struct HostileStage {
         /// What it does that it must not.
         pub lie: StageLie = StageLie::Honest,
+        /// Images of its own.
+        pub data: Option<Nested<dyn DatasetSource>> = None,
+        /// A network of its own.
+        pub critic: Option<Nested<dyn Architecture>> = None,
+        /// A trained network of its own.
+        pub guide: Option<Nested<dyn TeacherSource>> = None,
+        /// A generator of its own.
+        pub painter: Option<Nested<dyn GeneratorArchitecture>> = None,
+        /// A loss of its own, of the critic.
+        pub loss: Option<Nested<dyn Loss>> = None,
+        /// An optimizer of its own, of the critic.
+        pub optimizer: Option<Nested<dyn Optimizer>> = None,
+        /// A schedule of its own.
+        pub schedule: Option<Nested<dyn Schedule>> = None,
     }
 }
 
@@ -60,12 +77,44 @@ impl Stage for HostileStage {
         if self.lie == StageLie::ZeroesTeacher {
             set_to_zero(&teacher)?;
         }
+        self.learn_alone(&context.build)?;
         for batch in 1..=3 {
             let loss = if self.lie == StageLie::NanFigure && batch == 2 { f64::NAN } else { 1.0 };
             let figures = [LoggedScalar::on_progress_line("walk.loss", loss)];
             context.observer.batch(&Progress { batch, batches: 3, images: 1, seconds: 0.1, figures: &figures })?;
         }
         Ok(NodeOutput::Classifier(if self.lie == StageLie::ReturnsTeacher { teacher } else { student }))
+    }
+}
+
+impl HostileStage {
+    /// A step of a network of its own, which no edge brings.
+    fn learn_alone(&self, context: &BuildContext) -> Result<()> {
+        let builder = Builder::random(&context.streams, "critic", context.precision, &context.device);
+        let critic = self.critic.as_ref().map(|critic| critic.build(&builder)).transpose()?;
+        let mut images = FeatureMap::from_nchw(&Tensor::ones((8, 3, 4, 4), DType::F32, &context.device)?)?;
+        if let Some(data) = &self.data {
+            let indices: Vec<_> = (0..8).collect();
+            images = data.load(context)?.batch(&indices, None, DType::F32, &context.device)?.images;
+        }
+        if let Some(painter) = &self.painter {
+            let painter = painter.build(&builder.at("painter"))?;
+            let latents = Tensor::ones((8, painter.latent_dim()), DType::F32, &context.device)?;
+            images = painter.forward(&latents, ForwardMode::eval())?;
+        }
+        if let Some(guide) = &self.guide {
+            guide.load(context)?.forward.forward(&images, ForwardMode::eval())?;
+        }
+        let (Some(critic), Some(loss)) = (critic, &self.loss) else { return Ok(()) };
+        let output = critic.forward(&images, ForwardMode::train())?;
+        let loss = loss.value(&output, &LossTarget { teacher: loss.target(&output.detach())?, labels: None })?;
+        let weights = builder.weights();
+        if let Some(optimizer) = &self.optimizer {
+            let mut state = optimizer.start(weights.parameters().cloned().collect())?;
+            let factor = self.schedule.as_ref().map_or(1.0, |schedule| schedule.factor(0, 3));
+            state.step(&Gradients::of(&loss, weights.parameters())?, optimizer.learning_rate() * factor)?;
+        }
+        Ok(())
     }
 }
 

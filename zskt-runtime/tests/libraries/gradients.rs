@@ -33,7 +33,7 @@ fn instance(name: &str, parameter: &str, value: ValueKind) -> PluginInstance {
     let mut problems = Vec::new();
     // Not through `Registry`: the test of the architecture's own may have frozen it before the library was loaded.
     let plugin = inventory::iter::<PluginRegistration>.into_iter().find(|plugin| plugin.name == name).unwrap();
-    (plugin.read)(&call, &mut problems).unwrap_or_else(|| panic!("{problems:?}")).instance
+    (plugin.read)(&call, &mut problems).unwrap_or_else(|| panic!("{problems:?}")).instance().clone()
 }
 
 /// The gradient of every weight of a network, of its output summed with weights.

@@ -9,6 +9,7 @@ mod large;
 mod overrides;
 mod pictures;
 mod players;
+mod warnings;
 
 use zskt_api::Registry;
 use zskt_runtime::{Plan, Sources, prove, render};

@@ -147,10 +147,7 @@ impl CpuMap {
     }
 
     fn materialized_in(&self, precision: Precision) -> Result<Self> {
-        let shape = self.input.shape();
-        let map =
-            dispatch_precision!(precision, T => LazyMap::from_numbers(shape, precision, &self.input.to_vec::<T>()));
-        let to = Arc::new(map);
+        let to = Arc::new(self.input.evaluated(precision));
         Self::record(Arc::clone(&to), &[self], || Materialize { from: self.clone(), to })
     }
 }

@@ -27,12 +27,6 @@ impl<T: Copy> Writer<'_, T> {
         let rest = std::mem::take(&mut self.rest);
         self.rest = &mut rest[written..];
     }
-
-    /// Appends `value`, `count` times.
-    #[inline(always)]
-    pub fn fill(&mut self, value: T, count: usize) {
-        self.extend(std::iter::repeat_n(value, count));
-    }
 }
 
 /// A vector of `len` elements, each part of `part` elements (the last one may be shorter) written by `write`, which is

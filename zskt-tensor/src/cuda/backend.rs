@@ -2,11 +2,15 @@
 
 use candle_core::{Device, Result, Tensor};
 
+use crate::activation::{Form, Rectifier};
 use crate::backend::Backend;
 use crate::cuda::map::CudaMap;
 use crate::cuda::ops::{
-    activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, pooling, update, upsample,
+    activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, multiply, placement,
+    pooling, update, upsample,
 };
+use crate::ops::Padding;
+use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
@@ -49,24 +53,36 @@ impl Backend for CudaMap {
         Ok(self.clone())
     }
 
-    fn activate(&self, slope: f64) -> Result<Self> {
-        activation::activate(self, slope)
+    fn activate(&self, form: Form) -> Result<Self> {
+        activation::activate(self, form)
     }
 
     fn add(&self, other: &Self) -> Result<Self> {
         add::add(self, other)
     }
 
+    fn multiply(&self, other: &Self) -> Result<Self> {
+        multiply::multiply(self, other)
+    }
+
+    fn concat(maps: &[Self]) -> Result<Self> {
+        placement::concat(maps)
+    }
+
+    fn pad(&self, padding: &Padding) -> Result<Self> {
+        placement::pad(self, padding)
+    }
+
     fn upsample(&self, factor: usize) -> Result<Self> {
         upsample::upsample(self, factor)
     }
 
-    fn max_pool(&self, size: usize) -> Result<Self> {
-        pooling::max_pool(self, size)
+    fn max_pool(&self, geometry: &PoolGeometry) -> Result<Self> {
+        pooling::max_pool(self, geometry)
     }
 
-    fn average_pool(&self, size: usize) -> Result<Self> {
-        pooling::average_pool(self, size)
+    fn average_pool(&self, geometry: &PoolGeometry) -> Result<Self> {
+        pooling::average_pool(self, geometry)
     }
 
     fn global_average(&self) -> Result<Tensor> {
@@ -101,9 +117,9 @@ impl Backend for CudaMap {
         beta: &Tensor,
         statistics: &BatchNormStatistics,
         epsilon: f64,
-        slope: f64,
+        rectifier: Rectifier,
     ) -> Result<Self> {
-        batch_norm::normalize(self, gamma, beta, statistics, epsilon, slope)
+        batch_norm::normalize(self, gamma, beta, statistics, epsilon, rectifier)
     }
 
     fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, momentum: f64, count: usize) -> Result<()> {

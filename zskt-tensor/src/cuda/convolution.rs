@@ -3,7 +3,7 @@
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
 
-/// A convolution `[B, H, W, I] * [O, K, K, I] → [B, H', W', O]`, or one of its gradients.
+/// A convolution `[B, H, W, I] * [O, K, K, I / groups] → [B, H', W', O]`, or one of its gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Convolution {
     /// Its shape; nothing is upsampled.
@@ -33,10 +33,10 @@ impl Convolution {
         [batch, height, width, in_channels]
     }
 
-    /// `[O, K, K, I]`.
+    /// `[O, K, K, I / groups]`.
     pub fn weight(&self) -> [usize; 4] {
-        let ConvGeometry { out_channels, in_channels, kernel, .. } = self.geometry;
-        [out_channels, kernel, kernel, in_channels]
+        let ConvGeometry { out_channels, kernel, .. } = self.geometry;
+        [out_channels, kernel, kernel, self.geometry.group_inputs()]
     }
 
     /// `[B, H', W', O]`.

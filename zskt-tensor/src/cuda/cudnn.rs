@@ -303,6 +303,7 @@ fn plan(handle: sys::cudnnHandle_t, op: &Convolution, order: TensorLayout) -> Cu
         let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
         result::set_convolution2d_descriptor(convolution, padding, padding, stride, stride, 1, 1, mode, sum)?;
         result::set_convolution_math_type(convolution, math)?;
+        sys::cudnnSetConvolutionGroupCount(convolution, op.geometry.groups as c_int).result()?;
     }
     let (algorithm, workspace, chosen) = match op.direction {
         Direction::Forward => {

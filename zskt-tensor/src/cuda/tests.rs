@@ -10,7 +10,7 @@ use crate::cuda::map::CudaMap;
 use crate::cuda::{cpu_emulation, graph_parameters};
 use crate::error::Result;
 use crate::feature_map::FeatureMap;
-use crate::ops;
+use crate::ops::{self, Activation, Pool};
 use crate::precision::Precision;
 use crate::random::{RandomStreams, standard_normal};
 use crate::shape::ConvGeometry;
@@ -73,14 +73,45 @@ fn each_operation_agrees_with_the_kernels() {
         if *batch > 1 {
             compare("a part of a batch", maps, |map, x| {
                 let part = map(&x[0]).narrow(1, 1)?;
-                (&part + &ops::activate(&map(&x[0]), 0.5)?.narrow(0, 1)?)?.to_nchw()
+                (&part + &ops::activate(&map(&x[0]), Activation::LeakyRelu(0.5))?.narrow(0, 1)?)?.to_nchw()
             });
             compare("no more than a part", maps, |map, x| map(&x[0]).narrow(1, 1)?.to_nchw());
         }
-        compare("activate", maps, |map, x| ops::activate(&map(&x[0]), 0.2)?.to_nchw());
+        for activation in [
+            Activation::LeakyRelu(0.2),
+            Activation::Relu6,
+            Activation::Clip { min: -0.5, max: 1.5 },
+            Activation::HardSwish,
+            Activation::Silu,
+        ] {
+            compare(&format!("{activation:?}"), maps, |map, x| {
+                // Wide enough for every part of it.
+                ops::activate(&map(&(&x[0] * 4.0)?), activation)?.to_nchw()
+            });
+        }
+        for factor in [maps[0], &[*batch, maps[0][1], 1, 1], &[1, maps[0][1], 1, 1]] {
+            compare("multiply", &[maps[0], factor], |map, x| ops::multiply(&map(&x[0]), &map(&x[1]))?.to_nchw());
+        }
+        compare("concat", &[maps[0], &[*batch, 8, *height, *width]], |map, x| {
+            ops::concat(&[map(&x[1]), map(&x[0]), map(&x[1])])?.to_nchw()
+        });
+        for channels in [[1, 0], [8, 16]] {
+            let padding = ops::Padding { channels, rows: [1, 0], columns: [2, 1] };
+            compare("pad", maps, |map, x| ops::pad(&map(&x[0]), padding)?.to_nchw());
+        }
+        let uneven = ops::PoolWindows { size: [2, 3], stride: [2, 1], padding: [[0, 1], [1, 2]], count_padding: false };
+        for windows in [Pool { size: 2, stride: 1, padding: 1 }.into(), uneven] {
+            compare("max pool of windows that overlap", maps, |map, x| ops::max_pool(&map(&x[0]), windows)?.to_nchw());
+            compare("means of windows that overlap", maps, |map, x| ops::average_pool(&map(&x[0]), windows)?.to_nchw());
+        }
+        for (rows, columns) in [(1, 1), (2, 2), (7, 5)] {
+            compare("adaptive average pool", maps, |map, x| {
+                ops::adaptive_average_pool(&map(&x[0]), rows, columns)?.to_nchw()
+            });
+        }
         compare("upsample", maps, |map, x| ops::upsample_nearest(&map(&x[0]), 3)?.to_nchw());
-        compare("max pool", maps, |map, x| ops::max_pool(&map(&x[0]), 2)?.to_nchw());
-        compare("average pool", maps, |map, x| ops::average_pool(&map(&x[0]), 2)?.to_nchw());
+        compare("max pool", maps, |map, x| ops::max_pool(&map(&x[0]), Pool::squares(2))?.to_nchw());
+        compare("average pool", maps, |map, x| ops::average_pool(&map(&x[0]), Pool::squares(2))?.to_nchw());
         compare("global average", maps, |map, x| ops::global_average(&map(&x[0])));
         compare("attention map", maps, |map, x| ops::attention_map(&map(&x[0])));
         compare("attention distance", maps, |map, x| {
@@ -94,8 +125,8 @@ fn each_operation_agrees_with_the_kernels() {
         compare("add", &twice, |map, x| ops::add(&map(&x[0]), &map(&x[1]))?.to_nchw());
         compare("used several times", maps, |map, x| {
             let x = map(&x[0]);
-            let (a, b) = (ops::activate(&x, 0.5)?, ops::upsample_nearest(&x, 1)?);
-            let average = ops::global_average(&ops::average_pool(&x, 1)?)?.sum_all()?;
+            let (a, b) = (ops::activate(&x, Activation::LeakyRelu(0.5))?, ops::upsample_nearest(&x, 1)?);
+            let average = ops::global_average(&ops::average_pool(&x, Pool::squares(1))?)?.sum_all()?;
             let attention = ops::attention_map(&x)?.sum_all()?;
             Ok(((&(&a + &b)? + &x)?.to_nchw()?.sum_all()? + (average + attention)?)?)
         });
@@ -107,39 +138,46 @@ fn convolutions_agree_with_the_kernels() {
     for (stride, padding) in [(1, 1), (2, 1), (1, 0), (2, 0)] {
         compare(&format!("convolution {stride} {padding}"), &[&[2, 3, 6, 5], &[4, 3, 3, 3], &[4]], |map, x| {
             let map = map(&x[0]);
-            ops::conv2d(&map, &x[1], Some(&x[2]), stride, padding, map.precision())?.to_nchw()
+            ops::conv2d(&map, &x[1], Some(&x[2]), stride, padding, 1, map.precision())?.to_nchw()
+        });
+    }
+    for (groups, outputs) in [(8, 8), (8, 16), (2, 4)] {
+        let shapes: &[&[usize]] = &[&[2, 8, 6, 5], &[outputs, 8 / groups, 3, 3], &[outputs]];
+        compare(&format!("in {groups} groups"), shapes, |map, x| {
+            let map = map(&x[0]);
+            ops::conv2d(&map, &x[1], Some(&x[2]), 2, 1, groups, map.precision())?.to_nchw()
         });
     }
     // A weight that is made of another, and maps of two origins.
     compare("made weights", &[&[2, 8, 4, 4], &[8, 8, 1, 1], &[2, 8, 4, 4]], |map, x| {
         let (a, b) = (map(&x[0]), map(&x[2]));
         let weight = (x[1].sqr()? * 0.5)?;
-        (&ops::conv2d(&a, &weight, None, 1, 0, a.precision())? + &b)?.to_nchw()
+        (&ops::conv2d(&a, &weight, None, 1, 0, 1, a.precision())? + &b)?.to_nchw()
     });
 }
 
 #[test]
 fn batch_norm_agrees_with_the_kernels() {
-    for slope in [0.0, 0.2, 1.0] {
+    for activation in [Activation::Relu, Activation::LeakyRelu(0.2), Activation::Relu6, Activation::Silu] {
         for (channels, side) in [(4, 6), (16, 17)] {
             let shapes: &[&[usize]] = &[&[3, channels, 5, side], &[channels], &[channels]];
-            compare(&format!("of the batch {slope}"), shapes, |map, x| {
+            compare(&format!("of the batch {activation:?}"), shapes, |map, x| {
                 let x0 = map(&x[0]);
-                ops::batch_norm(&x0, &x[1], &x[2], &ops::batch_moments(&x0)?, 1e-5, slope)?.to_nchw()
+                ops::batch_norm(&x0, &x[1], &x[2], &ops::batch_moments(&x0)?, 1e-5, activation)?.to_nchw()
             });
-            compare(&format!("moments {slope}"), &shapes[..1], |map, x| {
+            compare(&format!("moments {activation:?}"), &shapes[..1], |map, x| {
                 // Of a map that others read too.
                 let (x0, dtype) = (map(&x[0]), x[0].dtype());
                 let statistics = ops::batch_moments(&x0)?;
                 let [mean, variance] = [statistics.mean.to_dtype(dtype)?, statistics.variance.to_dtype(dtype)?];
-                let average = ops::global_average(&ops::activate(&x0, slope)?)?;
+                let average = ops::global_average(&ops::activate(&x0, activation)?)?;
                 Ok(average.broadcast_add(&(mean + variance)?)?)
             });
-            compare(&format!("running {slope}"), shapes, |map, x| {
+            compare(&format!("running {activation:?}"), shapes, |map, x| {
                 let mean = (Tensor::arange(0., channels as f64, x[0].device())? * 0.1)?;
                 let variance = (&mean + 0.5)?;
                 let statistics = ops::BatchNormStatistics { mean, variance, of_batch: false };
-                ops::batch_norm(&map(&x[0]), &x[1], &x[2], &statistics, 1e-5, slope)?.to_nchw()
+                ops::batch_norm(&map(&x[0]), &x[1], &x[2], &statistics, 1e-5, activation)?.to_nchw()
             });
         }
     }
@@ -162,7 +200,7 @@ fn the_gradient_of_a_weight_is_collected() -> Result<()> {
     let x = Tensor::ones((1, 1, 2, 2), DType::F64, &device())?;
     let weight = Var::ones((1, 1, 1, 1), DType::F64, &device())?;
     let map = FeatureMap::from(CudaMap::from_nchw(&x)?);
-    let y = ops::conv2d(&map, weight.as_tensor(), None, 1, 0, Precision::F64)?.to_nchw()?.sum_all()?;
+    let y = ops::conv2d(&map, weight.as_tensor(), None, 1, 0, 1, Precision::F64)?.to_nchw()?.sum_all()?;
     let error = y.backward().unwrap_err().to_string();
     assert!(error.contains("Gradients::of"), "{error}");
     // What failed leaves nothing behind.
@@ -357,7 +395,8 @@ pub fn convolve(op: &Convolution, a: &Tensor, b: &Tensor) -> candle_core::Result
     let at = |dims: [usize; 4], index: [usize; 4]| {
         ((index[0] * dims[1] + index[1]) * dims[2] + index[2]) * dims[3] + index[3]
     };
-    let ConvGeometry { batch, in_channels, out_channels, height, width, kernel, stride, padding, .. } = op.geometry;
+    let ConvGeometry { batch, out_channels, height, width, kernel, stride, padding, groups, .. } = op.geometry;
+    let (inputs, outputs) = (op.geometry.group_inputs(), out_channels / groups);
     let [_, rows, columns, _] = op.output();
     let all = |counts: [usize; 7]| {
         (0..counts.iter().product()).map(move |mut index: usize| {
@@ -368,13 +407,13 @@ pub fn convolve(op: &Convolution, a: &Tensor, b: &Tensor) -> candle_core::Result
             })
         })
     };
-    for [n, o, i, y, x, ky, kx] in all([batch, out_channels, in_channels, rows, columns, kernel, kernel]) {
+    for [n, o, i, y, x, ky, kx] in all([batch, out_channels, inputs, rows, columns, kernel, kernel]) {
         let (from_y, from_x) = (y * stride + ky, x * stride + kx);
         let inside = |at: usize, size: usize| at >= padding && at < size + padding;
         if !inside(from_y, height) || !inside(from_x, width) {
             continue;
         }
-        let of_x = at(op.input(), [n, from_y - padding, from_x - padding, i]);
+        let of_x = at(op.input(), [n, from_y - padding, from_x - padding, o / outputs * inputs + i]);
         let (of_w, of_y) = (at(op.weight(), [o, ky, kx, i]), at(op.output(), [n, y, x, o]));
         match op.direction {
             Direction::Forward => out[of_y] += a[of_x] * b[of_w],

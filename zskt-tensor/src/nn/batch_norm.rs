@@ -1,5 +1,6 @@
 //! Batch normalization with PyTorch's running statistics.
 
+use crate::activation::Activation;
 use crate::error::Result;
 use crate::feature_map::FeatureMap;
 use crate::nn::forward_mode::ForwardMode;
@@ -7,33 +8,12 @@ use crate::nn::weights::{Builder, Init, Parameter};
 use crate::ops;
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
 
-/// How far one batch moves the running statistics.
+/// How far one batch moves the running statistics, by PyTorch's default.
 const MOMENTUM: f64 = 0.1;
-/// Keeps the variance from zero.
+/// What is added to the variance, by PyTorch's default.
 const EPSILON: f64 = 1e-5;
 
-/// What follows a normalization, and is computed with it where the map is read.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Activation {
-    /// Nothing.
-    Identity,
-    /// max(0, x).
-    Relu,
-    /// x above zero, slope·x below.
-    LeakyRelu(f64),
-}
-
-impl Activation {
-    fn slope(self) -> f64 {
-        match self {
-            Self::Identity => 1.0,
-            Self::Relu => 0.0,
-            Self::LeakyRelu(slope) => slope,
-        }
-    }
-}
-
-/// Batch normalization of `[B, C, H, W]` over `B·H·W` (Ioffe & Szegedy 2015), momentum 0.1, epsilon 1e-5.
+/// Batch normalization of `[B, C, H, W]` over `B·H·W` (Ioffe & Szegedy 2015).
 pub struct BatchNorm2d {
     gamma: Parameter,
     beta: Parameter,
@@ -41,14 +21,31 @@ pub struct BatchNorm2d {
     running_variance: Parameter,
     batches: Parameter,
     activation: Activation,
+    epsilon: f64,
+    momentum: f64,
 }
 
 impl BatchNorm2d {
-    /// With gamma 1 and beta 0, followed by an activation.
+    /// With gamma 1 and beta 0, followed by an activation; epsilon is 1e-5 and momentum 0.1.
     ///
     /// # Errors
     /// When the device has no room.
     pub fn new(builder: &Builder, channels: usize, activation: Activation) -> Result<Self> {
+        Self::with_constants(builder, channels, activation, EPSILON, MOMENTUM)
+    }
+
+    /// The same, with `epsilon` added to the variance, to keep it from zero, and a `momentum` by which one batch moves the running
+    /// statistics: `running ← (1 − momentum) · running + momentum · batch`.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn with_constants(
+        builder: &Builder,
+        channels: usize,
+        activation: Activation,
+        epsilon: f64,
+        momentum: f64,
+    ) -> Result<Self> {
         Ok(Self {
             gamma: builder.parameter("weight", &[channels], Init::Constant(1.0))?,
             beta: builder.parameter("bias", &[channels], Init::Constant(0.0))?,
@@ -56,6 +53,8 @@ impl BatchNorm2d {
             running_variance: builder.buffer("running_var", &[channels], 1.0)?,
             batches: builder.counter("num_batches_tracked")?,
             activation,
+            epsilon,
+            momentum,
         })
     }
 
@@ -74,13 +73,13 @@ impl BatchNorm2d {
                 variance: self.running_variance.var(),
                 batches: self.batches.var(),
             };
-            ops::track(running, &statistics, MOMENTUM, x.batch() * x.image().height * x.image().width)?;
+            ops::track(running, &statistics, self.momentum, x.batch() * x.image().height * x.image().width)?;
             statistics
         } else {
             let (mean, variance) = (self.running_mean.value(), self.running_variance.value());
             BatchNormStatistics { mean, variance, of_batch: false }
         };
         let (gamma, beta) = (self.gamma.tensor(mode), self.beta.tensor(mode));
-        ops::batch_norm(x, &gamma, &beta, &statistics, EPSILON, self.activation.slope())
+        ops::batch_norm(x, &gamma, &beta, &statistics, self.epsilon, self.activation)
     }
 }

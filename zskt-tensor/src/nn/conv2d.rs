@@ -1,6 +1,6 @@
 //! Convolution layers.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::feature_map::FeatureMap;
 use crate::nn::forward_mode::ForwardMode;
 use crate::nn::weights::{Builder, Init, Parameter};
@@ -20,12 +20,25 @@ pub struct Conv2dShape {
     pub stride: usize,
     /// Zero pixels at each side.
     pub padding: usize,
+    /// Equal parts of the channels: each part of the outputs is made of its part of the inputs alone. With as many groups as inputs
+    /// and outputs, the convolution is depthwise.
+    pub groups: usize,
 }
 
 impl Conv2dShape {
     /// An odd kernel that keeps the map's size.
     pub fn same(input: usize, output: usize, kernel: usize) -> Self {
-        Self { input, output, kernel, stride: 1, padding: kernel / 2 }
+        Self { input, output, kernel, stride: 1, padding: kernel / 2, groups: 1 }
+    }
+
+    /// Input channels that an output is made of.
+    fn group_inputs(&self) -> Result<usize> {
+        let Self { input, output, groups, .. } = *self;
+        if groups == 0 || !input.is_multiple_of(groups) || !output.is_multiple_of(groups) {
+            let message = format!("{groups} groups do not divide {input} input channels and {output} output channels");
+            return Err(Error::new(message));
+        }
+        Ok(input / groups)
     }
 }
 
@@ -35,16 +48,17 @@ pub struct Conv2d {
     bias: Option<Parameter>,
     stride: usize,
     padding: usize,
+    groups: usize,
     precision: Precision,
 }
 
 impl Conv2d {
-    /// With a bias, initialized as PyTorch does: uniform within ±1/√(input·kernel²).
+    /// With a bias, initialized as PyTorch does: uniform within ±1/√(input/groups·kernel²).
     ///
     /// # Errors
-    /// When the device has no room.
+    /// When the groups do not divide the channels, or the device has no room.
     pub fn new(builder: &Builder, shape: Conv2dShape) -> Result<Self> {
-        let bound = 1.0 / ((shape.input * shape.kernel * shape.kernel) as f64).sqrt();
+        let bound = 1.0 / ((shape.group_inputs()? * shape.kernel * shape.kernel) as f64).sqrt();
         let bias = builder.parameter("bias", &[shape.output], Init::Uniform { bound })?;
         Ok(Self { bias: Some(bias), ..Self::without_bias(builder, shape, Init::Uniform { bound })? })
     }
@@ -52,11 +66,11 @@ impl Conv2d {
     /// Without a bias.
     ///
     /// # Errors
-    /// When the device has no room.
+    /// When the groups do not divide the channels, or the device has no room.
     pub fn without_bias(builder: &Builder, shape: Conv2dShape, init: Init) -> Result<Self> {
-        let Conv2dShape { input, output, kernel, stride, padding } = shape;
-        let weight = builder.parameter("weight", &[output, input, kernel, kernel], init)?;
-        Ok(Self { weight, bias: None, stride, padding, precision: builder.precision() })
+        let Conv2dShape { output, kernel, stride, padding, groups, .. } = shape;
+        let weight = builder.parameter("weight", &[output, shape.group_inputs()?, kernel, kernel], init)?;
+        Ok(Self { weight, bias: None, stride, padding, groups, precision: builder.precision() })
     }
 
     /// Convolves.
@@ -65,6 +79,6 @@ impl Conv2d {
     /// When the channels do not fit or the device fails.
     pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
         let bias = self.bias.as_ref().map(|bias| bias.tensor(mode));
-        ops::conv2d(x, &self.weight.tensor(mode), bias.as_ref(), self.stride, self.padding, self.precision)
+        ops::conv2d(x, &self.weight.tensor(mode), bias.as_ref(), self.stride, self.padding, self.groups, self.precision)
     }
 }

@@ -7,8 +7,11 @@ mod linear;
 mod weights;
 mod weights_digest;
 
-pub use crate::ops::{activate, average_pool, global_average, max_pool, upsample_nearest};
-pub use batch_norm::{Activation, BatchNorm2d};
+pub use crate::ops::{
+    Activation, Padding, Pool, PoolWindows, activate, activate_vectors, adaptive_average_pool, average_pool, concat,
+    global_average, max_pool, multiply, pad, upsample_nearest,
+};
+pub use batch_norm::BatchNorm2d;
 pub use conv2d::{Conv2d, Conv2dShape};
 pub use forward_mode::ForwardMode;
 pub use linear::Linear;

@@ -143,6 +143,9 @@ impl Weights {
     }
 }
 
+/// The shapes of weights by their names.
+type NamedShapes = BTreeMap<String, Vec<usize>>;
+
 /// How a weight begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Init {
@@ -168,6 +171,8 @@ pub struct Builder {
     device: Device,
     precision: Precision,
     init: Option<(RandomStreams, String)>,
+    /// Of a builder that makes no weights: the shapes of those that were asked for.
+    shapes: Option<Arc<Mutex<NamedShapes>>>,
 }
 
 impl Builder {
@@ -179,7 +184,24 @@ impl Builder {
 
     /// Weights that wait to be loaded.
     pub fn zeros(precision: Precision, device: &Device) -> Self {
-        Self { entries: Arc::default(), prefix: String::new(), device: device.clone(), precision, init: None }
+        let (entries, prefix, device) = (Arc::default(), String::new(), device.clone());
+        Self { entries, prefix, device, precision, init: None, shapes: None }
+    }
+
+    /// What weights `build` asks for: their shapes by their names, without room for any of them. What it builds cannot compute.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn shapes_of<T>(build: impl FnOnce(&Self) -> Result<T>) -> Result<NamedShapes> {
+        let shapes = Arc::default();
+        build(&Self { shapes: Some(Arc::clone(&shapes)), ..Self::zeros(Precision::F32, &Device::Cpu) })?;
+        let shapes = std::mem::take(&mut *shapes.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(shapes)
+    }
+
+    /// The device of the network's weights.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The precision of the network's weights and maps.
@@ -199,6 +221,10 @@ impl Builder {
     /// When the name is taken, or the device has no room.
     pub fn parameter(&self, name: &str, shape: &[usize], init: Init) -> Result<Parameter> {
         let full = format!("{}{name}", self.prefix);
+        if let Some(without_room) = self.without_room(&full, shape)? {
+            return self.add(full, Role::Parameter, &without_room);
+        }
+        check_room(&full, shape)?;
         let tensor = match (&self.init, init) {
             (_, Init::Constant(value)) => Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?,
             (None, _) => Tensor::zeros(shape, self.precision.dtype(), &self.device)?,
@@ -223,8 +249,12 @@ impl Builder {
     /// # Errors
     /// When the name is taken, or the device has no room.
     pub fn buffer(&self, name: &str, shape: &[usize], value: f64) -> Result<Parameter> {
-        let tensor = Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?.contiguous()?;
-        self.add(format!("{}{name}", self.prefix), Role::Buffer, &tensor)
+        let full = format!("{}{name}", self.prefix);
+        let tensor = match self.without_room(&full, shape)? {
+            Some(without_room) => without_room,
+            None => Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?.contiguous()?,
+        };
+        self.add(full, Role::Buffer, &tensor)
     }
 
     /// A whole number that is kept beside, such as PyTorch's `num_batches_tracked`.
@@ -232,13 +262,21 @@ impl Builder {
     /// # Errors
     /// When the name is taken, or the device has no room.
     pub fn counter(&self, name: &str) -> Result<Parameter> {
-        let tensor = Tensor::zeros((), DType::I64, &self.device)?;
-        self.add(format!("{}{name}", self.prefix), Role::Buffer, &tensor)
+        let (full, tensor) = (format!("{}{name}", self.prefix), Tensor::zeros((), DType::I64, &self.device)?);
+        self.without_room(&full, &[])?;
+        self.add(full, Role::Buffer, &tensor)
     }
 
     /// Everything made so far by this builder and its parts.
     pub fn weights(&self) -> Weights {
         Weights { entries: self.entries.lock().unwrap_or_else(PoisonError::into_inner).clone() }
+    }
+
+    /// What stands for a weight where shapes alone are asked for.
+    fn without_room(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
+        let Some(shapes) = &self.shapes else { return Ok(None) };
+        shapes.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), shape.to_vec());
+        Ok(Some(Tensor::zeros(0, self.precision.dtype(), &self.device)?))
     }
 
     fn add(&self, name: String, role: Role, tensor: &Tensor) -> Result<Parameter> {
@@ -249,6 +287,17 @@ impl Builder {
         let weight = Parameter { name: name.into(), role, var: Var::from_tensor(tensor)? };
         entries.push(weight.clone());
         Ok(weight)
+    }
+}
+
+/// Whether there is room in memory for a weight and what it is made from. A failed allocation would end the program, and no width is too
+/// large to be written in a pipeline.
+fn check_room(name: &str, shape: &[usize]) -> Result<()> {
+    let bytes = shape.iter().try_fold(2 * size_of::<f64>(), |bytes, size| bytes.checked_mul(*size));
+    // Taken and given back, untouched: the system counts it, and no more.
+    match bytes.map(|bytes| Vec::<u8>::new().try_reserve_exact(bytes)) {
+        Some(Ok(())) => Ok(()),
+        _ => Err(Error::new(format!("there is no room in memory for the weight `{name}` of shape {shape:?}"))),
     }
 }
 
@@ -272,5 +321,14 @@ mod tests {
         builder.weights().load(&file(3e38)?)?;
         assert_eq!(first.value().to_vec1::<f32>()?, [2.0, 3.0]);
         Ok(())
+    }
+
+    #[test]
+    fn a_weight_that_no_memory_holds_is_an_error() {
+        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+        for shape in [&[1 << 40, 1 << 20][..], &[usize::MAX, 3]] {
+            let error = builder.parameter("wide", shape, Init::Constant(0.0)).unwrap_err().to_string();
+            assert!(error.contains("no room in memory for the weight `wide` of shape"), "{error}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::feature_map::{FeatureMap, Storage};
+use crate::trace::{self, TracedOperation};
 
 /// The sum of two feature maps of the same shape, in the precision of the first.
 ///
@@ -12,13 +13,14 @@ pub fn add(a: &FeatureMap, b: &FeatureMap) -> Result<FeatureMap> {
     if a.shape() != b.shape() {
         return Err(Error::new(format!("cannot add {a:?} and {b:?}")));
     }
-    match (&a.0, &b.to_precision(a.precision())?.0) {
-        (Storage::Cpu(a), Storage::Cpu(b)) => Ok(a.add(b)?.into()),
+    let sum = match (&a.0, &b.to_precision(a.precision())?.0) {
+        (Storage::Cpu(a), Storage::Cpu(b)) => a.add(b)?.into(),
         (Storage::Cuda(a), Storage::Cuda(b)) if Backend::device(a).same_device(Backend::device(b)) => {
-            Ok(Backend::add(a, b)?.into())
+            Backend::add(a, b)?.into()
         }
-        _ => Err(Error::new(format!("cannot add {a:?} and {b:?}: they are on different devices"))),
-    }
+        _ => return Err(Error::new(format!("cannot add {a:?} and {b:?}: they are on different devices"))),
+    };
+    Ok(trace::map(&[a, b], || TracedOperation::Add, sum))
 }
 
 impl std::ops::Add for &FeatureMap {

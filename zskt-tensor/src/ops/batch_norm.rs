@@ -2,10 +2,12 @@
 
 use candle_core::Tensor;
 
+use crate::activation::{Activation, Form, Rectifier};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::feature_map::{FeatureMap, on_backend, with_backend};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
+use crate::trace::{self, TracedOperation};
 
 /// Moves running statistics towards those of a batch of `count` numbers per channel, in place, as PyTorch does:
 /// `running ← (1 − momentum) · running + momentum · batch`.
@@ -25,8 +27,8 @@ pub fn batch_moments(x: &FeatureMap) -> Result<BatchNormStatistics> {
     Ok(on_backend!(x, x => x.batch_moments())?)
 }
 
-/// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` for `x` `[B, C, H, W]`, `gamma` and `beta` `[C]`, where
-/// act(v) is v above zero and `slope`·v below: 0 for ReLU, 1 for no activation.
+/// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` for `x` `[B, C, H, W]`, `gamma` and `beta` `[C]`. With a mean of 0,
+/// a variance of 1 and an epsilon of 0 it is a factor and a term for each channel.
 ///
 /// # Errors
 /// When the shapes do not fit, statistics are tracked that are not those of `x` (see [`BatchNormStatistics::of_batch`]), or the
@@ -37,7 +39,7 @@ pub fn batch_norm(
     beta: &Tensor,
     statistics: &BatchNormStatistics,
     epsilon: f64,
-    slope: f64,
+    activation: Activation,
 ) -> Result<FeatureMap> {
     let channels = x.image().channels;
     let lengths = [gamma, beta, &statistics.mean, &statistics.variance].map(Tensor::elem_count);
@@ -53,5 +55,22 @@ pub fn batch_norm(
             "`ops::batch_norm` has no gradient of statistics that are not those of its map: detach their mean and variance",
         ));
     }
-    on_backend!(x, x => Ok(x.batch_norm(gamma, beta, statistics, epsilon, slope)?.into()))
+    let (rectifier, rest) = match activation.form() {
+        Form::Rectifier(rectifier) => (rectifier, None),
+        curve => (Rectifier::NONE, Some(curve)),
+    };
+    let normalized: FeatureMap = on_backend!(x, x => x.batch_norm(gamma, beta, statistics, epsilon, rectifier)?.into());
+    let normalized = match rest {
+        None => normalized,
+        Some(curve) => on_backend!(normalized, normalized => normalized.activate(curve)?.into()),
+    };
+    let operation = || TracedOperation::BatchNorm {
+        gamma: trace::weight(gamma),
+        beta: trace::weight(beta),
+        mean: trace::weight(&statistics.mean),
+        variance: trace::weight(&statistics.variance),
+        epsilon,
+        activation,
+    };
+    Ok(trace::map(&[x], operation, normalized))
 }

@@ -7,9 +7,14 @@ use crate::error::{Error, Result};
 use crate::feature_map::{FeatureMap, on_backend};
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
+use crate::trace::{self, TracedOperation};
 
-/// Convolves `x` `[B, I, H, W]` with `weight` `[O, I, K, K]` and adds `bias` `[O]`; zero padding and stride are the same
-/// for both axes. The result is a map of the given precision.
+/// Convolves `x` `[B, I, H, W]` with `weight` `[O, I / groups, K, K]` and adds `bias` `[O]`; zero padding and stride are the same
+/// for both axes. Each of `groups` equal parts of the outputs is made of its part of the inputs alone: with as many groups as
+/// inputs, a depthwise convolution. The result is a map of the given precision.
+///
+/// A kernel with other rows than columns, or with its taps apart (a dilation), is one of these with zeros in it; a padding that
+/// differs from side to side is one by [`pad`](crate::ops::pad).
 ///
 /// # Errors
 /// When the shapes or types do not fit or the device fails.
@@ -19,9 +24,10 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     stride: usize,
     padding: usize,
+    groups: usize,
     precision: Precision,
 ) -> Result<FeatureMap> {
-    let geometry = geometry(x.shape(), weight, stride, padding)?;
+    let geometry = geometry(x.shape(), weight, stride, padding, groups)?;
     if let Some(bias) = bias
         && bias.dims() != [geometry.out_channels]
     {
@@ -35,15 +41,31 @@ pub fn conv2d(
         return Err(Error::new(message));
     }
     x.check_device(&[Some(weight), bias].into_iter().flatten().collect::<Vec<_>>())?;
-    on_backend!(x, x => Ok(x.conv2d(&geometry, weight, bias, precision)?.into()))
+    let convolved = on_backend!(x, x => x.conv2d(&geometry, weight, bias, precision)?.into());
+    let operation = || TracedOperation::Convolution {
+        weight: trace::weight(weight),
+        bias: bias.map(trace::weight),
+        stride,
+        padding,
+        groups,
+    };
+    Ok(trace::map(&[x], operation, convolved))
 }
 
-fn geometry(x: MapShape, weight: &Tensor, stride: usize, padding: usize) -> Result<ConvGeometry> {
+fn geometry(x: MapShape, weight: &Tensor, stride: usize, padding: usize, groups: usize) -> Result<ConvGeometry> {
     let MapShape { batch, height, width, channels: in_channels } = x;
     let (out_channels, expected, kernel, other) = weight.dims4()?;
-    if expected != in_channels || kernel != other || kernel == 0 || stride == 0 {
+    // Channels of which there are none cannot be divided.
+    let divides = groups == 1 || expected > 0 && out_channels > 0;
+    let grouped = divides
+        && groups > 0
+        && out_channels.is_multiple_of(groups)
+        && expected.checked_mul(groups) == Some(in_channels);
+    if !grouped || kernel != other || kernel == 0 || stride == 0 {
         let shape = weight.dims();
-        return Err(Error::new(format!("a kernel {shape:?} with stride {stride} does not fit {in_channels} channels")));
+        let groups = if groups == 1 { String::new() } else { format!(" in {groups} groups") };
+        let message = format!("a kernel {shape:?} with stride {stride} does not fit {in_channels} channels{groups}");
+        return Err(Error::new(message));
     }
     let padded = |size: usize| padding.checked_mul(2).and_then(|padding| padding.checked_add(size));
     let extents = [Some(batch), padded(height), padded(width), Some(in_channels.max(out_channels))];
@@ -54,5 +76,5 @@ fn geometry(x: MapShape, weight: &Tensor, stride: usize, padding: usize) -> Resu
         let message = format!("a {kernel}×{kernel} kernel does not fit into {height}×{width} padded by {padding}");
         return Err(Error::new(message));
     }
-    Ok(ConvGeometry { batch, height, width, upsampling: 1, in_channels, out_channels, kernel, stride, padding })
+    Ok(ConvGeometry { batch, height, width, upsampling: 1, in_channels, out_channels, kernel, stride, padding, groups })
 }

@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::feature_map::with_backend;
+use crate::trace::{self, TracedOperation};
 
 /// `x · weightᵀ + bias` with `x` `[B, I]`, `weight` `[O, I]`, `bias` `[O]`, giving `[B, O]`.
 ///
@@ -17,5 +18,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let message = format!("a weight {:?} with bias {:?} does not fit {inputs} inputs", weight.dims(), bias.dims());
         return Err(Error::new(message));
     }
-    Ok(with_backend!(x.device(), B => B::linear(x, weight, bias))?)
+    let made = with_backend!(x.device(), B => B::linear(x, weight, bias))?;
+    let operation = || TracedOperation::Linear { weight: trace::weight(weight), bias: trace::weight(bias) };
+    Ok(trace::tensor(x, operation, made))
 }

@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::feature_map::{FeatureMap, on_backend};
 use crate::shape::MapShape;
+use crate::trace::{self, TracedOperation};
 
 /// Each pixel as a `factor`×`factor` square: `[B, C, H·factor, W·factor]`.
 ///
@@ -18,5 +19,6 @@ pub fn upsample_nearest(x: &FeatureMap, factor: usize) -> Result<FeatureMap> {
     if !MapShape::is_countable(extents) {
         return Err(Error::new(format!("{x:?} upsampled by {factor} has more numbers than memory")));
     }
-    on_backend!(x, x => Ok(x.upsample(factor)?.into()))
+    let upsampled = on_backend!(x, x => x.upsample(factor)?.into());
+    Ok(trace::map(&[x], || TracedOperation::Upsample(factor), upsampled))
 }

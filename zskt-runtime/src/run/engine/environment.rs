@@ -23,13 +23,20 @@ pub struct Environment {
 
 impl Environment {
     /// What a node is built with.
-    pub fn context(&self, node: &str) -> BuildContext {
+    pub fn context(&self, node: &PlanNode) -> BuildContext {
         let Self { device, precision, streams, .. } = self;
-        BuildContext { node: node.to_owned(), device: device.clone(), precision: *precision, streams: streams.clone() }
+        BuildContext {
+            node: node.name.clone(),
+            device: device.clone(),
+            precision: *precision,
+            streams: streams.clone(),
+            normalization: node.normalization.clone(),
+        }
     }
 
     /// The boundary of a node's plugin.
     pub fn boundary(&self, node: &PlanNode) -> Boundary {
-        Boundary::new(PluginOfNode::of(node), &self.inspector, &self.context(&node.name))
+        let boundary = Boundary::new(PluginOfNode::of(node), &self.inspector);
+        boundary.asked_for(self.precision.dtype(), &self.device)
     }
 }

@@ -14,7 +14,7 @@ use super::stage_output;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::interrupt::Interrupted;
-use crate::run::record::{Recorder, notice};
+use crate::run::record::{Recorder, manifest, notice};
 use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory, WeightsFile};
 use crate::text_format;
 
@@ -86,7 +86,9 @@ impl<'p> Executor<'p> {
     fn announce(&mut self) {
         let (plan, outputs) = (self.plan, &self.outputs);
         let built = plan.nodes.iter().enumerate().filter_map(|(index, node)| Some((node, outputs.get(index)?)));
-        self.recorder.announce(plan, built.filter_map(|(node, output)| Some((node, describe(node, output)?))));
+        let sources = manifest::kept_teachers(&self.checkpointer.state().manifest);
+        let described = built.filter_map(|(node, output)| Some((node, describe(node, output)?)));
+        self.recorder.announce(plan, described, &sources);
     }
 
     /// Runs a stage, or brings back its output of an earlier session.
@@ -110,7 +112,7 @@ impl<'p> Executor<'p> {
             &self.interrupted,
         )?;
         observer.catch_up()?;
-        let build = self.environment.context(&node.name);
+        let build = self.environment.context(node);
         let mut context = StageContext { build, resume, observer: &mut observer };
         let (plugin, inspector) = (PluginOfNode::of(node), &self.environment.inspector);
         let output = inspector.looking_at_numbers(true, || run_plugin(plugin, || stage.run(inputs, &mut context)))?;
@@ -162,7 +164,7 @@ impl<'p> Executor<'p> {
         let feeds =
             |stage: &&FinishedStage| node.inputs.iter().any(|edge| self.plan.nodes[edge.from].name == stage.node);
         let after = self.checkpointer.state().finished.iter().rfind(feeds);
-        self.recorder.metric_after(&node.name, after, &measured)?;
+        self.recorder.metric_after(self.plan, node, after, &measured)?;
         self.checkpointer.add_metric(node.name.clone(), measured);
         Ok(())
     }

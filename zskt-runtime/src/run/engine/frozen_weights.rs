@@ -32,9 +32,9 @@ impl FrozenWeights {
     ///
     /// # Errors
     /// When the device fails.
-    pub fn of_stage(plugin: PluginOfNode, inspector: &Inspector, trained: &BTreeSet<&str>) -> Result<Self> {
+    pub fn of_stage(plugin: PluginOfNode, inspector: &Inspector, trained: &BTreeSet<String>) -> Result<Self> {
         let networks = inspector.networks().into_iter();
-        let frozen = networks.filter(|network| !trained.contains(network.name.as_str()));
+        let frozen = networks.filter(|network| !trained.contains(&network.name));
         // A generator that nobody trains makes its images with the batch's statistics all the same.
         Self::take(plugin, frozen.map(|network| (network.clone(), network.is_generator)))
     }

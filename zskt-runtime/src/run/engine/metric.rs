@@ -25,7 +25,7 @@ pub fn evaluate(
         return Err(Error::new(format!("node `{}` is not a metric", node.name)));
     };
     console.live(&format!("{}  measuring", node.name));
-    let context = MetricContext { build: environment.context(&node.name), interrupted: interrupted.clone() };
+    let context = MetricContext { build: environment.context(node), interrupted: interrupted.clone() };
     let (plugin, inspector) = (PluginOfNode::of(node), &environment.inspector);
     let frozen = FrozenWeights::all(plugin, inspector)?;
     // Numbers that are not finite are the metric's to count.

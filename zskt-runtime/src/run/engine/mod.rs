@@ -5,13 +5,11 @@ mod environment;
 mod executor;
 mod frozen_weights;
 mod metric;
-mod network_sum;
 mod node_outputs;
 mod restore_files;
 mod stage_observer;
 mod stage_output;
 mod start;
-mod trained_networks;
 
 use std::path::Path;
 

@@ -5,30 +5,25 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use zskt_api::{
-    Builder, Context, Error, Inputs, Network, NodeOutput, Player, PluginInstance, PluginKind, Result, Signature, Turn,
-    Weights,
+    Builder, Context, Error, Inputs, Network, NodeOutput, Player, PluginInstance, Result, Signature, Turn, Weights,
 };
 
 use super::environment::Environment;
-use super::trained_networks::{trained, trainers};
 use crate::plan::{Plan, PlanNode};
-use crate::plugin_calls::{
-    Boundary, CheckedClassifier, CheckedDataset, CheckedGenerator, CheckedLoss, CheckedOptimizer, CheckedSchedule,
-    NetworkBoundary, PluginOfNode, run_plugin,
-};
+use crate::plugin_calls::{Boundary, BuiltNetwork, CheckedOptimizer, CheckedSchedule, PluginOfNode, run_plugin};
 
 /// The outputs of a plan's nodes.
 pub struct NodeOutputs<'p> {
     plan: &'p Plan,
     environment: Environment,
     built: Vec<Option<NodeOutput>>,
-    trained: BTreeSet<String>,
+    trained: BTreeSet<&'p str>,
 }
 
 impl<'p> NodeOutputs<'p> {
     /// Nothing is built yet.
     pub fn new(plan: &'p Plan, environment: Environment) -> Self {
-        Self { plan, environment, built: vec![None; plan.nodes.len()], trained: trained(plan) }
+        Self { plan, environment, built: vec![None; plan.nodes.len()], trained: plan.trained() }
     }
 
     /// A node's output, once it is there.
@@ -143,7 +138,7 @@ pub fn named_tensors(weights: &Weights) -> BTreeMap<String, Tensor> {
     weights.iter().map(|weight| (weight.name().to_owned(), weight.value())).collect()
 }
 
-/// Builds what a node gives, behind the boundary that compares what it declares with what it does.
+/// Builds what a node gives.
 fn make(
     plan: &Plan,
     node: &PlanNode,
@@ -152,49 +147,35 @@ fn make(
     of_network: impl Fn(&str) -> Option<NodeOutput>,
 ) -> Result<NodeOutput> {
     let name = &node.name;
-    let boundary = environment.boundary(node);
-    let random = || Builder::random(&environment.streams, name, environment.precision, &environment.device);
-    let network = |weights: &Weights, is_generator| {
-        NetworkBoundary::new(boundary.clone(), weights.clone(), trainers(plan, name), is_generator)
-    };
-    let classifier = |weights: Weights, forward, shape| {
-        let forward = Box::new(CheckedClassifier::new(network(&weights, false)?, forward, shape));
-        Ok::<_, Error>(NodeOutput::Classifier(Arc::new(Network { name: name.clone(), weights, forward })))
+    let builder = Builder::random(&environment.streams, name, environment.precision, &environment.device);
+    let built = |weights: &Weights, is_generator| {
+        let (name, maker, trainers) = (name.clone(), PluginOfNode::of(node), plan.trainers(name));
+        environment.inspector.add(BuiltNetwork { name, maker, weights: weights.clone(), is_generator, trainers });
     };
     Ok(match &node.instance {
         PluginInstance::Architecture(architecture) => {
-            let builder = random();
             let forward = architecture.build(&builder)?;
-            classifier(builder.weights(), forward, architecture.clone())?
+            let weights = builder.weights();
+            built(&weights, false);
+            NodeOutput::Classifier(Arc::new(Network { name: name.clone(), weights, forward }))
         }
         PluginInstance::Generator(architecture) => {
-            let builder = random();
-            let (image, forward) = (architecture.image()?, architecture.build(&builder)?);
+            let forward = architecture.build(&builder)?;
             let weights = builder.weights();
-            let forward = Box::new(CheckedGenerator::new(network(&weights, true)?, forward, image));
+            built(&weights, true);
             NodeOutput::Generator(Arc::new(Network { name: name.clone(), weights, forward }))
         }
         PluginInstance::Teacher(source) => {
-            let Network { name: given, weights, forward } = source.load(&environment.context(name))?;
-            if given != *name {
-                let did = format_args!("called it `{given}`");
-                return Err(boundary.violation("has to call its network as its node is called", did));
-            }
-            classifier(weights, forward, source.clone())?
+            let network = source.load(&environment.context(node))?;
+            built(&network.weights, false);
+            NodeOutput::Classifier(Arc::new(network))
         }
-        PluginInstance::Dataset(source) => {
-            let described = match &node.signature {
-                Some(Signature::Dataset(described)) => Some(described),
-                _ => None,
-            };
-            let loaded = source.load(&environment.context(name))?;
-            NodeOutput::Dataset(Arc::new(CheckedDataset::new(boundary, loaded, described)?))
-        }
-        PluginInstance::Loss(loss) => NodeOutput::Loss(Arc::new(CheckedLoss::new(boundary, Arc::clone(loss)))),
+        PluginInstance::Dataset(source) => NodeOutput::Dataset(source.load(&environment.context(node))?),
+        PluginInstance::Loss(loss) => NodeOutput::Loss(Arc::clone(loss)),
         PluginInstance::Turn(turn) => {
             let built = turn.build(name, inputs)?;
             check_player(node, &built, of_network)?;
-            NodeOutput::Turn(Arc::new(checked_turn(node, &boundary, built)))
+            NodeOutput::Turn(Arc::new(checked_turn(node, &environment.boundary(node), built)))
         }
         PluginInstance::Stage(_)
         | PluginInstance::Metric(_)
@@ -224,15 +205,22 @@ fn check_player(node: &PlanNode, turn: &Turn, of_network: impl Fn(&str) -> Optio
     Err(Error::new(format!("{plugin} declares that it updates the network `{declared}`, but updates `{found}`")))
 }
 
-/// The turn with its optimizer and schedule behind the boundary.
+/// The turn with its optimizer and schedule behind the boundary, where it made them itself: those among its parameters have their own.
 fn checked_turn(node: &PlanNode, boundary: &Boundary, turn: Turn) -> Turn {
-    // With two of a kind it cannot be told which is which: then the turn's own plugin is named.
-    let of_kind = |kind| {
-        let mut found = node.plugins.iter().filter(|plugin| plugin.kind == kind);
-        let plugin = found.next().filter(|_| found.next().is_none());
-        plugin.map_or_else(|| boundary.clone(), |plugin| boundary.of(PluginOfNode::new(plugin, &node.name)))
+    let nested = |found: *const ()| {
+        node.nested.iter().any(|nested| match nested.parsed.instance() {
+            PluginInstance::Optimizer(optimizer) => std::ptr::eq(Arc::as_ptr(optimizer).cast(), found),
+            PluginInstance::Schedule(schedule) => std::ptr::eq(Arc::as_ptr(schedule).cast(), found),
+            _ => false,
+        })
     };
-    let optimizer = CheckedOptimizer::new(of_kind(PluginKind::Optimizer), turn.optimizer);
-    let schedule = turn.schedule.map(|schedule| CheckedSchedule::new(of_kind(PluginKind::Schedule), schedule));
-    Turn { optimizer: Arc::new(optimizer), schedule: schedule.map(|schedule| Arc::new(schedule) as _), ..turn }
+    let optimizer = match turn.optimizer {
+        own if !nested(Arc::as_ptr(&own).cast()) => Arc::new(CheckedOptimizer::new(boundary.clone(), own)),
+        checked => checked,
+    };
+    let schedule = turn.schedule.map(|schedule| match schedule {
+        own if !nested(Arc::as_ptr(&own).cast()) => Arc::new(CheckedSchedule::new(boundary.clone(), own)),
+        checked => checked,
+    });
+    Turn { optimizer, schedule, ..turn }
 }

@@ -9,7 +9,7 @@ use zskt_api::Result;
 
 use crate::input_file;
 use crate::run::record::{manifest, notice, report};
-use crate::run::resume::{ResumeState, RunDirectory, cannot_read, restore_weights};
+use crate::run::resume::{ResumeState, RunDirectory, cannot_read};
 
 /// Writes what is damaged or missing again: the pipeline, the manifest, the weights of finished stages, and the report of a
 /// finished run.
@@ -26,7 +26,13 @@ pub fn restore_files(
     if let Some(report) = &state.report {
         restore(directory, &directory.report(), &report::text(report))?;
     }
-    restore_weights(directory, &state.finished, networks, notice)
+    for stage in &state.finished {
+        let weights = stage.network.as_ref().and_then(|network| networks.get(network));
+        if let Some(file) = &stage.weights {
+            file.restore(directory, &stage.node, weights, notice)?;
+        }
+    }
+    Ok(())
 }
 
 fn restore(directory: &RunDirectory, path: &Path, expected: &[u8]) -> Result<()> {

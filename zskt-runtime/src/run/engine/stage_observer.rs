@@ -1,14 +1,14 @@
 //! What a stage sees of the run: its batches are logged, its checkpoints and images kept, and the metrics that hang on it
 //! evaluated.
 
-use zskt_api::{Context, Error, FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState};
+use zskt_api::{
+    Context, Error, FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState, WeightsDigest,
+};
 
 use super::environment::Environment;
 use super::frozen_weights::FrozenWeights;
 use super::metric;
-use super::network_sum::sum_of_networks;
 use super::node_outputs::NodeOutputs;
-use super::trained_networks::trained_by;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::PluginOfNode;
 use crate::run::interrupt::Interrupted;
@@ -33,7 +33,7 @@ pub struct StageObserver<'e, 'p> {
     /// Evaluations that the user's wish to stop has cut short, in this session or an earlier one.
     evaluations: Vec<UnfinishedEvaluation>,
     /// The sum of all weights at the first of them.
-    weights_then: String,
+    weights_then: Option<WeightsDigest>,
 }
 
 impl<'e, 'p> StageObserver<'e, 'p> {
@@ -57,8 +57,7 @@ impl<'e, 'p> StageObserver<'e, 'p> {
         };
         let progress = StageProgress::new(&node.name);
         environment.inspector.next_round();
-        let trained = trained_by(plan, node);
-        let frozen = FrozenWeights::of_stage(PluginOfNode::of(node), &environment.inspector, &trained)?;
+        let frozen = FrozenWeights::of_stage(PluginOfNode::of(node), &environment.inspector, &node.trains)?;
         let observer = Self {
             plan,
             index,
@@ -74,7 +73,7 @@ impl<'e, 'p> StageObserver<'e, 'p> {
             batches: 0,
             frozen,
             evaluations,
-            weights_then: String::new(),
+            weights_then: None,
         };
         Ok((observer, state))
     }
@@ -171,7 +170,7 @@ impl Observer for StageObserver<'_, '_> {
         self.check_frozen()?;
         // An evaluation that was cut short can be finished with the weights of then alone. A stage that has trained on since
         // goes on from the checkpoint before, as if it had been killed.
-        if !self.evaluations.is_empty() && sum_of_networks(&self.outputs.weights())? != self.weights_then {
+        if !self.evaluations.is_empty() && Some(self.environment.inspector.digest()?) != self.weights_then {
             return Ok(());
         }
         let unfinished = UnfinishedStage {
@@ -196,7 +195,7 @@ impl Observer for StageObserver<'_, '_> {
         self.check_frozen()?;
         if let Some(measured) = self.measure(batch, Vec::new())? {
             if self.evaluations.is_empty() {
-                self.weights_then = sum_of_networks(&self.outputs.weights())?;
+                self.weights_then = Some(self.environment.inspector.digest()?);
             }
             // The stage itself will ask, and keep a checkpoint, which remembers this.
             self.evaluations.push(UnfinishedEvaluation { batch, measured });

@@ -12,7 +12,6 @@ use super::executor::Executor;
 use super::node_outputs::NodeOutputs;
 use super::restore_files::restore_files;
 use crate::plan::Plan;
-use crate::plugin_calls::Inspector;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
 use crate::run::record::{Console, KeptLogs, Recorder, manifest, notice};
@@ -31,7 +30,7 @@ pub fn start<'p>(
 ) -> Result<Option<Executor<'p>>, StartError> {
     let (device, device_name) = device::open(plan.device)?;
     let streams = RandomStreams::new(plan.seed);
-    let inspector = Inspector::default();
+    let inspector = plan.inspector.clone();
     let environment = Environment { device, device_name, precision: plan.precision, streams, inspector };
     let start = Start { plan, options, environment, console, interrupted, began: Instant::now() };
     match &options.resume {
@@ -69,7 +68,9 @@ impl<'p> Start<'p, '_> {
         // The folder stays empty until every node is built, so that a weight file that is missing leaves none behind.
         let prepared = self.build().and_then(|outputs| {
             let files = manifest::fingerprints(plan, &self.interrupted)?;
-            let manifest = manifest::describe(plan, self.options, &self.environment.device_name, &files);
+            let teachers = manifest::teachers(plan)?;
+            let device = &self.environment.device_name;
+            let manifest = manifest::describe(plan, self.options, device, &files, &teachers);
             // First what says that the folder is a run's: a pipeline alone may be its user's.
             manifest::write(&directory, &manifest, self.options)?;
             directory.write(&directory.pipeline(), plan.resolved.as_bytes())?;

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use zskt_api::{Diagnostic, Error, NestedPlugin, PluginInstance, Registry, Result};
+use zskt_api::{Diagnostic, Error, NestedPlugin, PluginInstance, Registry, Result, WeightsSource};
 
 use crate::library;
 use crate::plan::Plan;
+use crate::plugin_calls::PluginOfNode;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
 use crate::run::resume::{Fingerprint, RunDirectory, fingerprints_of, of_pipeline, seal, unseal};
@@ -25,7 +26,7 @@ pub fn fingerprints(plan: &Plan, interrupted: &Interrupted) -> Result<Vec<Finger
     for node in &plan.nodes {
         let mut files: BTreeSet<_> = files(&node.instance, &node.paths).into_iter().collect();
         for NestedPlugin { parsed, .. } in &node.nested {
-            files.extend(self::files(&parsed.instance, &parsed.paths));
+            files.extend(self::files(parsed.instance(), &parsed.paths));
         }
         for path in files {
             all.extend(fingerprints_of(&node.name, &path, interrupted)?);
@@ -43,8 +44,40 @@ fn files(plugin: &PluginInstance, paths: &[PathBuf]) -> Vec<PathBuf> {
     }
 }
 
+/// Where the weights of each teacher lie in its files, by the node that it is, or is a parameter of (`mix.teacher`).
+///
+/// # Errors
+/// When the files are no longer what they were when they were checked.
+pub fn teachers(plan: &Plan) -> Result<BTreeMap<String, WeightsSource>> {
+    let mut sources = BTreeMap::new();
+    for node in &plan.nodes {
+        let own = (node.name.clone(), &node.instance, node.registration);
+        let nested = node.nested.iter().map(|nested| {
+            (format!("{}.{}", node.name, nested.parameter), nested.parsed.instance(), nested.registration)
+        });
+        for (name, instance, registration) in std::iter::once(own).chain(nested) {
+            if let PluginInstance::Teacher(teacher) = instance {
+                let found = PluginOfNode::new(registration, &node.name).call(|| teacher.weights_source());
+                sources.extend(found.map_err(Error::from)?.map(|source| (name, source)));
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// The teachers' sources that a manifest has.
+pub fn kept_teachers(manifest: &Value) -> BTreeMap<String, WeightsSource> {
+    Deserialize::deserialize(&manifest["teachers"]).unwrap_or_default()
+}
+
 /// What a run is made with, but for its starts: the same as long as it lasts.
-pub fn describe(plan: &Plan, options: &Options, device: &str, files: &[Fingerprint]) -> Value {
+pub fn describe(
+    plan: &Plan,
+    options: &Options,
+    device: &str,
+    files: &[Fingerprint],
+    teachers: &BTreeMap<String, WeightsSource>,
+) -> Value {
     // Also those that no node names: an optimizer is a parameter of a turn.
     let linked = Registry::get().into_iter().flat_map(Registry::iter);
     let used = plan.nodes.iter().flat_map(|node| node.plugins.iter().copied());
@@ -62,6 +95,7 @@ pub fn describe(plan: &Plan, options: &Options, device: &str, files: &[Fingerpri
         "plugins": crates,
         "libraries": libraries(plan),
         "files": files,
+        "teachers": teachers,
     })
 }
 

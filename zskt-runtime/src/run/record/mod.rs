@@ -8,11 +8,13 @@ mod metrics_log;
 mod recorder;
 pub mod report;
 mod stage_progress;
+mod stated_accuracy;
 mod tensorboard;
 
 #[cfg(test)]
 pub use console::OutputMode;
 pub use console::{Console, notice};
 pub use data_free::statement as data_free;
+pub use image_grid::grid as image_grid;
 pub use recorder::{KeptLogs, Recorder};
 pub use stage_progress::StageProgress;

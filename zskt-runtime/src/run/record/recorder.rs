@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use serde_json::Value;
-use zskt_api::{FeatureMap, Progress, Result};
+use zskt_api::{FeatureMap, Progress, Result, WeightsSource};
 
-use super::console::Console;
+use super::console::{Console, notice};
 use super::tensorboard::EventFile;
-use super::{data_free, image_grid, metrics_log, report};
+use super::{data_free, image_grid, metrics_log, report, stated_accuracy};
 use crate::plan::{Plan, PlanNode};
 use crate::run::resume::{
     AppendLog, Checkpointer, FinishedStage, LogMarks, MeasuredMetric, ResumeState, RunDirectory, WeightsFile,
@@ -122,11 +122,17 @@ impl Recorder {
     /// When a log cannot be written.
     pub fn metric_after(
         &mut self,
-        metric: &str,
+        plan: &Plan,
+        node: &PlanNode,
         stage: Option<&FinishedStage>,
         measured: &MeasuredMetric,
     ) -> Result<()> {
+        let metric = node.name.as_str();
         self.console.line(&format!("{metric}: {}", measured.summary));
+        if let Some(warning) = stated_accuracy::warning(plan, node, measured) {
+            self.console.clear();
+            notice(&format!("warning: {warning}"));
+        }
         let step = stage.map_or(0, |stage| stage.record.batches);
         let object = metrics_log::metric_after(metric, stage.map(|stage| stage.node.as_str()), &measured.figures);
         self.log(&object, step, &metrics_log::points(metric, &measured.figures))
@@ -157,11 +163,22 @@ impl Recorder {
         Ok((self.directory.weights(name), file))
     }
 
-    /// Says what was built, `descriptions` by node, and what was proven of it.
-    pub fn announce<'n>(&mut self, plan: &Plan, descriptions: impl Iterator<Item = (&'n PlanNode, String)>) {
+    /// Says what was built, `descriptions` by node, where the weights of `teachers` lie in their files, and what was proven of it all.
+    pub fn announce<'n>(
+        &mut self,
+        plan: &Plan,
+        descriptions: impl Iterator<Item = (&'n PlanNode, String)>,
+        teachers: &BTreeMap<String, WeightsSource>,
+    ) {
         let width = plan.nodes.iter().map(|node| node.name.chars().count()).max().unwrap_or_default();
         for (node, text) in descriptions {
             self.console.line(&format!("{:width$}  {text}", node.name));
+        }
+        for (name, source) in teachers {
+            let source = source.to_string();
+            if !source.is_empty() {
+                self.console.line(&format!("weights of {name}: {source}"));
+            }
         }
         if let Some(statement) = data_free::statement(plan) {
             self.console.line(&format!("data-free: {statement}"));

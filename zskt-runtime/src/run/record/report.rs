@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::data_free;
+use super::{data_free, stated_accuracy};
 use crate::plan::Plan;
 use crate::run::resume::{FinishedStage, ResumeState};
 use crate::text_format;
@@ -24,6 +24,12 @@ pub fn report(plan: &Plan, device: &str, state: &ResumeState) -> Value {
     });
     if let Some(entry) = data_free::entry(plan) {
         report["data_free"] = entry;
+    }
+    let of_metric = |node| stated_accuracy::warning(plan, node, state.measured.get(&node.name)?);
+    let known = plan.warnings.iter().map(|warning| warning.message.clone());
+    let warnings: Vec<_> = known.chain(plan.nodes.iter().filter_map(of_metric)).collect();
+    if !warnings.is_empty() {
+        report["warnings"] = warnings.into();
     }
     report
 }

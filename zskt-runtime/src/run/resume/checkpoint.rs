@@ -12,7 +12,7 @@ use super::append_log::LogMark;
 use super::file_error::cannot_read;
 use super::kept_weights::WeightsFile;
 use super::stage_record::{BatchTimes, StageRecord};
-use super::tensor_file;
+use super::tensor_file::{self, not_finite};
 use crate::{input_file, text_format};
 
 /// The name of the file's text that holds all but the tensors. A file of another format has another name for it.
@@ -205,11 +205,4 @@ impl Checkpoint {
 /// The network and the weight of a tensor's name.
 fn split_weight(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix(NETWORK)?.split_once('/')
-}
-
-/// What to say of weights that cannot be kept.
-pub fn not_finite(place: &str) -> Error {
-    Error::new(format!(
-        "{place} has values that are NaN or infinite: training has diverged; a lower learning rate, or a smaller `clip_norm`, may help"
-    ))
 }

@@ -21,7 +21,7 @@ pub fn of_pipeline(resolved: &str) -> String {
 pub struct Fingerprint {
     /// The node that reads it.
     pub node: String,
-    /// Where it is.
+    /// Where it is; of a folder of many files, where that is.
     pub path: PathBuf,
     /// How long it is.
     pub bytes: u64,
@@ -29,7 +29,10 @@ pub struct Fingerprint {
     pub sha256: String,
 }
 
-/// The sums of a file, or of every file in a folder and its subfolders, sorted by path.
+/// With more files, a folder has one sum for all of them: manifests and checkpoints have to hold them.
+const MANY_FILES: usize = 100;
+
+/// The sums of a file, or of every file in a folder and its subfolders, sorted by path; one for the whole folder where these are many.
 ///
 /// # Errors
 /// When one cannot be read, or the user asked to stop.
@@ -37,7 +40,15 @@ pub fn of_files(node: &str, path: &Path, interrupted: &Interrupted) -> Result<Ve
     let mut files = Vec::new();
     collect(path, &mut files)?;
     files.sort();
-    files.into_iter().map(|path| of_file(node, path, interrupted)).collect()
+    let many = files.len() > MANY_FILES;
+    let each = files.into_iter().map(|path| of_file(node, path, interrupted)).collect::<Result<Vec<_>>>()?;
+    if !many {
+        return Ok(each);
+    }
+    let bytes = each.iter().map(|file| file.bytes).sum();
+    let lines = each.iter().map(|file| format!("{} {}\n", file.sha256, file.path.display()));
+    let sha256 = checksum::of_bytes(lines.collect::<String>().as_bytes());
+    Ok(vec![Fingerprint { node: node.to_owned(), path: path.to_owned(), bytes, sha256 }])
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
@@ -63,4 +74,30 @@ fn of_file(node: &str, path: PathBuf, interrupted: &Interrupted) -> Result<Finge
     let sum = checksum::of_reader(file, || interrupted()).map_err(|error| cannot_read(&path, error))?;
     let (sha256, bytes) = sum.ok_or_else(Error::interrupted)?;
     Ok(Fingerprint { node: node.to_owned(), path, bytes, sha256 })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{MANY_FILES, of_files};
+
+    #[test]
+    fn a_folder_of_many_files_has_one_sum_which_depends_on_each() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |index: usize, text: &str| {
+            let class = folder.path().join(format!("{}", index % 2));
+            std::fs::create_dir_all(&class).unwrap();
+            std::fs::write(class.join(format!("{index}.png")), text).unwrap();
+        };
+        let found = || of_files("set", folder.path(), &(Arc::new(|| false) as _)).unwrap();
+        (0..MANY_FILES).for_each(|index| write(index, "few"));
+        assert_eq!(found().len(), MANY_FILES);
+        write(MANY_FILES, "many");
+        let whole = found();
+        assert_eq!((whole.len(), whole[0].bytes, &*whole[0].path), (1, 3 * MANY_FILES as u64 + 4, folder.path()));
+        assert_eq!(found(), whole);
+        write(7, "new");
+        assert_ne!(found(), whole);
+    }
 }

@@ -7,10 +7,9 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 use zskt_api::{Error, Result};
 
-use super::checkpoint::{FinishedStage, not_finite};
 use super::file_error::cannot_read;
 use super::run_directory::RunDirectory;
-use super::tensor_file;
+use super::tensor_file::{self, not_finite};
 use crate::{checksum, input_file};
 
 /// A file with the weights of a trained network.
@@ -40,39 +39,34 @@ impl WeightsFile {
         directory.write(&directory.weights(name), &bytes)?;
         Ok(Self { name: name.to_owned(), sha256: checksum::of_bytes(&bytes) })
     }
-}
 
-/// Looks after the weights files of the stages that are finished: one that is damaged or missing is written again, and told.
-///
-/// # Errors
-/// When the networks do not have the weights any more, because a later stage has trained them on, or a file cannot be
-/// read or written.
-pub fn restore(
-    directory: &RunDirectory,
-    finished: &[FinishedStage],
-    networks: &BTreeMap<String, BTreeMap<String, Tensor>>,
-    mut tell: impl FnMut(&str),
-) -> Result<()> {
-    for stage in finished {
-        let Some(WeightsFile { name, sha256 }) = &stage.weights else { continue };
-        let path = directory.weights(name);
+    /// Writes the file again where it is damaged or missing, and tells of it; `weights` are those that the network of `stage` has now.
+    ///
+    /// # Errors
+    /// When these are others, because a later stage has trained them on, or the file cannot be read or written.
+    pub fn restore(
+        &self,
+        directory: &RunDirectory,
+        stage: &str,
+        weights: Option<&BTreeMap<String, Tensor>>,
+        tell: impl FnOnce(&str),
+    ) -> Result<()> {
+        let path = directory.weights(&self.name);
         let problem = match input_file::read_whole(&path) {
-            Ok(bytes) if checksum::of_bytes(&bytes) == *sha256 => continue,
+            Ok(bytes) if checksum::of_bytes(&bytes) == self.sha256 => return Ok(()),
             Ok(_) => "is not what the run wrote",
             Err(error) if error.kind() == io::ErrorKind::NotFound => "is missing",
             Err(error) => return Err(cannot_read(&path, error)),
         };
-        let weights = stage.network.as_ref().and_then(|network| networks.get(network));
         let bytes = weights.map(tensor_file::encode_weights).transpose()?;
         let path_shown = path.display();
-        let Some(bytes) = bytes.filter(|bytes| checksum::of_bytes(bytes) == *sha256) else {
+        let Some(bytes) = bytes.filter(|bytes| checksum::of_bytes(bytes) == self.sha256) else {
             return Err(Error::new(format!(
-                "{path_shown} {problem}, and cannot be written again: stage `{}` gave these weights, and they were trained on since; \
-                 restore the file, or run the pipeline anew",
-                stage.node
+                "{path_shown} {problem}, and cannot be written again: stage `{stage}` gave these weights, and they were trained on \
+                 since; restore the file, or run the pipeline anew"
             )));
         };
         tell(&directory.write_again(&path, &bytes)?);
+        Ok(())
     }
-    Ok(())
 }

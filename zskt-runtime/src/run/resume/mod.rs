@@ -20,7 +20,7 @@ pub use checkpoint::{Checkpoint, FinishedStage, MeasuredMetric, ResumeState, Unf
 pub use checkpointer::{Checkpointer, LastCheckpoint, LogMarks, describe as describe_checkpoint};
 pub use file_error::cannot_read;
 pub use fingerprint::{Fingerprint, of_files as fingerprints_of, of_pipeline};
-pub use kept_weights::{WeightsFile, restore as restore_weights};
-pub use run_directory::RunDirectory;
+pub use kept_weights::WeightsFile;
+pub use run_directory::{RunDirectory, checkpoints};
 pub use sealed_json::{seal, unseal};
 pub use stage_record::{BatchTimes, StageRecord};

@@ -22,6 +22,11 @@ pub struct RunDirectory {
     handle: Option<File>,
 }
 
+/// Where the run of a folder can be continued from: the last checkpoint, and the one before it.
+pub fn checkpoints(folder: &Path) -> [PathBuf; 2] {
+    ["state.safetensors", "previous.safetensors"].map(|name| folder.join("checkpoint").join(name))
+}
+
 impl RunDirectory {
     /// Makes the folder of a new run: `out`, or `runs/<name>-<time>-<hash>`.
     ///
@@ -109,7 +114,7 @@ impl RunDirectory {
 
     /// Where the run can be continued from: the last checkpoint, and the one before it.
     pub fn checkpoints(&self) -> [PathBuf; 2] {
-        ["state.safetensors", "previous.safetensors"].map(|name| self.path.join("checkpoint").join(name))
+        checkpoints(&self.path)
     }
 
     /// What the run found; written last, so that it is there exactly when the run is finished.

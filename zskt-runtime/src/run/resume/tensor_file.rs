@@ -83,6 +83,13 @@ pub fn first_not_finite(bytes: &[u8]) -> Result<Option<String>> {
     Ok(not_finite.map(|(name, _)| name.to_owned()).min())
 }
 
+/// What to say of weights that cannot be kept.
+pub fn not_finite(place: &str) -> Error {
+    Error::new(format!(
+        "{place} has values that are NaN or infinite: training has diverged; a lower learning rate, or a smaller `clip_norm`, may help"
+    ))
+}
+
 /// Whether no number has an exponent of ones alone.
 fn is_finite(dtype: Dtype, data: &[u8]) -> bool {
     let half = |exponent: u16| data.as_chunks().0.iter().all(|bytes| u16::from_le_bytes(*bytes) & exponent != exponent);

@@ -14,9 +14,9 @@ use serde_json::Value;
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput, ClassifierShape,
     ClassifierSignature, Error, FeatureMap, ForwardMode, ImageShape, Init, LoggedScalar, Measurement, Metric,
-    MetricContext, Network, NodeOutput, OutputShape, PluginInstance, PluginRegistration, PortType, Precision, Progress,
-    Result, Signature, Signatures, Stage, StageContext, StageState, TeacherSource, Trainee, params, ports,
-    standard_normal,
+    MetricContext, Network, NodeOutput, OutputShape, PluginInstance, PluginKind, PluginRegistration, PortType,
+    Precision, Progress, Result, Signature, Signatures, Stage, StageContext, StageState, TeacherSource, Trainee,
+    params, ports, standard_normal,
 };
 
 use super::engine::run_until;
@@ -25,6 +25,7 @@ use super::record::{Console, OutputMode};
 use super::{Options, RunOutcome};
 use crate::device_request::DeviceRequest;
 use crate::plan::{DataFreeProof, Plan, PlanEdge, PlanNode};
+use crate::plugin_calls::Inspector;
 
 params! {
     /// A classifier with one weight.
@@ -201,6 +202,8 @@ fn node(
         ron: format!("{}()", registration.name),
         inputs: inputs.iter().map(|(port, from)| PlanEdge { port: (*port).into(), from: *from }).collect(),
         signature: registration.output.map(|_| Signature::Classifier(signature)),
+        trains: (registration.kind == PluginKind::Stage).then(|| "student".into()).into_iter().collect(),
+        normalization: None,
     }
 }
 
@@ -234,6 +237,8 @@ fn walks(first: Walk, second: Walk) -> Plan {
             unknown: Vec::new(),
             on_its_word: Vec::new(),
         }],
+        inspector: Inspector::default(),
+        warnings: Vec::new(),
         resolved: "(\n    name: \"two walks\",\n    seed: 7,\n)\n".into(),
     }
 }

@@ -48,8 +48,8 @@ pub fn backward_bias<T: ConvFloat>(outputs: usize, dy: &[T]) -> Vec<T> {
 
 pub fn pixels(batch: usize, inputs: usize, outputs: usize) -> ConvGeometry {
     let (in_channels, out_channels) = (inputs, outputs);
-    let (height, width, upsampling, kernel, stride, padding) = (1, 1, 1, 1, 1, 0);
-    ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding }
+    let (height, width, upsampling, kernel, stride, padding, groups) = (1, 1, 1, 1, 1, 0, 1);
+    ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding, groups }
 }
 
 fn run<T: ConvFloat>(layer: &PackedConv<T>, x: &[T]) -> Vec<T> {

@@ -1,13 +1,16 @@
 //! Convolutions on the CPU.
 
 pub mod data_gradient;
+pub mod depthwise;
 pub mod direct;
 pub mod forward;
 pub mod fused_backward;
+pub mod grouped;
 pub mod linear;
 pub mod operand;
 pub mod packed_conv;
 pub mod padded_input;
+pub mod row_ring;
 pub mod sub_kernels;
 #[cfg(test)]
 mod tests;

@@ -139,6 +139,16 @@ impl<C: Operand> PackedConv<C> {
         self.batch * self.output[0] * self.output[1] * self.channels[1]
     }
 
+    /// Elements of the input, `[batch, rows, columns, inputs]`.
+    pub fn input_len(&self) -> usize {
+        self.batch * self.input[0] * self.input[1] * self.channels[0]
+    }
+
+    /// Channels of the input and of the output.
+    pub fn channels(&self) -> [usize; 2] {
+        self.channels
+    }
+
     /// Correlates `source` into `out`, and returns the sums that the epilogue asks for.
     pub fn run(
         &self,
@@ -180,8 +190,7 @@ impl<C: Operand> PackedConv<C> {
         epilogue: &Epilogue<C::Accumulator>,
         out: MapSliceMut<C::Accumulator>,
     ) -> OutputPointer<C::Accumulator> {
-        let pixels = self.batch * self.input[0] * self.input[1];
-        assert_eq!(source.len(), pixels * self.channels[0], "the input has the shape it should have");
+        assert_eq!(source.len(), self.input_len(), "the input has the shape it should have");
         let (map, len) = OutputPointer::of(out);
         assert!(len == self.len() && epilogue.fits(len), "the output has the shape it should have");
         map

@@ -7,13 +7,14 @@ use crate::random::StreamRng;
 use crate::cpu::conv::data_gradient::data_gradient;
 use crate::cpu::conv::forward::forward;
 use crate::cpu::conv::fused_backward::Data;
+use crate::cpu::conv::grouped::{self, GroupedConv};
 use crate::cpu::conv::operand::{ConvFloat, Operand};
 use crate::cpu::conv::packed_conv::PackedConv;
 use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientProblem, WeightGradientSums};
 use crate::cpu::conv::{fused_backward, linear};
-use crate::cpu::kernels::epilogue::Epilogue;
+use crate::cpu::kernels::epilogue::{Epilogue, EpilogueOp, Residual};
 use crate::cpu::kernels::pixel_sums::pixel_sums;
-use crate::cpu::kernels::prologue::InputView;
+use crate::cpu::kernels::prologue::{Activation, InputView, PerChannel};
 use crate::cpu::simd::dtype::{Element, MapSlice, MapSliceMut};
 use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
@@ -36,8 +37,9 @@ fn products(g: &ConvGeometry, mut pair: impl FnMut(usize, usize, usize)) {
                 let (y, x) = (met(row * g.stride + ky, g.height), met(column * g.stride + kx, g.width));
                 let (Some(y), Some(x)) = (y, x) else { continue };
                 let pixel = (image * g.height + y) * g.width + x;
-                for (o, i) in (0..g.out_channels).flat_map(|o| (0..g.in_channels).map(move |i| (o, i))) {
-                    let weight = ((o * g.in_channels + i) * k + ky) * k + kx;
+                for (o, i) in (0..g.out_channels).flat_map(|o| (0..g.group_inputs()).map(move |i| (o, i))) {
+                    let weight = ((o * g.group_inputs() + i) * k + ky) * k + kx;
+                    let i = o / (g.out_channels / g.groups) * g.group_inputs() + i;
                     let out = ((image * rows + row) * columns + column) * g.out_channels + o;
                     pair(pixel * g.in_channels + i, weight, out);
                 }
@@ -126,6 +128,42 @@ impl Case {
         [y, dx, dw, pixel_sums(&dy, 1, g.out_channels, 1.0)]
     }
 
+    /// In groups, from maps that are read as they are or something is done to.
+    fn computed_in_groups<T: ConvFloat>(&self, set: InstructionSet, half: bool, copied: bool) -> [Vec<T>; 4] {
+        let g = &self.geometry;
+        let [x, weight, bias, dy] = [&self.x, &self.weight, &self.bias, &self.dy]
+            .map(|values| values.iter().map(|&value| T::from_f64(value)).collect::<Vec<_>>());
+        let halves =
+            [&x, &dy].map(|numbers| numbers.iter().map(|number| bf16::narrow(number.to_f32())).collect::<Vec<_>>());
+        let identities = [g.in_channels, g.out_channels].map(|channels| {
+            let [ones, zeros] = [1.0, 0.0].map(|value| PerChannel::new(std::iter::repeat_n(value, channels)));
+            Activation::<T>::affine(ones, zeros)
+        });
+        let view = |full, half_of, identity| {
+            let slice = if half { MapSlice::Half(half_of) } else { MapSlice::Full(full) };
+            if copied { InputView::Activated(slice, identity) } else { InputView::Plain(slice) }
+        };
+        let (x, dy) = (view(&x, &halves[0], &identities[0]), view(&dy, &halves[1], &identities[1]));
+        let run = |conv: GroupedConv<T>, source: &InputView<T>, len: usize| {
+            let mut out = vec![T::ZERO; len];
+            conv.run(source, &Epilogue::STORE, MapSliceMut::Full(&mut out));
+            // The sums of the epilogue are those of the results.
+            let mut again = vec![T::ZERO; len];
+            let epilogue = Epilogue { residual: Residual::None, op: EpilogueOp::Moments };
+            let sums = conv.run(source, &epilogue, MapSliceMut::Full(&mut again));
+            assert_eq!(out, again);
+            let channels = sums.first.len();
+            for (channel, sum) in sums.first.iter().enumerate() {
+                let expected: f64 = out.iter().skip(channel).step_by(channels).map(|value| value.to_f64()).sum();
+                assert!((sum - expected).abs() < 1e-3 * (1.0 + expected.abs()), "{g:?}: {sum}, not {expected}");
+            }
+            out
+        };
+        let y = run(GroupedConv::forward(set, g, &weight, Some(&bias)), &x, g.output_len());
+        let dx = run(GroupedConv::data_gradient(set, g, &weight), &dy, g.input_len());
+        [y, dx, grouped::weight_gradient(set, g, &x, &dy), pixel_sums(&dy, 1, g.out_channels, 1.0)]
+    }
+
     fn check<T: ConvFloat>(&self, set: InstructionSet, tolerance: f64) -> Result<(), TestCaseError> {
         self.compare(self.computed::<T>(set), &format!("{set:?}"), tolerance)
     }
@@ -156,9 +194,48 @@ fn geometries() -> impl Strategy<Value = ConvGeometry> {
             let upsampling = 1;
             // A kernel that does not fit is made smaller, not thrown away.
             let kernel = kernel.min(height.min(width) + 2 * padding);
-            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding }
+            ConvGeometry {
+                batch,
+                height,
+                width,
+                upsampling,
+                in_channels,
+                out_channels,
+                kernel,
+                stride,
+                padding,
+                groups: 1,
+            }
         })
         .prop_filter("the reference is slow", |g| g.output_len() * g.in_channels * g.kernel * g.kernel < 20_000_000)
+}
+
+/// In groups: depthwise, or of several channels each.
+fn in_groups() -> impl Strategy<Value = ConvGeometry> {
+    let extents = || prop_oneof![3 => 1_usize..12, 1 => 12_usize..24];
+    let channels = prop_oneof![
+        3 => (1_usize..40).prop_map(|groups| (groups, 1, 1)),
+        1 => Just((64, 1, 1)),
+        2 => (2_usize..5, 1_usize..9, 1_usize..9),
+    ];
+    (1_usize..4, extents(), extents(), channels, 1_usize..6, 1_usize..4, 0_usize..4).prop_map(
+        |(batch, height, width, (groups, inputs, outputs), kernel, stride, padding)| {
+            let kernel = kernel.min(height.min(width) + 2 * padding);
+            let (in_channels, out_channels, upsampling) = (groups * inputs, groups * outputs, 1);
+            ConvGeometry {
+                batch,
+                height,
+                width,
+                upsampling,
+                in_channels,
+                out_channels,
+                kernel,
+                stride,
+                padding,
+                groups,
+            }
+        },
+    )
 }
 
 /// Of maps that are upsampled first.
@@ -168,7 +245,18 @@ fn upsampled() -> impl Strategy<Value = ConvGeometry> {
         |(batch, height, width, upsampling, (in_channels, out_channels), kernel, padding)| {
             let kernel = kernel.min(height.min(width) * upsampling + 2 * padding);
             let stride = 1;
-            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding }
+            ConvGeometry {
+                batch,
+                height,
+                width,
+                upsampling,
+                in_channels,
+                out_channels,
+                kernel,
+                stride,
+                padding,
+                groups: 1,
+            }
         },
     )
 }
@@ -183,6 +271,15 @@ proptest! {
             case.check::<f32>(set, 2e-5)?;
         }
         case.check::<f64>(InstructionSet::Portable, 1e-13)?;
+    }
+
+    #[test]
+    fn groups_agree_with_the_definition(geometry in in_groups(), copied in any::<bool>()) {
+        let case = Case::rounded(geometry, |value| bf16::narrow(value).widen());
+        for (set, half) in available().flat_map(|set| [(set, false), (set, true)]) {
+            case.compare(case.computed_in_groups::<f32>(set, half, copied), &format!("{set:?}"), 2e-5)?;
+        }
+        case.compare(case.computed_in_groups::<f64>(InstructionSet::Portable, false, copied), "f64", 1e-13)?;
     }
 
     #[test]
@@ -229,6 +326,34 @@ fn check_on_every_set(geometry: ConvGeometry) {
     check_tiles(geometry).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
 }
 
+/// Images large enough to be divided among tasks by their rows.
+#[test]
+fn depthwise_convolutions_of_usual_shapes_agree_with_the_definition() {
+    for ([height, width], channels, kernel, stride) in
+        [([64, 64], 48, 3, 1), ([61, 64], 48, 3, 2), ([64, 33], 40, 5, 1), ([66, 66], 24, 5, 2), ([4, 4], 96, 3, 1)]
+    {
+        let (batch, upsampling, padding) = (1, 1, kernel / 2);
+        let [in_channels, out_channels, groups] = [channels; 3];
+        let geometry = ConvGeometry {
+            batch,
+            height,
+            width,
+            upsampling,
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            groups,
+        };
+        let case = Case::new(geometry);
+        for (set, copied) in available().flat_map(|set| [(set, false), (set, true)]) {
+            let computed = case.computed_in_groups::<f32>(set, false, copied);
+            case.compare(computed, &format!("{set:?}"), 2e-5).unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
+        }
+    }
+}
+
 /// The shapes that networks have, and some of their size, which choose the blocks that random shapes rarely meet.
 #[test]
 fn usual_shapes_agree_with_the_definition() {
@@ -253,8 +378,18 @@ fn usual_shapes_agree_with_the_definition() {
     ] {
         let padding = kernel / 2;
         let (batch, upsampling) = (2, 1);
-        let geometry =
-            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
+        let geometry = ConvGeometry {
+            batch,
+            height,
+            width,
+            upsampling,
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            groups: 1,
+        };
         check_on_every_set(geometry);
     }
 }
@@ -272,8 +407,18 @@ fn small_shapes_agree_with_the_definition() {
         ([3, 2, 1], [1, 17], [2, 3, 2]),
     ] {
         let batch = 2;
-        let geometry =
-            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
+        let geometry = ConvGeometry {
+            batch,
+            height,
+            width,
+            upsampling,
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            groups: 1,
+        };
         check_on_every_set(geometry);
         let portable = Case::new(geometry).check::<f64>(InstructionSet::Portable, 1e-13);
         portable.unwrap_or_else(|error| panic!("{geometry:?}: {error}"));
@@ -285,8 +430,18 @@ fn small_shapes_agree_with_the_definition() {
 fn outputs_of_padding_alone_agree_with_the_definition() {
     for (in_channels, out_channels, stride) in [(16, 16, 1), (16, 10, 1), (3, 32, 2)] {
         let (batch, height, width, upsampling, kernel, padding) = (2, 5, 6, 1, 1, 1);
-        let geometry =
-            ConvGeometry { batch, height, width, upsampling, in_channels, out_channels, kernel, stride, padding };
+        let geometry = ConvGeometry {
+            batch,
+            height,
+            width,
+            upsampling,
+            in_channels,
+            out_channels,
+            kernel,
+            stride,
+            padding,
+            groups: 1,
+        };
         check_on_every_set(geometry);
     }
 }
@@ -306,12 +461,22 @@ fn the_number_of_threads_does_not_change_a_bit() {
         kernel,
         stride,
         padding,
+        groups: 1,
     });
     let (rows, inputs, outputs) = (64, 100, 2000);
     let layer = Case::new(linear::pixels(rows, inputs, outputs));
+    let of_groups = |groups, inputs| {
+        let (in_channels, out_channels) = (groups * inputs, groups * inputs);
+        Case::new(ConvGeometry { in_channels, out_channels, groups, ..case.geometry })
+    };
+    let (depthwise, groups) = (of_groups(40, 1), of_groups(4, 8));
     let results = [1, 2, 5].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        pool.install(|| (case.computed::<f32>(InstructionSet::best()), layer.computed::<f32>(InstructionSet::best())))
+        pool.install(|| {
+            let set = InstructionSet::best();
+            let grouped = [&depthwise, &groups].map(|case| case.computed_in_groups::<f32>(set, false, true));
+            (case.computed::<f32>(set), layer.computed::<f32>(set), grouped)
+        })
     });
     assert!(results.iter().all(|result| *result == results[0]));
 }

@@ -5,6 +5,7 @@ use half::bf16;
 use crate::cpu::amx;
 use crate::cpu::conv::data_gradient::data_gradient;
 use crate::cpu::conv::fused_backward;
+use crate::cpu::conv::grouped::{self, GroupedConv};
 use crate::cpu::conv::operand::Operand;
 use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientProblem, WeightGradientSums};
 use crate::cpu::fusion::convolution::{ConvElement, uses_amx};
@@ -48,6 +49,9 @@ impl ConvGradient for f32 {
         precision: Precision,
         wanted: WantedGradients,
     ) -> Option<Vec<f32>> {
+        if g.groups > 1 {
+            return grouped_gradients(g, weight, x, dy, wanted);
+        }
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         if uses_amx(precision) {
             let problem = WeightGradientProblem::of(g);
@@ -67,6 +71,9 @@ impl ConvGradient for f64 {
         _: Precision,
         wanted: WantedGradients,
     ) -> Option<Vec<f64>> {
+        if g.groups > 1 {
+            return grouped_gradients(g, weight, x, dy, wanted);
+        }
         multiply_add(g, weight, x, dy, wanted)
     }
 }
@@ -83,6 +90,22 @@ fn multiply_add<T: Scalar + Operand<Accumulator = T>>(
     gradients::<T>(g, weight, x, dy, wanted, &|x, read| {
         read(&DirectWeightGradient::new(InstructionSet::best(), &problem, x, dy));
     })
+}
+
+/// [`ConvGradient::backward`] of a convolution in groups.
+fn grouped_gradients<T: Scalar>(
+    g: &ConvGeometry,
+    weight: &[T],
+    x: &LazyInput,
+    dy: &InputView<T>,
+    wanted: WantedGradients,
+) -> Option<Vec<T>> {
+    let set = InstructionSet::best();
+    if wanted.input {
+        let conv = GroupedConv::data_gradient(set, g, weight);
+        x.accumulate(|epilogue, out| conv.run(dy, epilogue, out));
+    }
+    wanted.weight.then(|| x.read(|x| grouped::weight_gradient(set, g, x, dy)))
 }
 
 /// Calls its second argument with the sums of the weight gradient for inputs that are read in this way.

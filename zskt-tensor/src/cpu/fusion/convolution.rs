@@ -4,6 +4,7 @@ use half::bf16;
 
 use crate::cpu::amx;
 use crate::cpu::conv::forward::forward;
+use crate::cpu::conv::grouped::GroupedConv;
 use crate::cpu::conv::packed_conv::PackedConv;
 use crate::cpu::fusion::storage::Scalar;
 use crate::cpu::kernels::epilogue::{ChannelSums, Epilogue};
@@ -19,6 +20,10 @@ pub enum Convolution {
     F32(PackedConv<f32>),
     /// Sums of products in double precision.
     F64(PackedConv<f64>),
+    /// In groups, in single precision.
+    GroupedF32(GroupedConv<f32>),
+    /// In groups, in double precision.
+    GroupedF64(GroupedConv<f64>),
     /// Sums in single precision of products in bf16.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     Tiles(PackedConv<bf16>),
@@ -31,7 +36,7 @@ pub fn uses_amx(precision: Precision) -> bool {
 
 /// A type that maps are computed with.
 pub trait ConvElement: Scalar {
-    /// The convolution with `weight` `[O, I, K, K]` plus `bias` `[O]`, into maps of the given precision.
+    /// The convolution with `weight` `[O, I / groups, K, K]` plus `bias` `[O]`, into maps of the given precision.
     fn forward(g: &ConvGeometry, weight: &[Self], bias: Option<&[Self]>, precision: Precision) -> Convolution;
 
     /// Runs a convolution.
@@ -46,6 +51,9 @@ pub trait ConvElement: Scalar {
 impl ConvElement for f32 {
     fn forward(g: &ConvGeometry, weight: &[f32], bias: Option<&[f32]>, precision: Precision) -> Convolution {
         let set = InstructionSet::best();
+        if g.groups > 1 {
+            return Convolution::GroupedF32(GroupedConv::forward(set, g, weight, bias));
+        }
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
         if uses_amx(precision) {
             return Convolution::Tiles(forward(set, g, weight, bias));
@@ -61,16 +69,21 @@ impl ConvElement for f32 {
     ) -> ChannelSums {
         match convolution {
             Convolution::F32(conv) => conv.run(source, epilogue, out),
+            Convolution::GroupedF32(conv) => conv.run(source, epilogue, out),
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             Convolution::Tiles(conv) => conv.run(source, epilogue, out),
-            Convolution::F64(_) => unreachable!("a convolution has the type of its maps"),
+            Convolution::F64(_) | Convolution::GroupedF64(_) => unreachable!("a convolution has the type of its maps"),
         }
     }
 }
 
 impl ConvElement for f64 {
     fn forward(g: &ConvGeometry, weight: &[f64], bias: Option<&[f64]>, _: Precision) -> Convolution {
-        Convolution::F64(forward(InstructionSet::best(), g, weight, bias))
+        let set = InstructionSet::best();
+        if g.groups > 1 {
+            return Convolution::GroupedF64(GroupedConv::forward(set, g, weight, bias));
+        }
+        Convolution::F64(forward(set, g, weight, bias))
     }
 
     fn run(
@@ -81,6 +94,7 @@ impl ConvElement for f64 {
     ) -> ChannelSums {
         match convolution {
             Convolution::F64(conv) => conv.run(source, epilogue, out),
+            Convolution::GroupedF64(conv) => conv.run(source, epilogue, out),
             _ => unreachable!("a convolution has the type of its maps"),
         }
     }

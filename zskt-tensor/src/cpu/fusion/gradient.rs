@@ -52,10 +52,7 @@ impl GradientPart {
             Self::Dense(values) => read(&InputView::Plain(T::of(values))),
             Self::Scaled(values, scale) => {
                 let shift = PerChannel::new(scale.iter().map(|_| 0.0));
-                read(&InputView::Activated(
-                    T::of(values),
-                    &Activation { scale: per_channel(scale), shift, slope: T::ONE },
-                ))
+                read(&InputView::Activated(T::of(values), &Activation::affine(per_channel(scale), shift)))
             }
             Self::Affine { behind, x, coefficients } => {
                 let [by_gradient, by_value, constant] = coefficients.each_ref().map(|values| per_channel(values));
@@ -64,7 +61,7 @@ impl GradientPart {
             }
             Self::Moments { x, coefficients } => {
                 let [scale, shift] = coefficients.each_ref().map(|values| per_channel(values));
-                read(&InputView::Activated(T::of(x.values()), &Activation { scale, shift, slope: T::ONE }))
+                read(&InputView::Activated(T::of(x.values()), &Activation::affine(scale, shift)))
             }
             Self::Attention { x, factors } => {
                 let factors: Vec<T> = factors.iter().map(|factor| <T as Float>::from_f64(*factor)).collect();

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{Result, bail};
 
+use crate::activation::Rectifier;
 use crate::cpu::fusion::convolution::{ConvElement, Convolution};
 use crate::cpu::fusion::gradient::{GradientAccumulator, GradientPart};
 use crate::cpu::fusion::storage::{MapStorage, Scalar, dispatch_precision};
@@ -38,8 +39,8 @@ pub struct LazyMap {
 pub enum LazyOp {
     /// A convolution of a map, perhaps with another map added.
     Convolution(Arc<Convolution>, LazyInput, Option<Arc<LazyMap>>),
-    /// The sum of two maps.
-    Sum([Arc<LazyMap>; 2]),
+    /// The sum of two maps, neither of them upsampled.
+    Sum([LazyInput; 2]),
 }
 
 impl LazyMap {
@@ -113,23 +114,28 @@ impl LazyOp {
                 let residual = residual.as_ref().map_or(Residual::None, |map| Residual::Add(T::of(map.values())));
                 input.read(|source| T::run(convolution, source, &Epilogue { residual, op }, out))
             }
-            Self::Sum([a, b]) => {
-                let epilogue = Epilogue { residual: Residual::Add(T::of(b.values())), op };
-                elementwise_loop::copy(&InputView::Plain(T::of(a.values())), shape.channels, &epilogue, out)
-            }
+            Self::Sum([a, b]) => a.read(|a| {
+                b.read(|b| {
+                    let (set, channels) = (InstructionSet::best(), shape.channels);
+                    let produce = |first: usize, results: &mut [T]| {
+                        a.write(set, first * channels, results);
+                        b.add(set, first * channels, results);
+                    };
+                    elementwise_loop::run(set, channels, produce, &Epilogue { residual: Residual::None, op }, out)
+                })
+            }),
         }
     }
 }
 
-/// Batch norm and activation of a map: `act(scale · x + shift)`, per channel, where `act(v)` is `v` above zero and
-/// `slope · v` below.
+/// Batch norm and activation of a map: `act(scale · x + shift)`, per channel.
 pub struct Normalization {
     /// The factor.
     pub scale: Vec<f64>,
     /// The term.
     pub shift: Vec<f64>,
-    /// 0 for a ReLU, 1 for no activation.
-    pub slope: f64,
+    /// The activation.
+    pub rectifier: Rectifier,
     /// What the sums of the gradient take from the map.
     pub mean: Vec<f64>,
     /// The gradient in front of the activation, gathered from all that read the normalized map, with its sums.
@@ -185,6 +191,20 @@ impl LazyInput {
         }
     }
 
+    /// What its readers see, as a map of its own.
+    pub fn evaluated(&self, precision: Precision) -> LazyMap {
+        dispatch_precision!(precision, T => {
+            if self.prologue.upsampling != 1 {
+                return LazyMap::from_numbers(self.shape(), precision, &self.to_vec::<T>());
+            }
+            let mut values = MapStorage::new(precision, self.map.shape.len());
+            self.read(|source: &InputView<T>| {
+                elementwise_loop::copy(source, self.map.shape.channels, &Epilogue::STORE, T::of_mut(&mut values));
+            });
+            LazyMap::of(self.map.shape, precision, values)
+        })
+    }
+
     /// The numbers that its readers see.
     pub fn to_vec<T: Scalar>(&self) -> Vec<T> {
         let mut numbers = vec![T::ZERO; self.map.shape.len()];
@@ -221,6 +241,19 @@ impl LazyInput {
                 *gathered = Some((values, sums));
             }
         }
+    }
+
+    /// Adds a part of the gradient with respect to the map as it is read, which is not upsampled.
+    pub fn accumulate_part(&self, part: GradientPart) {
+        if self.is_plain() {
+            return self.map.gradient.push(part);
+        }
+        let channels = self.map.shape.channels;
+        dispatch_precision!(self.map.precision, T => {
+            part.read(|gradient: &InputView<T>| {
+                self.accumulate(|epilogue, out| elementwise_loop::copy(gradient, channels, epilogue, out));
+            });
+        });
     }
 
     /// Adds a gradient with respect to the numbers that its readers see.
@@ -270,8 +303,8 @@ impl LazyMap {
 
 impl Normalization {
     /// `act(scale · x + shift)`.
-    pub fn new(scale: Vec<f64>, shift: Vec<f64>, slope: f64, mean: Vec<f64>) -> Self {
-        Self { scale, shift, slope, mean, gradient: Mutex::new(None) }
+    pub fn new(scale: Vec<f64>, shift: Vec<f64>, rectifier: Rectifier, mean: Vec<f64>) -> Self {
+        Self { scale, shift, rectifier, mean, gradient: Mutex::new(None) }
     }
 
     /// Takes the gradient in front of the activation, and per channel its sum and that of its products with `x − mean`.
@@ -292,6 +325,7 @@ impl Normalization {
 
     fn activation<T: Scalar>(&self) -> Activation<T> {
         let [scale, shift] = [&self.scale, &self.shift].map(|values| PerChannel::new(values.iter().copied()));
-        Activation { scale, shift, slope: <T as Float>::from_f64(self.slope) }
+        let [slope, limit] = [self.rectifier.slope, self.rectifier.limit].map(<T as Float>::from_f64);
+        Activation { scale, shift, slope, limit }
     }
 }

@@ -9,6 +9,7 @@ use crate::cpu::kernels::prologue::InputView;
 use crate::cpu::simd::dtype::MapSliceMut;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::cpu::threads;
+use crate::shape::MapShape;
 
 /// Elements of the results that are made at once, to stay in the first-level cache.
 const STRIP: usize = 4096;
@@ -22,6 +23,50 @@ pub fn copy<T: KernelTable>(
 ) -> ChannelSums {
     let set = InstructionSet::best();
     run(set, channels, |first, results| source.write(set, first * channels, results), epilogue, out)
+}
+
+/// Lets `produce` write the results of each image of a map, for the epilogue to finish them into `out`.
+pub fn images<T: KernelTable>(
+    set: InstructionSet,
+    shape: &MapShape,
+    produce: impl Fn(usize, &mut [T]) + Sync,
+    epilogue: &Epilogue<T>,
+    out: MapSliceMut<T>,
+) -> ChannelSums {
+    let (map, len) = OutputPointer::of(out);
+    assert!(epilogue.fits(len) && len == shape.len(), "all maps have the same shape");
+    let mut total = ChannelSums::zeros(shape.channels);
+    if len == 0 {
+        return total;
+    }
+    let strip = (STRIP / shape.channels).max(1);
+    let partials = threads::map(shape.batch, |image| {
+        let mut sums = ChannelSums::zeros(shape.channels);
+        let mut results = Buffer::<T>::new(shape.image_len());
+        produce(image, &mut results);
+        let mut first = image * shape.image_len();
+        for results in results.chunks(strip * shape.channels) {
+            let mut rows = OutputRows {
+                results,
+                pitch: shape.channels,
+                row: 0,
+                rows: 1,
+                pixels: results.len() / shape.channels,
+                map,
+                at: first,
+                step: shape.channels,
+                down: 0,
+                channels: [0, shape.channels],
+                sums: &mut sums,
+            };
+            // SAFETY: the images of the map are disjoint.
+            unsafe { epilogue.finish(set, &mut rows) };
+            first += results.len();
+        }
+        sums
+    });
+    partials.iter().for_each(|sums| total.add(sums));
+    total
 }
 
 /// Lets `produce` write the results of some pixels, from the one it is told on, for the epilogue to finish them into `out`.

@@ -165,7 +165,10 @@ pub struct ChannelBlock<'a, T, E> {
     pub x: *const E,
     /// Scale, shift and mean.
     pub channels: &'a [[T; WIDEST]; 3],
+    /// Of the activation, below zero.
     pub slope: T,
+    /// Of the activation, from where on it is constant.
+    pub limit: T,
     /// Channels that exist.
     pub count: usize,
     pub totals: &'a mut [[f64; WIDEST]; 2],
@@ -192,7 +195,7 @@ pub unsafe fn finish<L: SimdVector, E: SimdLoadStore<L>, const THEN: u8, const A
         let load = |from: *const E| if ALL { E::load(from) } else { load_some(from, b.count) };
         let zero = L::splat(L::Element::ZERO);
         let [scale, shift, mean] = b.channels.each_ref().map(|channels| L::load(channels.as_ptr()));
-        let slope = L::splat(b.slope);
+        let [slope, limit] = [b.slope, b.limit].map(|value| L::splat(value));
         let (mut first, mut second, mut pivot) = (zero, zero, zero);
         for row in 0..b.rows {
             for pixel in 0..b.pixels {
@@ -213,7 +216,9 @@ pub unsafe fn finish<L: SimdVector, E: SimdLoadStore<L>, const THEN: u8, const A
                 if THEN == EpilogueKind::ActivationGradient as u8 {
                     let x = load(b.x.add(at));
                     // In the order in which the forward pass computes it, for both to be on one side of zero.
-                    value = scale.multiply(x).add(shift).select(value, slope.multiply(value));
+                    let before = scale.multiply(x).add(shift);
+                    value = before.select(value, slope.multiply(value));
+                    value = limit.subtract(before).select(value, zero);
                     first = first.add(value);
                     second = second.accumulate(value, x.subtract(mean));
                 }

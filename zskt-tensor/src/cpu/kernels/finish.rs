@@ -52,15 +52,15 @@ impl<T: KernelTable> Epilogue<'_, T> {
                 |numbers: MapSlice<'_, T>| of(numbers)[at..=last(at + count - 1, rows.step, rows.down)].as_ptr();
             let mut channels = [[T::ZERO; WIDEST]; 3];
             let mut totals = [[0.0; WIDEST]; 2];
-            let (what, x, slope) = match self.op {
-                EpilogueOp::Store => (EpilogueKind::Store, std::ptr::null(), T::ZERO),
-                EpilogueOp::Moments => (EpilogueKind::Moments, std::ptr::null(), T::ZERO),
+            let (what, x, [slope, limit]) = match self.op {
+                EpilogueOp::Store => (EpilogueKind::Store, std::ptr::null(), [T::ZERO; 2]),
+                EpilogueOp::Moments => (EpilogueKind::Moments, std::ptr::null(), [T::ZERO; 2]),
                 EpilogueOp::ActivationGradient { x, activation, mean } => {
                     let values = [activation.scale.values(), activation.shift.values(), mean];
                     for (channels, values) in channels.iter_mut().zip(values) {
                         channels[..count].copy_from_slice(&values[first..first + count]);
                     }
-                    (EpilogueKind::ActivationGradient, along(x), activation.slope)
+                    (EpilogueKind::ActivationGradient, along(x), [activation.slope, activation.limit])
                 }
             };
             let mut block = ChannelBlock {
@@ -79,6 +79,7 @@ impl<T: KernelTable> Epilogue<'_, T> {
                 x,
                 channels: &channels,
                 slope,
+                limit,
                 count,
                 totals: &mut totals,
             };

@@ -4,11 +4,14 @@
 
 use half::bf16;
 
+use crate::cpu::kernels::depthwise::{
+    DepthwiseKernel, DepthwiseProducts, DepthwiseProductsKernel, DepthwiseRow, OUTPUTS,
+};
 use crate::cpu::kernels::epilogue::{ChannelBlock, EpilogueKind};
 use crate::cpu::kernels::microkernel::{Patch, PatchKernel, Strip, StripKernel};
 use crate::cpu::kernels::prologue::InputView;
 use crate::cpu::kernels::winograd::WinogradTiles;
-use crate::cpu::kernels::{epilogue, microkernel, prologue, winograd};
+use crate::cpu::kernels::{depthwise, epilogue, microkernel, prologue, winograd};
 use crate::cpu::simd::dtype::Element;
 use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
@@ -61,6 +64,13 @@ pub trait KernelTable: Float + Element<Self> {
         inputs: usize,
     ) -> Option<winograd::WinogradKernels<Self>>;
 
+    /// [`depthwise::row`] for some rows and columns of taps, the pixels between the inputs of neighbouring outputs, and some
+    /// outputs.
+    fn depthwise(set: InstructionSet, taps: [usize; 2], stride: usize, outputs: usize) -> DepthwiseKernel<Self>;
+
+    /// [`depthwise::products`] for a kernel of some size, and the pixels between the inputs of neighbouring outputs.
+    fn depthwise_products(set: InstructionSet, kernel: usize, stride: usize) -> DepthwiseProductsKernel<Self>;
+
     /// [`prologue::read`] as this type.
     fn read_full(set: InstructionSet) -> prologue::ReadKernel<Self, Self>;
 
@@ -84,6 +94,29 @@ macro_rules! finish_kernel {
             (EpilogueKind::Moments, false) => $function::<$($type,)* { EpilogueKind::Moments as u8 }, false>,
             (EpilogueKind::ActivationGradient, true) => $function::<$($type,)* { EpilogueKind::ActivationGradient as u8 }, true>,
             (EpilogueKind::ActivationGradient, false) => $function::<$($type,)* { EpilogueKind::ActivationGradient as u8 }, false>,
+        }
+    };
+}
+
+/// The instance of [`depthwise::row`] for some taps, a stride and some outputs.
+macro_rules! depthwise_kernel {
+    ($taps:expr, $stride:expr, $outputs:expr, $function:ident::<$($type:ty),*>) => {
+        match ($taps, $stride, $outputs >= OUTPUTS) {
+            ([3, 3], 1, true) => $function::<$($type,)* 3, 1, OUTPUTS>,
+            ([3, 3], 2, true) => $function::<$($type,)* 3, 2, OUTPUTS>,
+            (_, _, true) => $function::<$($type,)* 0, 0, OUTPUTS>,
+            (_, _, false) => $function::<$($type,)* 0, 0, 1>,
+        }
+    };
+}
+
+/// The instance of [`depthwise::products`] for a kernel of some size and a stride.
+macro_rules! depthwise_products_kernel {
+    ($kernel:expr, $stride:expr, $function:ident::<$($type:ty),*>) => {
+        match ($kernel, $stride) {
+            (3, 1) => $function::<$($type,)* 3, 1>,
+            (3, 2) => $function::<$($type,)* 3, 2>,
+            _ => $function::<$($type,)* 0, 0>,
         }
     };
 }
@@ -130,6 +163,30 @@ mod portable {
     ) {
         // SAFETY: as above.
         unsafe { winograd::outputs::<L>(s, m, start, y) }
+    }
+
+    unsafe fn depthwise<L: SimdVector, const K: usize, const S: usize, const Q: usize>(
+        r: &DepthwiseRow<'_, L::Element>,
+    ) {
+        // SAFETY: as above.
+        unsafe { depthwise::row::<L, K, S, Q>(r) }
+    }
+
+    pub fn depthwise_kernel<L: SimdVector>(
+        taps: [usize; 2],
+        stride: usize,
+        outputs: usize,
+    ) -> DepthwiseKernel<L::Element> {
+        depthwise_kernel!(taps, stride, outputs, depthwise::<L>)
+    }
+
+    unsafe fn products<L: SimdVector, const K: usize, const S: usize>(p: &DepthwiseProducts<'_, L::Element>) {
+        // SAFETY: as above.
+        unsafe { depthwise::products::<L, K, S>(p) }
+    }
+
+    pub fn depthwise_products<L: SimdVector>(kernel: usize, stride: usize) -> DepthwiseProductsKernel<L::Element> {
+        depthwise_products_kernel!(kernel, stride, products::<L>)
     }
 
     pub unsafe fn read<L: SimdVector<Element: SimdLoadStore<L>>, C: SimdLoadStore<L>>(
@@ -195,6 +252,14 @@ impl KernelTable for f64 {
         None
     }
 
+    fn depthwise(_: InstructionSet, taps: [usize; 2], stride: usize, outputs: usize) -> DepthwiseKernel<f64> {
+        portable::depthwise_kernel::<PortableVector<f64>>(taps, stride, outputs)
+    }
+
+    fn depthwise_products(_: InstructionSet, kernel: usize, stride: usize) -> DepthwiseProductsKernel<f64> {
+        portable::depthwise_products::<PortableVector<f64>>(kernel, stride)
+    }
+
     fn read_full(_: InstructionSet) -> prologue::ReadKernel<f64, f64> {
         portable::read::<PortableVector<f64>, f64>
     }
@@ -254,6 +319,26 @@ macro_rules! vector_kernels {
             pub unsafe fn winograd_outputs(s: &WinogradTiles<f32>, m: *const f32, start: *const f32, y: *mut f32) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { winograd::outputs::<$vector>(s, m, start, y) }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn depthwise<const K: usize, const S: usize, const Q: usize>(r: &DepthwiseRow<'_, f32>) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { depthwise::row::<$vector, K, S, Q>(r) }
+            }
+
+            pub fn depthwise_kernel(taps: [usize; 2], stride: usize, outputs: usize) -> DepthwiseKernel<f32> {
+                depthwise_kernel!(taps, stride, outputs, depthwise::<>)
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn products<const K: usize, const S: usize>(p: &DepthwiseProducts<'_, f32>) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { depthwise::products::<$vector, K, S>(p) }
+            }
+
+            pub fn depthwise_products(kernel: usize, stride: usize) -> DepthwiseProductsKernel<f32> {
+                depthwise_products_kernel!(kernel, stride, products::<>)
             }
 
             #[target_feature(enable = $features)]
@@ -480,6 +565,24 @@ impl KernelTable for f32 {
             (avx512::winograd_inputs, avx512::winograd_outputs)
         );
         Some(winograd::WinogradKernels { inputs, outputs, product })
+    }
+
+    fn depthwise(set: InstructionSet, taps: [usize; 2], stride: usize, outputs: usize) -> DepthwiseKernel<f32> {
+        by_set!(
+            set,
+            portable::depthwise_kernel::<PortableVector<f32>>(taps, stride, outputs),
+            avx2::depthwise_kernel(taps, stride, outputs),
+            avx512::depthwise_kernel(taps, stride, outputs)
+        )
+    }
+
+    fn depthwise_products(set: InstructionSet, kernel: usize, stride: usize) -> DepthwiseProductsKernel<f32> {
+        by_set!(
+            set,
+            portable::depthwise_products::<PortableVector<f32>>(kernel, stride),
+            avx2::depthwise_products(kernel, stride),
+            avx512::depthwise_products(kernel, stride)
+        )
     }
 
     fn read_full(set: InstructionSet) -> prologue::ReadKernel<f32, f32> {

@@ -1,13 +1,17 @@
 //! The arithmetic of the networks on a CPU, on dense channels-last maps (`[batch, height, width, channels]`).
 
 pub mod attention_map;
+pub mod curve;
+pub mod depthwise;
 pub mod elementwise_loop;
 pub mod epilogue;
 pub mod finish;
 pub mod kernel_table;
 pub mod microkernel;
 pub mod pixel_sums;
+pub mod placement;
 pub mod pooling;
+pub mod product;
 pub mod prologue;
 pub mod read;
 pub mod transpose;

@@ -3,7 +3,7 @@
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::kernels::kernel_table::KernelTable;
 use crate::cpu::kernels::prologue::InputView;
-use crate::cpu::simd::instruction_set::InstructionSet;
+use crate::cpu::simd::instruction_set::{InstructionSet, Vectorized};
 use crate::cpu::threads;
 
 /// Elements that are read at once, to stay in the first-level cache.
@@ -25,11 +25,7 @@ pub fn pixel_sums<T: KernelTable>(source: &InputView<T>, groups: usize, channels
         for at in (first..end).step_by(strip) {
             let values = &mut values[..strip.min(end - at)];
             source.write(set, index / parts * group + at, values);
-            for pixel in values.chunks_exact(channels) {
-                for (sum, value) in sums.iter_mut().zip(pixel) {
-                    *sum += value.to_f64();
-                }
-            }
+            set.run(&AddPixels { pixels: values }, &mut sums);
         }
         sums
     });
@@ -38,4 +34,20 @@ pub fn pixel_sums<T: KernelTable>(source: &InputView<T>, groups: usize, channels
         partials[group * parts..(group + 1) * parts].iter().map(|sums| sums[channel]).sum::<f64>() * scale
     };
     (0..groups * channels).map(|at| T::from_f64(total(at))).collect()
+}
+
+/// Adds pixels to sums over them.
+struct AddPixels<'a, T> {
+    pixels: &'a [T],
+}
+
+impl<T: KernelTable> Vectorized<&mut [f64]> for AddPixels<'_, T> {
+    #[inline(always)]
+    fn run(&self, sums: &mut [f64]) {
+        for pixel in self.pixels.chunks_exact(sums.len()) {
+            for (sum, value) in sums.iter_mut().zip(pixel) {
+                *sum += value.to_f64();
+            }
+        }
+    }
 }

@@ -32,7 +32,8 @@ impl<T: Float> PerChannel<T> {
     }
 }
 
-/// `act(scale · x + shift)`, where `act(v)` is `v` above zero and `slope · v` below: batch norm and what follows it.
+/// `act(scale · x + shift)`, where `act(v)` is `v` between zero and a limit, and `slope · v` below zero: batch norm and what
+/// follows it.
 #[derive(Clone, Debug)]
 pub struct Activation<T> {
     /// The factor.
@@ -41,16 +42,24 @@ pub struct Activation<T> {
     pub shift: PerChannel<T>,
     /// 0 for a ReLU, 1 for no activation at all.
     pub slope: T,
+    /// The largest value above zero; infinite but for a ReLU6 and its kin.
+    pub limit: T,
 }
 
 impl<T: Float> Activation<T> {
+    /// `scale · x + shift`.
+    pub fn affine(scale: PerChannel<T>, shift: PerChannel<T>) -> Self {
+        Self { scale, shift, slope: T::ONE, limit: T::from_f64(f64::INFINITY) }
+    }
+
     /// The activated value of `x`.
     #[inline(always)]
-    pub fn value(x: T, scale: T, shift: T, slope: T) -> T {
+    pub fn value(&self, x: T, scale: T, shift: T) -> T {
         let value = scale * x + shift;
         // Computed in any case, for a selection instead of a branch.
-        let below = slope * value;
-        if value > T::ZERO { value } else { below }
+        let below = self.slope * value;
+        let value = if value > T::ZERO { value } else { below };
+        if self.limit < value { self.limit } else { value }
     }
 }
 
@@ -201,20 +210,20 @@ unsafe fn activated<L: SimdVector, E: SimdLoadStore<L>, C: SimdLoadStore<L>>(
     out: &mut [C],
     add: bool,
 ) {
-    let Activation { scale, shift, slope } = activation;
+    let Activation { scale, shift, slope, limit } = activation;
     let pixels = scale.repeated.len();
     let x = &x[..out.len()];
     for (out, x) in out.chunks_mut(pixels).zip(x.chunks(pixels)) {
         let [scale, shift] = [scale, shift].map(|values| &values.repeated[..x.len()]);
         // SAFETY: the caller's promise; all slices are as long as `out`.
         unsafe {
-            let slope_of_all = L::splat(*slope);
+            let (slope_of_all, limit_of_all) = (L::splat(*slope), L::splat(*limit));
             let value = |at| {
                 let (scale, shift) = (L::load(scale.as_ptr().add(at)), L::load(shift.as_ptr().add(at)));
                 let value = scale.multiply(E::load(x.as_ptr().add(at))).add(shift);
-                value.select(value, slope_of_all.multiply(value))
+                limit_of_all.minimum(value.select(value, slope_of_all.multiply(value)))
             };
-            each::<L, C>(out, add, value, |at| Activation::value(x[at].widen(), scale[at], shift[at], *slope));
+            each::<L, C>(out, add, value, |at| activation.value(x[at].widen(), scale[at], shift[at]));
         }
     }
 }

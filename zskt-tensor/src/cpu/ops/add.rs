@@ -9,7 +9,8 @@ use crate::cpu::fusion::lazy_map::{LazyMap, LazyOp};
 use crate::cpu::map::CpuMap;
 
 /// The sum of two maps of one shape and precision. Where the first (or else the second) is a convolution that nobody has read
-/// yet, the other is added as it is computed.
+/// yet, the other is added as it is computed. Else both are read as they are, with what is noted down to be done to them: behind
+/// a batch norm or an activation, as in residual networks, neither is computed by itself.
 ///
 /// # Errors
 /// When there is no room.
@@ -25,8 +26,12 @@ pub fn add(a: &CpuMap, b: &CpuMap) -> Result<CpuMap> {
             (LazyOp::Convolution(layer, input, Some(Arc::clone(&a.input.map))), [a, b.clone()])
         }
         (None, None) => {
-            let (a, b) = (a.materialized()?, b.materialized()?);
-            (LazyOp::Sum([&a, &b].map(|part| Arc::clone(&part.input.map))), [a, b])
+            let readable = |part: &CpuMap| match part.input.prologue.upsampling {
+                1 => Ok(part.clone()),
+                _ => part.materialized(),
+            };
+            let (a, b) = (readable(a)?, readable(b)?);
+            (LazyOp::Sum([&a, &b].map(|part| part.input.clone())), [a, b])
         }
     };
     let sum = Arc::new(LazyMap::deferred(a.shape(), a.precision(), Some(op)));
@@ -43,7 +48,7 @@ impl Node for Add {
     fn backward(&self) -> Result<()> {
         let gradient = self.sum.gradient.take(&self.sum)?;
         for part in self.parts.iter().filter(|part| part.is_tracked()) {
-            part.input.map.gradient.push(gradient.clone());
+            part.input.accumulate_part(gradient.clone());
             part.schedule();
         }
         Ok(())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 
+use crate::activation::Rectifier;
 use crate::autograd::{self, Node, TensorInput};
 use crate::cpu::fusion::gradient::GradientPart;
 use crate::cpu::fusion::lazy_map::{LazyInput, Normalization};
@@ -75,7 +76,7 @@ pub fn normalize(
     beta: &Tensor,
     statistics: &BatchNormStatistics,
     epsilon: f64,
-    slope: f64,
+    rectifier: Rectifier,
 ) -> Result<CpuMap> {
     let BatchNormStatistics { mean, variance, of_batch } = statistics;
     let x = x.materialized()?;
@@ -84,7 +85,7 @@ pub fn normalize(
     let inv_std: Vec<f64> = variance.iter().map(|variance| 1.0 / (variance + epsilon).sqrt()).collect();
     let scale: Vec<f64> = gammas?.iter().zip(&inv_std).map(|(gamma, inv_std)| gamma * inv_std).collect();
     let shift = betas?.iter().zip(scale.iter().zip(&mean)).map(|(beta, (scale, mean))| beta - scale * mean).collect();
-    let normalization = Arc::new(Normalization::new(scale, shift, slope, mean));
+    let normalization = Arc::new(Normalization::new(scale, shift, rectifier, mean));
     let input = LazyInput::normalized(&x.input.map, Arc::clone(&normalization));
     let weights = [TensorInput::of(gamma)?, TensorInput::of(beta)?];
     let node = || BatchNorm {

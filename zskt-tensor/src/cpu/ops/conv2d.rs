@@ -15,7 +15,7 @@ use crate::cpu::tensor_slice::{Dense, dispatch_dtype};
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 
-/// Convolves `x` with `weight` `[O, I, K, K]`, whose shapes the geometry has, and adds `bias` `[O]`.
+/// Convolves `x` with `weight` `[O, I / groups, K, K]`, whose shapes the geometry has, and adds `bias` `[O]`.
 ///
 /// # Errors
 /// When there is no room.
@@ -27,8 +27,8 @@ pub fn conv2d(
     precision: Precision,
 ) -> Result<CpuMap> {
     let upsampling = x.input.prologue.upsampling;
-    // A stride over an upsampled map is rare, and would need phases of both.
-    if geometry.stride > 1 && upsampling > 1 {
+    // A stride or groups over an upsampled map are rare, and would need phases of both.
+    if (geometry.stride > 1 || geometry.groups > 1) && upsampling > 1 {
         return conv2d(&x.materialized()?, geometry, weight, bias, precision);
     }
     let MapShape { height, width, .. } = x.input.map.shape;

@@ -4,27 +4,32 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::autograd;
 use crate::cpu::fusion::storage::{Scalar, dispatch_precision};
+use crate::cpu::kernels::elementwise_loop;
+use crate::cpu::kernels::epilogue::{ChannelSums, Epilogue};
 use crate::cpu::kernels::pixel_sums::pixel_sums;
-use crate::cpu::kernels::{elementwise_loop, pooling as kernel};
+use crate::cpu::kernels::pooling::{self as kernel, Pooling};
+use crate::cpu::kernels::prologue::InputView;
 use crate::cpu::map::CpuMap;
 use crate::cpu::ops::unfused::{MapOp, apply};
+use crate::cpu::simd::dtype::MapSliceMut;
 use crate::cpu::simd::instruction_set::InstructionSet;
+use crate::pool_windows::PoolGeometry;
 use crate::shape::MapShape;
 
-/// The largest of each `size`×`size` square.
+/// The largest number of each window.
 ///
 /// # Errors
 /// When there is no room.
-pub fn max_pool(x: &CpuMap, size: usize) -> Result<CpuMap> {
-    apply(x, Max(size))
+pub fn max_pool(x: &CpuMap, geometry: &PoolGeometry) -> Result<CpuMap> {
+    apply(x, Pool(Pooling::Largest, *geometry))
 }
 
-/// The mean of each `size`×`size` square.
+/// The mean of each window.
 ///
 /// # Errors
 /// When there is no room.
-pub fn average_pool(x: &CpuMap, size: usize) -> Result<CpuMap> {
-    apply(x, Average(size))
+pub fn average_pool(x: &CpuMap, geometry: &PoolGeometry) -> Result<CpuMap> {
+    apply(x, Pool(Pooling::Mean, *geometry))
 }
 
 /// The mean of each channel over the whole map: `[B, C]`.
@@ -54,36 +59,25 @@ pub fn global_average(x: &CpuMap) -> Result<Tensor> {
     })
 }
 
-struct Max(usize);
+struct Pool(Pooling, PoolGeometry);
 
-impl MapOp for Max {
-    fn shape(&self, shape: &MapShape) -> MapShape {
-        kernel::pooled(shape, self.0)
+impl MapOp for Pool {
+    fn shape(&self, _: &MapShape) -> MapShape {
+        self.1.output()
     }
 
-    fn forward<T: Scalar>(&self, shape: &MapShape, x: &[T]) -> Vec<T> {
-        kernel::max_pool2d(shape, self.0, x).0
+    fn forward<T: Scalar>(&self, _: &MapShape, x: &InputView<T>, out: MapSliceMut<T>) {
+        kernel::forward(self.0, &self.1, x, out);
     }
 
-    fn backward<T: Scalar>(&self, shape: &MapShape, x: &[T], grad: &[T]) -> Vec<T> {
-        // Finding the largest once more costs less than keeping their places through the forward pass.
-        let (_, places) = kernel::max_pool2d(shape, self.0, x);
-        kernel::max_pool2d_backward(shape, self.0, grad, &places)
-    }
-}
-
-struct Average(usize);
-
-impl MapOp for Average {
-    fn shape(&self, shape: &MapShape) -> MapShape {
-        kernel::pooled(shape, self.0)
-    }
-
-    fn forward<T: Scalar>(&self, shape: &MapShape, x: &[T]) -> Vec<T> {
-        kernel::avg_pool2d(shape, self.0, x)
-    }
-
-    fn backward<T: Scalar>(&self, shape: &MapShape, _x: &[T], grad: &[T]) -> Vec<T> {
-        kernel::avg_pool2d_backward(shape, self.0, grad)
+    fn backward<T: Scalar>(
+        &self,
+        _: &MapShape,
+        x: &InputView<T>,
+        gradient: &InputView<T>,
+        epilogue: &Epilogue<T>,
+        out: MapSliceMut<T>,
+    ) -> ChannelSums {
+        kernel::backward(self.0, &self.1, x, gradient, epilogue, out)
     }
 }

@@ -33,6 +33,9 @@ pub trait Float:
     /// The nearest number of this type.
     fn from_f64(value: f64) -> Self;
 
+    /// e to this power.
+    fn exp(self) -> Self;
+
     /// The nearest number in single precision.
     fn to_f32(self) -> f32;
 
@@ -54,6 +57,11 @@ macro_rules! real {
             #[inline(always)]
             fn from_f64(value: f64) -> Self {
                 value as Self
+            }
+
+            #[inline(always)]
+            fn exp(self) -> Self {
+                self.exp()
             }
 
             #[inline(always)]

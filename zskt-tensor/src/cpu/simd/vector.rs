@@ -37,6 +37,8 @@ pub trait SimdVector: Copy {
     unsafe fn accumulate(self, a: Self, b: Self) -> Self;
     /// Lane by lane, `above` where `self` is above zero, else `below`.
     unsafe fn select(self, above: Self, below: Self) -> Self;
+    /// Lane by lane, the smaller of both: `other` where one is a NaN.
+    unsafe fn minimum(self, other: Self) -> Self;
     /// The sum over the lanes.
     unsafe fn sum(self) -> Self::Element;
 }
@@ -189,6 +191,11 @@ macro_rules! array {
             }
 
             #[inline(always)]
+            unsafe fn minimum(self, other: Self) -> Self {
+                self.map2(other, |a, b| if a < b { a } else { b })
+            }
+
+            #[inline(always)]
             unsafe fn sum(self) -> $type {
                 let [a, b, c, d] = self.0;
                 (a + b) + (c + d)
@@ -211,7 +218,7 @@ mod x86 {
 
     macro_rules! x86 {
         ($vector:ty, $width:literal, $splat:ident, $load:ident, $store:ident, $add:ident, $sub:ident, $mul:ident, $fma:ident,
-         $load_half:ident, $store_half:ident, $select:ident, $sum:expr) => {
+         $load_half:ident, $store_half:ident, $select:ident, $min:ident, $sum:expr) => {
             impl SimdVector for $vector {
                 type Element = f32;
                 const WIDTH: usize = $width;
@@ -274,6 +281,12 @@ mod x86 {
                 unsafe fn select(self, above: Self, below: Self) -> Self {
                     // SAFETY: the caller has the instructions.
                     unsafe { $select(self, above, below) }
+                }
+
+                #[inline(always)]
+                unsafe fn minimum(self, other: Self) -> Self {
+                    // SAFETY: the caller has the instructions.
+                    unsafe { $min(self, other) }
                 }
 
                 #[inline(always)]
@@ -420,6 +433,7 @@ mod x86 {
             fn multiply(self, other);
             fn accumulate(self, a, b);
             fn select(self, above, below);
+            fn minimum(self, other);
         }
     }
 
@@ -436,6 +450,7 @@ mod x86 {
         load_half512,
         store_half512,
         select512,
+        _mm512_min_ps,
         _mm512_reduce_add_ps
     );
     x86!(
@@ -451,6 +466,7 @@ mod x86 {
         load_half256,
         store_half256,
         select256,
+        _mm256_min_ps,
         sum256
     );
 }

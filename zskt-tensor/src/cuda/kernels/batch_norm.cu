@@ -83,7 +83,7 @@ typedef struct {
     const Real *gamma, *beta, *mean, *variance;
     Number *y;
     unsigned pixels, channels;
-    Real epsilon, slope;
+    Real epsilon, slope, limit;
 } Normalize;
 
 KERNEL(normalize, Normalize) {
@@ -94,7 +94,7 @@ KERNEL(normalize, Normalize) {
         EACH_PIXEL(place, pixel, a.pixels) {
             Pack x = pack_at(a.x, pixel * place.columns + column);
             for (unsigned k = 0; k < PACK; k++) {
-                x.at[k] = rounded(activated(normal.scale[k] * load(x.at[k]) + normal.shift[k], a.slope));
+                x.at[k] = rounded(activated(normal.scale[k] * load(x.at[k]) + normal.shift[k], a.slope, a.limit));
             }
             put_pack(a.y, pixel * place.columns + column, x);
         }
@@ -107,7 +107,7 @@ typedef struct {
     const Real *gamma, *beta, *mean, *variance;
     Real *partial;
     unsigned pixels, channels;
-    Real epsilon, slope;
+    Real epsilon, slope, limit;
 } NormalizeSums;
 
 KERNEL(normalize_sums, NormalizeSums) {
@@ -121,7 +121,7 @@ KERNEL(normalize_sums, NormalizeSums) {
                 const Pack gradient = pack_at(a.gradient, pixel * place.columns + column);
                 for (unsigned k = 0; k < PACK; k++) {
                     const Real above = normal.scale[k] * load(x.at[k]) + normal.shift[k];
-                    const Real g = above > 0 ? load(gradient.at[k]) : a.slope * load(gradient.at[k]);
+                    const Real g = through_activation(above, load(gradient.at[k]), a.slope, a.limit);
                     sums.at[0][k] += g;
                     sums.at[1][k] += g * (load(x.at[k]) - normal.mean[k]);
                 }
@@ -162,7 +162,7 @@ typedef struct {
     const Real *gamma, *beta, *mean, *variance, *by_value, *constant;
     Number *of_x;
     unsigned pixels, channels;
-    Real epsilon, slope;
+    Real epsilon, slope, limit;
 } NormalizeGradient;
 
 KERNEL(normalize_gradient, NormalizeGradient) {
@@ -182,7 +182,7 @@ KERNEL(normalize_gradient, NormalizeGradient) {
             for (unsigned k = 0; k < PACK; k++) {
                 const Real value = load(x.at[k]);
                 const Real above = normal.scale[k] * value + normal.shift[k];
-                const Real g = above > 0 ? load(out.at[k]) : a.slope * load(out.at[k]);
+                const Real g = through_activation(above, load(out.at[k]), a.slope, a.limit);
                 Real of_x = normal.scale[k] * g + by_value[k] * value + constant[k];
                 if (a.plus) of_x += load(a.plus[index * PACK + k]);
                 out.at[k] = rounded(of_x);

@@ -4,13 +4,13 @@ typedef struct {
     const Number *x;
     Number *y;
     unsigned packs;
-    Real slope;
+    Real slope, limit;
 } Activate;
 
 KERNEL(activate, Activate) {
     EACH_PACK(index, a.packs) {
         Pack x = pack_at(a.x, index);
-        for (unsigned k = 0; k < PACK; k++) x.at[k] = rounded(activated(load(x.at[k]), a.slope));
+        for (unsigned k = 0; k < PACK; k++) x.at[k] = rounded(activated(load(x.at[k]), a.slope, a.limit));
         put_pack(a.y, index, x);
     }
 }
@@ -19,7 +19,7 @@ typedef struct {
     const Number *x, *gradient, *plus;
     Number *of_x;
     unsigned packs;
-    Real slope;
+    Real slope, limit;
 } ActivateGradient;
 
 KERNEL(activate_gradient, ActivateGradient) {
@@ -27,11 +27,125 @@ KERNEL(activate_gradient, ActivateGradient) {
         const Pack x = pack_at(a.x, index);
         Pack out = pack_at(a.gradient, index);
         for (unsigned k = 0; k < PACK; k++) {
-            Real g = load(x.at[k]) > 0 ? load(out.at[k]) : a.slope * load(out.at[k]);
+            Real g = through_activation(load(x.at[k]), load(out.at[k]), a.slope, a.limit);
             if (a.plus) g += load(a.plus[index * PACK + k]);
             out.at[k] = rounded(g);
         }
         put_pack(a.of_x, index, out);
+    }
+}
+
+// Activations that are no rectifiers: a sigmoid, or alpha · x + beta between two bounds; perhaps times x.
+typedef struct {
+    Real alpha, beta, low, high;
+    unsigned sigmoid, times_x;
+} Curve;
+
+typedef struct { Real y, slope; } CurveAt;
+
+INLINE CurveAt curve_at(Curve curve, Real x) {
+    CurveAt at;
+    if (curve.sigmoid) {
+        at.y = 1 / (1 + EXP(-x));
+        at.slope = at.y * (1 - at.y);
+    } else {
+        at.y = curve.alpha * x + curve.beta;
+        at.slope = at.y > curve.low && at.y < curve.high ? curve.alpha : 0;
+        at.y = at.y < curve.low ? curve.low : at.y > curve.high ? curve.high : at.y;
+    }
+    if (curve.times_x) {
+        at.slope = at.y + x * at.slope;
+        at.y *= x;
+    }
+    return at;
+}
+
+typedef struct {
+    const Number *x;
+    Number *y;
+    unsigned packs;
+    Curve curve;
+} ApplyCurve;
+
+KERNEL(apply_curve, ApplyCurve) {
+    EACH_PACK(index, a.packs) {
+        Pack x = pack_at(a.x, index);
+        for (unsigned k = 0; k < PACK; k++) x.at[k] = rounded(curve_at(a.curve, load(x.at[k])).y);
+        put_pack(a.y, index, x);
+    }
+}
+
+typedef struct {
+    const Number *x, *gradient, *plus;
+    Number *of_x;
+    unsigned packs;
+    Curve curve;
+} CurveGradient;
+
+KERNEL(curve_gradient, CurveGradient) {
+    EACH_PACK(index, a.packs) {
+        const Pack x = pack_at(a.x, index);
+        Pack out = pack_at(a.gradient, index);
+        for (unsigned k = 0; k < PACK; k++) {
+            Real g = curve_at(a.curve, load(x.at[k])).slope * load(out.at[k]);
+            if (a.plus) g += load(a.plus[index * PACK + k]);
+            out.at[k] = rounded(g);
+        }
+        put_pack(a.of_x, index, out);
+    }
+}
+
+// The product with a map of the same shape, or with one factor for each channel of each image, or of all.
+typedef struct {
+    const Number *x, *factor, *plus;
+    Number *product;
+    unsigned packs, columns; // of all images; of a pixel
+    unsigned pixels, images; // for which a pixel of the factor stands; of the factor
+} Product;
+
+KERNEL(product, Product) {
+    EACH_PACK(index, a.packs) {
+        const unsigned pixel = index / a.columns / a.pixels % a.images, column = index % a.columns;
+        const Pack factor = pack_at(a.factor, pixel * a.columns + column);
+        Pack x = pack_at(a.x, index);
+        for (unsigned k = 0; k < PACK; k++) {
+            Real product = load(x.at[k]) * load(factor.at[k]);
+            if (a.plus) product += load(a.plus[index * PACK + k]);
+            x.at[k] = rounded(product);
+        }
+        put_pack(a.product, index, x);
+    }
+}
+
+// The gradient of such factors, a block for each image that they have: sums over the pixels of the products of two maps.
+typedef struct {
+    const Number *x, *y, *plus;
+    Number *sums;
+    unsigned pixels, images, channels; // of a factor's image: pixels of the map, and its images; their distance is that of blocks
+} ProductSums;
+
+KERNEL(product_sums, ProductSums) {
+    const Place place = place_over(a.channels);
+    EACH_COLUMN(place, column, busy) {
+        Sums sums = no_sums();
+        if (busy) {
+            for (unsigned pixel = place.row; pixel < a.pixels * a.images; pixel += place.rows) {
+                const unsigned index = (blockIdx.x * a.pixels * a.images + pixel) * place.columns + column;
+                const Pack x = pack_at(a.x, index), y = pack_at(a.y, index);
+                for (unsigned k = 0; k < PACK; k++) sums.at[0][k] += load(x.at[k]) * load(y.at[k]);
+            }
+        }
+        sums = summed_rows(place, sums);
+        if (busy && place.row == 0) {
+            const unsigned index = blockIdx.x * place.columns + column;
+            Pack out;
+            for (unsigned k = 0; k < PACK; k++) {
+                Real sum = sums.at[0][k];
+                if (a.plus) sum += load(a.plus[index * PACK + k]);
+                out.at[k] = rounded(sum);
+            }
+            put_pack(a.sums, index, out);
+        }
     }
 }
 

@@ -186,5 +186,13 @@ INLINE Totals summed_blocks(const Real *partial, unsigned blocks, unsigned chann
     return totals;
 }
 
-// `x` above zero and slope · `x` below.
-INLINE Real activated(Real x, Real slope) { return x > 0 ? x : slope * x; }
+// `x` between zero and a limit, the limit above, slope · `x` below zero; and the gradient in front of that, which does not come
+// through from the limit on.
+INLINE Real activated(Real x, Real slope, Real limit) {
+    const Real y = x > 0 ? x : slope * x;
+    return y > limit ? limit : y;
+}
+
+INLINE Real through_activation(Real x, Real gradient, Real slope, Real limit) {
+    return x > 0 ? (x < limit ? gradient : 0) : slope * gradient;
+}

@@ -2,36 +2,54 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::cuda::launch::Argument::{Count, Real, Tensor as Of};
+use crate::activation::{Curve, Form, Gate};
+use crate::cuda::launch::Argument::{self, Count, Real, Tensor as Of};
 use crate::cuda::launch::{blocks_of_packs, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::sum::flat;
 
-/// `x` above zero and `slope`·`x` below.
+/// The activation of each number.
 ///
 /// # Errors
 /// When the device fails.
-pub fn activate(x: &CudaMap, slope: f64) -> Result<CudaMap> {
+pub fn activate(x: &CudaMap, form: Form) -> Result<CudaMap> {
     let values = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
     let (variant, packs) = flat(&x.values, x.precision);
-    let arguments = [Of(&x.values), Of(&values), Count(packs), Real(slope)];
-    launch(x.values.device(), variant, "activate", blocks_of_packs(packs), &arguments)?;
-    CudaMap::record(values, x.precision, &[x], &[], || Activate { x: x.clone(), slope })
+    let arguments = [&[Of(&x.values), Of(&values), Count(packs)][..], &arguments(form)].concat();
+    let kernel = if matches!(form, Form::Rectifier(_)) { "activate" } else { "apply_curve" };
+    launch(x.values.device(), variant, kernel, blocks_of_packs(packs), &arguments)?;
+    CudaMap::record(values, x.precision, &[x], &[], || Activate { x: x.clone(), form })
+}
+
+/// What kernels are told about an activation.
+fn arguments(form: Form) -> Vec<Argument<'static>> {
+    match form {
+        Form::Rectifier(rectifier) => vec![Real(rectifier.slope), Real(rectifier.limit)],
+        Form::Curve(Curve { gate, times_x }) => {
+            let (sigmoid, line) = match gate {
+                Gate::Sigmoid => (true, [0.0; 4]),
+                Gate::Line { alpha, beta, min, max } => (false, [alpha, beta, min, max]),
+            };
+            [&line.map(Real)[..], &[sigmoid, times_x].map(|flag| Count(usize::from(flag)))].concat()
+        }
+    }
 }
 
 struct Activate {
     x: CudaMap,
-    slope: f64,
+    form: Form,
 }
 
 impl Backward for Activate {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
-        let Self { x, slope } = self;
+        let Self { x, form } = self;
         x.accumulate(|plus| {
             let of_x = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
             let (variant, packs) = flat(&x.values, x.precision);
-            let arguments = [Of(&x.values), Of(gradient), plus.into(), Of(&of_x), Count(packs), Real(*slope)];
-            launch(x.values.device(), variant, "activate_gradient", blocks_of_packs(packs), &arguments)?;
+            let maps = [Of(&x.values), Of(gradient), plus.into(), Of(&of_x), Count(packs)];
+            let kernel = if matches!(form, Form::Rectifier(_)) { "activate_gradient" } else { "curve_gradient" };
+            let arguments = [&maps[..], &arguments(*form)].concat();
+            launch(x.values.device(), variant, kernel, blocks_of_packs(packs), &arguments)?;
             Ok(of_x)
         })
     }

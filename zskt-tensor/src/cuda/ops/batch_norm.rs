@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
+use crate::activation::Rectifier;
 use crate::autograd::{self, TensorInput};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
@@ -48,16 +49,16 @@ fn accumulate(x: &CudaMap, by_value: &Tensor, constant: &Tensor) -> Result<()> {
     x.accumulate(|earlier| {
         // A normalization that leaves the map as it is, then scales and shifts it.
         let [mean, variance] = [constant.zeros_like()?, constant.ones_like()?];
-        let gradient = normalized(x, [by_value, constant, &mean, &variance], 0.0, 1.0)?;
+        let gradient = normalized(x, [by_value, constant, &mean, &variance], 0.0, Rectifier::NONE)?;
         plus(gradient, earlier, x.precision)
     })
 }
 
 /// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` of dense gamma, beta, mean and variance.
-fn normalized(x: &CudaMap, parameters: [&Tensor; 4], epsilon: f64, slope: f64) -> Result<Tensor> {
+fn normalized(x: &CudaMap, parameters: [&Tensor; 4], epsilon: f64, rectifier: Rectifier) -> Result<Tensor> {
     let values = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
     let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
-    let scalars = [Count(pixels), Count(channels), Real(epsilon), Real(slope)];
+    let scalars = [Count(pixels), Count(channels), Real(epsilon), Real(rectifier.slope), Real(rectifier.limit)];
     let arguments = [&[Of(&x.values)][..], &parameters.map(Of), &[Of(&values)], &scalars].concat();
     launch(x.values.device(), variant, "normalize", blocks_of_pixels(variant, pixels, channels), &arguments)?;
     Ok(values)
@@ -98,7 +99,7 @@ pub fn normalize(
     beta: &Tensor,
     statistics: &BatchNormStatistics,
     epsilon: f64,
-    slope: f64,
+    rectifier: Rectifier,
 ) -> Result<CudaMap> {
     let dtype = x.precision.dtype();
     let dense = |tensor: &Tensor| tensor.detach().to_dtype(dtype)?.contiguous();
@@ -113,9 +114,9 @@ pub fn normalize(
         variance,
         of_batch: statistics.of_batch,
         epsilon,
-        slope,
+        rectifier,
     };
-    let values = normalized(x, [&norm.gamma, &norm.beta, &norm.mean, &norm.variance], epsilon, slope)?;
+    let values = normalized(x, [&norm.gamma, &norm.beta, &norm.mean, &norm.variance], epsilon, rectifier)?;
     CudaMap::record(values, x.precision, &[x], &weights, || norm)
 }
 
@@ -129,7 +130,7 @@ struct BatchNorm {
     variance: Tensor,
     of_batch: bool,
     epsilon: f64,
-    slope: f64,
+    rectifier: Rectifier,
 }
 
 impl BatchNorm {
@@ -143,7 +144,13 @@ impl BatchNorm {
         let (pixels, channels) = extent(&self.x);
         let blocks = blocks_of_sums(variant, pixels, channels);
         let partial = empty((blocks, 2, channels), dtype, device)?;
-        let scalars = [Count(pixels), Count(channels), Real(self.epsilon), Real(self.slope)];
+        let scalars = [
+            Count(pixels),
+            Count(channels),
+            Real(self.epsilon),
+            Real(self.rectifier.slope),
+            Real(self.rectifier.limit),
+        ];
         let maps = [Of(&self.x.values), Of(gradient)];
         let arguments = [&maps[..], &self.parameters(), &[Of(&partial)], &scalars].concat();
         launch(device, variant, "normalize_sums", blocks, &arguments)?;
@@ -174,7 +181,13 @@ impl Backward for BatchNorm {
                 Some([_, _, by_value, constant]) if through_statistics => [Of(by_value), Of(constant)],
                 _ => [Nothing, Nothing],
             };
-            let scalars = [Count(pixels), Count(channels), Real(self.epsilon), Real(self.slope)];
+            let scalars = [
+                Count(pixels),
+                Count(channels),
+                Real(self.epsilon),
+                Real(self.rectifier.slope),
+                Real(self.rectifier.limit),
+            ];
             let maps = [Of(&x.values), Of(gradient), plus.into()];
             let arguments = [&maps[..], &self.parameters(), &along, &[Of(&of_x)], &scalars].concat();
             let blocks = blocks_of_pixels(variant, pixels, channels);

@@ -23,15 +23,15 @@ fn convolve(convolution: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor>
     }
 }
 
-/// Convolves `x` with `weight` `[O, I, K, K]`, whose shapes the geometry has, and adds `bias` `[O]`.
+/// Convolves `x` with `weight` `[O, I / groups, K, K]`, whose shapes the geometry has, and adds `bias` `[O]`.
 ///
 /// # Errors
 /// When the device fails.
 pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Option<&Tensor>) -> Result<CudaMap> {
     let (geometry, device, precision) = (*geometry, x.values.device(), x.precision);
     let mut weights = vec![TensorInput::of(weight)?];
-    let ConvGeometry { out_channels, in_channels, kernel, .. } = geometry;
-    let packed = empty((out_channels, kernel, kernel, in_channels), precision.storage_dtype(), device)?;
+    let ConvGeometry { out_channels, kernel, .. } = geometry;
+    let packed = empty((out_channels, kernel, kernel, geometry.group_inputs()), precision.storage_dtype(), device)?;
     let dense = weight.detach().contiguous()?;
     launch_layout("pack_weight", &geometry, precision, &dense, &packed)?;
     let convolution = Convolution { geometry, direction: Direction::Forward, precision };
@@ -55,8 +55,8 @@ fn launch_layout(
     from: &Tensor,
     to: &Tensor,
 ) -> Result<()> {
-    let ConvGeometry { out_channels, in_channels, kernel: side, .. } = *geometry;
-    let counts = [Count(out_channels), Count(in_channels), Count(side * side)];
+    let ConvGeometry { out_channels, kernel: side, .. } = *geometry;
+    let counts = [Count(out_channels), Count(geometry.group_inputs()), Count(side * side)];
     let arguments = [&[Of(from), Of(to)][..], &counts].concat();
     launch(from.device(), KernelVariant::of(precision, 1), kernel, blocks_of_packs(from.elem_count()), &arguments)
 }
@@ -77,8 +77,8 @@ impl Backward for Conv2d {
         weights[0].accumulate(|| {
             let geometry = &convolution.geometry;
             let of_packed = convolve(&towards(Direction::Weight), &x.values, gradient)?;
-            let ConvGeometry { out_channels, in_channels, kernel, .. } = *geometry;
-            let shape = (out_channels, in_channels, kernel, kernel);
+            let ConvGeometry { out_channels, kernel, .. } = *geometry;
+            let shape = (out_channels, geometry.group_inputs(), kernel, kernel);
             let of_weight = empty(shape, x.precision.dtype(), gradient.device())?;
             launch_layout("unpack_weight", geometry, x.precision, &of_packed, &of_weight)?;
             Ok(of_weight)

@@ -8,6 +8,8 @@ pub mod conv2d;
 pub mod kl_divergence;
 pub mod linear;
 pub mod log_softmax;
+pub mod multiply;
+pub mod placement;
 pub mod pooling;
 pub mod update;
 pub mod upsample;

@@ -7,6 +7,7 @@ use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{Argument, blocks_of_packs, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
+use crate::pool_windows::{PoolAxis, PoolGeometry, Windows};
 use crate::shape::MapShape;
 
 /// Two maps, of which the large one has a `factor`×`factor` square for each pixel of the small one, and perhaps a rest.
@@ -18,11 +19,6 @@ pub struct Squares {
 }
 
 impl Squares {
-    /// Below a large map.
-    fn below(large: MapShape, factor: usize) -> Self {
-        Self { small: MapShape { height: large.height / factor, width: large.width / factor, ..large }, large, factor }
-    }
-
     /// The result of a kernel, of the shape `to`.
     pub fn resample(
         self,
@@ -55,50 +51,71 @@ impl Squares {
     }
 }
 
-/// The mean of each `size`×`size` square.
+/// The result of a kernel that goes over windows, of the shape `to`.
+fn pool(
+    kernel: &'static str,
+    geometry: &PoolGeometry,
+    [from, other, plus]: [Argument<'_>; 3],
+    to: MapShape,
+    like: &CudaMap,
+) -> Result<Tensor> {
+    let out = empty((to.batch, to.height, to.width, to.channels), like.values.dtype(), like.values.device())?;
+    let variant = KernelVariant::of(like.precision, to.channels);
+    let axis = |PoolAxis { input, output, windows }| {
+        let (size, stride, before, count_padding) = match windows {
+            Windows::Regular { size, stride, before, count_padding } => (size, stride, before, count_padding),
+            Windows::Adaptive => (0, 1, 0, false),
+        };
+        [input, output, size, stride, before, usize::from(count_padding)].map(Count)
+    };
+    let [rows, columns] = geometry.axes.map(axis);
+    let maps = [from, other, plus, Of(&out), Count(to.batch), Count(to.channels / variant.vector_width)];
+    let blocks = blocks_of_packs(to.len() / variant.vector_width);
+    launch(like.values.device(), variant, kernel, blocks, &[&maps[..], &rows, &columns].concat())?;
+    Ok(out)
+}
+
+/// The mean of each window.
 ///
 /// # Errors
 /// When the device fails.
-pub fn average_pool(x: &CudaMap, size: usize) -> Result<CudaMap> {
-    let squares = Squares::below(x.shape(), size);
-    let scale = 1.0 / (size * size) as f64;
-    let values = squares.resample("gather", [Of(&x.values), Nothing, Nothing], squares.small, x, scale)?;
-    CudaMap::record(values, x.precision, &[x], &[], || AveragePool { x: x.clone(), squares, scale })
+pub fn average_pool(x: &CudaMap, geometry: &PoolGeometry) -> Result<CudaMap> {
+    let values = pool("mean", geometry, [Of(&x.values), Nothing, Nothing], geometry.output(), x)?;
+    CudaMap::record(values, x.precision, &[x], &[], || AveragePool { x: x.clone(), geometry: *geometry })
 }
 
 struct AveragePool {
     x: CudaMap,
-    squares: Squares,
-    scale: f64,
+    geometry: PoolGeometry,
 }
 
 impl Backward for AveragePool {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
-        let Self { x, squares, scale } = self;
-        x.accumulate(|plus| squares.resample("enlarge", [Of(gradient), Nothing, plus.into()], squares.large, x, *scale))
+        let Self { x, geometry } = self;
+        x.accumulate(|plus| pool("mean_gradient", geometry, [Of(gradient), Nothing, plus.into()], geometry.input(), x))
     }
 }
 
-/// The largest of each `size`×`size` square.
+/// The largest number of each window.
 ///
 /// # Errors
 /// When the device fails.
-pub fn max_pool(x: &CudaMap, size: usize) -> Result<CudaMap> {
-    let squares = Squares::below(x.shape(), size);
-    let values = squares.resample("largest", [Of(&x.values), Nothing, Nothing], squares.small, x, 1.0)?;
-    CudaMap::record(values, x.precision, &[x], &[], || MaxPool { x: x.clone(), squares })
+pub fn max_pool(x: &CudaMap, geometry: &PoolGeometry) -> Result<CudaMap> {
+    let values = pool("largest", geometry, [Of(&x.values), Nothing, Nothing], geometry.output(), x)?;
+    CudaMap::record(values, x.precision, &[x], &[], || MaxPool { x: x.clone(), geometry: *geometry })
 }
 
 struct MaxPool {
     x: CudaMap,
-    squares: Squares,
+    geometry: PoolGeometry,
 }
 
 impl Backward for MaxPool {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
-        let Self { x, squares } = self;
+        let Self { x, geometry } = self;
         x.accumulate(|plus| {
-            squares.resample("largest_gradient", [Of(gradient), Of(&x.values), plus.into()], squares.large, x, 1.0)
+            let maps = [Of(gradient), Of(&x.values), plus.into()];
+            pool("largest_gradient", geometry, maps, geometry.input(), x)
         })
     }
 }

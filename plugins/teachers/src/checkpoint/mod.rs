@@ -1,0 +1,144 @@
+//! A trained classifier: an architecture, and a file with its weights.
+
+mod misfit;
+mod rename;
+mod selection;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use torch_checkpoint::{ErrorKind, ReadError, WeightsFile, printable};
+use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::{
+    Architecture, BuildContext, Builder, CheckError, ClassifierNetwork, ClassifierShape, Error, ImageShape, Nested,
+    Normalization, OutputShape, Precision, Result, TeacherSource, Weights, WeightsSource, params,
+};
+
+pub use rename::{NamePattern, Rename};
+use selection::{Choice, Selected};
+
+params! {
+    /// A trained classifier from a file.
+    ///
+    /// The file is safetensors or anything that `torch.save` wrote, before PyTorch 1.6 or since: a state dict, a checkpoint that has
+    /// one in it, a network saved whole; the index of a sharded file; or a folder of Hugging Face or timm. What is in a pickle is read,
+    /// never run. The network is found by the names and shapes of its weights, whatever it is wrapped in and whatever stands before
+    /// its names, under the architecture's own names or those of the codebases that it knows.
+    pub struct Checkpoint {
+        /// The architecture that the weights are for.
+        pub model: Nested<dyn Architecture>,
+        /// The file, whatever it is called, or the folder.
+        pub path: PathBuf,
+        /// Which network, where the file has several that fit: the keys that lead to it, joined by dots (`teacher_state_dict`), and
+        /// what stands before its names (`state_dict.teacher`).
+        pub key: Option<String> = None,
+        /// What stands before the names of the weights and is taken off (`module.`); only weights with it are taken. Left out, it is
+        /// found; `""` takes nothing off.
+        pub prefix: Option<String> = None,
+        /// What makes the architecture's names of the file's: pairs of a regular expression and what takes the place of each match,
+        /// applied in order: `[("shortcut[.]", "downsample."), ("^linear", "fc")]`. `${1}` is the first group of the pattern.
+        pub rename: Vec<Rename> = Vec::new(),
+        /// Weights of the file that are not wanted: regular expressions that match all of a name, as in `["criterion.*"]`.
+        pub ignore: Vec<NamePattern> = Vec::new(),
+        /// Mean of each channel of the images that it was trained on, pixels being from 0 to 1: datasets follow it. Left out, it is what
+        /// `config.json` or `preprocessor_config.json` beside the weights says, if they do.
+        pub mean: Option<Vec<f64>> = None => 0.0..=1.0,
+        /// Standard deviation of each channel. Left out, as `mean`.
+        pub std: Option<Vec<f64>> = None => 0.001..=1.0,
+        /// The share of test images that it is known to classify rightly, 0.9372: it warns where a metric finds far less.
+        pub accuracy: Option<f64> = None => 0.0..=1.0,
+    }
+}
+
+impl ClassifierShape for Checkpoint {
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
+        self.model.output_shape(image)
+    }
+
+    fn classes(&self) -> usize {
+        self.model.classes()
+    }
+}
+
+impl TeacherSource for Checkpoint {
+    fn architecture(&self) -> Option<&dyn Architecture> {
+        Some(&*self.model)
+    }
+
+    fn check(&self) -> Result<(), CheckError> {
+        Normalization::check(self.mean.as_deref(), self.std.as_deref())?;
+        self.weights_source().map(|_| ())
+    }
+
+    fn normalization(&self) -> Option<Normalization> {
+        Normalization::of(self.mean.as_ref(), self.std.as_ref()).or_else(|| {
+            let file = WeightsFile::open(&self.path).ok()?;
+            let found = file.configuration()?;
+            Normalization::of(found.mean.as_ref(), found.std.as_ref()).filter(Normalization::is_sound)
+        })
+    }
+
+    fn accuracy(&self) -> Option<f64> {
+        self.accuracy
+    }
+
+    fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork> {
+        let builder = Builder::zeros(context.precision, &context.device);
+        let forward = self.model.build(&builder)?;
+        let weights = builder.weights();
+        let with_help = |fault: CheckError| match fault.help {
+            Some(help) => Error::new(format!("{}; {help}", fault.message)),
+            None => Error::new(fault.message),
+        };
+        let mut file = WeightsFile::open(&self.path).map_err(|error| Error::new(error.to_string()))?;
+        let Selected { dict, names, .. } = self.select(&mut file, &weights).map_err(with_help)?;
+        let names = names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+        let tensors = file.read(dict, &names).map_err(|error| Error::new(error.to_string()))?;
+        self.check_finite(&tensors)?;
+        weights.load(&tensors)?;
+        Ok(ClassifierNetwork { name: context.node.clone(), weights, forward })
+    }
+
+    fn weights_source(&self) -> Result<Option<WeightsSource>, CheckError> {
+        let mut file = WeightsFile::open(&self.path).map_err(|error| fault(&error))?;
+        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+        self.model.build(&builder).map_err(|error| CheckError::parameter("model", error.to_string()))?;
+        self.select(&mut file, &builder.weights()).map(|selected| Some(selected.source))
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        WeightsFile::open(&self.path).map_or_else(|_| vec![self.path.clone()], |file| file.files().to_vec())
+    }
+}
+
+impl Checkpoint {
+    /// Finds the network's weights in the file.
+    fn select(&self, file: &mut WeightsFile, weights: &Weights) -> Result<Selected, CheckError> {
+        let choice = Choice::new(self, weights)?;
+        match choice.select(file)? {
+            Ok(selected) => Ok(selected),
+            Err(refused) => Err(misfit::explain(file, &choice, &refused)),
+        }
+    }
+
+    /// A network with weights that are no numbers would blame whatever learns from it.
+    fn check_finite(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.dtype().is_float()) {
+            let sum = tensor.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+            if !sum.is_finite() {
+                let path = self.path.display();
+                return Err(Error::new(format!(
+                    "`{}` in `{path}` holds numbers that are not finite: its training diverged",
+                    printable(name)
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn fault(error: &ReadError) -> CheckError {
+    let parameter = if matches!(error.kind, ErrorKind::UnknownKey { .. }) { "key" } else { "path" };
+    let message = format!("cannot take weights from `{}`: {}", error.path.display(), error.kind);
+    CheckError::parameter(parameter, message).help(error.kind.help())
+}

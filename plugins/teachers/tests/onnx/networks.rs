@@ -1,0 +1,114 @@
+//! Logits and gradients beside PyTorch's.
+
+use serde_json::Value;
+use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::candle_nn::ops::softmax;
+use zskt_api::testing::{build_context, conforms};
+use zskt_api::{Builder, FeatureMap, ForwardMode, Gradients, ImageShape, Init, Precision, Result};
+use zskt_tests::{assert_close, numbers, tensor, uniform};
+
+use crate::{fixture, teacher};
+
+fn expected() -> Value {
+    let text = std::fs::read_to_string(fixture("expected.json")).expect("the fixture is there");
+    serde_json::from_str(&text).expect("a fixture is JSON")
+}
+
+fn to_vec(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+}
+
+/// Logits for the images of the fixtures, and the gradient to the images of their sum, each weighted by a number of its own.
+fn logits_and_gradient(model: &str, size: usize, precision: Precision) -> Result<(Vec<f64>, Vec<f64>)> {
+    let network = teacher(&fixture(&format!("{model}.onnx")), "").load(&build_context("teacher", precision))?;
+    let builder = Builder::zeros(precision, &Device::Cpu);
+    let images = builder.parameter("images", &[2, 3, size, size], Init::Constant(0.0))?;
+    images.var().set(&tensor("images", &[2, 3, size, size], 1.0).to_dtype(precision.dtype())?)?;
+    let map = FeatureMap::from_nchw(&images.tensor(ForwardMode::train()))?;
+    let logits = network.forward.forward(&map, ForwardMode::eval())?.logits;
+    let weights = tensor("weights", logits.dims(), 1.0).to_dtype(precision.dtype())?;
+    let gradients = Gradients::of(&(&logits * weights)?.sum_all()?, [&images].into_iter())?;
+    let gradient = gradients.iter().next().expect("a gradient reaches the images").1.clone();
+    Ok((to_vec(&logits)?, to_vec(&gradient)?))
+}
+
+#[test]
+fn logits_and_gradients_of_images_are_those_of_pytorch() -> Result<()> {
+    for (model, expected) in expected().as_object().expect("models by name") {
+        let Some(logits) = expected.get("logits") else { continue };
+        let size = expected["size"].as_u64().expect("a size") as usize;
+        for precision in [Precision::F64, Precision::F32] {
+            let (found, gradient) = logits_and_gradient(model, size, precision)?;
+            assert_close(&format!("{model}, {precision:?}: logits"), &found, &numbers(logits), 1e-5);
+            let norm = gradient.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let projection: f64 = gradient.iter().zip(uniform("gradient", gradient.len())).map(|(x, u)| x * u).sum();
+            let digest = numbers(&expected["gradient"]);
+            assert_close(&format!("{model}, {precision:?}: gradient"), &[norm, projection], &digest, 1e-5);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn channels_last_and_tensorflows_padding_are_those_of_onnx_runtime() -> Result<()> {
+    let (logits, _) = logits_and_gradient("keras", 16, Precision::F32)?;
+    let probabilities = softmax(&Tensor::from_vec(logits, (2, 5), &Device::Cpu)?, 1)?;
+    let expected = numbers(&expected()["keras"]["probabilities"]);
+    assert_close("probabilities", &to_vec(&probabilities)?, &expected, 1e-5);
+    Ok(())
+}
+
+#[test]
+fn weights_have_pytorchs_names() -> Result<()> {
+    let names = |model: &str| -> Result<Vec<String>> {
+        let network = teacher(&fixture(model), "").load(&build_context("teacher", Precision::F32))?;
+        Ok(network.weights.iter().map(|weight| weight.name().to_owned()).collect())
+    };
+    // Batch norm folded into convolutions, whose initializers then have numbers for names.
+    assert_eq!(
+        names("resnet.9.onnx")?[..4],
+        ["conv1.bias", "conv1.weight", "layer1.0.conv1.bias", "layer1.0.conv1.weight"]
+    );
+    let whole = names("resnet.batch_norm.onnx")?;
+    assert_eq!(
+        whole[1..6],
+        ["bn1.weight", "bn1.bias", "bn1.running_mean", "bn1.running_var", "bn1.num_batches_tracked"]
+    );
+    for name in ["layer2.0.downsample.0.weight", "layer2.0.downsample.1.running_var", "fc.weight", "fc.bias"] {
+        assert!(whole.iter().any(|found| found == name), "{name} in {whole:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn activations_are_maps_by_the_name_of_a_node_or_a_value() -> Result<()> {
+    let more = ", activations: [\"/layer1/layer1.0/relu_1/Relu\", \"/layer2/layer2.0/Add_output_0\"]";
+    let teacher = teacher(&fixture("resnet.batch_norm.onnx"), more);
+    let shape = teacher.output_shape(ImageShape::new(3, 32, 32))?;
+    assert_eq!(shape.activations, [ImageShape::new(3, 8, 8), ImageShape::new(4, 4, 4)]);
+    let network = teacher.load(&build_context("teacher", Precision::F32))?;
+    let images = FeatureMap::from_nchw(&tensor("images", &[2, 3, 32, 32], 1.0).to_dtype(DType::F32)?)?;
+    let activations = network.forward.forward(&images, ForwardMode::eval())?.activations;
+    let numbers = to_vec(&activations[0].to_nchw()?)?;
+    assert!(numbers.iter().all(|number| *number >= 0.0), "behind the activation");
+    assert!(to_vec(&activations[1].to_nchw()?)?.iter().any(|number| *number < 0.0), "before the activation");
+    Ok(())
+}
+
+#[test]
+fn a_model_of_one_size_says_so() -> Result<()> {
+    let teacher = teacher(&fixture("vgg.11.onnx"), "");
+    assert_eq!(teacher.output_shape(ImageShape::new(3, 16, 16))?.classes, 5);
+    let fault = teacher.output_shape(ImageShape::new(3, 32, 32)).unwrap_err();
+    assert_eq!(fault.message, "expected images 3×16×16, found 3×32×32");
+    Ok(())
+}
+
+#[test]
+fn every_model_keeps_the_contract_of_teachers() -> Result<()> {
+    for model in ["mobilenet_v3.17", "densenet.18", "vgg.batch_norm"] {
+        // Images of the only size that these are exported for are among those that are tried.
+        conforms(&format!("Onnx(path: {:?})", fixture(&format!("{model}.onnx"))))?;
+    }
+    Ok(())
+}

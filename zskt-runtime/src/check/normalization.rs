@@ -1,0 +1,138 @@
+//! Normalization belongs to the teacher: what makes images, and what brings them, follows what the teacher was trained on.
+
+use petgraph::unionfind::UnionFind;
+use zskt_api::{Diagnostic, Normalization, ParsedPlugin, PluginInstance, PortType, Signature, Span};
+
+use super::graph::PipelineGraph;
+use super::signatures::{head, parameter_value};
+
+/// A normalization that a teacher has or a dataset states.
+struct Statement {
+    node: usize,
+    /// The node, or the parameter of a node: `train`, or `mix.data`.
+    place: String,
+    /// Where the pipeline says so.
+    span: Span,
+    of_teacher: bool,
+    normalization: Normalization,
+}
+
+/// How the images are normalized that each node makes or sees: one way for all that share images, the first teacher's, or else the first
+/// that a dataset states, or else what is usual for the first dataset. Warns of others.
+pub fn resolve(graph: &PipelineGraph<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Option<Normalization>> {
+    let together = sharing_images(graph);
+    let mut statements: Vec<_> = (0..graph.nodes.len()).flat_map(|node| stated(graph, node)).collect();
+    statements.sort_by_key(|statement| !statement.of_teacher);
+    let mut first: Vec<Option<usize>> = vec![None; graph.nodes.len()];
+    for (index, statement) in statements.iter().enumerate() {
+        match first[together[statement.node]] {
+            Some(first) => problems.extend(contradiction(&statements[first], statement)),
+            None => first[together[statement.node]] = Some(index),
+        }
+    }
+    for (node, together) in together.iter().enumerate() {
+        if let Some(first) = first[*together].map(|first| &statements[first]) {
+            problems.extend(other_channels(graph, node, first));
+        }
+    }
+    let mut usual: Vec<Option<Normalization>> = vec![None; graph.nodes.len()];
+    for (node, together) in together.iter().enumerate() {
+        usual[*together] = usual[*together].take().or_else(|| usual_of(graph, node));
+    }
+    let of_group = |group: usize| match first[group] {
+        Some(first) => Some(statements[first].normalization.clone()),
+        None => usual[group].clone(),
+    };
+    let fits = |node: usize, normalization: &Normalization| match &graph.nodes[node].signature {
+        Some(Signature::Dataset(dataset)) => dataset.image.channels == normalization.mean.len(),
+        _ => true,
+    };
+    let of_node = |(node, group): (usize, &usize)| of_group(*group).filter(|normalization| fits(node, normalization));
+    together.iter().enumerate().map(of_node).collect()
+}
+
+/// What is usual for a dataset.
+fn usual_of(graph: &PipelineGraph<'_>, node: usize) -> Option<Normalization> {
+    let PluginInstance::Dataset(dataset) = graph.nodes[node].instance()? else { return None };
+    let Some(Signature::Dataset(signature)) = &graph.nodes[node].signature else { return None };
+    dataset.usual_normalization(signature.image.channels)
+}
+
+/// For each node, one that stands for all that see the same images: whatever is connected, but by a loss, which sees none.
+fn sharing_images(graph: &PipelineGraph<'_>) -> Vec<usize> {
+    let mut together = UnionFind::new(graph.nodes.len());
+    for link in &graph.links {
+        if let Some(from) = link.from
+            && graph.nodes[from].output() != Some(PortType::Loss)
+        {
+            together.union(from, link.to);
+        }
+    }
+    together.into_labeling()
+}
+
+fn stated(graph: &PipelineGraph<'_>, node: usize) -> Vec<Statement> {
+    let value = graph.nodes[node].value;
+    let Some(parsed) = &graph.nodes[node].parsed else { return Vec::new() };
+    let nested = parsed.all_nested();
+    let plugins = std::iter::once(("", parsed)).chain(nested.iter().map(|nested| (&*nested.parameter, &nested.parsed)));
+    let statement = |(way, plugin): (&str, &ParsedPlugin)| {
+        let (of_teacher, normalization) = match plugin.instance() {
+            PluginInstance::Teacher(teacher) => (true, teacher.normalization()?),
+            PluginInstance::Dataset(dataset) => (false, dataset.normalization()?),
+            _ => return None,
+        };
+        let own = if way.is_empty() { Some(value) } else { parameter_value(value, way) }.unwrap_or(value);
+        let span = parameter_value(own, "mean").map_or(head(own), |mean| mean.span);
+        let name = graph.name(node);
+        let place = if way.is_empty() { name.to_owned() } else { format!("{name}.{way}") };
+        Some(Statement { node, place, span, of_teacher, normalization })
+    };
+    plugins.filter_map(statement).collect()
+}
+
+fn contradiction(first: &Statement, other: &Statement) -> Option<Diagnostic> {
+    if first.normalization.is_close_to(&other.normalization) {
+        return None;
+    }
+    let (one, two) = (&first.place, &other.place);
+    let has = if first.of_teacher { "was trained on images of" } else { "has" };
+    let states = if other.of_teacher { "was trained on images of" } else { "states" };
+    let message = format!(
+        "`{two}` {states} {}, but `{one}`, which the same networks see, {has} {}",
+        other.normalization, first.normalization
+    );
+    let help = if other.of_teacher {
+        format!("one of the two sees images as it has never seen them; `{one}` is what datasets follow")
+    } else if first.of_teacher {
+        format!("leave `mean` and `std` of `{two}` out, and it takes those of `{one}`")
+    } else {
+        "a network that learns from one and is measured on the other sees other images: state one for both".to_owned()
+    };
+    Some(
+        Diagnostic::at(other.span, message)
+            .label(format!("of `{two}`"))
+            .related(first.span, format!("of `{one}`"))
+            .help(help)
+            .warning(),
+    )
+}
+
+/// Says that a normalization is for images of other channels.
+fn other_channels(graph: &PipelineGraph<'_>, node: usize, first: &Statement) -> Option<Diagnostic> {
+    let Some(Signature::Dataset(dataset)) = &graph.nodes[node].signature else { return None };
+    let (channels, found) = (dataset.image.channels, first.normalization.mean.len());
+    if channels == found || first.node == node {
+        return None;
+    }
+    let message = format!(
+        "`{}` has a normalization of {found} channels, but the images of `{}` have {channels}",
+        first.place,
+        graph.name(node)
+    );
+    Some(
+        Diagnostic::at(first.span, message)
+            .label("one mean and one standard deviation for each channel")
+            .related(head(graph.nodes[node].value), format!("`{}`", graph.name(node))),
+    )
+}

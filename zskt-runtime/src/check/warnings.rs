@@ -1,0 +1,66 @@
+//! What is probably not meant, though it can be run.
+
+use std::collections::{HashMap, HashSet};
+
+use zskt_api::{Diagnostic, PluginKind, PortType};
+
+use super::graph::{Link, PipelineGraph};
+use super::players::Training;
+use super::signatures::head;
+use crate::parameter_count;
+use crate::text_format;
+
+/// Warns of students that are larger than their teacher, and of networks that are measured and never trained.
+pub fn find(graph: &PipelineGraph<'_>, trainings: &[Training<'_>], problems: &mut Vec<Diagnostic>) {
+    if problems.iter().any(Diagnostic::is_error) {
+        return;
+    }
+    let mut counted = HashMap::new();
+    problems.extend(trainings.iter().filter_map(|training| larger_than_its_teacher(graph, training, &mut counted)));
+    let trained: HashSet<&str> = trainings.iter().map(|training| training.network).collect();
+    problems.extend(graph.links.iter().filter_map(|link| measured_untrained(graph, link, &trained)));
+}
+
+/// `counted` keeps the parameters of equal networks: counting them takes making one.
+fn larger_than_its_teacher<'g>(
+    graph: &'g PipelineGraph<'_>,
+    training: &Training<'_>,
+    counted: &mut HashMap<&'g str, Option<usize>>,
+) -> Option<Diagnostic> {
+    let mut parameters = |network: &str| {
+        let index = graph.find(network)?;
+        let node = &graph.nodes[index];
+        let parsed = node.parsed.as_ref().filter(|_| node.output() == Some(PortType::Classifier))?;
+        let count = *counted.entry(&parsed.ron).or_insert_with(|| parameter_count::of(parsed.instance()));
+        Some((index, count?))
+    };
+    let teacher = graph.into(training.stage).find(|link| graph.brings_knowledge(link))?;
+    let (teacher, knows) = parameters(graph.network(teacher)?)?;
+    let (student, learns) = parameters(training.network)?;
+    let [shown_student, shown_teacher] = [learns, knows].map(text_format::count);
+    let (name, of) = (graph.name(student), graph.name(teacher));
+    (learns > knows).then(|| {
+        Diagnostic::at(
+            head(graph.nodes[student].value),
+            format!(
+                "the student `{name}` has {shown_student} parameters, more than its teacher `{of}` with {shown_teacher}"
+            ),
+        )
+        .label("larger than its teacher")
+        .related(head(graph.nodes[teacher].value), format!("`{of}`"))
+        .help("a student is usually smaller: are the two exchanged?")
+        .warning()
+    })
+}
+
+fn measured_untrained(graph: &PipelineGraph<'_>, link: &Link<'_>, trained: &HashSet<&str>) -> Option<Diagnostic> {
+    let (from, metric) = (link.from?, &graph.nodes[link.to]);
+    let untrained = graph.nodes[from].kind() == Some(PluginKind::Architecture) && !trained.contains(graph.name(from));
+    (metric.kind() == Some(PluginKind::Metric) && untrained).then(|| {
+        let name = graph.name(from);
+        Diagnostic::at(link.edge.span, format!("`{}` measures `{name}`, which is never trained", metric.name.text))
+            .label("its weights are random")
+            .help("train it in a stage, or take it from a file with `Checkpoint`")
+            .warning()
+    })
+}

@@ -1,0 +1,172 @@
+//! A network of a run: its weights as the last checkpoint has them, and what is known of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use zskt_api::{
+    Builder, Classifier, Context, Diagnostic, Error, ImageShape, Normalization, PluginInstance, PortType, Precision,
+    Registry, Result, Signature, Weights,
+};
+
+use super::Metadata;
+use crate::check;
+use crate::pipeline::Sources;
+use crate::plan::{Plan, PlanNode};
+use crate::run::{Checkpoint, checkpoints, describe_checkpoint};
+use crate::text_format;
+
+/// A network of a run.
+pub struct FoundNetwork {
+    /// The node that made it.
+    pub name: String,
+    /// Every weight under PyTorch's name, in the order of their making.
+    pub weights: Vec<(String, Tensor)>,
+    /// The same weights as its layers have them.
+    pub network: Weights,
+    /// How exact they are.
+    pub precision: Precision,
+    /// Classes that it tells apart, where it does.
+    pub classes: Option<usize>,
+    /// How many numbers were learnt.
+    pub parameters: usize,
+    /// How it computes, where it tells classes apart.
+    pub forward: Option<Box<dyn Classifier>>,
+    /// The images that it was trained on, where that is known.
+    pub image: Option<ImageShape>,
+    /// How these are normalized, where that is known.
+    pub normalization: Option<Normalization>,
+    /// How far the run is.
+    pub moment: String,
+    /// What a file says of it.
+    pub metadata: Metadata,
+}
+
+impl FoundNetwork {
+    /// Finds a network in the last checkpoint of a run; without a name, the one that the last stage trained.
+    ///
+    /// # Errors
+    /// When the folder holds no run, or the run no such network.
+    pub fn read(run: &Path, name: Option<&str>, registry: &Registry) -> std::result::Result<Self, Diagnostic> {
+        let shown = run.display();
+        let checkpoint = last_checkpoint(run)?;
+        let sources = Sources::new(run.join("pipeline.ron").display().to_string(), &*checkpoint.state.pipeline, &[]);
+        // What files say is good to know; a network can be exported where they are gone, too.
+        let plan = check::prove(&sources, registry, false).or_else(|_| check::prove(&sources, registry, true));
+        let plan = plan.map_err(|problems| {
+            let reason = problems.into_iter().find(Diagnostic::is_error).map(|problem| problem.message);
+            Diagnostic::global(format!("the pipeline of {shown} is not sound: {}", reason.unwrap_or_default()))
+        })?;
+        let name = match name {
+            Some(name) => name.to_owned(),
+            None => student(&plan, &checkpoint).ok_or_else(|| {
+                Diagnostic::global(format!("the run {shown} trains no classifier")).help(networks(&checkpoint))
+            })?,
+        };
+        let moment = describe_checkpoint(&checkpoint.state, checkpoint.unfinished.as_ref());
+        let is_there = checkpoint.networks.contains_key(&name);
+        let node = plan.nodes.iter().find(|node| node.name == name).filter(|_| is_there).ok_or_else(|| {
+            Diagnostic::global(format!("the run {shown} has no network `{name}`")).help(networks(&checkpoint))
+        })?;
+        Self::build(&plan, node, &checkpoint, run, moment)
+            .map_err(|error| Diagnostic::global(format!("cannot build `{name}` of {shown}: {error}")))
+    }
+
+    fn build(plan: &Plan, node: &PlanNode, checkpoint: &Checkpoint, run: &Path, moment: String) -> Result<Self> {
+        let builder = Builder::zeros(plan.precision, &Device::Cpu);
+        let forward = match &node.instance {
+            PluginInstance::Architecture(architecture) => Some(architecture.build(&builder)?),
+            PluginInstance::Generator(generator) => generator.build(&builder).map(|_| None)?,
+            PluginInstance::Teacher(teacher) => {
+                let architecture = teacher.architecture();
+                let missing = || Error::new("its plugin names no architecture: it cannot be made without its file");
+                Some(architecture.ok_or_else(missing)?.build(&builder)?)
+            }
+            _ => return Err(Error::new(format!("a {} makes no network", node.registration.kind))),
+        };
+        let weights = builder.weights();
+        weights.load(&checkpoint.networks[&node.name]).context("its weights in the checkpoint")?;
+        let shape = shape(plan, &node.name);
+        let mut found = Self {
+            name: node.name.clone(),
+            parameters: weights.parameter_count(),
+            weights: weights.iter().map(|weight| (weight.name().to_owned(), weight.value())).collect(),
+            network: weights,
+            precision: plan.precision,
+            classes: shape.as_ref().map(|(classes, _)| *classes),
+            forward,
+            image: shape.as_ref().and_then(|(_, image)| *image),
+            normalization: node.normalization.clone(),
+            moment,
+            metadata: BTreeMap::new(),
+        };
+        found.metadata = found.describe(node, run);
+        Ok(found)
+    }
+
+    fn describe(&self, node: &PlanNode, run: &Path) -> Metadata {
+        let numbers = |numbers: &[f64]| format!("{numbers:?}");
+        let run = run.canonicalize().ok().and_then(|run| run.file_name().map(|name| name.display().to_string()));
+        let image = self.image.map(numbers_of);
+        let normalization = self.normalization.as_ref();
+        let entries = [
+            // Some of PyTorch's loaders ask for this text.
+            ("format", Some("pt".to_owned())),
+            ("architecture", Some(node.ron.clone())),
+            ("network", Some(self.name.clone())),
+            ("classes", self.classes.map(|classes| classes.to_string())),
+            ("image", image),
+            ("mean", normalization.map(|found| numbers(&found.mean))),
+            ("std", normalization.map(|found| numbers(&found.std))),
+            ("run", run),
+            ("moment", Some(self.moment.clone())),
+            ("zskt", Some(env!("CARGO_PKG_VERSION").to_owned())),
+        ];
+        entries.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))).collect()
+    }
+}
+
+fn numbers_of(image: ImageShape) -> String {
+    format!("{:?}", [image.channels, image.height, image.width])
+}
+
+/// The last checkpoint that is whole. It is read while its run goes on, too: a checkpoint takes the place of the one before at once.
+fn last_checkpoint(run: &Path) -> std::result::Result<Checkpoint, Diagnostic> {
+    let mut problem = None;
+    for path in checkpoints(run).iter().filter(|path| path.exists()) {
+        match Checkpoint::read(path, &Device::Cpu) {
+            Ok(checkpoint) => return Ok(checkpoint),
+            Err(error) => problem = problem.or(Some(error)),
+        }
+    }
+    Err(match problem {
+        Some(error) => Diagnostic::global(error.to_string()),
+        None => Diagnostic::global(format!("there is no checkpoint in {}", run.display()))
+            .help("is it the folder of a run? `zskt-run` names it at its end"),
+    })
+}
+
+/// The classifier that the running stage trains, or else that the last one gave.
+fn student(plan: &Plan, checkpoint: &Checkpoint) -> Option<String> {
+    let network = |stage: &str| {
+        let node = plan.nodes.iter().find(|node| node.name == stage)?;
+        let is_classifier = node.registration.output == Some(PortType::Classifier);
+        node.signature.as_ref().filter(|_| is_classifier)?.network().map(ToOwned::to_owned)
+    };
+    let running = checkpoint.unfinished.as_ref().and_then(|stage| network(&stage.node));
+    running.or_else(|| checkpoint.state.finished.iter().rev().find_map(|stage| network(&stage.node)))
+}
+
+fn networks(checkpoint: &Checkpoint) -> String {
+    format!("networks of its checkpoint: {}", text_format::some_of(checkpoint.networks.keys().map(String::as_str)))
+}
+
+/// The classes of a network, and the images that a stage trains it on.
+fn shape(plan: &Plan, network: &str) -> Option<(usize, Option<ImageShape>)> {
+    let of_network = |node: &PlanNode| match &node.signature {
+        Some(Signature::Classifier(found)) if found.network == network => Some((found.shape.classes(), found.images)),
+        _ => None,
+    };
+    let all: Vec<_> = plan.nodes.iter().filter_map(of_network).collect();
+    all.iter().find(|(_, image)| image.is_some()).or(all.first()).copied()
+}

@@ -1,0 +1,145 @@
+//! Networks as ONNX models, read back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use zskt_api::nn::{Linear, global_average};
+use zskt_api::ops::linear;
+use zskt_api::testing::{build_context, plugin};
+use zskt_api::{
+    Builder, Classifier, ClassifierOutput, FeatureMap, ForwardMode, ImageShape, Normalization, PluginInstance,
+    Precision, RandomStreams, Result, TeacherSource, standard_normal,
+};
+
+use super::onnx_file::{Network, encode};
+
+fn images(image: ImageShape) -> Result<FeatureMap> {
+    let ImageShape { channels, height, width } = image;
+    let numbers = standard_normal(&mut RandomStreams::new(0).named("images"), 5 * channels * height * width);
+    let tensor = Tensor::from_vec(numbers, (5, channels, height, width), &Device::Cpu)?.to_dtype(DType::F32)?;
+    FeatureMap::from_nchw(&tensor)
+}
+
+fn logits(network: &dyn Classifier, images: &FeatureMap) -> Result<Vec<f32>> {
+    Ok(network.forward(images, ForwardMode::eval())?.logits.flatten_all()?.to_vec1()?)
+}
+
+#[track_caller]
+fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+    let scale = expected.iter().fold(f32::MIN_POSITIVE, |scale, number| scale.max(number.abs()));
+    let error = found.iter().zip(expected).fold(0_f32, |error, (a, b)| error.max((a - b).abs())) / scale;
+    assert!(found.len() == expected.len() && error < 1e-5, "{what}: {error:.1e} of {scale}");
+}
+
+/// The teacher that is read from these bytes, and its file.
+fn read_back(bytes: &[u8]) -> (Arc<dyn TeacherSource>, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    let PluginInstance::Teacher(teacher) = plugin(&format!("Onnx(path: {:?})", file.path())).unwrap() else {
+        panic!("Onnx is a teacher source");
+    };
+    teacher.check().unwrap();
+    (teacher, file)
+}
+
+#[test]
+fn every_architecture_becomes_a_model_with_the_same_logits() -> Result<()> {
+    for (text, side) in [
+        ("LeNet(classes: 4)", 32),
+        ("WideResNet(depth: 10, widen_factor: 1, classes: 4)", 16),
+        ("ResNet(depth: 18, width: 8, classes: 4)", 32),
+        ("CifarResNet(depth: 8, classes: 4, shortcut: Padding)", 16),
+        ("Vgg(depth: 11, width: 8, head: [12], classes: 4)", 32),
+        ("MobileNetV2(width: 0.25, classes: 4)", 32),
+    ] {
+        let PluginInstance::Architecture(architecture) = plugin(text)? else { panic!("{text} is an architecture") };
+        let image = ImageShape::new(3, side, side);
+        let builder = Builder::random(&RandomStreams::new(0), "network", Precision::F32, &Device::Cpu);
+        let forward = architecture.build(&builder)?;
+        let images = images(image)?;
+        // Statistics that are not 0 and 1.
+        forward.forward(&images, ForwardMode::train())?;
+        let weights = builder.weights();
+        let network = Network { forward: &*forward, weights: &weights, precision: Precision::F32, image, classes: 4 };
+        let metadata = BTreeMap::from([
+            ("mean".to_owned(), "[0.5, 0.5, 0.5]".to_owned()),
+            ("std".to_owned(), "[0.25, 0.25, 0.25]".to_owned()),
+        ]);
+        let bytes = encode(&network, None, &metadata)?;
+        assert_eq!(bytes, encode(&network, None, &metadata)?, "{text}: the same network gives the same bytes");
+        let (teacher, _file) = read_back(&bytes);
+        assert_eq!(teacher.output_shape(image)?.classes, 4);
+        let normalization = Normalization { mean: vec![0.5; 3], std: vec![0.25; 3] };
+        assert_eq!(teacher.normalization(), Some(normalization.clone()), "{text}");
+        let read = teacher.load(&build_context("teacher", Precision::F32))?;
+        assert_close(text, &logits(&*read.forward, &images)?, &logits(&*forward, &images)?);
+        for weight in weights.iter().filter(|weight| !weight.name().ends_with("num_batches_tracked")) {
+            assert!(read.weights.iter().any(|found| found.name() == weight.name()), "{text}: {}", weight.name());
+        }
+
+        // One that takes images with numbers from 0 to 1.
+        let (teacher, _file) = read_back(&encode(&network, Some(&normalization), &BTreeMap::new())?);
+        let read = teacher.load(&build_context("teacher", Precision::F32))?;
+        let raw = FeatureMap::from_nchw(&((images.to_nchw()? * 0.25)? + 0.5)?)?;
+        assert_close(text, &logits(&*read.forward, &raw)?, &logits(&*forward, &images)?);
+    }
+    Ok(())
+}
+
+/// It computes with candle's own operations between layers.
+struct Homemade(Linear, Linear);
+
+impl Classifier for Homemade {
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        let hidden = self.0.forward(&global_average(images)?, mode)?.tanh()?;
+        Ok(ClassifierOutput { logits: self.1.forward(&hidden, mode)?, activations: Vec::new() })
+    }
+}
+
+#[test]
+fn what_is_not_recorded_is_named() -> Result<()> {
+    let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+    let forward = Homemade(Linear::new(&builder.at("fc1"), 3, 4)?, Linear::new(&builder.at("fc2"), 4, 2)?);
+    let weights = builder.weights();
+    let image = ImageShape::new(3, 4, 4);
+    let network = Network { forward: &forward, weights: &weights, precision: Precision::F32, image, classes: 2 };
+    let error = encode(&network, None, &BTreeMap::new()).unwrap_err();
+    let expected = "the fully connected layer with `fc2.weight` takes what is made by operations of candle's own, which are not \
+                    recorded: use those of `ops` and `nn`";
+    assert_eq!(error.to_string(), expected);
+    Ok(())
+}
+
+/// Its layers share one weight, of which each takes a part.
+struct Parts {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Classifier for Parts {
+    fn forward(&self, images: &FeatureMap, _: ForwardMode) -> Result<ClassifierOutput> {
+        let mut x = global_average(images)?;
+        for first in [0, 3] {
+            x = linear(&x, &self.weight.narrow(0, first, 3)?, &self.bias.narrow(0, first, 3)?)?;
+        }
+        Ok(ClassifierOutput { logits: linear(&x, &self.weight, &self.bias)?, activations: Vec::new() })
+    }
+}
+
+#[test]
+fn parts_of_a_weight_are_told_apart() -> Result<()> {
+    let builder = Builder::random(&RandomStreams::new(0), "network", Precision::F32, &Device::Cpu);
+    Linear::new(&builder.at("fc"), 3, 6)?;
+    let weights = builder.weights();
+    let of = |name: &str| weights.iter().find(|weight| weight.name() == name).map(|weight| weight.value().clone());
+    let forward = Parts { weight: of("fc.weight").unwrap(), bias: of("fc.bias").unwrap() };
+    let image = ImageShape::new(3, 4, 4);
+    let network = Network { forward: &forward, weights: &weights, precision: Precision::F32, image, classes: 6 };
+    let (teacher, _file) = read_back(&encode(&network, None, &BTreeMap::new())?);
+    let read = teacher.load(&build_context("teacher", Precision::F32))?;
+    let images = images(image)?;
+    assert_close("parts", &logits(&*read.forward, &images)?, &logits(&forward, &images)?);
+    assert!(read.weights.iter().any(|weight| weight.name() == "fc.weight"), "the whole weight has its name");
+    Ok(())
+}

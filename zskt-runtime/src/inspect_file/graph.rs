@@ -1,0 +1,110 @@
+//! An ONNX model: what it is given and gives, its operations by name, and whether it can be a teacher.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use onnx_model::{Dimension, Graph, Model, Port};
+use serde_json::{Value, json};
+use zskt_api::{Diagnostic, PluginInstance, PluginKind, Registry};
+
+use super::Request;
+use crate::pipeline::parse_plugin;
+use crate::text_format;
+
+/// Whether a path is taken for an ONNX model: its format is one that cannot be told by its first bytes.
+pub fn is_graph(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+}
+
+/// What an ONNX model holds.
+///
+/// # Errors
+/// When it is none.
+pub fn describe(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnostic> {
+    let model = onnx_model::read(request.path).map_err(|error| {
+        Diagnostic::global(format!("cannot read `{}`: {}", request.path.display(), error.kind)).help(error.kind.help())
+    })?;
+    let teacher = as_teacher(request.path, registry);
+    Ok(if request.json { format!("{:#}\n", to_json(&model, &teacher)) } else { page(request.path, &model, &teacher) })
+}
+
+/// The plugin that takes the model as a teacher, or why none does.
+fn as_teacher(path: &Path, registry: &Registry) -> Result<String, String> {
+    let ron = format!("Onnx(path: {:?})", path.to_string_lossy());
+    let (_, parsed) = parse_plugin(&ron, PluginKind::Teacher, registry).map_err(|problem| problem.message)?;
+    let PluginInstance::Teacher(teacher) = parsed.instance() else {
+        return Err("`Onnx` is not a teacher source".into());
+    };
+    match teacher.check() {
+        Ok(()) => Ok(ron),
+        Err(fault) => Err(std::iter::once(fault.message).chain(fault.help).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn page(path: &Path, model: &Model, teacher: &Result<String, String>) -> String {
+    let graph = &model.graph;
+    let mut out = format!("{}: ONNX", path.display());
+    if let Some(opset) = model.opset {
+        out += &format!(", operator set {opset}");
+    }
+    if !model.producer.is_empty() {
+        out += &format!(", by {}", onnx_model::printable(&model.producer));
+    }
+    out += "\n";
+    for (what, ports) in [("input", &graph.inputs), ("output", &graph.outputs)] {
+        for port in ports {
+            out += &format!("  {what} {}\n", described(graph, port));
+        }
+    }
+    let (nodes, numbers) = (text_format::count(graph.nodes.len()), text_format::count(numbers(graph)));
+    out += &format!("  {nodes} operations, {} tensors of {numbers} numbers\n", graph.initializers.len());
+    for (operation, count) in operations(graph) {
+        out += &format!("    {:>5} {}\n", count, onnx_model::printable(operation));
+    }
+    for (name, text) in &model.metadata {
+        out += &format!("  {}: {}\n", onnx_model::printable(name), onnx_model::printable(text));
+    }
+    out + &match teacher {
+        Ok(ron) => format!("  as a teacher: {ron}\n"),
+        Err(reason) => format!("  cannot be a teacher: {reason}\n"),
+    }
+}
+
+fn described(graph: &Graph, port: &Port) -> String {
+    let shape = port.shape.as_ref().map_or_else(String::new, |shape| {
+        let sizes = shape.iter().map(|size| match size {
+            Dimension::Fixed(size) => size.to_string(),
+            Dimension::Free(name) => name.as_deref().map_or("any".into(), onnx_model::printable),
+        });
+        format!(" [{}]", sizes.collect::<Vec<_>>().join(", "))
+    });
+    format!("{}{shape}", onnx_model::printable(graph.name_of(port.value)))
+}
+
+fn operations(graph: &Graph) -> BTreeMap<&str, usize> {
+    let mut counted = BTreeMap::new();
+    graph.nodes.iter().for_each(|node| *counted.entry(node.operation.as_str()).or_insert(0) += 1);
+    counted
+}
+
+fn numbers(graph: &Graph) -> usize {
+    graph.initializers.values().map(onnx_model::Tensor::count).sum()
+}
+
+fn to_json(model: &Model, teacher: &Result<String, String>) -> Value {
+    let graph = &model.graph;
+    let ports = |ports: &[Port]| -> Vec<String> { ports.iter().map(|port| described(graph, port)).collect() };
+    json!({
+        "format": "ONNX",
+        "opset": model.opset,
+        "producer": model.producer,
+        "inputs": ports(&graph.inputs),
+        "outputs": ports(&graph.outputs),
+        "operations": operations(graph),
+        "tensors": graph.initializers.len(),
+        "numbers": numbers(graph),
+        "metadata": model.metadata,
+        "teacher": teacher.as_ref().ok(),
+        "not_a_teacher": teacher.as_ref().err(),
+    })
+}

@@ -1,0 +1,63 @@
+//! Images: which dataset plugin reads them, how many there are, and what they look like.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use serde_json::json;
+use zskt_api::{BuildContext, Diagnostic, Error, Precision, RandomStreams, Registry, Result};
+
+use super::Request;
+use crate::dataset_at::{DatasetAt, at};
+use crate::run::image_grid;
+use crate::text_format;
+
+/// Images in a picture of samples.
+const SAMPLES: usize = 64;
+
+/// What a folder or file of images holds, split by split.
+///
+/// # Errors
+/// When no dataset plugin reads it, or the picture cannot be written.
+pub fn describe(request: &Request<'_>, registry: &Registry) -> std::result::Result<String, Diagnostic> {
+    let found = at(request.path, registry)?;
+    if let Some(picture) = request.samples {
+        let written = found.first().map_or(Ok(()), |dataset| write_samples(dataset, picture));
+        written.map_err(|error| Diagnostic::global(format!("cannot show samples: {error}")))?;
+    }
+    if request.json {
+        let entry = |dataset: &DatasetAt| {
+            let signature = &dataset.signature;
+            let image = [signature.image.channels, signature.image.height, signature.image.width];
+            json!({ "plugin": dataset.ron, "images": signature.images, "image": image, "classes": signature.classes })
+        };
+        return Ok(format!("{:#}\n", json!({ "datasets": found.iter().map(entry).collect::<Vec<_>>() })));
+    }
+    let mut out = String::new();
+    for DatasetAt { ron, signature, .. } in &found {
+        let images = text_format::count(signature.images);
+        out += &format!("{ron}\n  {images} images {}, {} classes\n", signature.image, signature.classes);
+    }
+    if let Some(picture) = request.samples {
+        out += &format!("the first {SAMPLES} are in {}\n", picture.display());
+    }
+    Ok(out)
+}
+
+fn write_samples(dataset: &DatasetAt, picture: &Path) -> Result<()> {
+    let context = BuildContext {
+        node: "samples".into(),
+        device: Device::Cpu,
+        precision: Precision::F32,
+        streams: RandomStreams::new(0),
+        normalization: None,
+    };
+    let loaded = dataset.source.load(&context)?;
+    let indices: Vec<usize> = (0..dataset.signature.images.min(SAMPLES)).collect();
+    let grid = image_grid(&loaded.batch(&indices, None, DType::F32, &Device::Cpu)?.images)?;
+    let refused =
+        |failure: std::io::Error| Error::new(format!("{}: {}", picture.display(), text_format::reason(&failure)));
+    let mut file = OpenOptions::new().write(true).create_new(true).open(picture).map_err(refused)?;
+    file.write_all(&grid.png).map_err(refused)
+}

@@ -1,0 +1,87 @@
+//! Images to measure on.
+
+use std::path::Path;
+
+use zskt_api::{DatasetSignature, Diagnostic, ImageShape, PluginInstance, PluginKind, Registry};
+
+use super::teacher::FoundTeacher;
+use crate::dataset_at::{DatasetAt, at};
+use crate::pipeline::parse_plugin;
+use crate::text_format;
+
+/// Images to measure a teacher and its student on.
+pub struct FoundDataset(DatasetAt);
+
+impl FoundDataset {
+    /// The test images of a folder or file, or all of it where it is not split; or the dataset that a plugin with its parameters is.
+    ///
+    /// # Errors
+    /// When no dataset plugin reads it, or several do, or the one that is named does not.
+    pub fn find(data: &Path, registry: &Registry) -> Result<Self, Diagnostic> {
+        if let Some(ron) = data.to_str().filter(|text| text.contains('(') && !data.exists()) {
+            return Self::named(ron, registry);
+        }
+        let found = at(data, registry)?;
+        let plugin = |dataset: &DatasetAt| dataset.ron.split('(').next().unwrap_or_default().to_owned();
+        let mut plugins: Vec<_> = found.iter().map(plugin).collect();
+        plugins.dedup();
+        if plugins.len() > 1 {
+            let message = format!("several dataset plugins read `{}`: {}", data.display(), plugins.join(", "));
+            let first = &found[0].ron;
+            return Err(Diagnostic::global(message).help(format!("name the one that is meant, as in --data '{first}'")));
+        }
+        // One at least is there.
+        found
+            .into_iter()
+            .next()
+            .map(Self)
+            .ok_or_else(|| Diagnostic::global(format!("there are no images in `{}`", data.display())))
+    }
+
+    fn named(ron: &str, registry: &Registry) -> Result<Self, Diagnostic> {
+        let context = |problem: Diagnostic| Diagnostic { span: None, ..problem }.context(format_args!("--data {ron}"));
+        let (_, parsed) = parse_plugin(ron, PluginKind::Dataset, registry).map_err(context)?;
+        let PluginInstance::Dataset(source) = parsed.instance().clone() else {
+            return Err(context(Diagnostic::global("it is not a dataset")));
+        };
+        let signature = source.describe().map_err(|fault| {
+            let problem = context(Diagnostic::global(fault.message));
+            Diagnostic { help: fault.help, ..problem }
+        })?;
+        Ok(Self(DatasetAt { ron: ron.to_owned(), source, signature }))
+    }
+
+    /// The shape of every image.
+    pub fn image(&self) -> ImageShape {
+        self.0.signature.image
+    }
+
+    /// Whether a teacher can be measured on it.
+    ///
+    /// # Errors
+    /// When its classes or the shape of its images are others.
+    pub fn fits(&self, teacher: &FoundTeacher) -> Result<(), Diagnostic> {
+        let DatasetSignature { classes, image, .. } = self.0.signature;
+        if (classes, image) == (teacher.classes(), teacher.image()) {
+            return Ok(());
+        }
+        let message = format!(
+            "the teacher takes images {} of {} classes, but {} has images {image} of {classes} classes",
+            teacher.image(),
+            teacher.classes(),
+            self.0.ron
+        );
+        Err(Diagnostic::global(message).help("leave --data out, or give images that the teacher was trained for"))
+    }
+
+    /// The plugin with its parameters, as a pipeline has it.
+    pub fn ron(&self) -> &str {
+        &self.0.ron
+    }
+
+    /// What was found, for a person.
+    pub fn said(&self) -> String {
+        let DatasetSignature { image, classes, images } = self.0.signature;
+        format!("data     {}: {} images {image}, {classes} classes", self.0.ron, text_format::count(images))
+    }
+}

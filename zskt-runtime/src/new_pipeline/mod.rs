@@ -1,0 +1,106 @@
+//! `new`: a pipeline for a teacher's file, from what is in it.
+
+mod dataset;
+mod draft;
+mod method;
+mod student;
+mod teacher;
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+pub use method::Method;
+
+use zskt_api::{Diagnostic, Registry, Severity};
+
+use crate::pipeline::Sources;
+use crate::{check, text_format};
+use dataset::FoundDataset;
+use student::ChosenStudent;
+use teacher::FoundTeacher;
+
+/// What a pipeline is to be made of.
+pub struct Request<'a> {
+    /// The teacher's file or folder.
+    pub teacher: &'a Path,
+    /// Which network of it, where it has several.
+    pub key: Option<&'a str>,
+    /// Images to measure on: a folder or file, or a dataset plugin with its parameters.
+    pub data: Option<&'a Path>,
+    /// The student's architecture: a plugin, with parameters or without.
+    pub student: Option<&'a str>,
+    /// How the student learns.
+    pub method: Method,
+    /// The file to write; `None` for one that is named like the teacher's.
+    pub to: Option<&'a Path>,
+}
+
+/// Writes a pipeline that has been proven sound, and says what was found and what to do next.
+///
+/// # Errors
+/// When the teacher's file holds no network that is known, or nothing fits it, or the file cannot be written.
+pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnostic> {
+    let data = request.data.map(|data| FoundDataset::find(data, registry)).transpose()?;
+    let shape = data.as_ref().map(FoundDataset::image);
+    let teacher = FoundTeacher::read(request.teacher, request.key, shape, registry)?;
+    if let Some(data) = &data {
+        data.fits(&teacher)?;
+    }
+    let image = teacher.image();
+    if image.height != image.width || !image.height.is_multiple_of(4) {
+        let message = format!(
+            "`ConvGenerator` makes square images whose side is a multiple of four, and the teacher takes {image}"
+        );
+        return Err(Diagnostic::global(message).help("write the pipeline by hand, with a generator of your own"));
+    }
+    let student = ChosenStudent::choose(request.student, &teacher, registry)?;
+    let path = request.to.map_or_else(|| file_name(request.teacher), Path::to_owned);
+    let text = request.method.pipeline(&teacher, &student, data.as_ref()).to_text();
+    prove(&path, &text, registry)?;
+    write(&path, &text)?;
+
+    let shown = path.display();
+    let mut said = teacher.said();
+    said.extend(data.iter().map(FoundDataset::said));
+    said.push(student.said());
+    said.push(format!(
+        "wrote {shown}\n\n  zskt-run {shown} --set transfer.batches=50    # a trial: does it run, and how long does a batch take?\n  zskt-run {shown}\n"
+    ));
+    Ok(said.join("\n"))
+}
+
+/// The pipeline of a teacher's file, in the working directory.
+fn file_name(teacher: &Path) -> PathBuf {
+    let stem = teacher.canonicalize().ok().and_then(|path| path.file_stem().map(ToOwned::to_owned));
+    let stem = stem.map_or_else(|| "teacher".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    // What the program would take for an option or a command is no name for a file.
+    PathBuf::from(format!("{}.ron", stem.trim_start_matches(['-', '.'])))
+}
+
+/// What is written has to be sound: who finds a mistake in it, finds one of this program.
+fn prove(path: &Path, text: &str, registry: &Registry) -> Result<(), Diagnostic> {
+    let sources = Sources::new(path.display().to_string(), text, &[]);
+    let Err(problems) = check::prove(&sources, registry, false) else { return Ok(()) };
+    let found = problems.into_iter().find(|problem| problem.severity == Severity::Error);
+    let reason = found.as_ref().map_or("", |problem| &problem.message);
+    let problem = Diagnostic::global(format!("these do not go together: {}", text_format::one_line(reason)));
+    Err(match found.and_then(|problem| problem.help) {
+        Some(help) => problem.help(help),
+        None => problem,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Diagnostic> {
+    let refused = |failure: std::io::Error| {
+        let problem = Diagnostic::global(format!("cannot write {}: {}", path.display(), text_format::reason(&failure)));
+        match failure.kind() {
+            std::io::ErrorKind::AlreadyExists => {
+                problem.help("nothing is ever overwritten: give another file with --to")
+            }
+            _ => problem,
+        }
+    };
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(refused)?;
+    file.write_all(text.as_bytes()).map_err(refused)
+}

@@ -1,0 +1,252 @@
+//! The teacher: which network a file holds, and for which images.
+
+use std::path::Path;
+
+use onnx_model::Dimension;
+use torch_checkpoint::printable;
+use zskt_api::{ClassifierShape, Diagnostic, ImageShape, OutputShape, PluginInstance, PluginKind, Registry};
+
+use crate::inspect_file::is_graph;
+use crate::pipeline::parse_plugin;
+use crate::weights_report::{FoundNetwork, RecognizedArchitecture, weights_report};
+use crate::{parameter_count, text_format};
+
+/// Sizes of images that networks are usually for, the likeliest first.
+const SIZES: [usize; 9] = [32, 28, 224, 64, 16, 96, 128, 256, 384];
+
+/// The largest size that is tried where none of these is taken.
+const LARGEST: usize = 640;
+
+/// A teacher's file, and the network in it.
+pub struct FoundTeacher {
+    ron: String,
+    name: String,
+    image: ImageShape,
+    output: OutputShape,
+    parameters: Option<usize>,
+    /// What was found, a line each.
+    found: Vec<String>,
+    assumptions: Vec<String>,
+}
+
+impl FoundTeacher {
+    /// Looks into a file of weights, a folder with one, or an ONNX file. `data` are images at hand, which it takes if it can.
+    ///
+    /// # Errors
+    /// When it cannot be read, no architecture has such weights, or there are several networks in it.
+    pub fn read(
+        path: &Path,
+        key: Option<&str>,
+        data: Option<ImageShape>,
+        registry: &Registry,
+    ) -> Result<Self, Diagnostic> {
+        if is_graph(path) {
+            return match key {
+                None => Self::of_graph(path, data, registry),
+                Some(_) => Err(Diagnostic::global("--key is for files of weights, and this is an ONNX model")),
+            };
+        }
+        let shown = path.display();
+        let report = weights_report(path, key, registry).map_err(|error| {
+            let problem = Diagnostic::global(format!("cannot read `{shown}`: {}", error.kind));
+            problem.help(error.kind.help())
+        })?;
+        let network = match &report.networks[..] {
+            [network] => network,
+            [] => return Err(Diagnostic::global(format!("`{shown}` holds no weights"))),
+            several => return Err(several_networks(path, several)),
+        };
+        let Some(recognized) = network.recognized.first() else { return Err(not_recognized(path, network)) };
+        let PluginInstance::Architecture(architecture) = recognized.parsed.instance() else {
+            return Err(not_recognized(path, network));
+        };
+        let configuration = report.configuration.as_ref();
+        let said = configuration.and_then(|configuration| configuration.input_size);
+        let said = said.map(|[channels, height, width]| ImageShape::new(channels, height, width));
+        let usual = [3, 1].map(|channels| ImageShape::new(channels, recognized.image_size, recognized.image_size));
+        let (image, output) = images(architecture.as_ref(), said.into_iter().chain(data).chain(usual))
+            .ok_or_else(|| takes_no_images(&recognized.ron))?;
+
+        let mut assumptions = recognized.assumptions.clone();
+        if said.is_none() && data != Some(image) {
+            assumptions.push(format!(
+                "images of {}×{}: the weights do not tell the size, and this is usual for such a network; it is set by the generator's \
+                 `image_size` and by the datasets",
+                image.height, image.width
+            ));
+        }
+        let normalization = configuration.and_then(|found| Some((found.mean.as_ref()?, found.std.as_ref()?)));
+        if normalization.is_none() {
+            assumptions.push(normalization_unknown("Checkpoint"));
+        }
+        let key = key.map(|key| format!(", key: {key:?}")).unwrap_or_default();
+        Ok(Self {
+            ron: format!("Checkpoint(model: {}, path: {:?}{key})", recognized.ron, path.to_string_lossy()),
+            name: name(path),
+            image,
+            output,
+            parameters: parameter_count::of(recognized.parsed.instance()),
+            found: found(path, &report.format.to_string(), network, recognized),
+            assumptions,
+        })
+    }
+
+    fn of_graph(path: &Path, data: Option<ImageShape>, registry: &Registry) -> Result<Self, Diagnostic> {
+        let ron = format!("Onnx(path: {:?})", path.to_string_lossy());
+        let (_, parsed) = parse_plugin(&ron, PluginKind::Teacher, registry)?;
+        let PluginInstance::Teacher(teacher) = parsed.instance() else {
+            return Err(Diagnostic::global("`Onnx` is not a teacher source"));
+        };
+        teacher.check().map_err(|fault| {
+            let problem = Diagnostic::global(format!("`{}`: {}", path.display(), fault.message));
+            Diagnostic { help: fault.help, ..problem }
+        })?;
+        let (image, output) = images(teacher.as_ref(), fixed_images(path).into_iter().chain(data))
+            .ok_or_else(|| takes_no_images(&ron))?;
+        let unknown = teacher.normalization().is_none();
+        Ok(Self {
+            found: vec![format!("{}: ONNX", path.display()), format!("teacher  {ron}")],
+            ron,
+            name: name(path),
+            image,
+            output,
+            parameters: parameter_count::of(parsed.instance()),
+            assumptions: unknown.then(|| normalization_unknown("Onnx")).into_iter().collect(),
+        })
+    }
+
+    /// The plugin with its parameters, as a pipeline has it.
+    pub fn ron(&self) -> &str {
+        &self.ron
+    }
+
+    /// What its pipeline is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The images that it is for.
+    pub fn image(&self) -> ImageShape {
+        self.image
+    }
+
+    /// What it gives for them.
+    pub fn output(&self) -> &OutputShape {
+        &self.output
+    }
+
+    /// Classes it tells apart.
+    pub fn classes(&self) -> usize {
+        self.output.classes
+    }
+
+    /// Numbers that were learnt.
+    pub fn parameters(&self) -> Option<usize> {
+        self.parameters
+    }
+
+    /// What its file does not tell, a sentence each.
+    pub fn assumptions(&self) -> &[String] {
+        &self.assumptions
+    }
+
+    /// What was found, for a person.
+    pub fn said(&self) -> Vec<String> {
+        let mut said = self.found.clone();
+        if !self.assumptions.is_empty() {
+            said.push("not told by the file:".into());
+            said.extend(self.assumptions.iter().map(|assumption| format!("  - {assumption}")));
+        }
+        said.push(String::new());
+        said
+    }
+}
+
+/// The pipeline is called as the file is.
+fn name(path: &Path) -> String {
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let name: String = stem.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    if name.trim_matches(['-', '.']).is_empty() { "transfer".into() } else { name }
+}
+
+/// The images that a network takes: the first of these that it takes, or else some of a usual size, or of any.
+fn images(
+    network: &(impl ClassifierShape + ?Sized),
+    first: impl Iterator<Item = ImageShape>,
+) -> Option<(ImageShape, OutputShape)> {
+    let sizes = || SIZES.into_iter().chain(8..=LARGEST);
+    let any = [3, 1].into_iter().flat_map(|channels| sizes().map(move |size| ImageShape::new(channels, size, size)));
+    first.chain(any).find_map(|image| Some((image, network.output_shape(image).ok()?)))
+}
+
+/// The images that an ONNX model is fixed to, channels first or last.
+fn fixed_images(path: &Path) -> Vec<ImageShape> {
+    let Ok(model) = onnx_model::read(path) else { return Vec::new() };
+    let sizes = model.graph.inputs.first().and_then(|input| input.shape.clone()).unwrap_or_default();
+    let fixed: Vec<usize> = sizes
+        .iter()
+        .skip(1)
+        .filter_map(|size| match size {
+            Dimension::Fixed(size) => Some(*size),
+            Dimension::Free(_) => None,
+        })
+        .collect();
+    match fixed[..] {
+        [a, b, c] => vec![ImageShape::new(a, b, c), ImageShape::new(c, a, b)],
+        _ => Vec::new(),
+    }
+}
+
+fn normalization_unknown(plugin: &str) -> String {
+    format!(
+        "how its images were normalized: where real images are used, state it in `{plugin}`, as in `mean: [0.4914, 0.4822, 0.4465], \
+         std: [0.247, 0.2435, 0.2616]`"
+    )
+}
+
+fn found(path: &Path, format: &str, network: &FoundNetwork, recognized: &RecognizedArchitecture) -> Vec<String> {
+    let mut place = format!("{}: {format}", path.display());
+    if !network.key.is_empty() {
+        place += &format!(", `{}`", printable(&network.key));
+    }
+    if !network.prefix.is_empty() {
+        place += &format!(", names after `{}`", printable(&network.prefix));
+    }
+    let names = match recognized.layout {
+        Some(layout) => format!("the names of {layout}"),
+        None => "its own names".into(),
+    };
+    let mut lines = vec![place, format!("teacher  {}: every name and shape fits, by {names}", recognized.ron)];
+    let others: Vec<_> = network.recognized.iter().skip(1).map(|other| other.ron.clone()).collect();
+    if !others.is_empty() {
+        lines.push(format!("         {} would fit too", text_format::join(&others, "and")));
+    }
+    lines
+}
+
+fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
+    let described = |network: &FoundNetwork| {
+        let what = network.recognized.first().map_or_else(|| "not recognized".to_owned(), |one| one.ron.clone());
+        format!("\n  --key {}    {what}", printable(&network.choice()))
+    };
+    let problem = Diagnostic::global(format!("`{}` holds {} networks", path.display(), networks.len()));
+    problem.help(format!("choose one:{}", networks.iter().map(described).collect::<String>()))
+}
+
+fn not_recognized(path: &Path, network: &FoundNetwork) -> Diagnostic {
+    let tensors =
+        network.tensors.iter().take(6).map(|(name, info)| format!("\n  {} {:?}", printable(name), info.shape));
+    let problem = Diagnostic::global(format!("no architecture has the weights of `{}`", path.display()));
+    problem.help(format!(
+        "it has {} tensors:{}\n`zskt-run inspect {}` lists them all, `zskt-run plugin new NAME --kind architecture` begins a plugin for \
+         them, and an ONNX export of the network needs none",
+        network.tensors.len(),
+        tensors.collect::<String>(),
+        path.display()
+    ))
+}
+
+fn takes_no_images(ron: &str) -> Diagnostic {
+    let message = format!("`{ron}` takes no square images of one or three channels and up to {LARGEST} pixels");
+    Diagnostic::global(message).help("give images that it takes with --data")
+}

@@ -1,0 +1,167 @@
+//! From a teacher's file, as other programs write it, to a transfer that has run and a student that others can open.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/teachers")
+}
+
+fn zskt_run(folder: &Path, arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_zskt-run");
+    Command::new(program).args(arguments).current_dir(folder).output().expect("the program starts")
+}
+
+/// What a command that works says.
+fn said(folder: &Path, arguments: &[&str]) -> String {
+    let output = zskt_run(folder, arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("it speaks UTF-8")
+}
+
+/// What a command that is refused says.
+fn refused(folder: &Path, arguments: &[&str]) -> String {
+    let output = zskt_run(folder, arguments);
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    String::from_utf8(output.stderr).expect("it speaks UTF-8")
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("there is room")
+}
+
+#[test]
+fn from_a_file_to_a_student() {
+    let folder = folder();
+    let here = folder.path();
+    std::fs::copy(fixtures().join("kuangliu/ckpt.pth"), here.join("resnet18.pth")).expect("there is room");
+    let new = said(here, &["new", "--teacher", "resnet18.pth"]);
+    insta::assert_snapshot!(new);
+    insta::assert_snapshot!(std::fs::read_to_string(here.join("resnet18.ron")).expect("it is written"));
+    assert!(refused(here, &["new", "--teacher", "resnet18.pth"]).contains("give another file with --to"));
+
+    let short = ["--set", "transfer.batches=2", "--set", "transfer.batch_size=4", "--out", "run"];
+    said(here, &[&["resnet18.ron"][..], &short].concat());
+    said(here, &["export", "run", "--format", "pth"]);
+    said(here, &["export", "run", "--format", "safetensors", "--network", "generator"]);
+    assert!(refused(here, &["export", "run", "--format", "pth"]).contains("nothing is ever overwritten"));
+    // What was written is a teacher again, of which all is known.
+    let again = said(here, &["new", "--teacher", "student.pth", "--student", "LeNet"]);
+    assert!(again.contains("WideResNet(depth: 10, widen_factor: 1") && again.contains("LeNet"), "{again}");
+
+    said(here, &["export", "run", "--format", "onnx"]);
+    let page = said(here, &["inspect", "student.onnx"]);
+    assert!(page.contains("as a teacher: Onnx(path: \"student.onnx\")"), "{page}");
+    said(here, &["new", "--teacher", "student.onnx", "--to", "of-onnx.ron", "--student", "LeNet"]);
+    said(here, &["validate", "of-onnx.ron"]);
+}
+
+#[test]
+fn every_source_becomes_a_pipeline_that_is_sound() {
+    let teachers = fixtures().join("teachers.json");
+    let teachers = std::fs::read_to_string(teachers).expect("the fixtures are there");
+    let teachers: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&teachers).expect("JSON");
+    assert!(teachers.len() >= 10);
+    let folder = folder();
+    for (index, (file, teacher)) in teachers.iter().enumerate() {
+        let path = fixtures().join(file);
+        let (path, pipeline) = (path.to_str().expect("UTF-8"), format!("{index}.ron"));
+        let new = said(folder.path(), &["new", "--teacher", path, "--to", &pipeline]);
+        let model = teacher["model"].as_str().expect("a model");
+        let name = model.split('(').next().expect("a name");
+        assert!(new.contains(&format!("teacher  {name}(")), "{file}: {new}");
+        said(folder.path(), &["validate", &pipeline]);
+        let page = said(folder.path(), &["inspect", path]);
+        assert!(page.contains(&format!("fits {name}(")), "{file}: {page}");
+    }
+}
+
+#[test]
+fn a_folder_of_hugging_face_brings_its_normalization() {
+    let folder = folder();
+    let timm = fixtures().join("timm");
+    let timm = timm.to_str().expect("UTF-8");
+    let page = said(folder.path(), &["inspect", timm]);
+    assert!(page.contains("configuration: resnet18, 10 classes, images 3×"), "{page}");
+    let new = said(folder.path(), &["new", "--teacher", timm, "--to", "timm.ron"]);
+    assert!(!new.contains("how its images were normalized") && !new.contains("images of 32×32"), "{new}");
+    let other = fixtures().join("torchvision/resnet18-f37072fd.pth");
+    let new = said(folder.path(), &["new", "--teacher", other.to_str().expect("UTF-8"), "--to", "other.ron"]);
+    assert!(new.contains("how its images were normalized") && new.contains("images of 224×224"), "{new}");
+}
+
+#[test]
+fn images_are_found_counted_and_shown() {
+    let folder = folder();
+    let here = folder.path();
+    let record = |label: u8| [vec![label], vec![label * 20; 3072]].concat();
+    let set: Vec<u8> = (0..10).flat_map(record).collect();
+    std::fs::write(here.join("test_batch.bin"), &set).expect("there is room");
+    for batch in 1..=5 {
+        std::fs::write(here.join(format!("data_batch_{batch}.bin")), &set).expect("there is room");
+    }
+    let page = said(here, &["inspect", ".", "--samples", "samples.png"]);
+    assert!(page.contains("Cifar10(split: Test, path: \".\")\n  10 images 3×32×32, 10 classes"), "{page}");
+    assert!(page.contains("  50 images 3×32×32, 10 classes"), "{page}");
+    assert!(std::fs::read(here.join("samples.png")).expect("a picture").starts_with(b"\x89PNG"));
+
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    let teacher = teacher.to_str().expect("UTF-8");
+    said(here, &["new", "--teacher", teacher, "--data", ".", "--to", "measured.ron"]);
+    let measured = std::fs::read_to_string(here.join("measured.ron")).expect("it is written");
+    assert!(measured.contains("\"test_set\":") && measured.contains("test_set -> agreement.dataset"), "{measured}");
+    said(here, &["validate", "measured.ron"]);
+    assert!(refused(here, &["inspect", ".", "--samples", "samples.png"]).contains("exists"), "nothing is overwritten");
+}
+
+#[test]
+fn what_several_plugins_read_is_for_the_user_to_decide() {
+    let folder = folder();
+    let here = folder.path();
+    // Ten images of 28×28 as MNIST and its kin have them: the files are named alike.
+    let images = [&[0, 0, 8, 3, 0, 0, 0, 10, 0, 0, 0, 28, 0, 0, 0, 28][..], &[7; 7840]].concat();
+    let labels = [&[0, 0, 8, 1, 0, 0, 0, 10][..], &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]].concat();
+    std::fs::create_dir(here.join("digits")).expect("there is room");
+    std::fs::write(here.join("digits/t10k-images-idx3-ubyte"), images).expect("there is room");
+    std::fs::write(here.join("digits/t10k-labels-idx1-ubyte"), labels).expect("there is room");
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    let teacher = teacher.to_str().expect("UTF-8");
+    let several = refused(here, &["new", "--teacher", teacher, "--data", "digits"]);
+    assert!(several.contains("FashionMnist, KMnist, Mnist") && several.contains("--data '"), "{several}");
+    let named = refused(here, &["new", "--teacher", teacher, "--data", "Mnist(split: Test, path: \"digits\")"]);
+    assert!(named.contains("takes images 3×32×32") && named.contains("images 1×28×28"), "{named}");
+}
+
+#[test]
+fn names_out_of_a_file_are_shown_and_not_obeyed() {
+    let folder = folder();
+    let name = "\u{1b}[2J.weight";
+    let header = format!("{{{name:?}:{{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}}}")
+        .replace("\\u{1b}", "\\u001b");
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    std::fs::write(folder.path().join("odd.safetensors"), bytes).expect("there is room");
+    let page = said(folder.path(), &["inspect", "odd.safetensors"]);
+    assert!(page.contains("[2J.weight") && !page.contains('\u{1b}'), "{page}");
+    let refusal = refused(folder.path(), &["new", "--teacher", "odd.safetensors"]);
+    assert!(!refusal.contains('\u{1b}'), "{refusal}");
+}
+
+#[test]
+fn what_is_no_teacher_is_said() {
+    let folder = folder();
+    let here = folder.path();
+    std::fs::write(here.join("notes.txt"), "not weights").expect("there is room");
+    assert!(refused(here, &["new", "--teacher", "notes.txt"]).contains("cannot read `notes.txt`"));
+    assert!(refused(here, &["new", "--teacher", "missing.pth"]).contains("there is no such file"));
+    assert!(refused(here, &["inspect", "missing.pth"]).contains("there is no plugin `missing.pth`"));
+    let nothing = refused(here, &["inspect", "notes.txt"]);
+    assert!(nothing.contains("cannot read weights") && nothing.contains("no dataset plugin reads"), "{nothing}");
+    assert!(refused(here, &["export", ".", "--format", "pth"]).contains("no checkpoint in ."));
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    let teacher = teacher.to_str().expect("UTF-8");
+    let student = refused(here, &["new", "--teacher", teacher, "--student", "WideResNet(depth: 17, widen_factor: 1)"]);
+    assert!(
+        student.contains("expected 6·n + 4 layers") && student.contains("the nearest depths are 16 and 22"),
+        "{student}"
+    );
+}
