@@ -9,6 +9,7 @@ the median of the rounds (lowest..highest). The ratio is that of medians, PyTorc
 """
 
 import argparse
+import os
 import platform
 import statistics
 import subprocess
@@ -134,7 +135,10 @@ def main():
     found = {}
     for _ in range(options.rounds):
         for name, command in commands.items():
-            lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+            # candle has threads of its own, which would wait for each other.
+            environment = {**os.environ, "RAYON_NUM_THREADS": "1"}
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+            lines = done.stdout.splitlines()
             for case, *figures in (line.split("\t") for line in lines):
                 for which, figure in zip(("forward", "forward and backward"), figures):
                     found.setdefault((case, which), {}).setdefault(name, []).append(float(figure))

@@ -303,22 +303,25 @@ class Nvml:
         return 0
 
 
-def measured(command, setting, limit=None):
-    """Runs a command, for `limit` seconds at most; gives its output and what it took of memory, in bytes."""
+def measured(command, setting, limit=None, watch=None):
+    """Runs a command, for `limit` seconds at most; gives its output and what it took of memory, in bytes. `watch` is given its number, again
+    and again."""
     environment = os.environ | {"RAYON_NUM_THREADS": str(setting.threads)}
     gpu = Nvml(setting.device) if setting.cuda else None
     before = most = gpu.used() if gpu else 0
     deadline = time.monotonic() + limit if limit else None
-    watched = gpu or deadline
+    watched = gpu or deadline or watch
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output, env=environment)
         try:
             # Not `process.wait()`, for only wait4 tells what this one child used.
             while not (ended := os.wait4(process.pid, os.WNOHANG if watched else 0))[0]:
                 most = max(most, gpu.used() if gpu else 0)
+                if watch:
+                    watch(process.pid)
                 if deadline and time.monotonic() > deadline:
                     raise subprocess.TimeoutExpired(command, limit)
-                time.sleep(0.05)
+                time.sleep(0.005 if watch else 0.05)
         except BaseException:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -386,8 +389,7 @@ class Results:
             ratios = ["1" if base == contender else str(self.ratio(contender, base)) for base in bases]
             memory = [f"{self.memory(contender) / 1e6:.0f}", *[self.allocated(contender)] * setting.cuda]
             rows.append([contender, str(seconds), f"{images:.0f}", *memory, *ratios])
-        widths = [max(map(len, column)) for column in zip(*rows)]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+        return aligned(rows)
 
     def remarks(self, setting):
         imported = max((run.memory_of_import_bytes for runs in self.by_contender.values() for run in runs), default=0)
@@ -400,6 +402,12 @@ class Results:
                 if self.memory(ours):
                     text += f", and {self.memory(theirs) / self.memory(ours):.3g} times its memory"
                 yield text + "."
+
+
+def aligned(rows):
+    """A table as text."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
 
 
 def contest(bench, setting, options):

@@ -2,8 +2,8 @@
 //! [SVHN](svhn), [MNIST and its kin](mnist), [image datasets from Hugging Face](hugging_face), and [folders of images](image_folder).
 //!
 //! Each module has three functions of a path and a split: `read` gives all images as [`RawImages`]; `header` tells their
-//! number, size and classes, as far as possible without reading them; `files` says which files they are in. Nothing is
-//! downloaded, nothing is normalized, no size that a file declares is believed before there are bytes to bear it out, and
+//! number, size and classes, as far as possible without reading them; `files` says which files they are in. [`hugging_face`] also
+//! writes. Nothing is downloaded, nothing is normalized, no size that a file declares is believed before there are bytes to bear it out, and
 //! whatever is wrong ends in a [`ReadError`] that names the file, the place in it, the reason, and what to do about it.
 //!
 //! Memory is bounded by the size of the files: what an archive, a page or an array unpacks to by 100 times that, decoded images by 1,100

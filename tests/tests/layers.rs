@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use zskt_api::candle_core::{Tensor, Var};
 use zskt_api::nn::{Activation, BatchNorm2d, Padding, Pool, PoolWindows};
+use zskt_api::tensor::ops::Shift;
 use zskt_api::tensor::{backward, ops};
 use zskt_api::{Builder, FeatureMap, ForwardMode, Precision, Result};
 use zskt_tests::{assert_close, device, fixture, numbers, tensor, uniform};
@@ -30,6 +31,7 @@ const CASES: &[(&str, Case)] = &[
     ("Hardswish", |x, _| wide(&x[0], Activation::HardSwish)),
     ("Hardsigmoid", |x, _| wide(&x[0], Activation::HARD_SIGMOID)),
     ("Sigmoid", |x, _| wide(&x[0], Activation::Sigmoid)),
+    ("Tanh", |x, _| wide(&x[0], Activation::Tanh)),
     ("SiLU", |x, _| wide(&x[0], Activation::Silu)),
     ("clip", |x, _| wide(&x[0], Activation::Clip { min: -2.0, max: 3.0 })),
     ("batch norm and ReLU6", |x, _| {
@@ -38,6 +40,11 @@ const CASES: &[(&str, Case)] = &[
     }),
     ("squeeze and excitation", |x, _| ops::multiply(&map(&x[0])?, &ops::activate(&map(&x[1])?, Activation::Sigmoid)?)),
     ("concatenation", |x, _| ops::concat(&[map(&x[0])?, map(&x[1])?])),
+    ("crop and flip", |x, _| {
+        let [first, second] = [Shift { down: 2, right: -1, flip: true }, Shift { down: -3, right: 4, flip: false }];
+        ops::crop_and_flip(&map(&x[0])?, &[first, second], &[0.0, 1.0, -1.0, 2.0, 0.5, 0.25])
+    }),
+    ("roll and flip", |x, _| ops::roll(&map(&x[0])?, Shift { down: 3, right: -2, flip: true })),
     ("zeros around", |x, _| ops::pad(&map(&x[0])?, Padding { channels: [1, 2], rows: [2, 0], columns: [0, 1] })),
 ];
 

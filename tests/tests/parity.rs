@@ -6,17 +6,17 @@ use serde_json::Value;
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::testing::{self, TestObserver, build_context};
 use zskt_api::{
-    Architecture, BuildContext, Builder, ClassifierNetwork, ClassifierOutput, FeatureMap, ForwardMode, Generator,
-    GeneratorArchitecture, GeneratorNetwork, Gradients, ImageSource, Loss, LossInputs, LossTarget, Network, NodeOutput,
-    Objective, Optimizer, Player, PluginInstance, Precision, RandomStreams, Result, Stage, StageContext, StreamRng,
-    Trainee, Turn,
+    Architecture, BuildContext, Builder, ClassifierNetwork, FeatureMap, ForwardMode, Generator, GeneratorArchitecture,
+    GeneratorInput, GeneratorNetwork, Gradients, ImageSource, Keep, Latents, Loss, LossBatch, LossInputs, Mode,
+    Network, NodeOutput, Objective, Optimizer, Player, PluginInstance, Precision, RandomStreams, Result, Signatures,
+    Stage, StageContext, StreamRng, TeacherOutput, Trainee, Turn,
 };
 use zskt_architectures::{LeNet, Variant, WideResNet};
-use zskt_generators::ConvGenerator;
-use zskt_losses::{AttentionTransfer, KlDivergence};
+use zskt_generators::{ConvGenerator, Output};
+use zskt_losses::{AttentionTransfer, KlDivergence, Reduction};
 use zskt_optimizers::Adam;
 use zskt_schedules::Cosine;
-use zskt_stages::{Transfer, TransferInputs};
+use zskt_stages::{OnWarning, Transfer, TransferInputs};
 use zskt_tests::{assert_weights, device, fill, fixture, numbers, relative_error, tensor, uniform};
 
 fn wide_resnet(size: &Value) -> WideResNet {
@@ -40,8 +40,8 @@ struct FixedLatents {
 }
 
 impl Generator for FixedLatents {
-    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
-        self.generator.forward(latents, mode)
+    fn forward(&self, input: &GeneratorInput<'_>, mode: ForwardMode) -> Result<FeatureMap> {
+        self.generator.forward(input, mode)
     }
     fn latent_dim(&self) -> usize {
         100
@@ -51,6 +51,17 @@ impl Generator for FixedLatents {
         let latents = uniform(&format!("{}.{index}", self.latents), batch * 100);
         *index += 1;
         latents.into_iter().map(|x| x * 3f64.sqrt()).collect()
+    }
+}
+
+/// The paper's.
+fn divergence_of_beliefs() -> KlDivergence {
+    KlDivergence {
+        temperature: 1.0,
+        weight: 1.0,
+        reduction: Reduction::Mean,
+        temperature_squared: false,
+        agreeing_only: false,
     }
 }
 
@@ -68,11 +79,11 @@ impl<L: Loss> Loss for Recorded<L> {
         // Each value is read on the host.
         false
     }
-    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         self.loss.target(teacher)
     }
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let value = self.loss.value(student, target)?;
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        let value = self.loss.value(batch)?;
         self.values.lock().unwrap().push(value.to_dtype(DType::F64)?.to_scalar()?);
         Ok(value)
     }
@@ -87,8 +98,18 @@ struct Played {
 
 fn generator(run: &Value, precision: Precision) -> Arc<GeneratorNetwork> {
     let builder = Builder::zeros(precision, &device());
-    let paper = ConvGenerator { latent_dim: 100, channels: 128, first_map: 8, image_size: 32, image_channels: 3 };
-    let generator = paper.build(&builder).unwrap();
+    let paper = ConvGenerator {
+        latent_dim: 100,
+        channels: 128,
+        first_channels: None,
+        first_map: 8,
+        image_size: 32,
+        image_channels: 3,
+        output: Output::BatchNorm,
+        bias: true,
+        eps: 1e-5,
+    };
+    let generator = paper.build(&builder, None).unwrap();
     fill(&builder.weights(), "generator");
     Arc::new(Network {
         name: "generator".into(),
@@ -109,7 +130,7 @@ fn play(fixture: &Value, precision: Precision) -> Played {
     let values = || Arc::new(Mutex::new(Vec::new()));
     let (seek, divergence, attention) = (values(), values(), values());
     let kl = |values: &Arc<_>| -> Arc<dyn Loss> {
-        Arc::new(Recorded { loss: KlDivergence { temperature: 1.0, weight: 1.0 }, values: Arc::clone(values) })
+        Arc::new(Recorded { loss: divergence_of_beliefs(), values: Arc::clone(values) })
     };
     let at: Arc<dyn Loss> =
         Arc::new(Recorded { loss: AttentionTransfer { beta: 250.0, pairs: None }, values: Arc::clone(&attention) });
@@ -125,6 +146,9 @@ fn play(fixture: &Value, precision: Precision) -> Played {
             optimizer,
             schedule,
             clip_norm: Some(5.0),
+            latents: Latents::Shared,
+            opponent: Mode::Train,
+            synthesis: None,
         })
     };
     let turns = vec![
@@ -152,10 +176,18 @@ fn play(fixture: &Value, precision: Precision) -> Played {
         checkpoint_every: 500,
         preview_every: Some(1000),
         replay: true,
+        targets: None,
+        keep: Keep::Last,
+        patience: None,
+        min_delta: 0.0,
+        monitor_every: None,
+        on_warning: OnWarning::Continue,
     };
     let build = BuildContext { device: device(), ..build_context("transfer", precision) };
     let mut observer = TestObserver::default();
-    let product = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut observer }).unwrap();
+    let product = transfer
+        .run(inputs, &mut StageContext { build, resume: None, inputs: Signatures::default(), observer: &mut observer })
+        .unwrap();
     assert!(matches!(product, NodeOutput::Classifier(trained) if Arc::ptr_eq(&trained, &student)));
     let taken = |values: &Arc<Mutex<Vec<f64>>>| values.lock().unwrap().clone();
     Played {
@@ -228,14 +260,14 @@ fn initial_loss(fixture: &Value, precision: Precision) -> f64 {
     let batch = run["batch_size"].as_u64().unwrap() as usize;
     let latents = generator.forward.sample(batch, &mut RandomStreams::new(0).named("unused"));
     let latents = Tensor::from_vec(latents, (batch, 100), &device()).unwrap().to_dtype(precision.dtype()).unwrap();
-    let images = generator.forward.forward(&latents, ForwardMode::train_frozen()).unwrap();
+    let images =
+        generator.forward.forward(&GeneratorInput::unconditional(&latents), ForwardMode::train_frozen()).unwrap();
     let teacher = teacher.forward.forward(&images, ForwardMode::eval()).unwrap();
     let student = student.forward.forward(&images, ForwardMode::train_frozen()).unwrap();
-    let losses: [&dyn Loss; 2] =
-        [&KlDivergence { temperature: 1.0, weight: 1.0 }, &AttentionTransfer { beta: 250.0, pairs: None }];
+    let losses: [&dyn Loss; 2] = [&divergence_of_beliefs(), &AttentionTransfer { beta: 250.0, pairs: None }];
     let value = |loss: &dyn Loss| {
-        let target = LossTarget { teacher: loss.target(&teacher).unwrap(), labels: None };
-        f64::from(loss.value(&student, &target).unwrap().to_scalar::<f32>().unwrap())
+        let target = loss.target(&teacher.clone().into()).unwrap();
+        f64::from(loss.value(&LossBatch::new(&student, &target)).unwrap().to_scalar::<f32>().unwrap())
     };
     losses.into_iter().map(value).sum()
 }

@@ -26,6 +26,8 @@ pub enum PluginKind {
     Optimizer,
     /// Changes the learning rate.
     Schedule,
+    /// Chooses the classes that made images are to show.
+    Targets,
 }
 
 impl fmt::Display for PluginKind {
@@ -41,6 +43,7 @@ impl fmt::Display for PluginKind {
             Self::Metric => "metric",
             Self::Optimizer => "optimizer",
             Self::Schedule => "schedule",
+            Self::Targets => "class targets",
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A plugin is a struct of parameters ([`params!`]) that implements the contract of its kind ([`Architecture`],
 //! [`GeneratorArchitecture`], [`TeacherSource`], [`DatasetSource`], [`Loss`], [`TurnPlugin`], [`Stage`], [`Metric`],
-//! [`Optimizer`], [`Schedule`]) and is registered by [`export!`]. What it computes with is in [`tensor`] (feature maps,
+//! [`Optimizer`], [`Schedule`], [`ClassTargets`]) and is registered by [`export!`]. What it computes with is in [`tensor`] (feature maps,
 //! gradients, differentiable operations) and [`nn`] (layers and their weights), which is the crate zskt-tensor.
 
 #[doc(hidden)]
@@ -37,7 +37,7 @@ pub use reads::Reads;
 pub use registry::{Nested, NestedContract, NestedPlugin, ParsedPlugin, PluginInstance, PluginRegistration, Registry};
 pub use shape::{
     ClassifierShape, ClassifierSignature, DatasetSignature, GeneratorSignature, OutputShape, Signature, Signatures,
-    TurnSignature,
+    SynthesisSignature, TurnSignature,
 };
 pub use value::{Name, Value, ValueKind};
 pub use zskt_tensor::cuda_graph::{CudaGraph, warm_up};

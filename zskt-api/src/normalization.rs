@@ -23,6 +23,11 @@ impl Normalization {
         Some(Self { mean: mean?.clone(), std: std?.clone() })
     }
 
+    /// Pixels as they are.
+    pub fn identity(channels: usize) -> Self {
+        Self { mean: vec![0.0; channels], std: vec![1.0; channels] }
+    }
+
     /// Checks parameters `mean` and `std` of which neither, or both have to be given, with a number for each channel.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::{
-    Architecture, DatasetSource, Diagnostic, GeneratorArchitecture, Loss, Metric, MetricNode, NamedShapes, Optimizer,
-    ParameterInfo, ParameterKind, ParameterType, Params, PluginKind, PortInfo, PortType, Ports, Reads, Recognized,
-    Schedule, Stage, StageNode, TeacherSource, TurnNode, TurnPlugin, Value, ValueKind, nearest_name,
+    Architecture, ClassTargets, DatasetSource, Diagnostic, GeneratorArchitecture, Loss, Metric, MetricNode,
+    NamedShapes, Optimizer, ParameterInfo, ParameterKind, ParameterType, Params, PluginKind, PortInfo, PortType, Ports,
+    Reads, Recognized, Schedule, Stage, StageNode, TeacherSource, TurnNode, TurnPlugin, Value, ValueKind, nearest_name,
 };
 
 /// A plugin with its parameters: what a node of the graph is.
@@ -33,6 +33,8 @@ pub enum PluginInstance {
     Optimizer(Arc<dyn Optimizer>),
     /// Changes the learning rate.
     Schedule(Arc<dyn Schedule>),
+    /// Chooses the classes that made images are to show.
+    Targets(Arc<dyn ClassTargets>),
 }
 
 /// A plugin as it was read, with its parameters, defaults included.
@@ -52,7 +54,7 @@ pub struct ParsedPlugin {
 /// A plugin that is the parameter of another.
 #[derive(Clone)]
 pub struct NestedPlugin {
-    /// The parameter: `model`, or `model.head` for one within that.
+    /// The parameter: `model`, `model.head` for one within that, or `members[1]` for the second of a list.
     pub parameter: String,
     /// What declares the plugin.
     pub registration: &'static PluginRegistration,
@@ -102,7 +104,7 @@ pub struct PluginRegistration {
     pub parameters: fn() -> Vec<ParameterInfo>,
     /// What it declares of its inputs, in order; nothing but for turns, stages and metrics.
     pub ports: fn() -> Vec<PortInfo>,
-    /// What it gives to the nodes after it; nothing for a metric, an optimizer and a schedule.
+    /// What it gives to the nodes after it; nothing for a metric, an optimizer, a schedule and class targets.
     pub output: Option<PortType>,
     /// What it reads from outside; `None` where it does not say.
     pub reads: Option<Reads>,
@@ -157,6 +159,7 @@ impl PluginRegistration {
     registration!(#[doc = "Of a [`Metric`]."] metric: Metric, Metric, <T as Metric>::Inputs::ports, None);
     registration!(#[doc = "Of an [`Optimizer`]."] optimizer: Optimizer, Optimizer, Vec::new, None);
     registration!(#[doc = "Of a [`Schedule`]."] schedule: Schedule, Schedule, Vec::new, None);
+    registration!(#[doc = "Of [`ClassTargets`]."] targets: ClassTargets, Targets, Vec::new, None);
 
     /// Declares what the plugin reads from outside.
     #[must_use]
@@ -167,7 +170,7 @@ impl PluginRegistration {
 }
 
 /// Registers plugins: `export! { reads: none; loss: KlDivergence, CrossEntropy; metric: Accuracy }`, with the kinds
-/// `architecture`, `generator`, `teacher`, `dataset`, `loss`, `turn`, `stage`, `metric`, `optimizer`, `schedule`.
+/// `architecture`, `generator`, `teacher`, `dataset`, `loss`, `turn`, `stage`, `metric`, `optimizer`, `schedule`, `targets`.
 ///
 /// `reads` declares what all of them [read from outside](Reads): `none`, `files` or `network`. Where it is left out, a pipeline that
 /// uses them for training is not called proven to be data-free, for what they read is not known.
@@ -351,5 +354,5 @@ macro_rules! nested {
 }
 nested!(
     Architecture: Architecture, GeneratorArchitecture: Generator, TeacherSource: Teacher, DatasetSource: Dataset,
-    Loss: Loss, Optimizer: Optimizer, Schedule: Schedule
+    Loss: Loss, Optimizer: Optimizer, Schedule: Schedule, ClassTargets: Targets
 );

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::nn::Wanted;
 use crate::{CheckError, ImageShape, Loss, PortInfo, PortType};
 
 /// The shapes of what a classifier gives for images of one shape, without the batch.
@@ -65,6 +66,8 @@ pub struct ClassifierSignature {
     pub network: String,
     /// The images it is trained on, where a stage of the pipeline trains it.
     pub images: Option<ImageShape>,
+    /// What losses can see within it.
+    pub observable: Wanted,
 }
 
 /// A generator before it is built.
@@ -74,6 +77,10 @@ pub struct GeneratorSignature {
     pub image: ImageShape,
     /// The node that made the network.
     pub network: String,
+    /// The classes it makes images of, where labels tell it which to make.
+    pub classes: Option<usize>,
+    /// The size of its batches, where it makes no others.
+    pub batch_size: Option<usize>,
 }
 
 /// A dataset before it is loaded.
@@ -94,6 +101,19 @@ pub struct TurnSignature {
     pub network: String,
     /// The losses it adds up.
     pub losses: Vec<Arc<dyn Loss>>,
+    /// Of a turn that makes images for the others: what is to fit.
+    pub synthesis: Option<SynthesisSignature>,
+}
+
+/// A synthesis before it is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynthesisSignature {
+    /// Images of one synthesis.
+    pub images: usize,
+    /// Whether it averages the statistics of batch norms from synthesis to synthesis.
+    pub averages_statistics: bool,
+    /// Whether there are syntheses in which losses that look at the student do not count.
+    pub ignores_student_at_first: bool,
 }
 
 impl Signature {

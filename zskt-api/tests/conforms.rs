@@ -10,10 +10,10 @@ use zskt_api::testing::{TestSgd, conforms, plugin};
 use zskt_api::{
     Architecture, Batch, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput,
     ClassifierShape, Dataset, DatasetSignature, DatasetSource, Error, FeatureMap, ForwardMode, Generator,
-    GeneratorArchitecture, Gradients, ImageShape, Init, Loss, LossInputs, LossTarget, Measurement, Metric,
-    MetricContext, Nested, NodeOutput, Optimizer, OptimizerState, OutputShape, Parameter, PluginInstance, PortType,
-    Progress, Result, Schedule, Signature, Signatures, Stage, StageContext, StageState, StreamRng, Trainee, choice,
-    params, ports,
+    GeneratorArchitecture, GeneratorInput, Gradients, ImageShape, Init, Loss, LossBatch, LossInputs, Measurement,
+    Metric, MetricContext, Nested, NodeOutput, Normalization, Objective, Optimizer, OptimizerState, OutputShape,
+    Parameter, PluginInstance, PortType, Progress, Result, Schedule, Score, Signature, Signatures, Stage, StageContext,
+    StageState, StreamRng, TeacherOutput, Trainee, choice, params, ports,
 };
 
 /// How often something was done in this process, which nothing but a run's seed should decide anything by.
@@ -117,7 +117,7 @@ impl GeneratorArchitecture for LyingGenerator {
     fn image(&self) -> Result<ImageShape, CheckError> {
         Ok(if self.lie == Lie::Shape { ImageShape::new(1, 3, 2) } else { ImageShape::new(1, 2, 3) })
     }
-    fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
+    fn build(&self, builder: &Builder, _: Option<&Normalization>) -> Result<Box<dyn Generator>> {
         Ok(Box::new(Layer(Linear::new(builder, 3, 6)?, self.lie)))
     }
 }
@@ -125,8 +125,8 @@ impl GeneratorArchitecture for LyingGenerator {
 struct Layer(Linear, Lie);
 
 impl Generator for Layer {
-    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
-        let pixels = self.0.forward(latents, mode)?.reshape(((), 1, 2, 3))?;
+    fn forward(&self, input: &GeneratorInput<'_>, mode: ForwardMode) -> Result<FeatureMap> {
+        let pixels = self.0.forward(input.latents, mode)?.reshape(((), 1, 2, 3))?;
         FeatureMap::from_nchw(&if self.1 == Lie::Gradient { pixels.detach() } else { pixels })
     }
     fn latent_dim(&self) -> usize {
@@ -151,17 +151,17 @@ params! {
 
 impl Loss for LyingLoss {
     fn needs(&self) -> LossInputs {
-        LossInputs { teacher: true, labels: false }
+        LossInputs { teacher: true, ..LossInputs::default() }
     }
     fn replays(&self) -> bool {
         true
     }
-    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         let logits = &teacher.logits;
         Ok(vec![if self.lie == Lie::Gradient { logits.detach() } else { logits.clone() }])
     }
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let square = (&student.logits - &target.teacher[0])?.sqr()?;
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        let square = (&batch.student()?.logits - &batch.target[0])?.sqr()?;
         Ok(match self.lie {
             Lie::Shape => square.mean(1)?,
             Lie::Sameness => (square.mean_all()? + calls())?,
@@ -332,6 +332,11 @@ ports! {
 impl Metric for LyingMetric {
     type Inputs = LyingMetricInputs;
 
+    fn score(&self) -> Option<Score> {
+        let figure = if self.lie == Lie::Shape { "amount" } else { "count" };
+        Some(Score { figure, objective: Objective::Maximize })
+    }
+
     fn evaluate(&self, _: &LyingMetricInputs, _: &MetricContext) -> Result<Measurement> {
         Ok(Measurement::new("counted").figure("count", if self.lie == Lie::Sameness { calls() } else { 0.0 }))
     }
@@ -399,7 +404,13 @@ fn each_lie_is_found_out_and_named() {
                 ("State", "interrupted and resumed, it ends with other weights"),
             ],
         ),
-        ("Metric(lie: ", &[("Sameness", "it measures something else the second time")]),
+        (
+            "Metric(lie: ",
+            &[
+                ("Sameness", "it measures something else the second time"),
+                ("Shape", "`score` promises a number `amount` in each measurement, and it is None"),
+            ],
+        ),
     ] {
         let plugin = |lie: &str| format!("Lying{kind}{lie})");
         conforms(&plugin("Nothing")).unwrap_or_else(|error| panic!("{error}"));

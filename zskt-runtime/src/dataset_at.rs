@@ -3,7 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use zskt_api::{DatasetSignature, DatasetSource, Diagnostic, ParameterKind, PluginInstance, PluginKind, Registry};
+use zskt_api::{
+    DatasetSignature, DatasetSource, Diagnostic, ParameterKind, ParameterType, PluginInstance, PluginKind, Registry,
+    Split,
+};
 
 use crate::pipeline::parse_plugin;
 use crate::text_format;
@@ -16,10 +19,22 @@ pub struct DatasetAt {
     pub source: Arc<dyn DatasetSource>,
     /// What it holds.
     pub signature: DatasetSignature,
+    /// Which of the images at the path they are.
+    pub part: Part,
+}
+
+/// A part of the images at a path.
+pub enum Part {
+    /// One split; and why the other is not there, if it is not.
+    Split(Split, Option<String>),
+    /// All images: they are not split, and the plugin's `split` changes nothing.
+    Unsplit,
+    /// What the plugin's own parameters say.
+    Stated,
 }
 
 /// Asks each dataset plugin that takes a path whether it reads this one: all that do, each once for each split that it finds, the test
-/// split first.
+/// split first, and once where there are no splits.
 ///
 /// # Errors
 /// When none does, with the reason of each.
@@ -32,23 +47,36 @@ pub fn at(path: &Path, registry: &Registry) -> Result<Vec<DatasetAt>, Diagnostic
         if kind("path") != Some(&ParameterKind::Path) {
             continue;
         }
-        let splits = if kind("split").is_some() { &["split: Test, ", "split: Train, "][..] } else { &[""] };
+        let splits = if kind("split").is_some() { &[Some(Split::Test), Some(Split::Train)][..] } else { &[None] };
         let before = found.len();
         let mut reason = None;
         for split in splits {
-            let ron = format!("{}({split}path: {:?})", plugin.name, path.to_string_lossy());
+            let parameter = split.map_or_else(String::new, |split| format!("split: {}, ", split.to_ron()));
+            let ron = format!("{}({parameter}path: {:?})", plugin.name, path.to_string_lossy());
             let parsed = parse_plugin(&ron, PluginKind::Dataset, registry);
             let Ok((_, parsed)) = parsed else { continue };
             let PluginInstance::Dataset(source) = parsed.instance().clone() else { continue };
             match source.describe() {
-                Ok(signature) => found.push(DatasetAt { ron, source, signature }),
-                Err(fault) => reason = reason.or(Some(fault.message)),
+                Ok(signature) => {
+                    let unsplit = split.is_some() && source.is_unsplit();
+                    let part = match split {
+                        _ if unsplit => Part::Unsplit,
+                        Some(split) => Part::Split(*split, None),
+                        None => Part::Stated,
+                    };
+                    found.push(DatasetAt { ron, source, signature, part });
+                    if unsplit {
+                        break;
+                    }
+                }
+                Err(fault) => reason = reason.or(Some(text_format::one_line(&fault.message))),
             }
         }
-        if found.len() > before {
-            continue;
+        match (&mut found[before..], reason) {
+            ([], Some(reason)) => reasons.push(format!("\n  {}: {reason}", plugin.name)),
+            ([DatasetAt { part: Part::Split(_, other), .. }], reason) => *other = reason,
+            _ => {}
         }
-        reasons.extend(reason.map(|reason| format!("\n  {}: {}", plugin.name, text_format::one_line(&reason))));
     }
     if !found.is_empty() {
         return Ok(found);

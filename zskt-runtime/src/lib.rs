@@ -36,7 +36,7 @@ pub use cli::render;
 pub use device_request::DeviceRequest;
 pub use draw::{Picture, dot, mermaid, svg};
 pub use pipeline::Sources;
-pub use plan::{DataFreeProof, OutsideReader, Plan, PlanEdge, PlanNode};
+pub use plan::{DataFreeProof, Metadata, OutsideReader, Plan, PlanEdge, PlanNode};
 pub use run::data_free;
 pub use weights_report::{FoundNetwork, RecognizedArchitecture, WeightsReport, weights_report};
 
@@ -54,10 +54,11 @@ use zskt_metrics as _;
 use zskt_optimizers as _;
 use zskt_schedules as _;
 use zskt_stages as _;
+use zskt_targets as _;
 use zskt_teachers as _;
 
 /// The crates of zskt's own plugins.
-const STANDARD_CRATES: [&str; 9] = [
+const STANDARD_CRATES: [&str; 10] = [
     "zskt-architectures",
     "zskt-datasets",
     "zskt-generators",
@@ -65,6 +66,7 @@ const STANDARD_CRATES: [&str; 9] = [
     "zskt-metrics",
     "zskt-optimizers",
     "zskt-schedules",
+    "zskt-targets",
     "zskt-stages",
     "zskt-teachers",
 ];

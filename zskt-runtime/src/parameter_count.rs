@@ -1,7 +1,7 @@
 //! How many numbers the networks of a plan learn, counted without running anything.
 
 use candle_core::Device;
-use zskt_api::{Builder, PluginInstance, Precision};
+use zskt_api::{Builder, Normalization, PluginInstance, Precision};
 
 /// The parameters of the network that a plugin makes; `None` where it makes none, or not one that can be built from the plugin's
 /// parameters alone.
@@ -12,7 +12,9 @@ pub fn of(plugin: &PluginInstance) -> Option<usize> {
             architecture.build(&builder).ok()?;
         }
         PluginInstance::Generator(generator) => {
-            generator.build(&builder).ok()?;
+            // How its images are normalized changes no count.
+            let any = Normalization::identity(generator.image().ok()?.channels);
+            generator.build(&builder, Some(&any)).ok()?;
         }
         PluginInstance::Teacher(teacher) => {
             teacher.architecture()?.build(&builder).ok()?;

@@ -5,12 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 use zskt_api::{
-    Diagnostic, NestedPlugin, Normalization, PluginInstance, PluginKind, PluginRegistration, Precision, Reads,
-    Signature,
+    Diagnostic, NestedPlugin, Normalization, PluginInstance, PluginKind, PluginRegistration, Precision, Reads, Score,
+    Selection, Signature, Signatures,
 };
 
 use crate::device_request::DeviceRequest;
 use crate::plugin_calls::Inspector;
+use crate::text_format;
 
 /// A pipeline that has been proven sound: nothing about it can be refused any more but what only the machine knows, as whether
 /// there is such a device.
@@ -61,12 +62,28 @@ pub struct PlanNode {
     pub trains: BTreeSet<String>,
     /// How the images are normalized that it makes or sees, where a node that it is connected with says so.
     pub normalization: Option<Normalization>,
+    /// Of a stage that keeps its best weights: by what they are chosen.
+    pub selection: Option<StageSelection>,
 }
 
 impl Plan {
+    /// What is known to arrive at a node's ports.
+    pub fn arriving_at(&self, node: &PlanNode) -> Signatures {
+        let mut arriving = Signatures::default();
+        for edge in &node.inputs {
+            arriving.push(&edge.port, self.nodes[edge.from].signature.clone());
+        }
+        arriving
+    }
+
     /// All networks that are trained.
     pub fn trained(&self) -> BTreeSet<&str> {
         self.nodes.iter().flat_map(|node| &node.trains).map(String::as_str).collect()
+    }
+
+    /// By what a stage chooses its best weights, if it keeps them.
+    pub fn selection_of(&self, stage: &str) -> Option<&StageSelection> {
+        self.nodes.iter().find(|node| node.name == stage)?.selection.as_ref()
     }
 
     /// The nodes whose learning rate moves a network: turns, or a stage that needs none.
@@ -88,17 +105,47 @@ pub struct PlanEdge {
     pub from: usize,
 }
 
+/// By what the best weights of a stage are chosen, and on what.
+#[derive(Clone)]
+pub struct StageSelection {
+    /// What the stage asks for.
+    pub selection: Selection,
+    /// The metric's figure.
+    pub score: Score,
+    /// Where the images come from that the metric looks at: datasets, and what reads some from outside.
+    pub chosen_on: Vec<String>,
+}
+
+impl StageSelection {
+    /// ` on "test_set"`; nothing for a metric without images.
+    pub fn on_images(&self) -> String {
+        let sources: Vec<_> = self.chosen_on.iter().map(String::as_str).collect();
+        if sources.is_empty() { String::new() } else { format!(" on {}", text_format::list(&sources, "and")) }
+    }
+}
+
 /// What is known of the claim that no image of a dataset reaches a network: no edge and no parameter of the pipeline brings one.
 pub struct DataFreeProof {
     /// The node that makes the network.
     pub network: String,
     /// Datasets that shaped its teacher, and reach it as the teacher's knowledge alone.
     pub through_teacher: Vec<String>,
+    /// What was read from files that is no image, such as vectors of class names.
+    pub metadata: Vec<Metadata>,
     /// What has a part in its training and may read images from outside, which nobody knows: with any, nothing is proven.
     pub unknown: Vec<OutsideReader>,
     /// What has a part in its training, is not of zskt itself, and declares to read nothing from outside: the proof holds if that is
     /// true.
     pub on_its_word: Vec<OutsideReader>,
+}
+
+/// What a plugin that has a part in the training of a network reads from files, and is no image.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Metadata {
+    /// The node, or the parameter of a node.
+    pub place: String,
+    /// What it is, in the plugin's words: its file and shape.
+    pub what: String,
 }
 
 /// A plugin that has a part in the training of a network, and what it declares to read from outside.

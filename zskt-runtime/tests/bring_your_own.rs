@@ -115,6 +115,36 @@ fn images_are_found_counted_and_shown() {
 }
 
 #[test]
+fn splits_that_a_folder_of_images_lacks_are_not_made_up() {
+    let folder = folder();
+    let here = folder.path();
+    for class in 0..10 {
+        for parent in ["whole", "begun/train"] {
+            let class = here.join(parent).join(format!("class{class}"));
+            std::fs::create_dir_all(&class).expect("there is room");
+            image::RgbImage::new(32, 32).save(class.join("1.png")).expect("there is room");
+        }
+    }
+    let whole = "ImageFolder(split: Test, path: \"whole\")\n  10 images 3×32×32, 10 classes\n  not split: these are all images, \
+                 whatever `split` says\n";
+    assert_eq!(said(here, &["inspect", "whole"]), whole);
+    let missing = "there are no test images: begun: there is no folder test or val or valid or validation, only train";
+    let begun = format!("ImageFolder(split: Train, path: \"begun\")\n  10 images 3×32×32, 10 classes\n  {missing}\n");
+    assert_eq!(said(here, &["inspect", "begun"]), begun);
+
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    let teacher = teacher.to_str().expect("UTF-8");
+    for (data, caution) in [("whole", "they are not split"), ("begun", "there are no test images")] {
+        let pipeline = format!("{data}.ron");
+        let new = said(here, &["new", "--teacher", teacher, "--data", data, "--to", &pipeline]);
+        assert!(new.contains(&format!("10 classes; {caution}")), "{new}");
+        let written = std::fs::read_to_string(here.join(&pipeline)).expect("it is written");
+        assert!(written.contains(&format!("// Mind: {caution}")), "{written}");
+        said(here, &["validate", &pipeline]);
+    }
+}
+
+#[test]
 fn what_several_plugins_read_is_for_the_user_to_decide() {
     let folder = folder();
     let here = folder.path();

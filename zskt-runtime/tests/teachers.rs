@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 use zskt_api::candle_core::DType;
 use zskt_api::testing::build_context;
-use zskt_api::{FeatureMap, ForwardMode, PluginInstance, Precision, Registry, WeightsSource};
+use zskt_api::{FeatureMap, ForwardMode, FoundWeights, PluginInstance, Precision, Registry, WeightsSource};
 use zskt_runtime::{Sources, prove, weights_report};
 use zskt_tests::{assert_close, numbers, tensor};
 
@@ -84,7 +84,9 @@ fn each_file_is_the_teacher_of_a_transfer_that_says_where_its_weights_were() {
         let manifest = std::fs::read(folder.path().join(&out).join("manifest.json")).unwrap();
         let manifest: Value = serde_json::from_slice(&manifest).unwrap();
         let source: WeightsSource = serde_json::from_value(manifest["teachers"]["teacher"].clone()).unwrap();
-        let of_codebase = source.layout.as_deref();
+        assert_eq!(source.file, path.to_str().unwrap());
+        let FoundWeights::StateDict(place) = &source.found else { panic!("{source}") };
+        let of_codebase = place.layout.as_deref();
         let (key, prefix, layout) = match known["source"].as_str().unwrap() {
             "kuangliu/pytorch-cifar" => ("net", "module.", Some("kuangliu/pytorch-cifar")),
             "HobbitLong/RepDistiller" => ("model", "", None),
@@ -94,14 +96,16 @@ fn each_file_is_the_teacher_of_a_transfer_that_says_where_its_weights_were() {
             _ => ("", "", None),
         };
         assert_eq!(
-            (source.key.as_str(), source.prefix.as_str(), of_codebase),
+            (place.key.as_str(), place.prefix.as_str(), of_codebase),
             (key, prefix, layout),
             "{}",
             path.display()
         );
         let screen = String::from_utf8_lossy(&output.stdout).into_owned();
-        let said = source.to_string();
-        assert!(said.is_empty() || screen.contains(&format!("weights of teacher: {said}")), "{screen}");
+        assert!(screen.contains(&format!("weights of teacher: {source}")), "{screen}");
+        let report = std::fs::read(folder.path().join(&out).join("report.json")).unwrap();
+        let report: Value = serde_json::from_slice(&report).unwrap();
+        assert_eq!(report["teachers"], manifest["teachers"]);
     }
 }
 

@@ -22,7 +22,9 @@ const ZERO_SHOT: &str = r#"(
         "attention": AttentionTransfer(beta: 25.0),
         "seek": Maximize(optimizer: Adam(lr: 1e-3), schedule: Cosine, clip_norm: 5.0),
         "imitate": Minimize(steps: 4, optimizer: Adam(lr: 5e-3), schedule: Cosine, clip_norm: 5.0),
-        "transfer": Transfer(batches: 60, batch_size: 16, checkpoint_every: 7),
+        "transfer": Transfer(
+            batches: 60, batch_size: 16, checkpoint_every: 7, evaluate_every: 9, keep: Best("of_student"), monitor_every: 5,
+        ),
         "test_digits": SyntheticDigits(count: 200, size: 16, split: Test),
         "of_teacher": Accuracy(),
         "of_student": Accuracy(),
@@ -124,9 +126,14 @@ fn report(folder: &Path, run: &str) -> Value {
 
 /// Waits until a run has logged so many batches of its transfer.
 fn wait_for_batches(child: &mut Child, log: &Path, batches: usize) {
+    wait_for_batches_of(child, log, "transfer", batches);
+}
+
+/// Waits until a run has logged so many batches of a stage.
+fn wait_for_batches_of(child: &mut Child, log: &Path, stage: &str, batches: usize) {
     loop {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        if text.matches("\"stage\":\"transfer\"").count() >= batches {
+        if text.matches(&format!("\"stage\":\"{stage}\"")).count() >= batches {
             return;
         }
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be interrupted");
@@ -157,11 +164,108 @@ fn an_interrupted_run_ends_with_the_same_weights() {
     child.wait().unwrap();
 
     run(path, &["parts/pipeline.ron", "--resume", "parts"]);
-    for file in ["student.safetensors", "teaching.safetensors"] {
+    for file in ["student.safetensors", "student.best.safetensors", "teaching.safetensors"] {
         let bytes = |run: &str| std::fs::read(path.join(run).join(file)).unwrap();
         assert!(bytes("whole") == bytes("parts"), "{file} differs");
     }
-    assert_eq!(report(path, "whole")["metrics"], report(path, "parts")["metrics"]);
+    let [whole, parts] = ["whole", "parts"].map(|run| report(path, run));
+    assert_eq!(whole["metrics"], parts["metrics"]);
+    assert_eq!(whole["stages"]["transfer"]["selection"], parts["stages"]["transfer"]["selection"]);
+    assert_eq!(looks(path, "whole"), looks(path, "parts"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_is_stopped_within_syntheses_ends_with_the_same_bits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let quickstart = include_str!("../../pipelines/quickstart.ron")
+        .replace("count: 12000", "count: 640")
+        .replace(
+            "every: 75, images: 128, steps: 5, warm_up: 10, student_after: 9",
+            "every: 8, images: 32, steps: 60, warm_up: 1",
+        )
+        .replace("batches: 1500, batch_size: 64", "batches: 20, batch_size: 16, checkpoint_every: 5");
+    std::fs::write(path.join("fast.ron"), quickstart).unwrap();
+    run(path, &["fast.ron", "--out", "whole", "--quiet"]);
+
+    let pause = || std::thread::sleep(Duration::from_millis(200));
+    let log = path.join("parts/metrics.jsonl");
+    let mut child = command(path, &["fast.ron", "--out", "parts"]).spawn().unwrap();
+    wait_for_batches_of(&mut child, &log, "teaching", 40);
+    // In the warm-up: the student has learnt nothing yet.
+    pause();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let interrupted = child.wait_with_output().unwrap();
+    assert_eq!(interrupted.status.code(), Some(130), "{}", String::from_utf8_lossy(&interrupted.stderr));
+    assert!(!std::fs::read_to_string(&log).unwrap().contains("\"stage\":\"distill\""), "it came too late");
+
+    let mut child = command(path, &["--resume", "parts"]).spawn().unwrap();
+    wait_for_batches_of(&mut child, &log, "distill", 8);
+    pause();
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    run(path, &["--resume", "parts"]);
+    for file in ["student.safetensors", "synthesize.parquet"] {
+        let bytes = |run: &str| std::fs::read(path.join(run).join(file)).unwrap();
+        assert!(bytes("whole") == bytes("parts"), "{file} differs");
+    }
+}
+
+/// What the monitors of a run logged, but for the times of day.
+fn looks(folder: &Path, run: &str) -> Vec<Value> {
+    let log = std::fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let looks = lines.filter(|line| line["event"] == "monitor" && line["stage"] == "transfer");
+    looks.map(|line| serde_json::json!([line["batch"], line["weight_change"], line["class_entropy"]])).collect()
+}
+
+#[test]
+fn the_best_is_chosen_and_exported_and_nothing_else_changes() {
+    let folder = folder();
+    let path = folder.path();
+    let short = ["zero-shot.ron", "--quiet", "--set", "transfer.batches=20", "--set", "transfer.evaluate_every=5"];
+    run(path, &[&short[..], &["--out", "best"]].concat());
+    let unwatched = ["--set", "transfer.keep=Last", "--set", "transfer.monitor_every=None", "--out", "last"];
+    run(path, &[&short[..], &unwatched].concat());
+    let bytes = |file: &str| std::fs::read(path.join(file)).unwrap();
+    assert!(bytes("best/student.safetensors") == bytes("last/student.safetensors"), "looking changes a weight");
+    assert!(!path.join("last/student.best.safetensors").exists());
+    let found = looks(path, "best");
+    assert_eq!(found.iter().map(|look| look[0].as_u64().unwrap()).collect::<Vec<_>>(), [5, 10, 15, 20]);
+    let sane =
+        |look: &Value| look[1].as_f64() > Some(1e-6) && (Some(0.0)..=Some(10f64.ln())).contains(&look[2].as_f64());
+    assert!(found.iter().all(sane), "{found:?}");
+
+    let report = report(path, "best");
+    let selection = &report["stages"]["transfer"]["selection"];
+    assert_eq!(selection["chosen_on"], serde_json::json!(["test_digits"]));
+    let value = |which: &str| selection[which]["value"].as_f64().unwrap();
+    assert!(value("best") >= value("last"));
+    assert_eq!(selection["last"]["value"], report["metrics"]["of_student"]["top1"]);
+    let statement = report["data_free"]["statement"].as_str().unwrap();
+    assert!(statement.ends_with(
+        "the best weights of \"transfer\" are chosen by \"of_student\" on \"test_digits\", the last are not"
+    ));
+    let manifest: Value = serde_json::from_slice(&bytes("best/manifest.json")).unwrap();
+    assert_eq!(manifest["selections"]["transfer"]["chosen_on"], serde_json::json!(["test_digits"]));
+
+    // The exported file holds these weights, and says what they are.
+    run(path, &["export", "best", "--format", "safetensors", "--best"]);
+    let exported = bytes("student.best.safetensors");
+    let tensors = |bytes: &[u8]| candle_core::safetensors::load_buffer(bytes, &candle_core::Device::Cpu).unwrap();
+    let (exported_tensors, kept) = (tensors(&exported), tensors(&bytes("best/student.best.safetensors")));
+    for (name, tensor) in &kept {
+        let numbers = |tensor: &candle_core::Tensor| {
+            tensor.to_dtype(candle_core::DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+        };
+        assert_eq!(numbers(tensor), numbers(&exported_tensors[name]), "{name}");
+    }
+    assert!(String::from_utf8_lossy(&exported).contains("chosen by `of_student` on \\\"test_digits\\\""));
+    let none = command(path, &["export", "last", "--format", "safetensors", "--best"]).output().unwrap();
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(!none.status.success() && said.contains("the run last has no best weights of `student`"), "{said}");
 }
 
 #[test]

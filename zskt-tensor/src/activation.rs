@@ -20,6 +20,8 @@ pub enum Activation {
     },
     /// 1 / (1 + e⁻ˣ).
     Sigmoid,
+    /// (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ).
+    Tanh,
     /// min(max(alpha·x + beta, 0), 1): PyTorch has 1/6 and 1/2 ([`Activation::HARD_SIGMOID`]), ONNX by itself 0.2 and 0.5.
     HardSigmoid {
         /// The factor.
@@ -61,6 +63,8 @@ pub struct Curve {
 pub enum Gate {
     /// 1 / (1 + e⁻ˣ).
     Sigmoid,
+    /// (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ).
+    Tanh,
     /// min(max(alpha·x + beta, min), max).
     Line { alpha: f64, beta: f64, min: f64, max: f64 },
 }
@@ -91,6 +95,7 @@ impl Activation {
             Self::Clip { min: 0.0, max } if max > 0.0 => rectifier(0.0, max),
             Self::Clip { min, max } => curve(Gate::Line { alpha: 1.0, beta: 0.0, min, max }, false),
             Self::Sigmoid => curve(Gate::Sigmoid, false),
+            Self::Tanh => curve(Gate::Tanh, false),
             Self::HardSigmoid { alpha, beta } => curve(hard(alpha, beta), false),
             Self::HardSwish => curve(hard(1.0 / 6.0, 0.5), true),
             Self::Silu => curve(Gate::Sigmoid, true),

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::activation::{Form, Rectifier};
-use crate::ops::Padding;
+use crate::ops::{Border, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
@@ -47,6 +47,8 @@ pub trait Backend: Clone + Sized {
     fn concat(maps: &[Self]) -> Result<Self>;
     /// [`crate::ops::pad`]
     fn pad(&self, padding: &Padding) -> Result<Self>;
+    /// [`crate::ops::crop_and_flip`] and [`crate::ops::roll`], a shift for each image.
+    fn shift(&self, shifts: &[Shift], border: &Border<'_>) -> Result<Self>;
     /// [`crate::ops::upsample_nearest`]
     fn upsample(&self, factor: usize) -> Result<Self>;
     /// [`crate::ops::max_pool`]

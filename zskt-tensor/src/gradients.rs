@@ -26,9 +26,37 @@ impl Gradients {
         Ok(Self { entries })
     }
 
+    /// Gradients that were kept elsewhere.
+    pub fn from_entries(entries: Vec<(Parameter, Tensor)>) -> Self {
+        Self { entries }
+    }
+
     /// Each parameter with its gradient.
     pub fn iter(&self) -> impl Iterator<Item = (&Parameter, &Tensor)> {
         self.entries.iter().map(|(parameter, gradient)| (parameter, gradient))
+    }
+
+    /// Those of the parameters that are chosen, and the others.
+    pub fn partition(self, chosen: impl Fn(&Parameter) -> bool) -> (Self, Self) {
+        let (entries, others) = self.entries.into_iter().partition(|(parameter, _)| chosen(parameter));
+        (Self { entries }, Self { entries: others })
+    }
+
+    /// The sums with the gradients of another step. Where only one of them has a gradient of a parameter, that is its sum.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn plus(self, other: Self) -> Result<Self> {
+        let mut entries = self.entries;
+        for (parameter, gradient) in other.entries {
+            let same =
+                |(own, _): &&mut (Parameter, Tensor)| own.var().as_tensor().id() == parameter.var().as_tensor().id();
+            match entries.iter_mut().find(same) {
+                Some((_, sum)) => *sum = (&*sum + gradient)?,
+                None => entries.push((parameter, gradient)),
+            }
+        }
+        Ok(Self { entries })
     }
 
     /// The global L2 norm, an `f64` scalar on the gradients' device: on a GPU, reading it waits for all that was

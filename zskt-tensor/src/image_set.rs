@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device, DeviceLocation, Tensor};
-use rand::Rng;
 use rand::seq::SliceRandom;
 
+use crate::augmentation::Augmentation;
 use crate::error::{Error, Result};
 use crate::feature_map::FeatureMap;
+use crate::ops::Shift;
 use crate::random::StreamRng;
 use crate::shape::ImageShape;
 
@@ -18,15 +19,6 @@ pub struct Batch {
     pub images: FeatureMap,
     /// Class of each image, `u32` `[B]`.
     pub labels: Tensor,
-}
-
-/// What is done to an image each time it is learnt from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Augmentation {
-    /// Pixels of black padding at each side before a random crop to the old size.
-    pub crop: usize,
-    /// Whether half of the images are mirrored left to right.
-    pub flip: bool,
 }
 
 /// Labelled 8-bit images in memory: what most dataset plugins load into.
@@ -96,6 +88,22 @@ impl ImageSet {
         self
     }
 
+    /// Adds images `[N, C, H, W]` and one label each behind those there are, and lets the oldest go of which there are more than
+    /// `capacity`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn append(&mut self, pixels: Vec<u8>, labels: Vec<u32>, capacity: Option<usize>) -> Result<()> {
+        let added = Self::new(self.shape, self.classes, pixels, labels)?;
+        self.pixels.extend(added.pixels);
+        self.labels.extend(added.labels);
+        let surplus = capacity.map_or(0, |capacity| self.len().saturating_sub(capacity));
+        self.pixels.drain(..surplus * self.image_bytes());
+        self.labels.drain(..surplus);
+        self.resident = Mutex::default();
+        Ok(())
+    }
+
     /// Keeps `count` random images of each class.
     ///
     /// # Errors
@@ -125,7 +133,7 @@ impl ImageSet {
         if let Some(kept) = self.resident.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Ok(kept.clone());
         }
-        let prepared = self.prepared(indices, None, dtype, device)?;
+        let prepared = self.prepared(indices, &[], dtype, device)?;
         self.resident.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
         Ok(prepared)
     }
@@ -156,6 +164,30 @@ impl ImageSet {
         self.labels.is_empty()
     }
 
+    /// What is done to an image each time it is learnt from.
+    pub fn augmentation(&self) -> Augmentation {
+        self.augmentation
+    }
+
+    /// The bytes of all images, `[N, C, H, W]`.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// The class of each image.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The images of these indices in this order, each moved and mirrored by its own shift, with black where nothing of it is.
+    ///
+    /// # Errors
+    /// When an index is out of range, or the device fails.
+    pub fn shifted(&self, indices: &[usize], shifts: &[Shift], dtype: DType, device: &Device) -> Result<Batch> {
+        let [images, labels] = self.prepared(indices, shifts, dtype, device)?;
+        Ok(Batch { images: FeatureMap::from_channels_last(&images)?, labels })
+    }
+
     /// The images of these indices in this order; augmented when there is a random generator to do it with.
     ///
     /// # Errors
@@ -169,56 +201,57 @@ impl ImageSet {
     ) -> Result<Batch> {
         // Who learns brings randomness; who measures comes again.
         let measured = augment.is_none() && indices.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        if measured && !device.is_cpu() {
+            let [images, labels] = self.resident(indices, dtype, device)?;
+            return Ok(Batch { images: FeatureMap::from_channels_last(&images)?, labels });
+        }
         let augment = augment.filter(|_| self.augmentation != Augmentation::default());
-        let [images, labels] = if measured && !device.is_cpu() {
-            self.resident(indices, dtype, device)?
-        } else {
-            self.prepared(indices, augment, dtype, device)?
-        };
-        Ok(Batch { images: FeatureMap::from_channels_last(&images)?, labels })
+        let shifts = augment.map(|rng| self.augmentation.draw(indices.len(), rng));
+        self.shifted(indices, &shifts.unwrap_or_default(), dtype, device)
     }
 }
 
 impl ImageSet {
-    /// Images `[B, H, W, C]`, normalized, and their labels.
-    fn prepared(
-        &self,
-        indices: &[usize],
-        mut augment: Option<&mut StreamRng>,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<[Tensor; 2]> {
+    /// Images `[B, H, W, C]`, normalized, and their labels. Where there are no shifts, images stay where they are.
+    fn prepared(&self, indices: &[usize], shifts: &[Shift], dtype: DType, device: &Device) -> Result<[Tensor; 2]> {
+        let ImageShape { channels, height, width } = self.shape;
+        let label = |index: &usize| {
+            self.labels.get(*index).copied().ok_or_else(|| Error::new(format!("there is no image {index}")))
+        };
+        let labels = indices.iter().map(label).collect::<Result<Vec<_>>>()?;
+        let (count, shape) = (indices.len(), (indices.len(), height, width, channels));
+        let images = if dtype == DType::F64 {
+            Tensor::from_vec(self.numbers(indices, shifts, |number| number), shape, device)?
+        } else {
+            Tensor::from_vec(self.numbers(indices, shifts, |number| number as f32), shape, device)?.to_dtype(dtype)?
+        };
+        Ok([images, Tensor::from_vec(labels, count, device)?])
+    }
+
+    /// The normalized numbers of images, `[B, H, W, C]`.
+    fn numbers<T: Copy + Default>(&self, indices: &[usize], shifts: &[Shift], convert: impl Fn(f64) -> T) -> Vec<T> {
         let ImageShape { channels, height, width } = self.shape;
         let (plane, size) = (height * width, self.image_bytes());
-        let mut values = vec![0f32; indices.len() * size];
-        let mut labels = Vec::with_capacity(indices.len());
-        for (index, out) in indices.iter().zip(values.chunks_exact_mut(size.max(1))) {
-            let label = self.labels.get(*index).ok_or_else(|| Error::new(format!("there is no image {index}")))?;
-            labels.push(*label);
+        let mut values = vec![T::default(); indices.len() * size];
+        let shifts = shifts.iter().copied().chain(std::iter::repeat(Shift::default()));
+        for ((index, shift), out) in indices.iter().zip(shifts).zip(values.chunks_exact_mut(size.max(1))) {
             let pixels = &self.pixels[index * size..][..size];
-            let crop = self.augmentation.crop;
-            let (mut down, mut right, mut flip) = (crop, crop, false);
-            if let Some(rng) = augment.as_deref_mut() {
-                (down, right) = (rng.random_range(0..=2 * crop), rng.random_range(0..=2 * crop));
-                flip = self.augmentation.flip && rng.random();
-            }
+            let Shift { down, right, flip } = shift;
             for y in 0..height {
-                let from_y = (y + down).wrapping_sub(crop);
+                let from_y = y.wrapping_add_signed(-down);
                 for x in 0..width {
                     let column = if flip { width - 1 - x } else { x };
-                    let from_x = (column + right).wrapping_sub(crop);
+                    let from_x = column.wrapping_add_signed(-right);
                     for c in 0..channels {
                         // Outside the image, as PyTorch's crop pads it, the pixel is black.
                         let inside = from_y < height && from_x < width;
                         let pixel = if inside { pixels[c * plane + from_y * width + from_x] } else { 0 };
-                        out[(y * width + x) * channels + c] = (f64::from(pixel) * self.scale[c] + self.shift[c]) as f32;
+                        out[(y * width + x) * channels + c] = convert(f64::from(pixel) * self.scale[c] + self.shift[c]);
                     }
                 }
             }
         }
-        let count = indices.len();
-        let images = Tensor::from_vec(values, (count, height, width, channels), device)?.to_dtype(dtype)?;
-        Ok([images, Tensor::from_vec(labels, count, device)?])
+        values
     }
 }
 

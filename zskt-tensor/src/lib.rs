@@ -1,6 +1,7 @@
 //! Feature maps, their gradients and the layers made of them, on the CPU and on NVIDIA GPUs.
 
 mod activation;
+mod augmentation;
 mod autograd;
 mod backend;
 mod cpu;
@@ -24,13 +25,14 @@ mod update_rule;
 pub use candle_core;
 pub use candle_nn;
 
+pub use augmentation::Augmentation;
 pub use autograd::backward;
 #[cfg(feature = "cuda")]
 pub use cuda::driver::open as open_gpu;
 pub use error::{Context, Error, Result};
 pub use feature_map::FeatureMap;
 pub use gradients::Gradients;
-pub use image_set::{Augmentation, Batch, ImageSet};
+pub use image_set::{Batch, ImageSet};
 pub use precision::Precision;
 pub use random::{RandomStreams, StreamRng, standard_normal};
 pub use shape::ImageShape;

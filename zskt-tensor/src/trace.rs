@@ -271,6 +271,15 @@ pub(crate) fn tensor(input: &Tensor, operation: impl FnOnce() -> TracedOperation
     made
 }
 
+/// Ends a trace, if anything is recorded, by what has no place in a network that is used.
+pub(crate) fn refuse(what: &str) {
+    RECORDER.with_borrow_mut(|recorder| {
+        if let Some(recorder) = recorder {
+            recorder.fault.get_or_insert_with(|| format!("{what}, and is not recorded"));
+        }
+    });
+}
+
 /// Runs what is recorded as one operation by whoever calls this.
 pub(crate) fn unrecorded<T>(work: impl FnOnce() -> T) -> T {
     let recorder = RECORDER.take();

@@ -8,6 +8,7 @@ use zskt_tensor::candle_core::{self, DType, Device, Tensor, Var};
 use zskt_tensor::nn::{
     Activation, BatchNorm2d, Builder, Conv2d, Conv2dShape, ForwardMode, Linear, Padding, Pool, PoolWindows,
 };
+use zskt_tensor::ops::Shift;
 use zskt_tensor::{FeatureMap, Precision, RandomStreams, Result, backward, ops, standard_normal};
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
@@ -170,6 +171,19 @@ const CASES: &[GradientCase] = &[
             });
         }
     }),
+    ("ops::crop_and_flip", |name| {
+        let shifts = [
+            Shift { down: 1, right: -2, flip: true },
+            Shift { down: 0, right: 3, flip: false },
+            Shift { down: isize::MIN, right: 0, flip: false },
+        ];
+        // Of a map, and of one that is computed when it is read, and read twice.
+        check(name, &[&[3, 3, 4, 2]], |x| ops::crop_and_flip(&map(&x[0]), &shifts, &[0.5, -1.0])?.channels_last());
+        check(&format!("{name}, upsampled"), &[&[3, 2, 2, 2]], |x| {
+            let x = ops::upsample_nearest(&ops::activate(&map(&x[0]), Activation::LeakyRelu(0.2))?, 2)?;
+            (&ops::crop_and_flip(&x, &shifts, &[0.5, -1.0])? + &x)?.channels_last()
+        });
+    }),
     ("ops::global_average", |name| check(name, &[&[2, 5, 4, 3]], |x| ops::global_average(&map(&x[0])))),
     ("ops::kl_divergence", |name| {
         // One by one, for candle computes gradients of constants that are multiplied.
@@ -201,19 +215,25 @@ const CASES: &[GradientCase] = &[
         let padding = Padding { channels: [1, 2], rows: [0, 1], columns: [2, 0] };
         check(name, &[&[2, 3, 4, 5]], |x| ops::pad(&map(&x[0]), padding)?.channels_last());
     }),
+    ("ops::roll", |name| {
+        for shift in [Shift { down: 1, right: -6, flip: true }, Shift { down: isize::MIN, right: 2, flip: false }] {
+            check(name, &[&[2, 3, 4, 2]], |x| ops::roll(&map(&x[0]), shift)?.channels_last());
+        }
+    }),
     ("ops::upsample_nearest", |name| {
         check(name, &[&[2, 5, 4, 3]], |x| ops::upsample_nearest(&map(&x[0]), 3)?.channels_last());
     }),
 ];
 
 /// Every activation.
-const ACTIVATIONS: [Activation; 9] = [
+const ACTIVATIONS: [Activation; 10] = [
     Activation::Identity,
     Activation::Relu,
     Activation::Relu6,
     Activation::LeakyRelu(0.2),
     Activation::Clip { min: -1.0, max: 2.0 },
     Activation::Sigmoid,
+    Activation::Tanh,
     Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
     Activation::HardSwish,
     Activation::Silu,

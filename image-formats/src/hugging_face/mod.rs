@@ -5,6 +5,7 @@
 mod page_headers;
 mod parquet_file;
 mod shards;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use crate::error::grouped;
 use crate::size_limits::{DECODED, decoded};
 use crate::{ImageHeader, RawImages, ReadError, pixel_buffer};
 use parquet_file::ParquetFile;
+pub use write::{Images, InvalidImages, write_parquet};
 
 /// How many bytes of decoded images one step reads ahead: enough work for every thread, little memory.
 const BATCH_BYTES: usize = 16 << 20;

@@ -159,8 +159,11 @@ fn find(path: &Path, split: Split) -> Result<Found, ReadError> {
     Ok(Found { folder, classes: classes.len(), images })
 }
 
-/// Whether the folders in `path` that are called like splits are that, and not classes.
-fn has_splits(path: &Path) -> Result<bool, ReadError> {
+/// Whether there are folders of splits in `path`; folders that are called like them may be classes.
+///
+/// # Errors
+/// When a folder cannot be read.
+pub fn has_splits(path: &Path) -> Result<bool, ReadError> {
     let (splits, others): (Vec<_>, Vec<_>) =
         class_names(path)?.into_iter().partition(|name| SPLITS.iter().any(|split| name == Path::new(split)));
     if splits.is_empty() || others.is_empty() {

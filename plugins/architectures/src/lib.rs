@@ -12,7 +12,7 @@ mod wide_resnet;
 
 pub use cifar_resnet::{CifarResNet, Shortcut};
 pub use lenet::LeNet;
-pub use mobilenet_v2::{MobileNetV2, Strides};
+pub use mobilenet_v2::{MobileNetV2, Strides, Variant as MobileNetV2Variant};
 pub use resnet::{ResNet, Stem};
 pub use vgg::Vgg;
 pub use wide_resnet::{Variant, WideResNet};

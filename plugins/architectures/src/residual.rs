@@ -5,14 +5,14 @@ use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, Pool, a
 use zskt_api::ops::conv2d;
 use zskt_api::{Builder, Classifier, ClassifierOutput, FeatureMap, ForwardMode, ImageShape, Init, Precision, Result};
 
-/// A convolution without bias, and the batch norm and activation behind it.
+/// A convolution, and the batch norm and activation behind it.
 pub struct ConvNorm {
-    conv: Conv2d,
-    norm: BatchNorm2d,
+    pub conv: Conv2d,
+    pub norm: BatchNorm2d,
 }
 
 impl ConvNorm {
-    /// With weights from N(0, 2 / (kernel²·output)), under the names of two builders.
+    /// Without a bias, with weights from N(0, 2 / (kernel²·output)), under the names of two builders.
     pub fn new(conv: &Builder, norm: &Builder, shape: Conv2dShape, activation: Activation) -> Result<Self> {
         let std = (2.0 / (shape.kernel * shape.kernel * shape.output) as f64).sqrt();
         Ok(Self {

@@ -22,6 +22,9 @@ fn every_architecture_keeps_its_contract() -> Result<()> {
         "Vgg(depth: 11, width: 2)",
         "Vgg(depth: 8, width: 2, batch_norm: false, head: [8, 6], pooled: 2, poolings: 3)",
         "MobileNetV2(width: 0.1, strides: ImageNet)",
+        "MobileNetV2(width: 0.1, variant: Kuangliu)",
+        "MobileNetV2(width: 0.1, variant: Weiaicunzai)",
+        "MobileNetV2(width: 0.25, variant: RepDistiller, channels: 1)",
     ] {
         conforms(plugin)?;
     }

@@ -58,6 +58,10 @@ impl DatasetSource for ImageFolder {
     fn files(&self) -> Vec<PathBuf> {
         image_folder::folder(&self.path, self.split.official()).into_iter().collect()
     }
+
+    fn is_unsplit(&self) -> bool {
+        image_folder::has_splits(&self.path).is_ok_and(|splits| !splits)
+    }
 }
 
 impl FolderSplit {

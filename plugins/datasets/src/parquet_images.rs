@@ -63,6 +63,10 @@ impl DatasetSource for ParquetImages {
     fn files(&self) -> Vec<PathBuf> {
         hugging_face::files(&self.path, &self.selection()).unwrap_or_default()
     }
+
+    fn is_unsplit(&self) -> bool {
+        self.path.is_file()
+    }
 }
 
 impl ParquetImages {

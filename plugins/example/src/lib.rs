@@ -1,7 +1,7 @@
 //! Squared difference of logits.
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::{ClassifierOutput, Error, Loss, LossInputs, LossTarget, Result, params};
+use zskt_api::{Error, Loss, LossBatch, LossInputs, Result, TeacherOutput, params};
 
 params! {
     /// Mean over batch and classes of the squared difference of the student's logits from the teacher's (Ba & Caruana,
@@ -16,19 +16,19 @@ impl Loss for ExampleLoss {
     fn needs(&self) -> LossInputs {
         LossInputs {
             teacher: true,
-            labels: false,
+            ..LossInputs::default()
         }
     }
 
-    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         Ok(vec![teacher.logits.clone()])
     }
 
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let [logits] = &target.teacher[..] else {
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        let [logits] = batch.target else {
             return Err(Error::new("the teacher's logits are missing"));
         };
-        Ok(((&student.logits - logits)?.sqr()?.mean_all()? * self.weight)?)
+        Ok(((&batch.student()?.logits - logits)?.sqr()?.mean_all()? * self.weight)?)
     }
 
     // It computes on the device only, with numbers that never change: a GPU may replay it.
@@ -43,7 +43,7 @@ zskt_api::export! { reads: none; loss: ExampleLoss }
 mod tests {
     use zskt_api::candle_core::{Device, Tensor};
     use zskt_api::testing::conforms;
-    use zskt_api::{ClassifierOutput, Loss, LossTarget, Result};
+    use zskt_api::{ClassifierOutput, Loss, LossBatch, Result};
 
     use super::ExampleLoss;
 
@@ -61,12 +61,10 @@ mod tests {
             })
         };
         let loss = ExampleLoss { weight: 2.0 };
-        let target = LossTarget {
-            teacher: loss.target(&output([[1.0, 0.0], [0.0, -1.0]])?)?,
-            labels: None,
-        };
+        let target = loss.target(&output([[1.0, 0.0], [0.0, -1.0]])?.into())?;
+        let student = output([[2.0, 0.0], [0.0, 2.0]])?;
         let value = loss
-            .value(&output([[2.0, 0.0], [0.0, 2.0]])?, &target)?
+            .value(&LossBatch::new(&student, &target))?
             .to_scalar::<f64>()?;
         assert_eq!(value, 2.0 * (1.0 + 9.0) / 4.0);
         Ok(())

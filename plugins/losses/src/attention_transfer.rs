@@ -2,7 +2,7 @@
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::ops::{attention_distance, attention_map};
-use zskt_api::{CheckError, ClassifierOutput, Loss, LossInputs, LossTarget, OutputShape, Result, params};
+use zskt_api::{CheckError, Loss, LossBatch, LossInputs, OutputShape, Result, TeacherOutput, params};
 
 params! {
     /// Makes the student look where the teacher looks: for each pair of activations, the mean over batch and pixels of
@@ -26,7 +26,7 @@ impl AttentionTransfer {
 
 impl Loss for AttentionTransfer {
     fn needs(&self) -> LossInputs {
-        LossInputs { teacher: true, labels: false }
+        LossInputs { teacher: true, ..LossInputs::default() }
     }
 
     fn check(&self, student: &OutputShape, teacher: Option<&OutputShape>) -> std::result::Result<(), CheckError> {
@@ -66,14 +66,15 @@ impl Loss for AttentionTransfer {
         Err(CheckError::new(wrong).help(help))
     }
 
-    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         let activation = |[_, theirs]: [usize; 2]| teacher.activations.get(theirs).map(attention_map);
         self.pairs(teacher.activations.len()).into_iter().filter_map(activation).collect()
     }
 
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
-        for ([mine, _], target) in self.pairs(student.activations.len()).into_iter().zip(&target.teacher) {
+        let student = batch.student()?;
+        for ([mine, _], target) in self.pairs(student.activations.len()).into_iter().zip(batch.target) {
             let Some(activation) = student.activations.get(mine) else { continue };
             let distance = attention_distance(activation, target)?;
             sum = Some(match sum {
@@ -93,7 +94,7 @@ impl Loss for AttentionTransfer {
 #[cfg(test)]
 mod tests {
     use zskt_api::candle_core::{Device, Tensor};
-    use zskt_api::{ClassifierOutput, FeatureMap, ImageShape, Loss, LossTarget, OutputShape, Result};
+    use zskt_api::{ClassifierOutput, FeatureMap, ImageShape, Loss, LossBatch, OutputShape, Result};
 
     use super::AttentionTransfer;
 
@@ -129,8 +130,8 @@ mod tests {
         let (student, teacher) = (output(&[[3.0, 1.0], [0.0, 5.0]])?, output(&[[9.0, 9.0], [9.0, 9.0], [0.0, 2.0]])?);
         let value = |pairs| -> Result<f32> {
             let loss = AttentionTransfer { beta: 1.0, pairs: Some(pairs) };
-            let target = LossTarget { teacher: loss.target(&teacher)?, labels: None };
-            Ok(loss.value(&student, &target)?.to_scalar()?)
+            let target = loss.target(&teacher.clone().into())?;
+            Ok(loss.value(&LossBatch::new(&student, &target))?.to_scalar()?)
         };
         assert_eq!(value(vec![[1, 2]])?, 0.0);
         assert!(value(vec![[0, 2]])? > 0.1);

@@ -2,7 +2,7 @@
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::ops::log_softmax;
-use zskt_api::{ClassifierOutput, Loss, LossInputs, LossTarget, Result, params};
+use zskt_api::{Loss, LossBatch, LossInputs, Result, params};
 
 params! {
     /// Cross-entropy of the student's belief with the images' labels, averaged over the batch.
@@ -16,12 +16,12 @@ params! {
 
 impl Loss for CrossEntropy {
     fn needs(&self) -> LossInputs {
-        LossInputs { teacher: false, labels: true }
+        LossInputs { labels: true, ..LossInputs::default() }
     }
 
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let log_belief = log_softmax(&student.logits)?;
-        let of_label = log_belief.gather(&target.labels()?.unsqueeze(1)?, 1)?.mean_all()?;
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        let log_belief = log_softmax(&batch.student()?.logits)?;
+        let of_label = log_belief.gather(&batch.labels()?.unsqueeze(1)?, 1)?.mean_all()?;
         let likelihood = if self.label_smoothing == 0.0 {
             of_label
         } else {

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use zskt_api::{ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Result, params, ports};
+use zskt_api::{
+    ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Objective, Result, Score, params,
+    ports,
+};
 
 use crate::evaluation::{each_batch, predictions, share, without_prediction};
 
 params! {
     /// The share of images whose most probable class is their label: `top1`, `per_class` (in the order of the classes;
     /// `null` for a class without images), how many `images` there were, and for how many of them the logits are `not_finite`:
-    /// these count as wrong.
+    /// these count as wrong. A stage chooses its best weights by `top1`.
     pub struct Accuracy {}
 }
 
@@ -25,6 +28,10 @@ ports! {
 
 impl Metric for Accuracy {
     type Inputs = AccuracyInputs;
+
+    fn score(&self) -> Option<Score> {
+        Some(Score { figure: "top1", objective: Objective::Maximize })
+    }
 
     fn evaluate(&self, inputs: &AccuracyInputs, context: &MetricContext) -> Result<Measurement> {
         let mut seen = vec![0; inputs.dataset.signature().classes];

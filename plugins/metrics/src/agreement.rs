@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::{D, DType};
 use zskt_api::ops::log_softmax;
-use zskt_api::{ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Result, params, ports};
+use zskt_api::{
+    ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Objective, Result, Score, params,
+    ports,
+};
 
 use crate::evaluation::{each_batch, predictions, share, without_prediction};
 
@@ -12,7 +15,8 @@ params! {
     /// How far a student believes what its teacher believes: `share`, of the images on which both predict the same class,
     /// right or not; `mean_kl`, the Kullback–Leibler divergence of the student's belief from the teacher's in nats,
     /// averaged over the images; how many `images` there were, and for how many of them the logits of either are
-    /// `not_finite`: on these they do not agree, and with any of these there is no mean divergence (`null`).
+    /// `not_finite`: on these they do not agree, and with any of these there is no mean divergence (`null`). A stage chooses its
+    /// best weights by `share`.
     pub struct Agreement {}
 }
 
@@ -30,6 +34,10 @@ ports! {
 
 impl Metric for Agreement {
     type Inputs = AgreementInputs;
+
+    fn score(&self) -> Option<Score> {
+        Some(Score { figure: "share", objective: Objective::Maximize })
+    }
 
     fn evaluate(&self, inputs: &AgreementInputs, context: &MetricContext) -> Result<Measurement> {
         let (mut images, mut agreed, mut not_finite, mut divergence) = (0, 0, 0, 0.0);

@@ -2,12 +2,15 @@
 
 use std::time::Instant;
 
-use zskt_api::{Context, LoggedScalar, Progress, Result, StageContext};
+use zskt_api::{Context, LoggedScalar, Player, Progress, Result, StageContext};
 
 use crate::turn_runtime::{TurnResult, TurnRuntime};
 
 /// Batches that an accelerator computes before their metrics are read: to read them is to wait for it.
 const PENDING: usize = 16;
+
+/// A learning rate below this share of its optimizer's own is a schedule's end, where nobody expects a network to move.
+const LEARNS: f64 = 0.01;
 
 /// What came of one batch, still where it was computed.
 pub struct BatchResult {
@@ -15,6 +18,8 @@ pub struct BatchResult {
     images: usize,
     /// Of each turn, by its name.
     turns: Vec<(String, TurnResult)>,
+    /// What syntheses before it found.
+    figures: Vec<LoggedScalar>,
 }
 
 /// The metrics, and the images that were learnt from.
@@ -25,7 +30,13 @@ impl BatchResult {
     pub fn new(turns: &[TurnRuntime], results: Vec<TurnResult>, batch_size: usize) -> Self {
         let images = turns.iter().map(|turn| batch_size * turn.turn().steps).sum();
         let names = turns.iter().map(|turn| turn.turn().name.clone());
-        Self { images, turns: names.zip(results).collect() }
+        Self { images, turns: names.zip(results).collect(), figures: Vec::new() }
+    }
+
+    /// The same, with what syntheses before it found on so many images.
+    #[must_use]
+    pub fn after(self, figures: Vec<LoggedScalar>, images: usize) -> Self {
+        Self { images: self.images + images, figures, ..self }
     }
 
     /// Whether all losses and norms are those of another batch, up to a relative difference.
@@ -39,9 +50,19 @@ impl BatchResult {
         Ok(own.len() == others.len() && own.iter().zip(&others).all(agree))
     }
 
+    /// Whether a student took a step at a learning rate that moves it.
+    pub fn moves_student(&self, turns: &[TurnRuntime]) -> bool {
+        self.turns.iter().zip(turns).any(|((_, result), runtime)| {
+            let turn = runtime.turn();
+            matches!(turn.player, Player::Classifier(_))
+                && result.steps() > 0
+                && result.learning_rate > LEARNS * turn.optimizer.learning_rate()
+        })
+    }
+
     /// Waits for the metrics; `done` is the batch's number, from 1.
     pub fn read(self, done: usize) -> Result<Metrics> {
-        let mut metrics = Vec::new();
+        let mut metrics = self.figures;
         for (name, turn) in self.turns {
             let (loss, norm) = turn.read().context(format!("turn `{name}`, batch {done}"))?;
             metrics.push(LoggedScalar::on_progress_line(format!("{name}.loss"), loss));

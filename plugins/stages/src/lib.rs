@@ -7,9 +7,17 @@ mod batch_metrics;
 mod batch_sampler;
 mod check;
 mod cuda_graph_runner;
+mod draws;
 mod intervals;
+mod loss_sum;
 mod loss_trial;
+#[cfg(test)]
+mod method_tests;
+mod monitors;
+mod selection;
 mod state_snapshot;
+mod synthesis;
+mod synthesize;
 mod train;
 mod training_length;
 mod training_loop;
@@ -18,11 +26,13 @@ mod transfer;
 mod turn_plugins;
 mod turn_runtime;
 
+pub use monitors::OnWarning;
+pub use synthesize::Synthesize;
 pub use train::{Train, TrainInputs};
 pub use transfer::{Transfer, TransferInputs};
 pub use turn_plugins::{Maximize, Minimize, TurnInputs};
 
-zskt_api::export! { reads: none; stage: Transfer, Train; turn: Maximize, Minimize }
+zskt_api::export! { reads: none; stage: Transfer, Train; turn: Maximize, Minimize, Synthesize }
 
 #[cfg(test)]
 mod tests {
@@ -38,6 +48,7 @@ mod tests {
             "Train(epochs: 1.0, batch_size: 7, evaluate_every: 1)",
             "Transfer(batches: 3, batch_size: 4, checkpoint_every: 2)",
             "Minimize(steps: 2, optimizer: TestSgd())",
+            "Synthesize(steps: 2, every: 3, optimizer: TestSgd())",
             "Maximize(optimizer: TestSgd(lr: 0.01), clip_norm: 5.0)",
         ] {
             conforms(plugin)?;

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    CheckError, ImageSource, NodeOutput, PortType, Ports, Result, Signature, Signatures, Stage, StageContext, Trainee,
-    Turn, above, params, ports,
+    CheckError, ImageSource, Keep, NodeOutput, PortType, Ports, Result, Selection, Signature, Signatures, Stage,
+    StageContext, Trainee, Turn, above, params, ports,
 };
 
 use crate::check::trained_student;
+use crate::monitors::{MonitorOptions, OnWarning};
+use crate::selection::SelectionOptions;
 use crate::training_options::{TrainingInputs, TrainingOptions};
 
 params! {
@@ -21,6 +23,18 @@ params! {
         pub batch_size: usize = 128 => 1..=1_000_000,
         /// Batches between evaluations of the metrics that hang on this stage; `None` evaluates them at its end only.
         pub evaluate_every: Option<usize> = None => 1..=1_000_000_000,
+        /// Whether the best weights by a metric are kept beside the last: `Best("METRIC")` names a metric that this stage leads to, which
+        /// is evaluated every `evaluate_every` batches and at the end. Nodes after this stage take the last.
+        pub keep: Keep = Keep::Last,
+        /// Evaluations without an improvement of that metric after which the stage ends; `None` trains to the end.
+        pub patience: Option<usize> = None => 1..=1_000_000_000,
+        /// By how much the metric's figure must be better than at the last improvement, to be one for `patience`.
+        pub min_delta: f64 = 0.0 => 0.0..,
+        /// Batches between looks at what goes wrong unseen: a generator that has collapsed, a student that no longer moves. `None`
+        /// never looks.
+        pub monitor_every: Option<usize> = Some(100) => 1..=1_000_000_000,
+        /// What follows a warning of these: `Continue`, or `Stop`, which ends the run as a failure.
+        pub on_warning: OnWarning = OnWarning::Continue,
         /// Batches between checkpoints.
         pub checkpoint_every: usize = 500 => 1..=1_000_000_000,
     }
@@ -48,6 +62,9 @@ impl Train {
             checkpoint_every: self.checkpoint_every,
             preview_every: Some(0),
             replay: false,
+            targets: None,
+            selection: SelectionOptions { keep: self.keep.clone(), patience: self.patience, min_delta: self.min_delta },
+            monitors: MonitorOptions { every: self.monitor_every, on_warning: self.on_warning },
         }
     }
 }
@@ -63,6 +80,10 @@ impl Stage for Train {
 
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
         trained_student(inputs)
+    }
+
+    fn selection(&self) -> Option<Selection> {
+        self.options().selection.selection()
     }
 
     fn run(&self, inputs: TrainInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {

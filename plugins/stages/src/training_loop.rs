@@ -2,18 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use zskt_api::{
-    BuildContext, ClassifierNetwork, Context, Error, ForwardMode, ImageSource, Player, Result, StageContext,
-    StageState, Turn,
+    BuildContext, ClassifierNetwork, Context, Error, FeatureMap, ForwardMode, GeneratorInput, ImageSet, ImageSource,
+    Player, Result, Rounds, StageContext, StageState, Turn,
 };
 
 use crate::batch_metrics::PendingMetrics;
-use crate::batch_sampler::{BatchInput, BatchSampler};
+use crate::batch_sampler::{BatchInput, BatchSampler, Targets};
 use crate::cuda_graph_runner::CudaGraphRunner;
+use crate::draws::{Draws, StreamDraws};
 use crate::intervals::{DueActions, Intervals};
+use crate::monitors::{MonitorOptions, Monitors};
+use crate::synthesis::{SynthesisRuntime, Table};
 use crate::turn_runtime::{BatchPosition, Networks, TurnRuntime, train_eagerly};
 
+/// How long a stage makes images, at most, without keeping a checkpoint.
+const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(300);
 /// Images in a preview.
 const PREVIEW: usize = 64;
 
@@ -27,6 +33,8 @@ pub struct TrainingLoop {
     pub images: ImageSource,
     /// The turns of each batch, in order.
     pub turns: Vec<Arc<Turn>>,
+    /// The classes that made images are to show.
+    pub targets: Option<Targets>,
     /// Batches in all.
     pub batches: usize,
     /// Images in a batch.
@@ -35,57 +43,137 @@ pub struct TrainingLoop {
     pub intervals: Intervals,
     /// Whether a GPU may replay batches as a CUDA graph.
     pub replay: bool,
+    /// How often it looks at what goes wrong unseen.
+    pub monitors: MonitorOptions,
 }
 
 impl TrainingLoop {
     /// Trains on all batches, from the start or from a checkpoint.
     pub fn run(&self, context: &mut StageContext<'_>) -> Result<()> {
-        let mut turns = self.turns.iter().cloned().map(TurnRuntime::new).collect::<Result<Vec<_>>>()?;
+        let build = context.build.clone();
+        let synthesis = self.turns.iter().find(|turn| turn.synthesis.is_some());
+        let mut draws = StreamDraws::new(&build, synthesis.map_or("", |turn| &turn.name));
+        self.run_with(&mut draws, context)
+    }
+
+    /// Trains on all batches, with these draws for syntheses.
+    pub fn run_with(&self, draws: &mut dyn Draws, context: &mut StageContext<'_>) -> Result<()> {
+        let build = context.build.clone();
+        let networks = self.networks();
+        let mut turns = TurnRuntime::start(&self.turns)?;
+        let mut synthesis = self.turns.iter().find_map(|turn| SynthesisRuntime::start(turn).transpose()).transpose()?;
+        let table = self.table(&build);
         let mut done = 0;
+        let mut monitors = Monitors::start(&self.monitors, context.resume.as_ref())?;
         if let Some(state) = context.resume.take() {
             for turn in &mut turns {
                 turn.restore(&state.tensors).context("the checkpoint")?;
             }
+            if let (Some(synthesis), Some(table)) = (&mut synthesis, &table) {
+                synthesis.restore(&state.tensors, table, draws).context("the checkpoint")?;
+            }
             done = state.batch;
         }
-        let build = context.build.clone();
-        let networks = self.networks();
-        let mut sampler = BatchSampler::new(&self.images, self.batch_size, &build);
+        let mut sampler = BatchSampler::new(&self.images, self.batch_size, &self.turns, self.targets.as_ref(), &build);
         let mut runner = CudaGraphRunner::new(build.device.clone(), &turns, networks, self.replay);
         let mut pending = PendingMetrics::new(self.batches);
         while done < self.batches {
-            if context.observer.interrupted() {
+            let mut figures = (Vec::new(), 0);
+            let mut interrupted = context.observer.interrupted();
+            if !interrupted && context.observer.ends_early() {
+                break;
+            }
+            while let (Some(playing), Some(table), false) = (&mut synthesis, &table, interrupted) {
+                let (since, observer) = (Instant::now(), &mut *context.observer);
+                let played = playing.play(table, done, draws, &mut |progress| {
+                    observer.synthesis(progress);
+                    observer.interrupted() || since.elapsed() >= BETWEEN_CHECKPOINTS
+                })?;
+                figures = (played.figures, figures.1 + played.images);
+                if !played.paused {
+                    break;
+                }
+                interrupted = context.observer.interrupted();
+                if !interrupted {
+                    pending.report(context)?;
+                    context.observer.checkpoint(&stage_state(&turns, synthesis.as_ref(), &monitors, done)?)?;
+                }
+            }
+            if interrupted {
                 pending.report(context)?;
-                context.observer.checkpoint(&stage_state(&turns, done)?)?;
+                context.observer.checkpoint(&stage_state(&turns, synthesis.as_ref(), &monitors, done)?)?;
                 return Err(Error::interrupted());
             }
-            let trained = sampler.batch(done).and_then(|input| {
+            let before = monitors.before(done + 1, &self.student)?;
+            let input = match &synthesis {
+                Some(synthesis) => sampler.banked(synthesis.bank()?, synthesis.rounds(), done, draws),
+                None => sampler.batch(done),
+            };
+            let trained = input.and_then(|input| {
                 let result = runner.train_batch(&mut turns, networks, &input, self.position(done))?;
-                Ok((input, result))
+                Ok((input, result.after(figures.0, figures.1)))
             });
             let (input, result) = match trained {
                 Err(error) if error.is_out_of_memory() => {
                     pending.report(context)?;
-                    return Err(self.batch_too_large(&error, &mut turns, done, &build));
+                    let bank = synthesis.as_ref().and_then(|made| Some((made.bank().ok()?, made.rounds())));
+                    return Err(self.batch_too_large(&error, &mut turns, done, &build, bank, draws));
                 }
                 trained => trained?,
             };
             done += 1;
             let due = self.intervals.due(done, self.batches);
-            if pending.push(done, result) || build.device.is_cpu() || done == self.batches || due.any() {
+            let learns = result.moves_student(&turns);
+            if pending.push(done, result)
+                || build.device.is_cpu()
+                || done == self.batches
+                || due.any()
+                || before.is_some()
+            {
                 pending.report(context)?;
-                self.run_due(due, &input, &turns, done, context)?;
+                let bank = synthesis.as_ref().and_then(|made| Some((made.bank().ok()?, made.images_at_once())));
+                if let Some(before) = before {
+                    let made = self.teacher.as_deref().zip(self.made_images(&input, bank, self.batch_size)?);
+                    monitors.after(done, &before, learns, made, context)?;
+                }
+                if due.preview {
+                    self.preview(&input, bank, done, context)?;
+                }
+                let state = || stage_state(&turns, synthesis.as_ref(), &monitors, done);
+                self.run_due(due, done, context, state)?;
                 pending.restart_clock();
             }
+        }
+        if let Some(synthesis) = &synthesis {
+            context.observer.made_images(synthesis.name(), synthesis.bank()?)?;
         }
         Ok(())
     }
 
+    /// What a synthesis plays with, where images are made and their normalization is known.
+    fn table<'a>(&'a self, context: &'a BuildContext) -> Option<Table<'a>> {
+        let networks = self.networks();
+        let (generator, targets) = (networks.generator?, self.targets.as_ref());
+        Some(Table { networks, generator, targets, normalization: context.normalization.as_ref()?, context })
+    }
+
     /// The error for a batch that does not fit into the device's memory: it says how large one may be, found by training on
     /// smaller ones. That spoils the weights, but the run has failed, and what it kept on disk stays as it is.
-    fn batch_too_large(&self, error: &Error, turns: &mut [TurnRuntime], done: usize, build: &BuildContext) -> Error {
+    fn batch_too_large(
+        &self,
+        error: &Error,
+        turns: &mut [TurnRuntime],
+        done: usize,
+        build: &BuildContext,
+        bank: Option<(&ImageSet, Rounds)>,
+        draws: &mut dyn Draws,
+    ) -> Error {
         let mut try_size = |size: usize| {
-            let input = BatchSampler::new(&self.images, size, build).batch(done)?;
+            let mut sampler = BatchSampler::new(&self.images, size, &self.turns, self.targets.as_ref(), build);
+            let input = match bank {
+                Some((bank, rounds)) => sampler.banked(bank, rounds, done, draws)?,
+                None => sampler.batch(done)?,
+            };
             // Memory may run out as late as where the metrics are read.
             train_eagerly(turns, self.networks(), &input, self.position(done))?.read(done)
         };
@@ -109,34 +197,55 @@ impl TrainingLoop {
     fn run_due(
         &self,
         due: DueActions,
-        input: &BatchInput,
-        turns: &[TurnRuntime],
         done: usize,
         context: &mut StageContext<'_>,
+        state: impl Fn() -> Result<StageState>,
     ) -> Result<()> {
-        if due.preview {
-            self.preview(input, done, context)?;
-        }
         if due.evaluation {
             context.observer.evaluate(done)?;
         }
         if due.checkpoint {
-            context.observer.checkpoint(&stage_state(turns, done)?)?;
+            context.observer.checkpoint(&state()?)?;
         }
         Ok(())
     }
 
-    /// Shows the images of this batch. The generator is run frozen, so that looking changes nothing.
-    fn preview(&self, input: &BatchInput, done: usize, context: &mut StageContext<'_>) -> Result<()> {
-        let images = match (input, &self.images) {
-            (BatchInput::Latents(latents), ImageSource::Generator(generator)) => {
-                let count = latents.dims()[0].min(PREVIEW);
-                generator.forward.forward(&latents.narrow(0, 0, count)?, ForwardMode::eval())?
-            }
-            (BatchInput::Real { images, .. }, _) if done == 1 => images.narrow(0, images.batch().min(PREVIEW))?,
+    /// Shows the images of this batch, or the newest of a bank.
+    fn preview(
+        &self,
+        input: &BatchInput,
+        bank: Option<(&ImageSet, usize)>,
+        done: usize,
+        context: &mut StageContext<'_>,
+    ) -> Result<()> {
+        let images = match (self.made_images(input, bank, PREVIEW)?, input) {
+            (Some(made), _) => made,
+            (None, BatchInput::Ready { images, .. }) if done == 1 => images.narrow(0, images.batch().min(PREVIEW))?,
             _ => return Ok(()),
         };
         context.observer.images(done, &images)
+    }
+
+    /// The first images that the generator makes of a batch, at most so many, or the newest of a bank; nothing where the images come from a
+    /// dataset. The generator is run frozen, so that looking changes nothing.
+    fn made_images(
+        &self,
+        input: &BatchInput,
+        bank: Option<(&ImageSet, usize)>,
+        most: usize,
+    ) -> Result<Option<FeatureMap>> {
+        Ok(match (input, &self.images) {
+            (BatchInput::Latents(latents), ImageSource::Generator(generator)) => {
+                let (latents, labels) = latents.draw(0)?;
+                let input = GeneratorInput { latents: &latents, labels: labels.as_ref() };
+                let images = generator.forward.forward(&input, ForwardMode::eval())?;
+                Some(images.narrow(0, images.batch().min(most))?)
+            }
+            (BatchInput::Ready { images, .. }, _) => {
+                bank.map(|(bank, newest)| shown(bank, newest, most, images)).transpose()?
+            }
+            (BatchInput::Latents(_), ImageSource::Dataset(_)) => None,
+        })
     }
 
     fn position(&self, batch: usize) -> BatchPosition {
@@ -170,8 +279,25 @@ impl TrainingLoop {
     }
 }
 
-fn stage_state(turns: &[TurnRuntime], batch: usize) -> Result<StageState> {
-    let mut tensors = BTreeMap::new();
+/// So many of the newest images of a bank, at most, evenly chosen, for they may be in the order of their classes; of the type and on the device
+/// of others.
+fn shown(bank: &ImageSet, newest: usize, most: usize, like: &FeatureMap) -> Result<FeatureMap> {
+    let newest = newest.min(bank.len());
+    let count = most.min(newest);
+    let indices: Vec<_> = (0..count).map(|index| bank.len() - newest + index * newest / count).collect();
+    Ok(bank.shifted(&indices, &[], like.dtype(), like.device())?.images)
+}
+
+fn stage_state(
+    turns: &[TurnRuntime],
+    synthesis: Option<&SynthesisRuntime>,
+    monitors: &Monitors<'_>,
+    batch: usize,
+) -> Result<StageState> {
+    let mut tensors = BTreeMap::from([monitors.state()?]);
+    if let Some(synthesis) = synthesis {
+        tensors.extend(synthesis.state()?);
+    }
     for turn in turns {
         tensors.extend(turn.state()?);
     }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    CheckError, ClassifierNetwork, ImageSource, NodeOutput, PortType, Ports, Result, Signature, Signatures, Stage,
-    StageContext, Trainee, Turn, above, params, ports,
+    CheckError, ClassTargets, ClassifierNetwork, ImageSource, Keep, Nested, NodeOutput, PortType, Ports, Result,
+    Selection, Signature, Signatures, Stage, StageContext, Trainee, Turn, above, params, ports,
 };
 
 use crate::check::trained_student;
+use crate::monitors::{MonitorOptions, OnWarning};
+use crate::selection::SelectionOptions;
 use crate::training_options::{TrainingInputs, TrainingOptions};
 
 params! {
@@ -23,6 +25,18 @@ params! {
         pub batch_size: usize = 128 => 1..=1_000_000,
         /// Batches between evaluations of the metrics that hang on this stage; `None` evaluates them at its end only.
         pub evaluate_every: Option<usize> = None => 1..=1_000_000_000,
+        /// Whether the best weights by a metric are kept beside the last: `Best("METRIC")` names a metric that this stage leads to, which
+        /// is evaluated every `evaluate_every` batches and at the end. Nodes after this stage take the last.
+        pub keep: Keep = Keep::Last,
+        /// Evaluations without an improvement of that metric after which the stage ends; `None` trains to the end.
+        pub patience: Option<usize> = None => 1..=1_000_000_000,
+        /// By how much the metric's figure must be better than at the last improvement, to be one for `patience`.
+        pub min_delta: f64 = 0.0 => 0.0..,
+        /// Batches between looks at what goes wrong unseen: a generator that has collapsed, a student that no longer moves. `None`
+        /// never looks.
+        pub monitor_every: Option<usize> = Some(100) => 1..=1_000_000_000,
+        /// What follows a warning of these: `Continue`, or `Stop`, which ends the run as a failure.
+        pub on_warning: OnWarning = OnWarning::Continue,
         /// Batches between checkpoints.
         pub checkpoint_every: usize = 500 => 1..=1_000_000_000,
         /// Batches between previews of the images; `None` shows the first, the last and eight in between.
@@ -30,6 +44,8 @@ params! {
         /// Whether a GPU may record a batch as a CUDA graph and replay it, where the images come from a generator and the
         /// plugins allow it; a batch that cannot be recorded, or whose replay gives other figures, is computed kernel by kernel.
         pub replay: bool = true,
+        /// The classes that made images are to show: generators of classes are told them, and losses find them as labels.
+        pub targets: Option<Nested<dyn ClassTargets>> = None,
     }
 }
 
@@ -57,6 +73,9 @@ impl Transfer {
             checkpoint_every: self.checkpoint_every,
             preview_every: self.preview_every,
             replay: self.replay,
+            targets: self.targets.clone(),
+            selection: SelectionOptions { keep: self.keep.clone(), patience: self.patience, min_delta: self.min_delta },
+            monitors: MonitorOptions { every: self.monitor_every, on_warning: self.on_warning },
         }
     }
 }
@@ -72,6 +91,10 @@ impl Stage for Transfer {
 
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
         trained_student(inputs)
+    }
+
+    fn selection(&self) -> Option<Selection> {
+        self.options().selection.selection()
     }
 
     fn run(&self, inputs: TransferInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    Loss, Nested, Objective, Optimizer, Player, Result, Schedule, Signature, Signatures, Turn, TurnPlugin,
-    TurnSignature, above, params, ports,
+    Latents, Loss, Mode, Nested, Objective, Optimizer, Player, Result, Schedule, Signature, Signatures, Turn,
+    TurnPlugin, TurnSignature, above, params, ports,
 };
 
 ports! {
@@ -15,6 +15,20 @@ ports! {
         /// The losses that it makes small, or large; several are added up.
         pub loss: Vec<Arc<dyn Loss>>,
     }
+}
+
+/// The network that a turn updates.
+pub fn player(inputs: &Signatures) -> Option<String> {
+    Some(inputs.one("player")?.network()?.to_owned())
+}
+
+/// The losses of a turn; `None` where one is at fault, which has been reported: without it, the others may not be what is meant.
+pub fn losses(inputs: &Signatures) -> Option<Vec<Arc<dyn Loss>>> {
+    let loss = |(_, signature): (usize, &Signature)| match signature {
+        Signature::Loss(loss) => Some(Arc::clone(loss)),
+        _ => None,
+    };
+    inputs.is_known("loss").then(|| inputs.all("loss").filter_map(loss).collect())
 }
 
 macro_rules! turn {
@@ -30,6 +44,11 @@ macro_rules! turn {
                 pub schedule: Option<Nested<dyn Schedule>> = None,
                 /// The largest global L2 norm that a gradient keeps; longer ones are scaled down to it.
                 pub clip_norm: Option<f64> = None => above(0.0),
+                /// Where images are made: `Shared` takes the latents of the batch for every step, `Fresh` draws others for each.
+                pub latents: Latents = Latents::Shared,
+                /// How the network of the other player is run, which is the student in a generator's turn and the generator in a
+                /// student's: `Train` by the batch's statistics, as adversarial belief matching does, `Eval` by the running ones.
+                pub opponent: Mode = Mode::Train,
             }
         }
 
@@ -37,16 +56,7 @@ macro_rules! turn {
             type Inputs = TurnInputs;
 
             fn signature(&self, inputs: &Signatures) -> Option<TurnSignature> {
-                let network = inputs.one("player")?.network()?.to_owned();
-                // What is wrong with a loss has been reported; without it, the others may not be what is meant.
-                if !inputs.is_known("loss") {
-                    return None;
-                }
-                let losses = inputs.all("loss").filter_map(|(_, signature)| match signature {
-                    Signature::Loss(loss) => Some(Arc::clone(loss)),
-                    _ => None,
-                });
-                Some(TurnSignature { network, losses: losses.collect() })
+                Some(TurnSignature { network: player(inputs)?, losses: losses(inputs)?, synthesis: None })
             }
 
             fn build(&self, node: &str, inputs: TurnInputs) -> Result<Turn> {
@@ -59,6 +69,9 @@ macro_rules! turn {
                     optimizer: self.optimizer.plugin(),
                     schedule: self.schedule.as_ref().map(Nested::plugin),
                     clip_norm: self.clip_norm,
+                    latents: self.latents,
+                    opponent: self.opponent,
+                    synthesis: None,
                 })
             }
         }

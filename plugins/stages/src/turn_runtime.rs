@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zskt_api::candle_core::{DType, Tensor};
+use zskt_api::nn::Wanted;
 use zskt_api::{
-    ClassifierNetwork, ClassifierOutput, Context, Error, FeatureMap, ForwardMode, GeneratorNetwork, Gradients, Loss,
-    LossTarget, Objective, OptimizerState, Parameter, Player, Result, Turn,
+    ClassifierNetwork, ClassifierOutput, Context, Error, FeatureMap, ForwardMode, GeneratorInput, GeneratorNetwork,
+    Gradients, Latents, Objective, OptimizerState, Parameter, Player, Result, Turn,
 };
 
 use crate::batch_metrics::BatchResult;
 use crate::batch_sampler::BatchInput;
+use crate::loss_sum::{self, Given};
 
 /// A turn, with the state of its optimizer.
 pub struct TurnRuntime {
     turn: Arc<Turn>,
     parameters: Vec<Parameter>,
     optimizer: Box<dyn OptimizerState>,
+    /// The first of the batch's latents that are its alone.
+    first_draw: usize,
 }
 
 /// Where training is.
@@ -46,6 +50,11 @@ impl TurnResult {
     pub fn copied(&self, learning_rate: f64) -> Result<Self> {
         let copy = |scalars: &[Tensor]| scalars.iter().map(Tensor::copy).collect::<Result<Vec<_>, _>>();
         Ok(Self { losses: copy(&self.losses)?, norms: copy(&self.norms)?, gradients: None, learning_rate })
+    }
+
+    /// How many steps there were.
+    pub fn steps(&self) -> usize {
+        self.losses.len()
     }
 
     /// All losses and norms, once all steps are computed.
@@ -116,15 +125,25 @@ pub fn train_eagerly(
 }
 
 impl TurnRuntime {
-    /// Begins with a fresh optimizer.
-    pub fn new(turn: Arc<Turn>) -> Result<Self> {
+    /// The turns of a stage, each with a fresh optimizer.
+    pub fn start(turns: &[Arc<Turn>]) -> Result<Vec<Self>> {
+        let mut first_draw = 1;
+        let start = |turn: &Arc<Turn>| {
+            let runtime = Self::new(Arc::clone(turn), first_draw)?;
+            first_draw += turn.fresh_draws();
+            Ok(runtime)
+        };
+        turns.iter().filter(|turn| turn.synthesis.is_none()).map(start).collect()
+    }
+
+    fn new(turn: Arc<Turn>, first_draw: usize) -> Result<Self> {
         let weights = match &turn.player {
             Player::Classifier(network) => &network.weights,
             Player::Generator(network) => &network.weights,
         };
         let parameters: Vec<_> = weights.parameters().cloned().collect();
         let optimizer = turn.optimizer.start(parameters.clone()).context(format!("turn `{}`", turn.name))?;
-        Ok(Self { turn, parameters, optimizer })
+        Ok(Self { turn, parameters, optimizer, first_draw })
     }
 
     /// The turn.
@@ -195,17 +214,22 @@ impl TurnRuntime {
         let BatchInput::Latents(latents) = input else {
             return Err(Error::new("its player makes images, but the images come from a dataset"));
         };
-        for _ in 0..self.turn.steps {
-            let images = generator.forward.forward(latents, ForwardMode::train())?;
-            let student = networks.student.forward.forward(&images, ForwardMode::train_frozen())?;
-            let teacher = self.teacher_if_needed(networks, &images)?;
-            let targets = self.targets(teacher.as_ref(), None)?;
-            self.step(&student, &targets, result)?;
+        let looks_at_student = self.turn.losses.iter().any(|loss| loss.needs().student);
+        for step in 0..self.turn.steps {
+            let (latents, labels) = latents.draw(self.draw(step))?;
+            let input = GeneratorInput { latents: &latents, labels: labels.as_ref() };
+            let images = generator.forward.forward(&input, ForwardMode::train())?;
+            let student =
+                looks_at_student.then(|| networks.student.forward.forward(&images, self.turn.opponent.frozen()));
+            let given = Given { targets: self.targets(networks, &images)?, images: Some(images), labels };
+            self.step(student.transpose()?.as_ref(), &given, result)?;
+            generator.forward.constrain()?;
         }
         Ok(())
     }
 
-    /// The student learns: images, the teacher's output, and what the losses make of these are the same for all steps.
+    /// The student learns: images, the teacher's output, and what the losses make of these are the same for all steps that share
+    /// their latents.
     fn student_steps(
         &mut self,
         student: &ClassifierNetwork,
@@ -213,51 +237,58 @@ impl TurnRuntime {
         input: &BatchInput,
         result: &mut TurnResult,
     ) -> Result<()> {
-        let (images, labels) = images(networks.generator, input)?;
-        let teacher = self.teacher_if_needed(networks, &images)?;
-        let targets = self.targets(teacher.as_ref(), labels)?;
-        drop(teacher);
-        for _ in 0..self.turn.steps {
-            let output = student.forward.forward(&images, ForwardMode::train())?;
-            self.step(&output, &targets, result)?;
+        let mut given: Option<(Given, FeatureMap)> = None;
+        let is_ready = matches!(input, BatchInput::Ready { .. });
+        for step in 0..self.turn.steps {
+            let (given, images) = match &mut given {
+                Some(given) if self.turn.latents == Latents::Shared || is_ready => given,
+                given => {
+                    let (images, labels) = self.images(networks.generator, input, step)?;
+                    let targets = self.targets(networks, &images)?;
+                    given.insert((Given { targets, images: Some(images.clone()), labels }, images))
+                }
+            };
+            let output = student.forward.forward(images, ForwardMode::train())?;
+            self.step(Some(&output), given, result)?;
         }
         Ok(())
     }
 
-    /// The teacher's output for these images, where a loss asks for it.
-    fn teacher_if_needed(&self, networks: Networks<'_>, images: &FeatureMap) -> Result<Option<ClassifierOutput>> {
-        let needed = self.turn.losses.iter().any(|loss| loss.needs().teacher);
-        let teacher = networks.teacher.filter(|_| needed);
-        teacher.map(|teacher| teacher.forward.forward(images, ForwardMode::eval())).transpose()
+    /// What each loss makes of the teacher's output for these images.
+    fn targets(&self, networks: Networks<'_>, images: &FeatureMap) -> Result<Vec<Vec<Tensor>>> {
+        let losses = &self.turn.losses;
+        let teacher = loss_sum::teacher_output(losses, Wanted::default(), networks.teacher, images)?;
+        loss_sum::targets(losses, teacher.as_ref())
     }
 
-    fn targets(
-        &self,
-        teacher: Option<&ClassifierOutput>,
-        labels: Option<&Tensor>,
-    ) -> Result<Vec<(Arc<dyn Loss>, LossTarget)>> {
-        let target = |loss: &Arc<dyn Loss>| {
-            let teacher = teacher.map(|teacher| loss.target(teacher)).transpose()?.unwrap_or_default();
-            Ok((Arc::clone(loss), LossTarget { teacher, labels: labels.cloned() }))
-        };
-        self.turn.losses.iter().map(target).collect()
-    }
-
-    fn step(
-        &mut self,
-        student: &ClassifierOutput,
-        targets: &[(Arc<dyn Loss>, LossTarget)],
-        result: &mut TurnResult,
-    ) -> Result<()> {
-        let mut sum: Option<Tensor> = None;
-        for (loss, target) in targets {
-            let value = loss.value(student, target)?;
-            sum = Some(match sum {
-                None => value,
-                Some(sum) => (sum + value)?,
-            });
+    /// Which of the batch's latents a step takes.
+    fn draw(&self, step: usize) -> usize {
+        match self.turn.latents {
+            Latents::Shared => 0,
+            Latents::Fresh => self.first_draw + step,
         }
-        let mut sum = sum.ok_or_else(|| Error::new("it has no loss"))?;
+    }
+
+    /// The images of a student's step, through which no gradient flows, and their labels.
+    fn images(
+        &self,
+        generator: Option<&GeneratorNetwork>,
+        input: &BatchInput,
+        step: usize,
+    ) -> Result<(FeatureMap, Option<Tensor>)> {
+        match (input, generator) {
+            (BatchInput::Ready { images, labels }, _) => Ok((images.clone(), labels.clone())),
+            (BatchInput::Latents(latents), Some(generator)) => {
+                let (latents, labels) = latents.draw(self.draw(step))?;
+                let input = GeneratorInput { latents: &latents, labels: labels.as_ref() };
+                Ok((generator.forward.forward(&input, self.turn.opponent.frozen())?, labels))
+            }
+            (BatchInput::Latents(_), None) => Err(Error::new("there are latents but no generator")),
+        }
+    }
+
+    fn step(&mut self, student: Option<&ClassifierOutput>, given: &Given, result: &mut TurnResult) -> Result<()> {
+        let mut sum = loss_sum::sum(&self.turn.losses, student, given)?;
         if self.turn.objective == Objective::Maximize {
             sum = sum.neg()?;
         }
@@ -285,16 +316,5 @@ impl TurnRuntime {
         let own =
             state.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone())));
         self.optimizer.restore(&own.collect()).context(format!("turn `{}`", self.turn.name))
-    }
-}
-
-/// The images of a batch, through which no gradient flows, and their labels.
-fn images<'a>(generator: Option<&GeneratorNetwork>, input: &'a BatchInput) -> Result<(FeatureMap, Option<&'a Tensor>)> {
-    match (input, generator) {
-        (BatchInput::Real { images, labels }, _) => Ok((images.clone(), Some(labels))),
-        (BatchInput::Latents(latents), Some(generator)) => {
-            Ok((generator.forward.forward(latents, ForwardMode::train_frozen())?, None))
-        }
-        (BatchInput::Latents(_), None) => Err(Error::new("there are latents but no generator")),
     }
 }

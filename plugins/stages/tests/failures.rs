@@ -5,12 +5,12 @@ use std::sync::Arc;
 use zskt_api::candle_core::{self, Device, Tensor};
 use zskt_api::{
     BuildContext, Builder, Classifier, ClassifierNetwork, ClassifierOutput, Error, FeatureMap, ForwardMode, Generator,
-    ImageSource, Init, Network, Objective, Observer, Parameter, Player, Precision, Progress, RandomStreams, Result,
-    Stage, StageContext, StageState, Trainee, Turn,
+    GeneratorInput, ImageSource, Init, Keep, Latents, Mode, Network, Objective, Observer, Parameter, Player, Precision,
+    Progress, RandomStreams, Result, Signatures, Stage, StageContext, StageState, Trainee, Turn,
 };
-use zskt_losses::KlDivergence;
+use zskt_losses::{KlDivergence, Reduction};
 use zskt_optimizers::Sgd;
-use zskt_stages::{Transfer, TransferInputs};
+use zskt_stages::{OnWarning, Transfer, TransferInputs};
 
 /// A network on a device that has room for a few images.
 struct Cramped {
@@ -30,12 +30,15 @@ impl Classifier for Cramped {
     }
 }
 
-/// Its latents are its images.
-struct Plain;
+/// Its latents are its images, but for what is added to the first channel.
+struct Plain {
+    added: f64,
+}
 
 impl Generator for Plain {
-    fn forward(&self, latents: &Tensor, _: ForwardMode) -> Result<FeatureMap> {
-        FeatureMap::from_nchw(&latents.unsqueeze(2)?.unsqueeze(3)?)
+    fn forward(&self, input: &GeneratorInput<'_>, _: ForwardMode) -> Result<FeatureMap> {
+        let added = Tensor::new(&[self.added as f32, 0.0, 0.0], input.latents.device())?;
+        FeatureMap::from_nchw(&input.latents.broadcast_add(&added)?.unsqueeze(2)?.unsqueeze(3)?)
     }
     fn latent_dim(&self) -> usize {
         3
@@ -47,6 +50,7 @@ impl Generator for Plain {
 struct Counts {
     batches: usize,
     checkpoints: usize,
+    warnings: Vec<(usize, String)>,
 }
 
 impl Observer for Counts {
@@ -67,6 +71,10 @@ impl Observer for Counts {
     fn evaluate(&mut self, _: usize) -> Result<()> {
         Ok(())
     }
+    fn warn(&mut self, batch: usize, warning: &str) -> Result<()> {
+        self.warnings.push((batch, warning.to_owned()));
+        Ok(())
+    }
 }
 
 fn network(room: usize, weight: f64) -> Arc<ClassifierNetwork> {
@@ -79,7 +87,7 @@ fn network(room: usize, weight: f64) -> Arc<ClassifierNetwork> {
 /// What a run with batches of 100 says where there is room for so many images, at this learning rate.
 fn failure(room: usize, lr: f64) -> (Error, Counts) {
     let transfer = Transfer { batches: Some(5), epochs: None, ..transfer() };
-    run(&transfer, room, lr)
+    failing(&transfer, room, lr)
 }
 
 fn transfer() -> Transfer {
@@ -91,22 +99,42 @@ fn transfer() -> Transfer {
         checkpoint_every: 500,
         preview_every: None,
         replay: true,
+        targets: None,
+        keep: Keep::Last,
+        patience: None,
+        min_delta: 0.0,
+        monitor_every: None,
+        on_warning: OnWarning::Continue,
     }
 }
 
-fn run(transfer: &Transfer, room: usize, lr: f64) -> (Error, Counts) {
+fn failing(transfer: &Transfer, room: usize, lr: f64) -> (Error, Counts) {
+    let (ended, observer) = run(transfer, room, lr, 0.0);
+    (ended.expect_err("it fails"), observer)
+}
+
+fn run(transfer: &Transfer, room: usize, lr: f64, added: f64) -> (Result<()>, Counts) {
     let student = network(room, 1.0);
     let weights = Builder::zeros(Precision::F32, &Device::Cpu).weights();
-    let forward = Box::new(Plain) as Box<dyn Generator>;
+    let forward = Box::new(Plain { added }) as Box<dyn Generator>;
     let turn = Turn {
         name: "imitate".into(),
         player: Player::Classifier(Arc::clone(&student)),
         objective: Objective::Minimize,
         steps: 1,
-        losses: vec![Arc::new(KlDivergence { temperature: 1.0, weight: 1.0 })],
+        losses: vec![Arc::new(KlDivergence {
+            temperature: 1.0,
+            weight: 1.0,
+            reduction: Reduction::Mean,
+            temperature_squared: false,
+            agreeing_only: false,
+        })],
         optimizer: Arc::new(Sgd { lr, momentum: 0.0, nesterov: false, weight_decay: 0.0 }),
         schedule: None,
         clip_norm: None,
+        latents: Latents::Shared,
+        opponent: Mode::Train,
+        synthesis: None,
     };
     let inputs = TransferInputs {
         teacher: network(usize::MAX, 2.0),
@@ -122,8 +150,9 @@ fn run(transfer: &Transfer, room: usize, lr: f64) -> (Error, Counts) {
         normalization: None,
     };
     let mut observer = Counts::default();
-    let error = transfer.run(inputs, &mut StageContext { build, resume: None, observer: &mut observer });
-    (error.err().expect("it fails"), observer)
+    let ended = transfer
+        .run(inputs, &mut StageContext { build, resume: None, inputs: Signatures::default(), observer: &mut observer });
+    (ended.map(|_| ()), observer)
 }
 
 #[test]
@@ -157,8 +186,27 @@ fn a_length_that_says_nothing_or_two_things_trains_no_batch() {
         (None, Some(1.0), "a generator has no epochs"),
     ];
     for (batches, epochs, reason) in lengths {
-        let (error, observer) = run(&Transfer { batches, epochs, ..transfer() }, 100, 0.1);
+        let (error, observer) = failing(&Transfer { batches, epochs, ..transfer() }, 100, 0.1);
         assert!(error.to_string().contains(reason), "{error}");
         assert_eq!(observer.batches, 0);
+    }
+}
+
+#[test]
+fn what_goes_wrong_unseen_is_told_once_or_ends_the_run() {
+    let watched = |on_warning| Transfer { batches: Some(14), monitor_every: Some(2), on_warning, ..transfer() };
+    let collapsed = "the generator has collapsed: its images are 100 % of class 0";
+    let still = "the student no longer moves";
+    // Where both networks are sure of one class, there is nothing to learn, either.
+    for (lr, added, expected) in [(0.1, 0.0, &[][..]), (0.1, 1e3, &[collapsed, still]), (1e-12, 0.0, &[still])] {
+        let (ended, observer) = run(&watched(OnWarning::Continue), 100, lr, added);
+        ended.unwrap();
+        let told = observer.warnings;
+        assert_eq!(told.len(), expected.len(), "{told:?}");
+        for ((batch, warning), expected) in told.iter().zip(expected) {
+            assert!(*batch == 6 && warning.starts_with(expected), "{batch} {warning}");
+        }
+        let (ended, observer) = run(&watched(OnWarning::Stop), 100, lr, added);
+        assert_eq!((ended.is_ok(), observer.batches), if expected.is_empty() { (true, 14) } else { (false, 6) });
     }
 }

@@ -8,8 +8,8 @@ use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear};
 use zskt_api::testing::build_context;
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, Diagnostic,
-    FeatureMap, ForwardMode, ImageShape, Init, Name, NamedShapes, OutputShape, Params, Precision, Recognized, Result,
-    Span, TeacherSource, Value, ValueKind, WeightLayout, WeightsSource, export, params,
+    FeatureMap, ForwardMode, FoundWeights, ImageShape, Init, Name, NamedShapes, OutputShape, Params, Precision,
+    Recognized, Result, Span, StateDictPlace, TeacherSource, Value, ValueKind, WeightLayout, export, params,
 };
 use zskt_teachers::Checkpoint;
 
@@ -118,8 +118,16 @@ fn number(checkpoint: &Checkpoint) -> f64 {
     weights["fc.weight"].to_vec2::<f64>().unwrap()[0][0]
 }
 
-fn source(key: &str, prefix: &str) -> WeightsSource {
-    WeightsSource { key: key.to_owned(), prefix: prefix.to_owned(), ..WeightsSource::default() }
+fn place(key: &str, prefix: &str) -> StateDictPlace {
+    StateDictPlace { key: key.to_owned(), prefix: prefix.to_owned(), ..StateDictPlace::default() }
+}
+
+/// Where the network was found.
+fn found(checkpoint: &Checkpoint) -> StateDictPlace {
+    match checkpoint.weights_source().unwrap().unwrap().found {
+        FoundWeights::StateDict(place) => place,
+        FoundWeights::Onnx(origin) => panic!("{origin:?}"),
+    }
 }
 
 /// The shapes of the network, and of whatever else.
@@ -155,7 +163,7 @@ fn weights_arrive_in_the_networks_precision() {
     checkpoint.check().unwrap();
     assert_eq!(checkpoint.classes(), 4);
     assert_eq!(checkpoint.files(), [file.path()]);
-    assert_eq!(checkpoint.weights_source().unwrap(), Some(WeightsSource::default()));
+    assert_eq!(found(&checkpoint), StateDictPlace::default());
 
     let network = checkpoint.load(&context()).unwrap();
     assert_eq!(network.name, "teacher");
@@ -166,30 +174,31 @@ fn weights_arrive_in_the_networks_precision() {
 
 #[test]
 fn the_network_is_found_whatever_wraps_it() {
-    let beside = |source, left_out: &[&str]| WeightsSource {
+    let beside = |place, left_out: &[&str]| StateDictPlace {
         left_out: left_out.iter().map(|name| (*name).to_owned()).collect(),
-        ..source
+        ..place
     };
     let cases = [
-        ("lightning.ckpt", beside(source("state_dict", "net."), &["criterion.*"])),
-        ("averaged.pth", beside(source("", "module.module."), &["n_averaged"])),
-        ("whole.pth", source("net", "")),
-        ("copies.pth", WeightsSource { copies: vec!["best_state".into()], ..source("state_dict", "") }),
+        ("lightning.ckpt", beside(place("state_dict", "net."), &["criterion.*"])),
+        ("averaged.pth", beside(place("", "module.module."), &["n_averaged"])),
+        ("whole.pth", place("net", "")),
+        ("copies.pth", StateDictPlace { copies: vec!["best_state".into()], ..place("state_dict", "") }),
     ];
     for (name, expected) in cases {
         let checkpoint = checkpoint(&fixture(name), vec![]);
-        assert_eq!(checkpoint.weights_source().unwrap(), Some(expected), "{name}");
+        assert_eq!(found(&checkpoint), expected, "{name}");
         assert_eq!(number(&checkpoint), 1.0, "{name}");
     }
     for prefix in ["module.", "_orig_mod.", "net.", "model.backbone.", "module._orig_mod.model."] {
         let file = renamed(|name| format!("{prefix}{name}"));
-        assert_eq!(checkpoint(file.path(), vec![]).weights_source().unwrap(), Some(source("", prefix)));
+        assert_eq!(found(&checkpoint(file.path(), vec![])), place("", prefix));
     }
     let elsewhere = renamed(|name| format!("module.{}", name.replace("fc.", "head.").replace("blocks.", "stage.")));
-    let expected = WeightsSource { layout: Some("somebody/else".into()), ..source("", "module.") };
-    let found = checkpoint(elsewhere.path(), vec![]).weights_source().unwrap().unwrap();
-    assert_eq!(found, expected);
-    assert_eq!(found.to_string(), "prefix `module.` taken off, names of somebody/else");
+    let expected = StateDictPlace { layout: Some("somebody/else".into()), ..place("", "module.") };
+    let checkpoint = checkpoint(elsewhere.path(), vec![]);
+    assert_eq!(found(&checkpoint), expected);
+    let said = format!("`{}`, prefix `module.` taken off, names of somebody/else", elsewhere.path().display());
+    assert_eq!(checkpoint.weights_source().unwrap().unwrap().to_string(), said);
 }
 
 #[test]
@@ -240,7 +249,7 @@ this file holds `Net(classes: 4)` in `module`
   sub_block1.weight: not part of the network, has shape [4, 4]";
     assert_eq!(help, expected);
     let ignoring = checkpoint(unused.path(), vec![("ignore", list([text("sub_block1.*")]))]);
-    assert_eq!(ignoring.weights_source().unwrap().unwrap().left_out, ["module.sub_block1.*"]);
+    assert_eq!(found(&ignoring).left_out, ["module.sub_block1.*"]);
     checkpoint(unused.path(), vec![("ignore", list([text("module.sub_block1.*")]))]).check().unwrap();
 
     let suggested = |checkpoint: &Checkpoint| refused(checkpoint).1.lines().next().unwrap_or_default().to_owned();

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::Network;
+use crate::nn::Wanted;
 use crate::{
     Builder, CheckError, ClassifierShape, FeatureMap, ForwardMode, NamedShapes, Recognized, Result, WeightLayout,
 };
@@ -115,6 +116,12 @@ pub trait Architecture: ClassifierShape {
 
     /// Makes the network, asking the builder for each weight under PyTorch's name: weights are loaded and saved under it.
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>>;
+
+    /// What can be seen within it beside its output, by the weights that it asks for.
+    fn observable(&self) -> Wanted {
+        let all = Wanted { batch_norms: true, features: true };
+        Builder::shapes_of(|builder| self.build(builder).map(drop)).map_or(all, |shapes| Wanted::in_network(&shapes))
+    }
 
     /// The other names that files have for its weights. They are tried in this order where the names of a file are not the network's.
     fn layouts(&self) -> Vec<WeightLayout> {

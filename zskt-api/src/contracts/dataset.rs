@@ -45,6 +45,11 @@ pub trait DatasetSource: Send + Sync {
 
     /// The files the images are read from, for the run's manifest.
     fn files(&self) -> Vec<std::path::PathBuf>;
+
+    /// Whether its files are not split: whichever part its parameters ask for, it gives all their images.
+    fn is_unsplit(&self) -> bool {
+        false
+    }
 }
 
 /// Labelled images at hand.

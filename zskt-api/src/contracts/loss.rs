@@ -3,41 +3,127 @@
 use candle_core::Tensor;
 
 use super::ClassifierOutput;
-use crate::{CheckError, Error, OutputShape, Result};
+use crate::nn::{BatchNormInput, Observation, Wanted};
+use crate::{CheckError, Error, FeatureMap, OutputShape, Result};
 
-/// What a loss needs besides the student's output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a loss looks at. Nothing is computed that no loss of a turn asks for: one that does not look at the student costs no pass through
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LossInputs {
-    /// A teacher's output: the teacher is run only where a loss needs it.
+    /// The student's output.
+    pub student: bool,
+    /// A teacher's output, which [`Loss::target`] is given.
     pub teacher: bool,
-    /// The images' labels, which generated images have not.
+    /// Within the teacher: its features, and the statistics of its batch norms' inputs.
+    pub within_teacher: Wanted,
+    /// The images' labels: of made images, the classes that the stage's targets have them show.
     pub labels: bool,
+    /// The images themselves.
+    pub images: bool,
 }
 
-/// What a loss compares the student with, computed once where it is the same for several steps.
+impl Default for LossInputs {
+    /// The student's output alone.
+    fn default() -> Self {
+        Self { student: true, teacher: false, within_teacher: Wanted::default(), labels: false, images: false }
+    }
+}
+
+/// A teacher's output, and what was seen within it.
 #[derive(Clone)]
-pub struct LossTarget {
-    /// What [`Loss::target`] returned; empty where there is no teacher.
-    pub teacher: Vec<Tensor>,
-    /// The class of each image, `u32` `[B]`; `None` where images are generated.
-    pub labels: Option<Tensor>,
+pub struct TeacherOutput {
+    /// Logits and activations.
+    pub output: ClassifierOutput,
+    /// What losses wanted to see within.
+    pub within: Observation,
 }
 
-impl LossTarget {
+impl From<ClassifierOutput> for TeacherOutput {
+    fn from(output: ClassifierOutput) -> Self {
+        Self { output, within: Observation::default() }
+    }
+}
+
+impl std::ops::Deref for TeacherOutput {
+    type Target = ClassifierOutput;
+    fn deref(&self) -> &ClassifierOutput {
+        &self.output
+    }
+}
+
+impl TeacherOutput {
+    /// The input of its last fully connected layer, `[B, N]`.
+    ///
+    /// # Errors
+    /// When it has no such layer, or [`LossInputs`] did not ask for it.
+    pub fn features(&self) -> Result<&Tensor> {
+        self.within
+            .features
+            .as_ref()
+            .ok_or_else(|| Error::new("the teacher has no fully connected layer, so no features"))
+    }
+
+    /// The statistics of its batch norms' inputs, in the order of their computing.
+    ///
+    /// # Errors
+    /// When it has no batch norm, or [`LossInputs`] did not ask for them.
+    pub fn batch_norms(&self) -> Result<&[BatchNormInput]> {
+        match &self.within.batch_norms[..] {
+            [] => Err(Error::new("the teacher has no batch norm, so no statistics of what it was trained on")),
+            inputs => Ok(inputs),
+        }
+    }
+}
+
+/// One batch as a loss sees it: what it asked for.
+#[derive(Clone, Copy, Default)]
+pub struct LossBatch<'a> {
+    /// The student's output.
+    pub student: Option<&'a ClassifierOutput>,
+    /// What [`Loss::target`] made of the teacher's output; empty where there is none.
+    pub target: &'a [Tensor],
+    /// The class of each image, `u32` `[B]`; `None` where it did not ask for them.
+    pub labels: Option<&'a Tensor>,
+    /// The images, `[B, C, H, W]`.
+    pub images: Option<&'a FeatureMap>,
+}
+
+impl<'a> LossBatch<'a> {
+    /// Of a student's output, and of what [`Loss::target`] made of a teacher's, on images without labels.
+    pub fn new(student: &'a ClassifierOutput, target: &'a [Tensor]) -> Self {
+        Self { student: Some(student), target, ..Self::default() }
+    }
+
+    /// The student's output.
+    ///
+    /// # Errors
+    /// When the loss did not ask for it.
+    pub fn student(&self) -> Result<&'a ClassifierOutput> {
+        self.student.ok_or_else(|| Error::new("the loss did not ask for the student's output"))
+    }
+
     /// The labels.
     ///
     /// # Errors
     /// When the images have none; the check before a run excludes that for losses that say they need them.
-    pub fn labels(&self) -> Result<&Tensor> {
-        self.labels.as_ref().ok_or_else(|| Error::new("the images have no labels"))
+    pub fn labels(&self) -> Result<&'a Tensor> {
+        self.labels.ok_or_else(|| Error::new("the images have no labels"))
+    }
+
+    /// The images.
+    ///
+    /// # Errors
+    /// When the loss did not ask for them.
+    pub fn images(&self) -> Result<&'a FeatureMap> {
+        self.images.ok_or_else(|| Error::new("the loss did not ask for the images"))
     }
 }
 
-/// A plugin that scores what a student gives.
+/// A plugin that scores a batch: what a student gives, what a teacher gives, or the images themselves.
 ///
 /// ```
 /// use zskt_api::candle_core::Tensor;
-/// use zskt_api::{ClassifierOutput, Error, Loss, LossInputs, Result, LossTarget, params};
+/// use zskt_api::{Error, Loss, LossBatch, LossInputs, Result, TeacherOutput, params};
 ///
 /// params! {
 ///     /// Mean absolute difference of the student's logits from the teacher's.
@@ -49,16 +135,16 @@ impl LossTarget {
 ///
 /// impl Loss for LogitDistance {
 ///     fn needs(&self) -> LossInputs {
-///         LossInputs { teacher: true, labels: false }
+///         LossInputs { teacher: true, ..LossInputs::default() }
 ///     }
 ///
-///     fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+///     fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
 ///         Ok(vec![teacher.logits.clone()])
 ///     }
 ///
-///     fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-///         let [logits] = &target.teacher[..] else { return Err(Error::new("the teacher's logits are missing")) };
-///         Ok(((&student.logits - logits)?.abs()?.mean_all()? * self.weight)?)
+///     fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+///         let [logits] = batch.target else { return Err(Error::new("the teacher's logits are missing")) };
+///         Ok(((&batch.student()?.logits - logits)?.abs()?.mean_all()? * self.weight)?)
 ///     }
 ///
 ///     // Tensors only, and a weight that never changes.
@@ -71,7 +157,7 @@ impl LossTarget {
 /// # fn main() {}
 /// ```
 pub trait Loss: Send + Sync {
-    /// What it needs besides the student's output.
+    /// What it looks at: the student's output, unless it says otherwise.
     fn needs(&self) -> LossInputs;
 
     /// Checks the shapes that the networks will give, before anything is built. `teacher` is `None` where there is none, or where
@@ -83,10 +169,10 @@ pub trait Loss: Send + Sync {
         Ok(())
     }
 
-    /// What the loss needs of the teacher's output, as it likes: [`value`](Self::value) gets it back in [`LossTarget::teacher`].
+    /// What the loss needs of the teacher's output, as it likes: [`value`](Self::value) gets it back in [`LossBatch::target`].
     /// Computed once per turn where the images stay the same for all steps (a student's turn); once per step, and part of the
     /// gradient, where they change (a generator's). A loss that needs no teacher returns nothing.
-    fn target(&self, _teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, _teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         Ok(Vec::new())
     }
 
@@ -95,8 +181,8 @@ pub trait Loss: Send + Sync {
     /// - The reduction, over batch and classes, is the loss's own business.
     /// - So is its factor, if it has one among its parameters: values are added as they come, and negated for a turn that
     ///   maximizes.
-    /// - The gradient flows into `student`, and through [`LossTarget::teacher`] into the images, where they are a generator's.
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor>;
+    /// - The gradient flows into `student`, and through [`LossBatch::target`] and [`LossBatch::images`] into the images, where they are a generator's.
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor>;
 
     /// Whether a GPU may capture [`target`](Self::target) and [`value`](Self::value) once, in a CUDA graph, and replay them for
     /// other batches. `true` is right where the conditions of [`Classifier::replays`](super::Classifier::replays) hold for both; a

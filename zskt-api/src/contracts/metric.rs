@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::BuildContext;
+use super::{BuildContext, Score};
 use crate::{CheckError, Inputs, Params, PortInfo, Ports, Result, Signatures};
 
 /// What a metric found.
@@ -104,6 +104,12 @@ pub trait Metric: Params + Send + Sync + 'static {
         true
     }
 
+    /// The figure by which the best weights of a stage can be chosen (`keep: Best("…")`), and whether it is better when it is larger
+    /// or smaller. It is a number or `null` in every measurement. Without one, stages cannot choose by this metric.
+    fn score(&self) -> Option<Score> {
+        None
+    }
+
     /// Measures.
     ///
     /// # Errors
@@ -119,6 +125,8 @@ pub trait MetricNode: Send + Sync {
     fn check(&self, inputs: &Signatures) -> Vec<CheckError>;
     /// See [`Metric::during_stages`].
     fn during_stages(&self) -> bool;
+    /// See [`Metric::score`].
+    fn score(&self) -> Option<Score>;
     /// See [`Metric::evaluate`].
     ///
     /// # Errors
@@ -135,6 +143,9 @@ impl<T: Metric> MetricNode for T {
     }
     fn during_stages(&self) -> bool {
         Metric::during_stages(self)
+    }
+    fn score(&self) -> Option<Score> {
+        Metric::score(self)
     }
     fn evaluate(&self, inputs: Inputs, context: &MetricContext) -> Result<Measurement> {
         Metric::evaluate(self, &T::Inputs::take(inputs)?, context)

@@ -10,20 +10,26 @@ mod loss;
 mod metric;
 mod optimizer;
 mod schedule;
+mod selection;
 mod stage;
+mod synthesis;
+mod targets;
 mod teacher;
 mod turn;
 
 pub use classifier::{Architecture, Classifier, ClassifierNetwork, ClassifierOutput};
 pub use dataset::{Dataset, DatasetSource, Split};
-pub use generator::{Generator, GeneratorArchitecture, GeneratorNetwork};
-pub use loss::{Loss, LossInputs, LossTarget};
+pub use generator::{Generator, GeneratorArchitecture, GeneratorInput, GeneratorNetwork};
+pub use loss::{Loss, LossBatch, LossInputs, TeacherOutput};
 pub use metric::{Measurement, Metric, MetricContext, MetricNode};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::Schedule;
-pub use stage::{LoggedScalar, Observer, Progress, Stage, StageContext, StageNode, StageState};
-pub use teacher::{TeacherSource, WeightsSource};
-pub use turn::{Objective, Turn, TurnNode, TurnPlugin};
+pub use selection::{Keep, Score, Selection};
+pub use stage::{LoggedScalar, Observer, Progress, Stage, StageContext, StageNode, StageState, SynthesisProgress};
+pub use synthesis::{KeptImages, Reset, Rounds, Synthesis, Transforms};
+pub use targets::ClassTargets;
+pub use teacher::{FoundWeights, OnnxOrigin, StateDictPlace, TeacherSource, WeightsSource};
+pub use turn::{Latents, Mode, Objective, Turn, TurnNode, TurnPlugin};
 
 use candle_core::Device;
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::BuildContext;
+use super::{BuildContext, Selection};
 use crate::{
-    CheckError, FeatureMap, Inputs, NodeOutput, Params, PortInfo, PortType, Ports, Result, Signature, Signatures,
+    CheckError, FeatureMap, ImageSet, Inputs, NodeOutput, Params, PortInfo, PortType, Ports, Result, Signature,
+    Signatures,
 };
 
 /// A plugin that trains, or does other work that takes time.
@@ -24,6 +25,13 @@ pub trait Stage: Params + Send + Sync + 'static {
 
     /// What can be known of its output before anything is built; `None` where an input that it depends on is at fault.
     fn output(&self, inputs: &Signatures) -> Option<Signature>;
+
+    /// By what its best weights are chosen, which the run keeps beside the last; `None` keeps the last alone. What is wrong with it
+    /// is said of the parameter `keep`, where the metric is named, and of `patience`. With patience, [`Observer::ends_early`] is
+    /// asked before each batch.
+    fn selection(&self) -> Option<Selection> {
+        None
+    }
 
     /// Does the work.
     ///
@@ -78,6 +86,20 @@ impl LoggedScalar {
     }
 }
 
+/// How far a synthesis is.
+pub struct SynthesisProgress<'a> {
+    /// The turn that makes images.
+    pub turn: &'a str,
+    /// Syntheses that are over.
+    pub synthesis: usize,
+    /// Steps of this one that are done.
+    pub step: usize,
+    /// Steps of each.
+    pub steps: usize,
+    /// The loss at the last step.
+    pub loss: Option<f64>,
+}
+
 /// What a stage reports to: the run, which logs, evaluates metrics and keeps checkpoints.
 pub trait Observer {
     /// A batch is done.
@@ -101,11 +123,43 @@ pub trait Observer {
     /// When they cannot be written.
     fn images(&mut self, batch: usize, images: &FeatureMap) -> Result<()>;
 
+    /// A step of a synthesis is about to be taken: for a person who waits.
+    fn synthesis(&mut self, _progress: &SynthesisProgress<'_>) {}
+
+    /// Keeps all images that a turn has made, once the stage is done with them.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn made_images(&mut self, _turn: &str, _images: &ImageSet) -> Result<()> {
+        Ok(())
+    }
+
     /// Evaluates the metrics that hang on this stage's output.
     ///
     /// # Errors
     /// When a metric fails.
     fn evaluate(&mut self, batch: usize) -> Result<()>;
+
+    /// Whether the patience of the stage's [`Selection`] is at its end, which ends the stage. It stays so when the run is resumed.
+    fn ends_early(&self) -> bool {
+        false
+    }
+
+    /// Logs figures beside those of a batch, which were looked at after it.
+    ///
+    /// # Errors
+    /// When a log cannot be written.
+    fn monitor(&mut self, _batch: usize, _figures: &[LoggedScalar]) -> Result<()> {
+        Ok(())
+    }
+
+    /// Warns the user of how the training goes, in one line, and puts that into the log and the report.
+    ///
+    /// # Errors
+    /// When a log cannot be written.
+    fn warn(&mut self, _batch: usize, _warning: &str) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Where a stage runs.
@@ -114,6 +168,8 @@ pub struct StageContext<'a> {
     pub build: BuildContext,
     /// The checkpoint to continue from; `None` to begin at the start.
     pub resume: Option<StageState>,
+    /// What was known of its inputs before anything was built.
+    pub inputs: Signatures,
     /// Where it reports its progress, and asks whether to stop.
     pub observer: &'a mut dyn Observer,
 }
@@ -126,6 +182,8 @@ pub trait StageNode: Send + Sync {
     fn check(&self, inputs: &Signatures) -> Vec<CheckError>;
     /// See [`Stage::output`].
     fn output(&self, inputs: &Signatures) -> Option<Signature>;
+    /// See [`Stage::selection`].
+    fn selection(&self) -> Option<Selection>;
     /// See [`Stage::run`].
     ///
     /// # Errors
@@ -142,6 +200,9 @@ impl<T: Stage> StageNode for T {
     }
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
         Stage::output(self, inputs)
+    }
+    fn selection(&self) -> Option<Selection> {
+        Stage::selection(self)
     }
     fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         Stage::run(self, T::Inputs::take(inputs)?, context)

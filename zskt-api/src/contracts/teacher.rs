@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{BuildContext, ClassifierNetwork};
+use crate::nn::Wanted;
 use crate::{Architecture, CheckError, ClassifierShape, Normalization, Result};
 
 /// A plugin that brings a trained classifier.
@@ -26,6 +27,11 @@ pub trait TeacherSource: ClassifierShape {
         None
     }
 
+    /// What can be seen within it beside its output: without an architecture that tells, everything.
+    fn observable(&self) -> Wanted {
+        self.architecture().map_or(Wanted { batch_norms: true, features: true }, Architecture::observable)
+    }
+
     /// The share of test images that it is known to classify rightly, where its user says so: a warning is shown where it is measured to
     /// be far from it.
     fn accuracy(&self) -> Option<f64> {
@@ -38,8 +44,7 @@ pub trait TeacherSource: ClassifierShape {
     /// When they cannot be read.
     fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork>;
 
-    /// Where in its files the weights lie, and under whose names, for the screen and the run's manifest; `None` where there is nothing
-    /// to be found out about that.
+    /// Where the weights come from, for the screen and the run's manifest and report; `None` where they come from no file.
     ///
     /// # Errors
     /// Those of [`check`](Self::check).
@@ -51,9 +56,29 @@ pub trait TeacherSource: ClassifierShape {
     fn files(&self) -> Vec<std::path::PathBuf>;
 }
 
-/// Where in its files a teacher's weights lie, and under whose names. Its texts are fit to be shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a teacher's weights come from. Its texts are fit to be shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightsSource {
+    /// The file or folder, as the pipeline names it.
+    pub file: String,
+    /// What was found there.
+    #[serde(flatten)]
+    pub found: FoundWeights,
+}
+
+/// What a teacher's weights were found in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "snake_case")]
+pub enum FoundWeights {
+    /// Tensors by name.
+    StateDict(StateDictPlace),
+    /// An ONNX model.
+    Onnx(OnnxOrigin),
+}
+
+/// Where in a file of named tensors a network lies, and under whose names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateDictPlace {
     /// The keys that lead to the weights, joined by dots; empty where they are not wrapped.
     pub key: String,
     /// What stands before their names in the file and was taken off; empty where nothing does.
@@ -66,10 +91,33 @@ pub struct WeightsSource {
     pub copies: Vec<String>,
 }
 
+/// What an ONNX model says of itself, and what was made of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnnxOrigin {
+    /// The version of the operator set.
+    pub opset: i64,
+    /// What wrote it, `pytorch 2.9.1`; empty where it does not say.
+    pub producer: String,
+    /// The output that the logits are, or are made of.
+    pub output: String,
+    /// The node of the softmax at its end that was taken off, where it has one.
+    pub softmax: Option<String>,
+}
+
 impl fmt::Display for WeightsSource {
-    /// `key state_dict, prefix module., names of kuangliu/pytorch-cifar`; nothing where all is as the architecture has it.
+    /// `` `ckpt.pth`, key `net`, prefix `module.` taken off, names of kuangliu/pytorch-cifar ``.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
+        let mut parts = vec![format!("`{}`", self.file)];
+        match &self.found {
+            FoundWeights::StateDict(place) => place.say(&mut parts),
+            FoundWeights::Onnx(origin) => origin.say(&mut parts),
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
+impl StateDictPlace {
+    fn say(&self, parts: &mut Vec<String>) {
         if !self.key.is_empty() {
             parts.push(format!("key `{}`", self.key));
         }
@@ -87,6 +135,14 @@ impl fmt::Display for WeightsSource {
                 parts.push(format!("{what} {}{more}", shown.join(", ")));
             }
         }
-        f.write_str(&parts.join(", "))
+    }
+}
+
+impl OnnxOrigin {
+    fn say(&self, parts: &mut Vec<String>) {
+        let by = if self.producer.is_empty() { String::new() } else { format!(" by {}", self.producer) };
+        parts.push(format!("ONNX{by}, operator set {}", self.opset));
+        parts.push(format!("output `{}`", self.output));
+        parts.extend(self.softmax.as_ref().map(|node| format!("its softmax taken off: {node}")));
     }
 }

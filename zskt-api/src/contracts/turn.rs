@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Loss, Optimizer, Schedule};
-use crate::{Inputs, Params, Player, PortInfo, Ports, Result, Signatures, TurnSignature};
+use super::{Loss, Optimizer, Schedule, Synthesis};
+use crate::{ForwardMode, Inputs, Params, Player, PortInfo, Ports, Result, Signatures, TurnSignature, choice};
 
 /// Which way a turn's updates move the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,52 @@ pub struct Turn {
     pub schedule: Option<Arc<dyn Schedule>>,
     /// The largest global L2 norm that a gradient keeps.
     pub clip_norm: Option<f64>,
+    /// Where the latents of its steps come from.
+    pub latents: Latents,
+    /// How the other player's network is run: the student while images are made, the generator while the student learns.
+    pub opponent: Mode,
+    /// Where the turn makes images for the others: how. Its schedule is then over the steps of a synthesis.
+    pub synthesis: Option<Synthesis>,
+}
+
+impl Turn {
+    /// How many draws of latents are its alone in each batch.
+    pub fn fresh_draws(&self) -> usize {
+        match self.latents {
+            Latents::Fresh if self.synthesis.is_none() => self.steps,
+            _ => 0,
+        }
+    }
+}
+
+choice! {
+    /// Where the latents of a turn's steps come from.
+    pub enum Latents {
+        /// All steps, and all other turns that say so, take those of the batch.
+        Shared,
+        /// Each step draws its own.
+        Fresh,
+    }
+}
+
+choice! {
+    /// Whose statistics the batch norms of a network take.
+    pub enum Mode {
+        /// The batch's, which move the running ones: PyTorch's `train()`.
+        Train,
+        /// The running ones: PyTorch's `eval()`.
+        Eval,
+    }
+}
+
+impl Mode {
+    /// A pass in this mode through a network that does not learn.
+    pub fn frozen(self) -> ForwardMode {
+        match self {
+            Self::Train => ForwardMode::train_frozen(),
+            Self::Eval => ForwardMode::eval(),
+        }
+    }
 }
 
 /// A plugin that makes turns.

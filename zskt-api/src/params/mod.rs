@@ -487,11 +487,13 @@ pub fn read_field<T: ParameterType>(
     Ok(Some(read))
 }
 
-/// Adds the plugins that a parameter's value has in it; used by [`params!`](crate::params!).
-pub fn add_nested(parameter: &str, value: &impl ParameterType, nested: &mut Vec<NestedPlugin>) {
-    let plugins = value.plugins().into_iter();
-    nested.extend(plugins.map(|(registration, parsed)| NestedPlugin {
-        parameter: parameter.to_owned(),
+/// Adds the plugins that a parameter's value has in it; used by [`params!`](crate::params!). Those of a list are told apart by their
+/// places: `members[0]`.
+pub fn add_nested<T: ParameterType>(parameter: &str, value: &T, nested: &mut Vec<NestedPlugin>) {
+    let is_list = matches!(T::kind(), ParameterKind::List(_) | ParameterKind::Array(..));
+    let plugins = value.plugins().into_iter().enumerate();
+    nested.extend(plugins.map(|(place, (registration, parsed))| NestedPlugin {
+        parameter: if is_list { format!("{parameter}[{place}]") } else { parameter.to_owned() },
         registration,
         parsed: parsed.clone(),
     }));

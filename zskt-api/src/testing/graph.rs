@@ -8,7 +8,7 @@ use super::stand_ins::{
     CLASSES, IMAGE, LATENT_DIM, TestClassifier, TestDataset, TestGenerator, TestLoss, TestObserver, TestSgd, TestShape,
 };
 use super::{build_context, same_bits};
-use crate::nn::Linear;
+use crate::nn::{Linear, Wanted};
 use crate::{
     Builder, CheckError, Classifier, ClassifierSignature, Dataset, Error, Generator, GeneratorSignature, Inputs,
     MetricContext, MetricNode, Network, NodeOutput, Objective, Parameter, Player, PortInfo, PortType, Precision,
@@ -40,7 +40,12 @@ pub fn stage(plugin: &dyn StageNode, output: Option<PortType>) -> Result<()> {
     let arriving = || accepted(&plugin.ports(), &|inputs| plugin.check(inputs));
     let run = |arriving: &Arriving, resume: Option<StageState>, stop_after| {
         let mut observer = TestObserver { stop_after, ..TestObserver::default() };
-        let mut context = StageContext { build: build_context(NODE, Precision::F32), resume, observer: &mut observer };
+        let mut context = StageContext {
+            build: build_context(NODE, Precision::F32),
+            resume,
+            inputs: arriving.signatures.clone(),
+            observer: &mut observer,
+        };
         (plugin.run(arriving.inputs.clone(), &mut context), observer)
     };
     let (whole, again, resumed) = (arriving()?, arriving()?, arriving()?);
@@ -68,7 +73,13 @@ pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
     let build = build_context(NODE, Precision::F32);
     let context = MetricContext { build, interrupted: Arc::new(|| false) };
     let evaluate = || plugin.evaluate(arriving.inputs.clone(), &context);
-    promise!(evaluate()? == evaluate()?, "it measures something else the second time");
+    let measured = evaluate()?;
+    promise!(measured == evaluate()?, "it measures something else the second time");
+    if let Some(score) = plugin.score() {
+        let found = measured.figures.get(score.figure);
+        let is_score = found.is_some_and(|found| found.is_number() || found.is_null());
+        promise!(is_score, "`score` promises a number `{}` in each measurement, and it is {found:?}", score.figure);
+    }
     Ok(())
 }
 
@@ -113,14 +124,20 @@ impl Arriving {
                 PortType::Classifier | PortType::Player => {
                     let classifier = if *trains { Arc::clone(&player) } else { classifier(name)? };
                     arriving.weights.push(classifier.weights.clone());
-                    let signature = ClassifierSignature { shape: Arc::new(TestShape), network, images: None };
+                    let signature = ClassifierSignature {
+                        shape: Arc::new(TestShape),
+                        network,
+                        images: None,
+                        observable: Wanted::default(),
+                    };
                     (NodeOutput::Classifier(classifier), Signature::Classifier(signature))
                 }
                 PortType::Generator | PortType::Images if *accepts == PortType::Generator || !real_images => {
                     let (layer, weights) = layer(name, LATENT_DIM, IMAGE.channels * IMAGE.height * IMAGE.width)?;
                     arriving.weights.push(weights.clone());
                     let forward = Box::new(TestGenerator(layer)) as Box<dyn Generator>;
-                    let signature = GeneratorSignature { image: IMAGE, network: network.clone() };
+                    let signature =
+                        GeneratorSignature { image: IMAGE, network: network.clone(), classes: None, batch_size: None };
                     let generator = Network { name: network, weights, forward };
                     (NodeOutput::Generator(Arc::new(generator)), Signature::Generator(signature))
                 }
@@ -138,8 +155,12 @@ impl Arriving {
                         optimizer: Arc::new(TestSgd { lr: 0.1, momentum: 0.9 }),
                         schedule: None,
                         clip_norm: Some(1.0),
+                        latents: crate::Latents::Shared,
+                        opponent: crate::Mode::Train,
+                        synthesis: None,
                     };
-                    let signature = TurnSignature { network: player.name.clone(), losses: turn.losses.clone() };
+                    let signature =
+                        TurnSignature { network: player.name.clone(), losses: turn.losses.clone(), synthesis: None };
                     (NodeOutput::Turn(Arc::new(turn)), Signature::Turn(signature))
                 }
             };

@@ -3,9 +3,10 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{finite_differences, normal, number, same_bits};
+use crate::nn::{BatchNormInput, Observation};
 use crate::{
-    Builder, ClassifierOutput, FeatureMap, ForwardMode, ImageShape, Init, Loss, LossTarget, OutputShape, Parameter,
-    Precision, Result,
+    Builder, ClassifierOutput, FeatureMap, ForwardMode, ImageShape, Init, Loss, LossBatch, LossInputs, OutputShape,
+    Parameter, Precision, Result, TeacherOutput,
 };
 
 const BATCH: usize = 4;
@@ -19,9 +20,14 @@ pub fn loss(loss: &dyn Loss) -> Result<()> {
     let shape = OutputShape { classes: CLASSES, activations };
     loss.check(&shape, needs.teacher.then_some(&shape))?;
     let value = |student: &[Parameter], teacher: &[Parameter]| -> Result<Tensor> {
-        let teacher = if needs.teacher { loss.target(&output(teacher)?)? } else { Vec::new() };
+        let target = if needs.teacher { loss.target(&teacher_output(teacher, needs)?)? } else { Vec::new() };
         let labels = needs.labels.then(|| Tensor::from_iter((0..BATCH as u32).map(|i| i * 3), &Device::Cpu));
-        loss.value(&output(student)?, &LossTarget { teacher, labels: labels.transpose()? })
+        let (labels, student) = (labels.transpose()?, needs.student.then(|| output(student)).transpose()?);
+        // Images that depend on what a generator changes.
+        let images =
+            needs.images.then(|| FeatureMap::from_nchw(&teacher[1].tensor(ForwardMode::train()))).transpose()?;
+        let (student, labels, images) = (student.as_ref(), labels.as_ref(), images.as_ref());
+        loss.value(&LossBatch { student, target: &target, labels, images })
     };
     let players = |precision| Ok((player("student", precision)?, player("teacher", precision)?));
     let computed = |precision| players(precision).and_then(|(student, teacher)| value(&student, &teacher));
@@ -40,7 +46,10 @@ pub fn loss(loss: &dyn Loss) -> Result<()> {
     finite_differences::check("`value`", &|change| {
         let (student, teacher) = players(Precision::F64)?;
         // A generator learns through the teacher as well.
-        let parameters: Vec<_> = student.iter().chain(teacher.iter().filter(|_| needs.teacher)).cloned().collect();
+        let parameters: Vec<_> = (student.iter().filter(|_| needs.student))
+            .chain(teacher.iter().filter(|_| needs.teacher || needs.images))
+            .cloned()
+            .collect();
         change(&parameters)?;
         Ok((parameters, value(&student, &teacher)?))
     })
@@ -58,6 +67,23 @@ fn player(name: &str, precision: Precision) -> Result<Vec<Parameter>> {
         Ok(parameter)
     });
     made.collect()
+}
+
+/// What a teacher gives, with features and batch norms' inputs made of its logits where they are wanted.
+fn teacher_output(player: &[Parameter], needs: LossInputs) -> Result<TeacherOutput> {
+    let output = output(player)?;
+    let logits = &output.logits;
+    let input = |scale: f64| -> Result<BatchNormInput> {
+        let mean = (logits.mean(0)? * scale)?;
+        let variance = ((logits * scale)?.sqr()?.mean(0)? + 0.1)?;
+        let running_mean = (mean.zeros_like()? + 0.2)?;
+        Ok(BatchNormInput { running_variance: (&running_mean.sqr()? + 1.0)?, mean, variance, running_mean })
+    };
+    let within = Observation {
+        batch_norms: if needs.within_teacher.batch_norms { vec![input(1.0)?, input(0.5)?] } else { Vec::new() },
+        features: needs.within_teacher.features.then(|| logits.affine(2.0, 0.3)).transpose()?,
+    };
+    Ok(TeacherOutput { output, within })
 }
 
 fn output(player: &[Parameter]) -> Result<ClassifierOutput> {

@@ -91,6 +91,7 @@ fn check(text: &str) -> Result<()> {
         PluginInstance::Loss(plugin) => losses::loss(plugin.as_ref()),
         PluginInstance::Optimizer(plugin) => updates::optimizer(plugin.as_ref()),
         PluginInstance::Schedule(plugin) => updates::schedule(plugin.as_ref()),
+        PluginInstance::Targets(plugin) => updates::targets(plugin.as_ref()),
         PluginInstance::Turn(plugin) => graph::turn(plugin.as_ref()),
         PluginInstance::Stage(plugin) => graph::stage(plugin.as_ref(), registration.output),
         PluginInstance::Metric(plugin) => graph::metric(plugin.as_ref()),

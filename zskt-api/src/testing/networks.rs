@@ -5,8 +5,8 @@ use candle_core::{DType, Device, Tensor};
 use super::{build_context, finite_differences, normal, same_bits};
 use crate::{
     Architecture, Builder, ClassifierNetwork, ClassifierOutput, ClassifierShape, Error, FeatureMap, ForwardMode,
-    GeneratorArchitecture, GeneratorNetwork, Gradients, ImageShape, Init, Network, Parameter, Precision, RandomStreams,
-    Result, Role, TeacherSource, Weights,
+    GeneratorArchitecture, GeneratorInput, GeneratorNetwork, Gradients, ImageShape, Init, Network, Normalization,
+    Parameter, Precision, RandomStreams, Result, Role, TeacherSource, Weights,
 };
 
 /// Rows and columns of the images that classifiers are tried with.
@@ -68,34 +68,64 @@ fn images_of(ImageShape { channels, height, width }: ImageShape) -> Result<Tenso
 
 pub fn generator(plugin: &dyn GeneratorArchitecture) -> Result<()> {
     let promised = plugin.image()?;
+    plugin.check()?;
+    let batch = plugin.batch_size().unwrap_or(BATCH);
+    let normalization = Normalization { mean: vec![0.4; promised.channels], std: vec![0.3; promised.channels] };
     let build = |precision| -> Result<GeneratorNetwork> {
         let builder = Builder::random(&RandomStreams::new(0), "network", precision, &Device::Cpu);
-        let forward = plugin.build(&builder)?;
+        let forward = plugin.build(&builder, Some(&normalization))?;
         Ok(Network { name: "network".into(), weights: builder.weights(), forward })
     };
+    let labels =
+        plugin.classes().map(|classes| Tensor::from_iter((0..batch).map(|i| (i % classes) as u32), &Device::Cpu));
+    let labels = labels.transpose()?;
     let network = build(Precision::F32)?.forward;
     let latent_dim = network.latent_dim();
-    let sample = || network.sample(BATCH, &mut RandomStreams::new(0).named("latents"));
+    let sample = || network.sample(batch, &mut RandomStreams::new(0).named("latents"));
     let (latents, count) = (sample(), sample().len());
     promise!(
-        count == BATCH * latent_dim,
-        "`sample` promises {BATCH} vectors of {latent_dim} numbers, and gave {count}"
+        count == batch * latent_dim,
+        "`sample` promises {batch} vectors of {latent_dim} numbers, and gave {count}"
     );
     promise!(latents == sample(), "`sample` drew other numbers from the same stream");
-    let latents = Tensor::from_vec(latents, (BATCH, latent_dim), &Device::Cpu)?;
-    let images = network.forward(&latents.to_dtype(DType::F32)?, ForwardMode::eval())?;
-    let (batch, image, dtype) = (images.batch(), images.image(), images.dtype());
+    let latents = Tensor::from_vec(latents, (batch, latent_dim), &Device::Cpu)?;
+    let input = GeneratorInput { latents: &latents.to_dtype(DType::F32)?, labels: labels.as_ref() };
+    let images = network.forward(&input, ForwardMode::eval())?;
+    let (made, image, dtype) = (images.batch(), images.image(), images.dtype());
     promise!(
-        (batch, image) == (BATCH, promised),
-        "{BATCH} images {promised} are promised, and {batch} images {image} made"
+        (made, image) == (batch, promised),
+        "{batch} images {promised} are promised, and {made} images {image} made"
     );
     promise!(dtype == DType::F32, "images are {dtype:?} in a network of f32");
+    own_changes(&|| build(Precision::F64))?;
     hold(&latents, false, &|| {
         let GeneratorNetwork { weights, forward, .. } = build(Precision::F64)?;
-        let replays = forward.replays();
-        let forward = move |latents: &Tensor, mode| Ok(vec![forward.forward(latents, mode)?.to_nchw()?]);
+        let (replays, labels) = (forward.replays(), labels.clone());
+        let forward = move |latents: &Tensor, mode| {
+            let input = GeneratorInput { latents, labels: labels.as_ref() };
+            Ok(vec![forward.forward(&input, mode)?.to_nchw()?])
+        };
         Ok(Fresh { weights, replays, forward: Box::new(forward) })
     })
+}
+
+/// What a generator does to its weights by itself.
+fn own_changes(make: &dyn Fn() -> Result<GeneratorNetwork>) -> Result<()> {
+    let redrawn = || -> Result<_> {
+        let GeneratorNetwork { weights, forward, .. } = make()?;
+        forward.redraw(&mut RandomStreams::new(0).named("redraw"))?;
+        Ok((weights, forward))
+    };
+    let (weights, forward) = redrawn()?;
+    let once = weights.snapshot()?;
+    let same = same_bits(once.values(), redrawn()?.0.snapshot()?.values())?;
+    promise!(same, "`redraw` drew other numbers from the same stream");
+    forward.constrain()?;
+    let constrained = weights.snapshot()?;
+    forward.constrain()?;
+    let same = same_bits(constrained.values(), weights.snapshot()?.values())?;
+    promise!(same, "`constrain` changes weights that it has just put where they have to be");
+    Ok(())
 }
 
 type Forward = dyn Fn(&Tensor, ForwardMode) -> Result<Vec<Tensor>>;

@@ -8,8 +8,8 @@ use super::normal;
 use crate::nn::{Linear, global_average};
 use crate::{
     Batch, CheckError, Classifier, ClassifierOutput, ClassifierShape, Dataset, DatasetSignature, FeatureMap,
-    ForwardMode, Generator, Gradients, ImageShape, Loss, LossInputs, LossTarget, Observer, Optimizer, OptimizerState,
-    OutputShape, Parameter, Progress, Result, StageState, StreamRng, params,
+    ForwardMode, Generator, GeneratorInput, Gradients, ImageShape, Loss, LossBatch, LossInputs, Observer, Optimizer,
+    OptimizerState, OutputShape, Parameter, Progress, Result, StageState, StreamRng, TeacherOutput, params,
 };
 
 pub const CLASSES: usize = 10;
@@ -119,8 +119,8 @@ impl ClassifierShape for TestShape {
 pub struct TestGenerator(pub Linear);
 
 impl Generator for TestGenerator {
-    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
-        let pixels = self.0.forward(latents, mode)?;
+    fn forward(&self, input: &GeneratorInput<'_>, mode: ForwardMode) -> Result<FeatureMap> {
+        let pixels = self.0.forward(input.latents, mode)?;
         FeatureMap::from_nchw(&pixels.reshape(((), IMAGE.channels, IMAGE.height, IMAGE.width))?)
     }
     fn latent_dim(&self) -> usize {
@@ -151,12 +151,12 @@ impl Loss for TestLoss {
     fn needs(&self) -> LossInputs {
         LossInputs::default()
     }
-    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         Ok(vec![teacher.logits.clone()])
     }
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let logits = student.logits.clone();
-        let differences = target.teacher.iter().try_fold(logits, |logits, teacher| logits - teacher)?;
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        let logits = batch.student()?.logits.clone();
+        let differences = batch.target.iter().try_fold(logits, |logits, teacher| logits - teacher)?;
         Ok(differences.sqr()?.mean_all()?)
     }
 }

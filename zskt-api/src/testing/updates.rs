@@ -3,7 +3,10 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{normal, same_bits};
-use crate::{Builder, ForwardMode, Gradients, Init, Optimizer, OptimizerState, Parameter, Precision, Result, Schedule};
+use crate::{
+    Builder, ClassTargets, ForwardMode, Gradients, Init, Optimizer, OptimizerState, Parameter, Precision,
+    RandomStreams, Result, Schedule,
+};
 
 /// Steps before a state is saved, and after.
 const STEPS: usize = 3;
@@ -75,6 +78,18 @@ pub fn schedule(schedule: &dyn Schedule) -> Result<()> {
             let kept = factor.is_finite() && factor >= 0.0 && factor == again;
             promise!(kept, "`factor` of batch {batch} of {batches} is {factor}, and {again} the second time");
         }
+    }
+    Ok(())
+}
+
+pub fn targets(targets: &dyn ClassTargets) -> Result<()> {
+    for (count, classes) in [(1, 2), (7, 3), (64, 10), (5, 100)] {
+        let draw = || targets.draw(count, classes, &mut RandomStreams::new(0).named("targets"));
+        let (drawn, again) = (draw(), draw());
+        promise!(drawn.len() == count, "`draw` of {count} classes gives {}", drawn.len());
+        let wrong = drawn.iter().find(|class| **class as usize >= classes);
+        promise!(wrong.is_none(), "`draw` gives class {wrong:?} of {classes}");
+        promise!(drawn == again, "`draw` gives other classes from the same stream the second time");
     }
     Ok(())
 }

@@ -4,19 +4,26 @@
 //! network that the stage trains, and a network that was reached carries it on to those it is trained with, as does a generator
 //! with its images. Only one way does not count: what a classifier that does not change tells, which is a teacher's knowledge.
 //!
+//! What a generator reads that describes classes and is no image, such as vectors of their names, is named as metadata.
+//! A metric's images teach nobody anything, whatever weights are kept beside the last because of it. But where it ends a stage
+//! (`patience`), its images decide how long every network of that stage is trained, and so they reach it.
+//!
 //! A plugin may also read images from outside. Where one has a part in the training and does not declare to read nothing, it is not
 //! known what reached the network, and nothing is proven.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, PortType, Reads, Span, Value};
+use zskt_api::{
+    Diagnostic, ParsedPlugin, PluginInstance, PluginKind, PluginRegistration, PortType, Reads, Span, Value,
+};
 
 use super::graph::{GraphNode, Link, PipelineGraph};
 use super::players::Training;
+use super::selection::Choice;
 use super::signatures::{head, parameter_value};
 use crate::library::is_standard;
 use crate::pipeline::{DataFree, PipelineSyntax};
-use crate::plan::{DataFreeProof, OutsideReader, reads_of};
+use crate::plan::{DataFreeProof, Metadata, OutsideReader, reads_of};
 use crate::text_format;
 
 /// What brings images or may do so: a node, or a plugin among its parameters.
@@ -44,13 +51,26 @@ impl Source {
     }
 }
 
+/// How the images of a dataset reached a network.
+#[derive(Clone)]
+struct Way {
+    /// From the dataset on.
+    path: Vec<String>,
+    /// The place where it began.
+    entrance: Span,
+    /// Whether they only ended a stage.
+    by_patience: bool,
+}
+
 /// What reached a network.
 #[derive(Clone, Default)]
 struct Reached {
-    /// Datasets whose images reached it, each with the way it took and the place where that began.
-    data: BTreeMap<Source, (Vec<String>, Span)>,
+    /// Datasets whose images reached it.
+    data: BTreeMap<Source, Way>,
     /// Datasets that shaped its teachers.
     through_teacher: BTreeSet<Source>,
+    /// What is no image and was read from files on the way.
+    metadata: BTreeSet<Metadata>,
     /// What may have read images from outside on the way.
     unknown: BTreeMap<Source, OutsideReader>,
     /// What others than zskt say that they have not read from outside.
@@ -61,11 +81,12 @@ impl Reached {
     /// Adds what reached this by another network or node, along one more step.
     fn extend(&mut self, other: &Self, step: &str) {
         self.through_teacher.extend(other.through_teacher.iter().cloned());
+        self.metadata.extend(other.metadata.iter().cloned());
         self.unknown.extend(other.unknown.clone());
         self.on_its_word.extend(other.on_its_word.clone());
-        for (dataset, (path, place)) in &other.data {
-            let path = || path.iter().cloned().chain([step.to_owned()]).collect();
-            self.data.entry(dataset.clone()).or_insert_with(|| (path(), *place));
+        for (dataset, way) in &other.data {
+            let path = || way.path.iter().cloned().chain([step.to_owned()]).collect();
+            self.data.entry(dataset.clone()).or_insert_with(|| Way { path: path(), ..*way });
         }
     }
 }
@@ -76,10 +97,11 @@ pub fn prove(
     pipeline: &PipelineSyntax,
     order: &[usize],
     trainings: &[Training<'_>],
+    choices: &[Choice],
     problems: &mut Vec<Diagnostic>,
 ) -> Vec<DataFreeProof> {
     let Some(claim) = &pipeline.data_free else { return Vec::new() };
-    let reached = follow(graph, order, trainings);
+    let reached = follow(graph, order, trainings, choices);
     let mut proofs = Vec::new();
     for (network, place) in claimed(graph, claim, trainings, problems) {
         let name = graph.name(network);
@@ -95,22 +117,29 @@ pub fn prove(
             );
             continue;
         }
-        for (dataset, (path, entrance)) in &found.data {
+        for (dataset, Way { path, entrance, by_patience }) in &found.data {
             let path = path.join(" -> ");
-            let what = if dataset.parameter.is_empty() { "edge" } else { "parameter" };
+            let help = match (by_patience, dataset.parameter.is_empty()) {
+                (true, _) => "its images would decide how long that is trained: leave out `patience` or the claim; \
+                              `keep: Best(…)` without `patience` leaves the last weights as they are"
+                    .to_owned(),
+                (false, is_node) => format!(
+                    "leave out the {} or the claim; a dataset may lead to metrics, and to the stage that trains a teacher",
+                    if is_node { "edge" } else { "parameter" }
+                ),
+            };
             problems.push(
                 Diagnostic::at(place, format!("`{name}` is not data-free: {path}"))
                     .label(format!("claims that no training image reaches `{name}`"))
                     .related(*entrance, format!("`{}` enters here", dataset.place(graph)))
-                    .help(format!(
-                        "leave out the {what} or the claim; a dataset may lead to metrics, and to the stage that trains a teacher"
-                    )),
+                    .help(help),
             );
         }
         if found.data.is_empty() {
             proofs.push(DataFreeProof {
                 network: name.to_owned(),
                 through_teacher: found.through_teacher.iter().map(|dataset| dataset.place(graph)).collect(),
+                metadata: found.metadata.into_iter().collect(),
                 unknown: found.unknown.into_values().collect(),
                 on_its_word: found.on_its_word.into_values().collect(),
             });
@@ -161,7 +190,12 @@ fn claimed(
 }
 
 /// Follows the images through the stages, in the order in which they run.
-fn follow(graph: &PipelineGraph<'_>, order: &[usize], trainings: &[Training<'_>]) -> BTreeMap<String, Reached> {
+fn follow(
+    graph: &PipelineGraph<'_>,
+    order: &[usize],
+    trainings: &[Training<'_>],
+    choices: &[Choice],
+) -> BTreeMap<String, Reached> {
     // A network is made of what its node reads.
     let made = (0..graph.nodes.len()).filter(|node| graph.nodes[*node].kind() != Some(PluginKind::Stage));
     let mut reached: BTreeMap<String, Reached> =
@@ -183,8 +217,8 @@ fn follow(graph: &PipelineGraph<'_>, order: &[usize], trainings: &[Training<'_>]
             let step = format!("{}.{}", graph.name(link.to), graph.port(link).name);
             if graph.nodes[from].output() == Some(PortType::Dataset) {
                 let dataset = Source { node: from, parameter: String::new() };
-                let path = || vec![graph.name(from).to_owned(), step];
-                arriving.data.entry(dataset).or_insert_with(|| (path(), link.edge.span));
+                let way = || Way { path: vec![graph.name(from).to_owned(), step], ..entering(link) };
+                arriving.data.entry(dataset).or_insert_with(way);
                 continue;
             }
             let network = graph.network(link).filter(|_| graph.brings_network(link));
@@ -202,6 +236,11 @@ fn follow(graph: &PipelineGraph<'_>, order: &[usize], trainings: &[Training<'_>]
             } else {
                 arriving.extend(&before, &step);
             }
+        }
+        for choice in choices.iter().filter(|choice| choice.stage == stage && choice.selection.patience.is_some()) {
+            let mut seen = seen_by_metric(graph, choice.metric);
+            seen.data.values_mut().for_each(|way| way.by_patience = true);
+            arriving.extend(&seen, &format!("{}.patience", graph.name(stage)));
         }
         let trained = trained_by.get(&stage).into_iter().flatten().copied();
         let of_turns = links.iter().filter(|link| graph.port(link).trains).filter_map(|link| graph.network(link));
@@ -222,19 +261,48 @@ fn follow(graph: &PipelineGraph<'_>, order: &[usize], trainings: &[Training<'_>]
     reached
 }
 
-/// The files of a teacher, where its weights themselves are given on.
-fn read_by_teacher(graph: &PipelineGraph<'_>, node: usize) -> Option<(Source, OutsideReader)> {
-    let registration = graph.nodes[node].registration.filter(|plugin| plugin.kind == PluginKind::Teacher)?;
-    let source = Source { node, parameter: String::new() };
-    let reader = OutsideReader { place: source.place(graph), registration, reads: registration.reads };
-    Some((source, reader))
+/// An edge that brings images, as the beginning of their way.
+fn entering(link: &Link<'_>) -> Way {
+    Way { path: Vec::new(), entrance: link.edge.span, by_patience: false }
 }
 
-/// The teachers among a stage's parameters, as what a network of its own making may begin with.
-fn weights_among_parameters(graph: &PipelineGraph<'_>, stage: usize) -> Reached {
-    let nested = graph.nodes[stage].parsed.iter().flat_map(ParsedPlugin::all_nested);
+/// What a metric looks at: the datasets that arrive, those among its parameters, and what it may read from outside.
+fn seen_by_metric(graph: &PipelineGraph<'_>, metric: usize) -> Reached {
+    let mut seen = brought_by(graph, metric);
+    for link in graph.into(metric) {
+        let Some(from) = link.from.filter(|from| graph.nodes[*from].output() == Some(PortType::Dataset)) else {
+            continue;
+        };
+        let path = vec![graph.name(from).to_owned(), format!("{}.{}", graph.name(metric), graph.port(link).name)];
+        seen.data.insert(Source { node: from, parameter: String::new() }, Way { path, ..entering(link) });
+    }
+    seen
+}
+
+/// Where the images come from that a metric looks at.
+pub fn chosen_on(graph: &PipelineGraph<'_>, metric: usize) -> Vec<String> {
+    let seen = seen_by_metric(graph, metric);
+    let readers = seen.unknown.values().map(|reader| format!("what {reader} reads"));
+    seen.data.keys().map(|dataset| dataset.place(graph)).chain(readers).collect()
+}
+
+/// The files of a teacher and of those that it is made of, where its weights themselves are given on.
+fn read_by_teacher(graph: &PipelineGraph<'_>, node: usize) -> BTreeMap<Source, OutsideReader> {
+    let Some(registration) = graph.nodes[node].registration.filter(|plugin| plugin.kind == PluginKind::Teacher) else {
+        return BTreeMap::new();
+    };
+    let source = Source { node, parameter: String::new() };
+    let reader = OutsideReader { place: source.place(graph), registration, reads: registration.reads };
+    let mut read = weights_among_parameters(graph, node).unknown;
+    read.insert(source, reader);
+    read
+}
+
+/// The teachers among a node's parameters, as what a network of its own making may begin with.
+fn weights_among_parameters(graph: &PipelineGraph<'_>, node: usize) -> Reached {
+    let nested = graph.nodes[node].parsed.iter().flat_map(ParsedPlugin::all_nested);
     let teachers = nested.filter(|nested| nested.registration.kind == PluginKind::Teacher).map(|nested| {
-        let source = Source { node: stage, parameter: nested.parameter };
+        let source = Source { node, parameter: nested.parameter };
         let (registration, reads) = (nested.registration, nested.registration.reads);
         (source.clone(), OutsideReader { place: source.place(graph), registration, reads })
     });
@@ -267,7 +335,7 @@ fn add_plugin(
         PluginKind::Dataset => {
             let entrance = parameter_value(value, &source.parameter).map_or_else(|| head(value), |value| value.span);
             let path = vec![source.place(graph), graph.name(source.node).to_owned()];
-            brought.data.insert(source.clone(), (path, entrance));
+            brought.data.insert(source.clone(), Way { path, entrance, by_patience: false });
             return;
         }
         PluginKind::Teacher => {
@@ -281,7 +349,15 @@ fn add_plugin(
         }
         _ => {}
     }
-    let reads = reads_of(registration, &parsed.paths);
+    let mut reads = reads_of(registration, &parsed.paths);
+    // Whoever declares to read nothing but what its parameters name may say that these are no images.
+    if registration.reads == Some(Reads::None)
+        && let PluginInstance::Generator(generator) = parsed.instance()
+        && let Some(what) = generator.metadata()
+    {
+        reads = Some(Reads::None);
+        brought.metadata.insert(Metadata { place: source.place(graph), what });
+    }
     let reader = || OutsideReader { place: source.place(graph), registration, reads };
     if reads != Some(Reads::None) {
         brought.unknown.insert(source.clone(), reader());

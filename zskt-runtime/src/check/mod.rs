@@ -7,18 +7,19 @@ mod misread_path;
 mod normalization;
 mod order;
 mod players;
+mod selection;
 mod signatures;
 #[cfg(test)]
 mod tests;
 mod warnings;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use zskt_api::{Diagnostic, Normalization, Registry};
 
 use crate::library;
 use crate::pipeline::{self, PipelineSyntax, Resolved, Sources};
-use crate::plan::{Plan, PlanEdge, PlanNode};
+use crate::plan::{Plan, PlanEdge, PlanNode, StageSelection};
 use graph::PipelineGraph;
 
 /// Reads a pipeline, applies the `--set` arguments and proves it sound; with `skip_files`, without looking at the files
@@ -57,10 +58,12 @@ fn check(
     if cyclic {
         return None;
     }
-    let before = players::check(&graph, &trainings, problems);
+    let mut before = players::check(&graph, &trainings, problems);
+    let choices = selection::find(&graph, problems);
+    selection::order(&graph, &choices, &mut before, problems);
     let order = order::sorted(&graph, &before);
-    let data_free = data_free::prove(&graph, pipeline, &order, &trainings, problems);
-    let normalizations = normalization::resolve(&graph, problems);
+    let data_free = data_free::prove(&graph, pipeline, &order, &trainings, &choices, problems);
+    let normalizations = normalization::resolve(&graph, skip_files, problems);
     warnings::find(&graph, &trainings, problems);
     if graph.nodes.is_empty() {
         problems.push(Diagnostic::global("the pipeline has no nodes"));
@@ -71,7 +74,8 @@ fn check(
     let resolved = resolve(pipeline, &graph);
     let trains = (0..graph.nodes.len()).map(|node| players::trained_by(&graph, &trainings, node)).collect();
     let inspector = graph.inspector.clone();
-    let nodes = plan_nodes(graph, &order, trains, &normalizations)?;
+    let selections = choices.iter().map(|choice| (choice.stage, choice.planned(&graph))).collect();
+    let nodes = plan_nodes(graph, &order, trains, &normalizations, selections)?;
     let PipelineSyntax { name, seed, device, precision, .. } = pipeline;
     Some(Plan {
         name: name.clone(),
@@ -91,6 +95,7 @@ fn plan_nodes(
     order: &[usize],
     mut trains: Vec<BTreeSet<String>>,
     normalizations: &[Option<Normalization>],
+    mut selections: BTreeMap<usize, StageSelection>,
 ) -> Option<Vec<PlanNode>> {
     let mut position = vec![None; graph.nodes.len()];
     order.iter().enumerate().for_each(|(place, node)| position[*node] = Some(place));
@@ -115,6 +120,7 @@ fn plan_nodes(
             signature: node.signature,
             trains,
             normalization: normalizations[*index].clone(),
+            selection: selections.remove(index),
         })
     };
     order.iter().map(plan_node).collect()

@@ -6,6 +6,10 @@ use zskt_api::{Diagnostic, Normalization, ParsedPlugin, PluginInstance, PortType
 use super::graph::PipelineGraph;
 use super::signatures::{head, parameter_value};
 
+/// The way out where no normalization is known.
+const STATE_NORMALIZATION: &str = "give the teacher `mean` and `std`, a number for each channel of the images that it was trained on; \
+                                   zeros and ones where it takes pixels as they are";
+
 /// A normalization that a teacher has or a dataset states.
 struct Statement {
     node: usize,
@@ -18,8 +22,12 @@ struct Statement {
 }
 
 /// How the images are normalized that each node makes or sees: one way for all that share images, the first teacher's, or else the first
-/// that a dataset states, or else what is usual for the first dataset. Warns of others.
-pub fn resolve(graph: &PipelineGraph<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Option<Normalization>> {
+/// that a dataset states, or else what is usual for the first dataset. Warns of others, and refuses generators that need one and have none.
+pub fn resolve(
+    graph: &PipelineGraph<'_>,
+    skip_files: bool,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Option<Normalization>> {
     let together = sharing_images(graph);
     let mut statements: Vec<_> = (0..graph.nodes.len()).flat_map(|node| stated(graph, node)).collect();
     statements.sort_by_key(|statement| !statement.of_teacher);
@@ -47,8 +55,59 @@ pub fn resolve(graph: &PipelineGraph<'_>, problems: &mut Vec<Diagnostic>) -> Vec
         Some(Signature::Dataset(dataset)) => dataset.image.channels == normalization.mean.len(),
         _ => true,
     };
+    for (node, together) in together.iter().enumerate() {
+        problems.extend(unusable(graph, node, of_group(*together).as_ref(), skip_files));
+    }
     let of_node = |(node, group): (usize, &usize)| of_group(*group).filter(|normalization| fits(node, normalization));
     together.iter().enumerate().map(of_node).collect()
+}
+
+/// Refuses a node, or a plugin among its parameters, that makes pixels and cannot normalize them.
+fn unusable(
+    graph: &PipelineGraph<'_>,
+    node: usize,
+    normalization: Option<&Normalization>,
+    skip_files: bool,
+) -> Option<Diagnostic> {
+    let value = graph.nodes[node].value;
+    if let Some(Signature::Turn(turn)) = &graph.nodes[node].signature
+        && turn.synthesis.is_some()
+        && normalization.is_none()
+        && !skip_files
+    {
+        let name = graph.name(node);
+        let message =
+            format!("`{name}` keeps images as pixels, and how its teacher wants them normalized is not known");
+        return Some(Diagnostic::at(head(value), message).label("needs a normalization").help(STATE_NORMALIZATION));
+    }
+    let parsed = graph.nodes[node].parsed.as_ref()?;
+    let nested = parsed.all_nested();
+    let mut plugins =
+        std::iter::once(("", parsed)).chain(nested.iter().map(|nested| (&*nested.parameter, &nested.parsed)));
+    let (way, image) = plugins.find_map(|(way, plugin)| match plugin.instance() {
+        PluginInstance::Generator(generator) if generator.needs_normalization() => Some((way, generator.image().ok()?)),
+        _ => None,
+    })?;
+    let own = if way.is_empty() { Some(value) } else { parameter_value(value, way) }.unwrap_or(value);
+    let name = if way.is_empty() { graph.name(node).to_owned() } else { format!("{}.{way}", graph.name(node)) };
+    match normalization {
+        Some(normalization) if normalization.mean.len() == image.channels => None,
+        Some(normalization) => {
+            let (channels, found) = (image.channels, normalization.mean.len());
+            let message = format!(
+                "`{name}` makes images of {channels} channels, but those that its teacher was trained on have a normalization of {found}"
+            );
+            let help = "let it make images of as many channels as its teacher takes, or give the teacher's `mean` and `std` a number for each";
+            Some(Diagnostic::at(head(own), message).label(format!("{channels} channels")).help(help))
+        }
+        // Files might say.
+        None if skip_files => None,
+        None => {
+            let message =
+                format!("`{name}` makes pixels from 0 to 1, and how its teacher wants them normalized is not known");
+            Some(Diagnostic::at(head(own), message).label("needs a normalization").help(STATE_NORMALIZATION))
+        }
+    }
 }
 
 /// What is usual for a dataset.

@@ -60,11 +60,16 @@ fn signature(
                 shape: architecture.clone(),
                 network: network(),
                 images: None,
+                observable: architecture.observable(),
             }))
         }
         PluginInstance::Generator(generator) => {
             let image = generator.image().map_err(|fault| faults.push(fault)).ok()?;
-            Some(Signature::Generator(GeneratorSignature { image, network: network() }))
+            if !skip_files {
+                faults.extend(generator.check().err());
+            }
+            let (classes, batch_size) = (generator.classes(), generator.batch_size());
+            Some(Signature::Generator(GeneratorSignature { image, network: network(), classes, batch_size }))
         }
         PluginInstance::Teacher(_) if !sound => None,
         PluginInstance::Teacher(teacher) => {
@@ -77,6 +82,7 @@ fn signature(
                 shape: teacher.clone(),
                 network: network(),
                 images: None,
+                observable: teacher.observable(),
             }))
         }
         PluginInstance::Dataset(_) if skip_files => None,
@@ -93,7 +99,7 @@ fn signature(
             faults.extend(metric.check(inputs));
             None
         }
-        PluginInstance::Optimizer(_) | PluginInstance::Schedule(_) => None,
+        PluginInstance::Optimizer(_) | PluginInstance::Schedule(_) | PluginInstance::Targets(_) => None,
     }
 }
 
@@ -108,11 +114,13 @@ fn check_nested(plugin: &ParsedPlugin, way: &str, skip_files: bool, faults: &mut
         }
         let checked = match parsed.instance() {
             PluginInstance::Architecture(architecture) => architecture.check(),
-            PluginInstance::Generator(generator) => generator.image().map(|_| ()),
+            PluginInstance::Generator(generator) if skip_files => generator.image().map(|_| ()),
+            PluginInstance::Generator(generator) => generator.image().and_then(|_| generator.check()),
             PluginInstance::Teacher(teacher) if !skip_files => teacher.check(),
             PluginInstance::Dataset(dataset) if !skip_files => dataset.describe().map(|_| ()),
             PluginInstance::Optimizer(optimizer) => optimizer.check(),
             PluginInstance::Schedule(schedule) => schedule.check(),
+            PluginInstance::Targets(targets) => targets.check(),
             _ => Ok(()),
         };
         faults.extend(checked.err().map(|fault| {
@@ -130,7 +138,7 @@ fn link_at_fault(graph: &PipelineGraph<'_>, node: usize, fault: &CheckError) -> 
 }
 
 /// Shows what a plugin found wrong where the pipeline says it.
-fn to_problem(graph: &PipelineGraph<'_>, node: usize, mut fault: CheckError) -> Diagnostic {
+pub fn to_problem(graph: &PipelineGraph<'_>, node: usize, mut fault: CheckError) -> Diagnostic {
     let (plugin, severity) = (&graph.nodes[node], fault.severity);
     if let Some(value) = fault.parameter.as_ref().and_then(|parameter| parameter_value(plugin.value, parameter)) {
         misread_path::explain(value, &mut fault);
@@ -180,7 +188,16 @@ pub fn parameter_value<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     {
         return parameter_value(inner, path);
     }
-    match fields.iter().find(|(field, _)| field.text == first) {
+    let (first, place) = match first.strip_suffix(']').and_then(|first| first.split_once('[')) {
+        Some((first, place)) => (first, place.parse::<usize>().ok()),
+        None => (first, None),
+    };
+    let item = |value: &'v Value| match &value.kind {
+        ValueKind::List(items) => items.get(place?),
+        _ => None,
+    };
+    match fields.iter().find(|(field, _)| field.text == first).map(|(name, value)| (name, item(value).unwrap_or(value)))
+    {
         // What is not written within is a default of what is written: that is as near as it gets.
         Some((_, value)) => Some(rest.and_then(|rest| parameter_value(value, rest)).unwrap_or(value)),
         // A plugin within may not know that it is within.

@@ -1,7 +1,7 @@
 //! What is proven with plugins that no crate of ours has.
 
 use zskt_api::{
-    Architecture, Builder, CheckError, Classifier, ClassifierShape, Error, ImageShape, Nested, OutputShape,
+    Architecture, Builder, CheckError, Classifier, ClassifierShape, Diagnostic, Error, ImageShape, Nested, OutputShape,
     PluginRegistration, Registry, inventory, params,
 };
 
@@ -47,7 +47,7 @@ impl Architecture for SmallNet {
 
 params! {
     /// Several classifiers as one.
-    pub struct Ensemble {
+    pub struct Committee {
         /// The classifiers.
         pub members: Vec<Nested<dyn Architecture>>,
         /// One more, if given.
@@ -57,7 +57,7 @@ params! {
     }
 }
 
-impl ClassifierShape for Ensemble {
+impl ClassifierShape for Committee {
     fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
         self.members[0].output_shape(image)
     }
@@ -66,18 +66,18 @@ impl ClassifierShape for Ensemble {
     }
 }
 
-impl Architecture for Ensemble {
+impl Architecture for Committee {
     fn build(&self, builder: &Builder) -> zskt_api::Result<Box<dyn Classifier>> {
         self.members[0].build(builder)
     }
 }
 
 inventory::submit! { PluginRegistration::architecture::<SmallNet>("zskt-test", "1.2.3") }
-inventory::submit! { PluginRegistration::architecture::<Ensemble>("zskt-test", "1.2.3") }
+inventory::submit! { PluginRegistration::architecture::<Committee>("zskt-test", "1.2.3") }
 
-/// Proves a pipeline whose student this is, or gives the messages of its problems.
-fn proven(student: &str) -> Result<Plan, Vec<String>> {
-    let text = format!(
+/// A pipeline whose student this is.
+fn pipeline(student: &str) -> String {
+    format!(
         r#"(
     name: "small",
     nodes: {{
@@ -94,10 +94,16 @@ fn proven(student: &str) -> Result<Plan, Vec<String>> {
         "teaching -> again.classifier", "digits -> again.dataset",
     ],
 )"#
-    );
-    let registry = Registry::get().expect("names are unique");
-    prove(&Sources::new("small.ron", text, &[]), registry, false)
-        .map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
+    )
+}
+
+fn proof(pipeline: String) -> Result<Plan, Vec<Diagnostic>> {
+    prove(&Sources::new("small.ron", pipeline, &[]), Registry::get().expect("names are unique"), false)
+}
+
+/// Proves a pipeline whose student this is, or gives the messages of its problems.
+fn proven(student: &str) -> Result<Plan, Vec<String>> {
+    proof(pipeline(student)).map_err(|problems| problems.into_iter().map(|problem| problem.message).collect())
 }
 
 #[test]
@@ -119,9 +125,43 @@ fn the_plugins_of_a_node_are_its_own_and_those_of_its_parameters() {
     };
     assert_eq!(
         names(
-            "Ensemble(members: [SmallNet(), WideResNet(depth: 10, widen_factor: 1)], last: Some(LeNet()), note: \"not Accuracy()\")"
+            "Committee(members: [SmallNet(), WideResNet(depth: 10, widen_factor: 1)], last: Some(LeNet()), note: \"not Accuracy()\")"
         ),
-        ["Ensemble", "SmallNet", "WideResNet", "LeNet"]
+        ["Committee", "SmallNet", "WideResNet", "LeNet"]
     );
-    assert_eq!(names("Ensemble(members: [SmallNet()], last: SmallNet())"), ["Ensemble", "SmallNet"]);
+    assert_eq!(names("Committee(members: [SmallNet()], last: SmallNet())"), ["Committee", "SmallNet"]);
+}
+
+#[test]
+fn a_fault_in_a_list_of_plugins_is_shown_at_its_place() {
+    let text = pipeline(
+        "Committee(members: [SmallNet(width: 4), SmallNet(width: 2), SmallNet(width: 7)], last: SmallNet(width: 9))",
+    );
+    let problems = proof(text.clone()).err().unwrap_or_default();
+    let shown: Vec<_> = problems.iter().filter_map(|it| it.span).map(|span| &text[span.start..span.end]).collect();
+    assert_eq!(shown, ["7", "9"]);
+}
+
+#[test]
+fn images_whose_labels_nobody_looks_at_may_show_anything() {
+    let problems = |loss: &str| {
+        let text = format!(
+            r#"(
+    name: "unlabelled",
+    nodes: {{
+        "teacher": WideResNet(depth: 10, widen_factor: 1, classes: 5), "student": LeNet(classes: 5, size: 16),
+        "digits": SyntheticDigits(split: Train, count: 40),
+        "loss": {loss}, "learn": Minimize(optimizer: Adam(lr: 1e-3)), "distill": Transfer(batches: 1, batch_size: 4),
+    }},
+    edges: [
+        "student -> learn.player", "loss -> learn.loss", "learn -> distill.turns",
+        "teacher -> distill.teacher", "student -> distill.student", "digits -> distill.images",
+    ],
+)"#
+        );
+        proof(text).err().unwrap_or_default().into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+    };
+    assert_eq!(problems("LearningWithLess()"), [""; 0]);
+    let refused = problems("CrossEntropy()");
+    assert!(refused.iter().any(|it| it.contains("has 10 classes, but")), "{refused:?}");
 }

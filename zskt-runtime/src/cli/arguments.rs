@@ -175,6 +175,9 @@ pub enum Command {
         /// The node that made the network, instead of the student's
         #[arg(long, value_name = "NODE")]
         network: Option<String>,
+        /// Take the best weights that a stage kept of it (`keep: Best("METRIC")`), instead of the last
+        #[arg(long)]
+        best: bool,
         /// The file to write, instead of one in the working directory that is named like the network
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,

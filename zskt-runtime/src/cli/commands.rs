@@ -136,11 +136,12 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
             };
             print(&new_pipeline::new(&request, Registry::get()?)?)
         }
-        Some(Command::Export { run, format, network, to, with_normalisation, .. }) => {
+        Some(Command::Export { run, format, network, best, to, with_normalisation, .. }) => {
             load_libraries_of(&run)?;
             let request = export::Request {
                 run: &run,
                 network: network.as_deref(),
+                best,
                 format,
                 to: to.as_deref(),
                 with_normalization: with_normalisation,

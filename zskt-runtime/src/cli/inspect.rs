@@ -154,8 +154,11 @@ fn example(plugin: &PluginRegistration) -> String {
         Some(format!("{}: {default}", parameter.name))
     });
     let call = format!("{}({})", plugin.name, given.chain(defaults).collect::<Vec<_>>().join(", "));
-    if matches!(plugin.kind, PluginKind::Optimizer | PluginKind::Schedule) {
-        return format!("{}: {call}", plugin.kind);
+    // What is no node is shown as the parameter that it usually is.
+    match plugin.kind {
+        PluginKind::Optimizer | PluginKind::Schedule => return format!("{}: {call}", plugin.kind),
+        PluginKind::Targets => return format!("targets: {call}"),
+        _ => {}
     }
     let mut lines = vec![format!("nodes: {{\"{name}\": {call}}}")];
     let edges: Vec<_> =

@@ -43,11 +43,17 @@ pub struct FoundNetwork {
 }
 
 impl FoundNetwork {
-    /// Finds a network in the last checkpoint of a run; without a name, the one that the last stage trained.
+    /// Finds a network in the last checkpoint of a run; without a name, the one that the last stage trained. Its weights are the last, or
+    /// the `best` that a stage kept.
     ///
     /// # Errors
-    /// When the folder holds no run, or the run no such network.
-    pub fn read(run: &Path, name: Option<&str>, registry: &Registry) -> std::result::Result<Self, Diagnostic> {
+    /// When the folder holds no run, or the run no such network or weights.
+    pub fn read(
+        run: &Path,
+        name: Option<&str>,
+        best: bool,
+        registry: &Registry,
+    ) -> std::result::Result<Self, Diagnostic> {
         let shown = run.display();
         let checkpoint = last_checkpoint(run)?;
         let sources = Sources::new(run.join("pipeline.ron").display().to_string(), &*checkpoint.state.pipeline, &[]);
@@ -68,15 +74,27 @@ impl FoundNetwork {
         let node = plan.nodes.iter().find(|node| node.name == name).filter(|_| is_there).ok_or_else(|| {
             Diagnostic::global(format!("the run {shown} has no network `{name}`")).help(networks(&checkpoint))
         })?;
-        Self::build(&plan, node, &checkpoint, run, moment)
+        let chosen = if best { Some(chosen(&plan, &checkpoint, &name, run)?) } else { None };
+        let (weights, moment) = chosen.unwrap_or((&checkpoint.networks[&node.name], moment));
+        Self::build(&plan, node, weights, run, moment)
             .map_err(|error| Diagnostic::global(format!("cannot build `{name}` of {shown}: {error}")))
     }
 
-    fn build(plan: &Plan, node: &PlanNode, checkpoint: &Checkpoint, run: &Path, moment: String) -> Result<Self> {
+    fn build(
+        plan: &Plan,
+        node: &PlanNode,
+        tensors: &BTreeMap<String, Tensor>,
+        run: &Path,
+        moment: String,
+    ) -> Result<Self> {
         let builder = Builder::zeros(plan.precision, &Device::Cpu);
         let forward = match &node.instance {
             PluginInstance::Architecture(architecture) => Some(architecture.build(&builder)?),
-            PluginInstance::Generator(generator) => generator.build(&builder).map(|_| None)?,
+            PluginInstance::Generator(generator) => {
+                // Its weights alone are exported, and how its images are normalized changes none.
+                let any = Normalization::identity(generator.image()?.channels);
+                generator.build(&builder, Some(&any)).map(|_| None)?
+            }
             PluginInstance::Teacher(teacher) => {
                 let architecture = teacher.architecture();
                 let missing = || Error::new("its plugin names no architecture: it cannot be made without its file");
@@ -85,7 +103,7 @@ impl FoundNetwork {
             _ => return Err(Error::new(format!("a {} makes no network", node.registration.kind))),
         };
         let weights = builder.weights();
-        weights.load(&checkpoint.networks[&node.name]).context("its weights in the checkpoint")?;
+        weights.load(tensors).context("its weights in the checkpoint")?;
         let shape = shape(plan, &node.name);
         let mut found = Self {
             name: node.name.clone(),
@@ -155,6 +173,32 @@ fn student(plan: &Plan, checkpoint: &Checkpoint) -> Option<String> {
     };
     let running = checkpoint.unfinished.as_ref().and_then(|stage| network(&stage.node));
     running.or_else(|| checkpoint.state.finished.iter().rev().find_map(|stage| network(&stage.node)))
+}
+
+/// The best weights of a network that the last of its stages kept, and when and by what they were chosen.
+fn chosen<'c>(
+    plan: &Plan,
+    checkpoint: &'c Checkpoint,
+    network: &str,
+    run: &Path,
+) -> std::result::Result<(&'c BTreeMap<String, Tensor>, String), Diagnostic> {
+    let finished = checkpoint.state.finished.iter().map(|stage| (&stage.node, &stage.record));
+    let running = checkpoint.unfinished.iter().map(|stage| (&stage.node, &stage.record));
+    let stages: Vec<_> = finished.chain(running).collect();
+    let found = stages.into_iter().rev().find_map(|(stage, record)| {
+        let node = plan.nodes.iter().find(|node| node.name == *stage)?;
+        let (chosen_by, best) = (node.selection.as_ref()?, record.selection.best.as_ref()?);
+        let gives = node.signature.as_ref().and_then(Signature::network) == Some(network);
+        let weights = checkpoint.best.get(stage).filter(|_| gives)?;
+        let (metric, images, batch) = (&chosen_by.selection.metric, chosen_by.on_images(), best.batch);
+        Some((weights, format!("the best of `{stage}`, after batch {batch}, chosen by `{metric}`{images}")))
+    });
+    found.ok_or_else(|| {
+        let message = format!("the run {} has no best weights of `{network}`", run.display());
+        Diagnostic::global(message).help(
+            "a stage keeps them with `keep: Best(\"METRIC\")`, from its first evaluation on; without --best the last weights are exported",
+        )
+    })
 }
 
 fn networks(checkpoint: &Checkpoint) -> String {

@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub run: &'a Path,
     /// Which network; `None` for the student.
     pub network: Option<&'a str>,
+    /// Whether its best weights are taken, and not the last.
+    pub best: bool,
     /// How it is written.
     pub format: Format,
     /// The file to write; `None` for one in the working directory that is named like the network.
@@ -61,14 +63,14 @@ pub fn export(request: &Request<'_>, registry: &Registry) -> std::result::Result
         let problem = Diagnostic::global("only an ONNX model can normalize images: the others are weights alone");
         return Err(problem.help("add --format onnx, or leave --with-normalisation away"));
     }
-    let found = FoundNetwork::read(request.run, request.network, registry)?;
+    let found = FoundNetwork::read(request.run, request.network, request.best, registry)?;
     let bytes = match request.format {
         Format::Safetensors => safetensors_file::encode(&found.weights, &found.metadata),
         Format::Pth => state_dict(&found),
         Format::Onnx => onnx_model(&found, request.with_normalization),
     };
-    let ending = request.format.ending();
-    let path = request.to.map_or_else(|| PathBuf::from(format!("{}.{ending}", found.name)), Path::to_owned);
+    let (ending, best) = (request.format.ending(), if request.best { ".best" } else { "" });
+    let path = request.to.map_or_else(|| PathBuf::from(format!("{}{best}.{ending}", found.name)), Path::to_owned);
     let written = bytes.and_then(|bytes| write(&path, &bytes));
     written.map_err(|error| Diagnostic::global(format!("cannot export: {error}")))?;
     let count = text_format::count(found.parameters);

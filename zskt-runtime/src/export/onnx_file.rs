@@ -234,6 +234,7 @@ impl GraphWriter {
                 self.node("Clip", layer, &[x, bounds[0], bounds[1]], [])
             }
             Activation::Sigmoid => self.node("Sigmoid", layer, &[x], []),
+            Activation::Tanh => self.node("Tanh", layer, &[x], []),
             Activation::HardSigmoid { alpha, beta } => {
                 self.node("HardSigmoid", layer, &[x], [("alpha", float(alpha)), ("beta", float(beta))])
             }

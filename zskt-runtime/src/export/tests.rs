@@ -9,16 +9,38 @@ use zskt_api::ops::linear;
 use zskt_api::testing::{build_context, plugin};
 use zskt_api::{
     Builder, Classifier, ClassifierOutput, FeatureMap, ForwardMode, ImageShape, Normalization, PluginInstance,
-    Precision, RandomStreams, Result, TeacherSource, standard_normal,
+    Precision, RandomStreams, Result, TeacherSource, Weights, standard_normal,
 };
 
 use super::onnx_file::{Network, encode};
 
-fn images(image: ImageShape) -> Result<FeatureMap> {
+/// Networks, and the side of their images.
+const NETWORKS: [(&str, usize); 9] = [
+    ("LeNet(classes: 4)", 32),
+    ("WideResNet(depth: 10, widen_factor: 1, classes: 4)", 16),
+    ("ResNet(depth: 18, width: 8, classes: 4)", 32),
+    ("CifarResNet(depth: 8, classes: 4, shortcut: Padding)", 16),
+    ("Vgg(depth: 11, width: 8, head: [12], classes: 4)", 32),
+    ("MobileNetV2(width: 0.25, classes: 4)", 32),
+    ("MobileNetV2(width: 0.25, classes: 4, variant: Kuangliu)", 32),
+    ("MobileNetV2(width: 0.25, classes: 4, variant: Weiaicunzai)", 32),
+    ("MobileNetV2(width: 0.25, classes: 4, variant: RepDistiller)", 32),
+];
+
+fn images(image: ImageShape, count: usize) -> Result<FeatureMap> {
     let ImageShape { channels, height, width } = image;
-    let numbers = standard_normal(&mut RandomStreams::new(0).named("images"), 5 * channels * height * width);
-    let tensor = Tensor::from_vec(numbers, (5, channels, height, width), &Device::Cpu)?.to_dtype(DType::F32)?;
+    let numbers = standard_normal(&mut RandomStreams::new(0).named("images"), count * channels * height * width);
+    let tensor = Tensor::from_vec(numbers, (count, channels, height, width), &Device::Cpu)?.to_dtype(DType::F32)?;
     FeatureMap::from_nchw(&tensor)
+}
+
+/// The network, with statistics that are not 0 and 1.
+fn network(text: &str, images: &FeatureMap) -> Result<(Weights, Box<dyn Classifier>)> {
+    let PluginInstance::Architecture(architecture) = plugin(text)? else { panic!("{text} is an architecture") };
+    let builder = Builder::random(&RandomStreams::new(0), "network", Precision::F32, &Device::Cpu);
+    let forward = architecture.build(&builder)?;
+    forward.forward(images, ForwardMode::train())?;
+    Ok((builder.weights(), forward))
 }
 
 fn logits(network: &dyn Classifier, images: &FeatureMap) -> Result<Vec<f32>> {
@@ -45,22 +67,10 @@ fn read_back(bytes: &[u8]) -> (Arc<dyn TeacherSource>, tempfile::NamedTempFile) 
 
 #[test]
 fn every_architecture_becomes_a_model_with_the_same_logits() -> Result<()> {
-    for (text, side) in [
-        ("LeNet(classes: 4)", 32),
-        ("WideResNet(depth: 10, widen_factor: 1, classes: 4)", 16),
-        ("ResNet(depth: 18, width: 8, classes: 4)", 32),
-        ("CifarResNet(depth: 8, classes: 4, shortcut: Padding)", 16),
-        ("Vgg(depth: 11, width: 8, head: [12], classes: 4)", 32),
-        ("MobileNetV2(width: 0.25, classes: 4)", 32),
-    ] {
-        let PluginInstance::Architecture(architecture) = plugin(text)? else { panic!("{text} is an architecture") };
+    for (text, side) in NETWORKS {
         let image = ImageShape::new(3, side, side);
-        let builder = Builder::random(&RandomStreams::new(0), "network", Precision::F32, &Device::Cpu);
-        let forward = architecture.build(&builder)?;
-        let images = images(image)?;
-        // Statistics that are not 0 and 1.
-        forward.forward(&images, ForwardMode::train())?;
-        let weights = builder.weights();
+        let images = images(image, 5)?;
+        let (weights, forward) = network(text, &images)?;
         let network = Network { forward: &*forward, weights: &weights, precision: Precision::F32, image, classes: 4 };
         let metadata = BTreeMap::from([
             ("mean".to_owned(), "[0.5, 0.5, 0.5]".to_owned()),
@@ -84,6 +94,31 @@ fn every_architecture_becomes_a_model_with_the_same_logits() -> Result<()> {
         let raw = FeatureMap::from_nchw(&((images.to_nchw()? * 0.25)? + 0.5)?)?;
         assert_close(text, &logits(&*read.forward, &raw)?, &logits(&*forward, &images)?);
     }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs a Python with tests/onnx-runtimes/requirements.txt, in ONNX_RUNTIMES_PYTHON"]
+fn onnx_runtime_and_tract_find_the_same_logits() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    for (index, (text, side)) in NETWORKS.into_iter().enumerate() {
+        let image = ImageShape::new(3, side, side);
+        let images = images(image, 256)?;
+        let (weights, forward) = network(text, &images)?;
+        let network = Network { forward: &*forward, weights: &weights, precision: Precision::F32, image, classes: 4 };
+        let name = text.split('(').next().unwrap_or(text);
+        let write = |ending: &str, bytes: &[u8]| {
+            std::fs::write(folder.path().join(format!("{index}-{name}.{ending}")), bytes).unwrap();
+        };
+        let bytes = |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<_>>();
+        write("onnx", &encode(&network, None, &BTreeMap::new())?);
+        write("images", &bytes(&images.to_nchw()?.flatten_all()?.to_vec1::<f32>()?));
+        write("logits", &bytes(&logits(&*forward, &images)?));
+    }
+    let python = std::env::var_os("ONNX_RUNTIMES_PYTHON").unwrap_or_else(|| "python3".into());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/onnx-runtimes/check.py");
+    let status = std::process::Command::new(python).arg(script).arg(folder.path()).status().unwrap();
+    assert!(status.success());
     Ok(())
 }
 
@@ -138,7 +173,7 @@ fn parts_of_a_weight_are_told_apart() -> Result<()> {
     let network = Network { forward: &forward, weights: &weights, precision: Precision::F32, image, classes: 6 };
     let (teacher, _file) = read_back(&encode(&network, None, &BTreeMap::new())?);
     let read = teacher.load(&build_context("teacher", Precision::F32))?;
-    let images = images(image)?;
+    let images = images(image, 5)?;
     assert_close("parts", &logits(&*read.forward, &images)?, &logits(&forward, &images)?);
     assert!(read.weights.iter().any(|weight| weight.name() == "fc.weight"), "the whole weight has its name");
     Ok(())

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use serde_json::json;
-use zskt_api::{BuildContext, Diagnostic, Error, Precision, RandomStreams, Registry, Result};
+use zskt_api::{BuildContext, Diagnostic, Error, ParameterType, Precision, RandomStreams, Registry, Result, Split};
 
 use super::Request;
-use crate::dataset_at::{DatasetAt, at};
+use crate::dataset_at::{DatasetAt, Part, at};
 use crate::run::image_grid;
 use crate::text_format;
 
@@ -30,14 +30,30 @@ pub fn describe(request: &Request<'_>, registry: &Registry) -> std::result::Resu
         let entry = |dataset: &DatasetAt| {
             let signature = &dataset.signature;
             let image = [signature.image.channels, signature.image.height, signature.image.width];
-            json!({ "plugin": dataset.ron, "images": signature.images, "image": image, "classes": signature.classes })
+            let split = match &dataset.part {
+                Part::Split(split, _) => Some(split.to_ron()),
+                Part::Unsplit | Part::Stated => None,
+            };
+            json!({
+                "plugin": dataset.ron,
+                "split": split,
+                "images": signature.images,
+                "image": image,
+                "classes": signature.classes,
+            })
         };
         return Ok(format!("{:#}\n", json!({ "datasets": found.iter().map(entry).collect::<Vec<_>>() })));
     }
     let mut out = String::new();
-    for DatasetAt { ron, signature, .. } in &found {
+    for DatasetAt { ron, signature, part, .. } in &found {
         let images = text_format::count(signature.images);
         out += &format!("{ron}\n  {images} images {}, {} classes\n", signature.image, signature.classes);
+        match part {
+            Part::Split(Split::Test, Some(reason)) => out += &format!("  there is no other split: {reason}\n"),
+            Part::Split(Split::Train, Some(reason)) => out += &format!("  there are no test images: {reason}\n"),
+            Part::Unsplit => out += "  not split: these are all images, whatever `split` says\n",
+            Part::Split(_, None) | Part::Stated => {}
+        }
     }
     if let Some(picture) = request.samples {
         out += &format!("the first {SAMPLES} are in {}\n", picture.display());

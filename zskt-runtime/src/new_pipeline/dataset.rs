@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use zskt_api::{DatasetSignature, Diagnostic, ImageShape, PluginInstance, PluginKind, Registry};
+use zskt_api::{DatasetSignature, Diagnostic, ImageShape, PluginInstance, PluginKind, Registry, Split};
 
 use super::teacher::FoundTeacher;
-use crate::dataset_at::{DatasetAt, at};
+use crate::dataset_at::{DatasetAt, Part, at};
 use crate::pipeline::parse_plugin;
 use crate::text_format;
 
@@ -13,7 +13,7 @@ use crate::text_format;
 pub struct FoundDataset(DatasetAt);
 
 impl FoundDataset {
-    /// The test images of a folder or file, or all of it where it is not split; or the dataset that a plugin with its parameters is.
+    /// The test images of a folder or file, those to train on where there are no others, or all of it where it is not split; or the dataset that a plugin with its parameters is.
     ///
     /// # Errors
     /// When no dataset plugin reads it, or several do, or the one that is named does not.
@@ -48,7 +48,7 @@ impl FoundDataset {
             let problem = context(Diagnostic::global(fault.message));
             Diagnostic { help: fault.help, ..problem }
         })?;
-        Ok(Self(DatasetAt { ron: ron.to_owned(), source, signature }))
+        Ok(Self(DatasetAt { ron: ron.to_owned(), source, signature, part: Part::Stated }))
     }
 
     /// The shape of every image.
@@ -82,6 +82,20 @@ impl FoundDataset {
     /// What was found, for a person.
     pub fn said(&self) -> String {
         let DatasetSignature { image, classes, images } = self.0.signature;
-        format!("data     {}: {} images {image}, {classes} classes", self.0.ron, text_format::count(images))
+        let images = text_format::count(images);
+        let caution = self.caution().map_or_else(String::new, |caution| format!("; {caution}"));
+        format!("data     {}: {images} images {image}, {classes} classes{caution}", self.0.ron)
+    }
+
+    /// What a user should know who takes figures on these images for figures on images that the teacher has not seen.
+    pub fn caution(&self) -> Option<String> {
+        match &self.0.part {
+            Part::Split(Split::Train, reason) => {
+                let reason = reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+                Some(format!("there are no test images{reason}: these may be those that the teacher was trained on"))
+            }
+            Part::Unsplit => Some("they are not split: some may be those that the teacher was trained on".into()),
+            Part::Split(Split::Test, _) | Part::Stated => None,
+        }
     }
 }

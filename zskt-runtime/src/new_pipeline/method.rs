@@ -13,6 +13,8 @@ use super::teacher::FoundTeacher;
 pub enum Method {
     /// Adversarial belief matching: Micaelli & Storkey, NeurIPS 2019
     Abm,
+    /// Fast-Datafree: Fang et al., AAAI 2022. Less work, for teachers with batch norms whose normalization is known
+    Fast,
 }
 
 impl Method {
@@ -20,6 +22,7 @@ impl Method {
     pub fn pipeline(self, teacher: &FoundTeacher, student: &ChosenStudent, data: Option<&FoundDataset>) -> Draft {
         match self {
             Self::Abm => adversarial_belief_matching(teacher, student, data),
+            Self::Fast => fast_datafree(teacher, student, data),
         }
     }
 }
@@ -34,16 +37,11 @@ fn adversarial_belief_matching(teacher: &FoundTeacher, student: &ChosenStudent, 
         _ => Some(format!("AttentionTransfer(beta: 250.0, pairs: {pairs:?})")),
     };
 
-    let mut head = vec![
+    let head = head(
         "Zero-shot transfer by adversarial belief matching (Micaelli & Storkey, NeurIPS 2019): the student learns from its teacher on \
-         images that a generator makes up. No data is needed; the parameters are the paper's, for images of 32×32."
-            .to_owned(),
-    ];
-    let assumptions = teacher.assumptions();
-    if !assumptions.is_empty() {
-        head.extend(["".into(), "The teacher's file does not tell:".into()]);
-        head.extend(assumptions.iter().map(|assumption| format!("- {assumption}")));
-    }
+         images that a generator makes up. No data is needed; the parameters are the paper's, for images of 32×32.",
+        teacher,
+    );
 
     let mut losses = vec![("belief", "KlDivergence(temperature: 1.0)".to_owned())];
     let mut about_losses = vec!["What the student is compared by".to_owned()];
@@ -57,13 +55,13 @@ fn adversarial_belief_matching(teacher: &FoundTeacher, student: &ChosenStudent, 
             .push("(no activations of both networks are equally large, so that attention cannot be compared)".into()),
     }
 
-    let mut groups = vec![
+    let groups = vec![
         Group {
             comment: vec!["Networks".into()],
             nodes: vec![
                 ("teacher", teacher.ron().to_owned()),
                 ("student", student.ron.clone()),
-                ("generator", generator(teacher.image())),
+                ("generator", generator(teacher.image(), &["latent_dim: 100"])),
             ],
         },
         Group { comment: about_losses, nodes: losses },
@@ -78,7 +76,7 @@ fn adversarial_belief_matching(teacher: &FoundTeacher, student: &ChosenStudent, 
             ],
         },
     ];
-    let mut edges = vec![
+    let edges = vec![
         vec!["generator -> seek.player".into(), "belief -> seek.loss".into()],
         imitate,
         vec![
@@ -88,10 +86,88 @@ fn adversarial_belief_matching(teacher: &FoundTeacher, student: &ChosenStudent, 
         ],
         vec!["seek -> transfer.turns".into(), "imitate -> transfer.turns".into()],
     ];
+    let mut draft = Draft { head, name: teacher.name().to_owned(), groups, edges };
+    evaluate(&mut draft, data);
+    draft
+}
+
+fn fast_datafree(teacher: &FoundTeacher, student: &ChosenStudent, data: Option<&FoundDataset>) -> Draft {
+    let head = head(
+        "Fast-Datafree (Fang et al., AAAI 2022): a few steps of a copy of a generator make images of given classes, which look to the \
+         teacher's batch norms as its training images did; a bank keeps them, and the student learns from it. No data is needed; the \
+         parameters are the paper's, for images of 32×32.",
+        teacher,
+    );
+    let node = |name, plugin: &str| (name, plugin.to_owned());
+    let evaluated = if data.is_some() { ", evaluate_every: 2000" } else { "" };
+    let groups = vec![
+        Group {
+            comment: vec!["Networks".into()],
+            nodes: vec![
+                ("teacher", teacher.ron().to_owned()),
+                ("student", student.ron.clone()),
+                ("generator", generator(teacher.image(), &["latent_dim: 256", "output: Sigmoid", "bias: false"])),
+            ],
+        },
+        Group {
+            comment: vec!["What images are to be, and what the student is compared by".into()],
+            nodes: vec![
+                node("statistics", "BatchNormMatching(weight: 10.0)"),
+                node("shows", "OneHot(class: Label, weight: 0.4)"),
+                node("differ", "KlDivergence(weight: -1.1, reduction: BatchMean, agreeing_only: true)"),
+                node("belief", "KlDivergence(temperature: 20.0, reduction: BatchMean, temperature_squared: true)"),
+            ],
+        },
+        Group {
+            comment: vec!["Every 400 batches new images; in each batch one step of the student".into()],
+            nodes: vec![
+                node(
+                    "synthesize",
+                    "Synthesize(every: 400, images: 256, steps: 5, warm_up: 20, student_after: 19, optimizer: Adam(lr: 3e-3, \
+                     betas: [0.5, 0.999]), latents_lr: 0.01, outer: Adam(lr: 0.015, betas: [0.5, 0.999]), crop: 4, flip: true, \
+                     statistics_momentum: 0.9, reset_at: 140)",
+                ),
+                node(
+                    "imitate",
+                    "Minimize(optimizer: Sgd(lr: 0.2, momentum: 0.9, weight_decay: 1e-4), schedule: Cosine(floor: 1e-3))",
+                ),
+                ("transfer", format!("Transfer(batches: 80000, batch_size: 256, targets: Uniform(){evaluated})")),
+            ],
+        },
+    ];
+    let line = |edges: &[&str]| edges.iter().map(|edge| (*edge).to_owned()).collect::<Vec<_>>();
+    let edges = vec![
+        line(&["generator -> synthesize.player", "statistics -> synthesize.loss", "shows -> synthesize.loss"]),
+        line(&["differ -> synthesize.loss", "student -> imitate.player", "belief -> imitate.loss"]),
+        line(&["teacher -> transfer.teacher", "student -> transfer.student", "generator -> transfer.images"]),
+        line(&["synthesize -> transfer.turns", "imitate -> transfer.turns"]),
+    ];
+    let mut draft = Draft { head, name: teacher.name().to_owned(), groups, edges };
+    evaluate(&mut draft, data);
+    draft
+}
+
+/// What stands before a pipeline: what it is, and what the teacher's file does not tell.
+fn head(about: &str, teacher: &FoundTeacher) -> Vec<String> {
+    let mut head = vec![about.to_owned()];
+    let assumptions = teacher.assumptions();
+    if !assumptions.is_empty() {
+        head.extend(["".into(), "The teacher's file does not tell:".into()]);
+        head.extend(assumptions.iter().map(|assumption| format!("- {assumption}")));
+    }
+    head
+}
+
+/// Adds metrics on a dataset, or says that there is none.
+fn evaluate(draft: &mut Draft, data: Option<&FoundDataset>) {
+    let Draft { head, groups, edges, .. } = draft;
     match data {
         Some(data) => {
             groups.push(Group {
-                comment: vec!["Evaluation: the only place where real images appear".into()],
+                comment: ["Evaluation: the only place where real images appear".into()]
+                    .into_iter()
+                    .chain(data.caution().map(|caution| format!("Mind: {caution}")))
+                    .collect(),
                 nodes: vec![
                     ("test_set", data.ron().to_owned()),
                     ("teacher_accuracy", "Accuracy()".into()),
@@ -116,12 +192,11 @@ fn adversarial_belief_matching(teacher: &FoundTeacher, student: &ChosenStudent, 
                 .into(),
         ]),
     }
-    Draft { head, name: teacher.name().to_owned(), groups, edges }
 }
 
-/// The paper's generator, for images of this shape.
-fn generator(image: ImageShape) -> String {
-    let mut parameters = vec!["latent_dim: 100".to_owned()];
+/// A generator with these parameters, for images of this shape.
+fn generator(image: ImageShape, parameters: &[&str]) -> String {
+    let mut parameters: Vec<_> = parameters.iter().map(|parameter| (*parameter).to_owned()).collect();
     if image.height != 32 {
         parameters.push(format!("first_map: {}, image_size: {}", image.height / 4, image.height));
     }

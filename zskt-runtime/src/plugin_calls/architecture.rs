@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use zskt_api::nn::Wanted;
 use zskt_api::{
     Architecture, Builder, CheckError, Classifier, ClassifierShape, ImageShape, OutputShape, Result, WeightLayout,
 };
@@ -45,6 +46,10 @@ impl Architecture for CheckedArchitecture {
         let boundary = self.boundary.asked_for(builder.precision().dtype(), builder.device());
         let network = NetworkBoundary::new(boundary, builder.weights())?;
         Ok(Box::new(CheckedClassifier::new(network, classifier, self.inner.clone())))
+    }
+
+    fn observable(&self) -> Wanted {
+        self.boundary.plugin.call(|| self.inner.observable())
     }
 
     fn layouts(&self) -> Vec<WeightLayout> {

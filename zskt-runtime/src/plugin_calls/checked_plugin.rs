@@ -13,6 +13,7 @@ use super::inspector::Inspector;
 use super::loss::CheckedLoss;
 use super::optimizer::CheckedOptimizer;
 use super::schedule::CheckedSchedule;
+use super::targets::CheckedTargets;
 use super::teacher::CheckedTeacherSource;
 
 /// Puts a node's plugin, and all among its parameters, behind boundaries, before any of them is called.
@@ -25,7 +26,9 @@ pub fn put_behind_boundaries(plugin: PluginOfNode, parsed: &ParsedPlugin, inspec
 }
 
 fn checked(instance: &PluginInstance, plugin: PluginOfNode, inspector: &Inspector) -> PluginInstance {
-    use PluginInstance::{Architecture, Dataset, Generator, Loss, Metric, Optimizer, Schedule, Stage, Teacher, Turn};
+    use PluginInstance::{
+        Architecture, Dataset, Generator, Loss, Metric, Optimizer, Schedule, Stage, Targets, Teacher, Turn,
+    };
     let boundary = Boundary::new(plugin, inspector);
     match instance.clone() {
         Architecture(inner) => Architecture(Arc::new(CheckedArchitecture::new(boundary, inner))),
@@ -35,6 +38,7 @@ fn checked(instance: &PluginInstance, plugin: PluginOfNode, inspector: &Inspecto
         Loss(inner) => Loss(Arc::new(CheckedLoss::new(boundary, inner))),
         Optimizer(inner) => Optimizer(Arc::new(CheckedOptimizer::new(boundary, inner))),
         Schedule(inner) => Schedule(Arc::new(CheckedSchedule::new(boundary, inner))),
+        Targets(inner) => Targets(Arc::new(CheckedTargets::new(boundary, inner))),
         // Only nodes are these, and whoever runs a node says which it is.
         other @ (Turn(_) | Stage(_) | Metric(_)) => other,
     }

@@ -53,6 +53,10 @@ impl DatasetSource for CheckedDatasetSource {
     fn files(&self) -> Vec<PathBuf> {
         self.boundary.plugin.call(|| self.inner.files())
     }
+
+    fn is_unsplit(&self) -> bool {
+        self.boundary.plugin.call(|| self.inner.is_unsplit())
+    }
 }
 
 /// A dataset whose batches are compared with what it describes.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
 use zskt_api::{
-    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, ImageShape, Result, StreamRng,
+    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, GeneratorInput, ImageShape,
+    Normalization, Result, StreamRng,
 };
 
 use super::boundary::Boundary;
@@ -31,8 +31,28 @@ impl GeneratorArchitecture for CheckedGeneratorArchitecture {
         self.boundary.plugin.call(|| self.inner.image())
     }
 
-    fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
-        let (image, generator) = (self.image()?, self.boundary.build(|| self.inner.build(builder))?);
+    fn check(&self) -> Result<(), CheckError> {
+        self.boundary.plugin.call(|| self.inner.check())
+    }
+
+    fn metadata(&self) -> Option<String> {
+        self.boundary.plugin.call(|| self.inner.metadata())
+    }
+
+    fn classes(&self) -> Option<usize> {
+        self.boundary.plugin.call(|| self.inner.classes())
+    }
+
+    fn batch_size(&self) -> Option<usize> {
+        self.boundary.plugin.call(|| self.inner.batch_size())
+    }
+
+    fn needs_normalization(&self) -> bool {
+        self.boundary.plugin.call(|| self.inner.needs_normalization())
+    }
+
+    fn build(&self, builder: &Builder, normalization: Option<&Normalization>) -> Result<Box<dyn Generator>> {
+        let (image, generator) = (self.image()?, self.boundary.build(|| self.inner.build(builder, normalization))?);
         let boundary = self.boundary.asked_for(builder.precision().dtype(), builder.device());
         let network = NetworkBoundary::new(boundary, builder.weights())?;
         Ok(Box::new(CheckedGenerator::new(network, generator, image)))
@@ -55,14 +75,14 @@ impl CheckedGenerator {
 
 #[warn(clippy::missing_trait_methods)]
 impl Generator for CheckedGenerator {
-    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
+    fn forward(&self, input: &GeneratorInput<'_>, mode: ForwardMode) -> Result<FeatureMap> {
         let boundary = &self.network.boundary;
-        let images = self.network.forward(mode, || self.inner.forward(latents, mode))?;
-        boundary.check_map("images", &images, latents.dims().first().copied().unwrap_or_default(), self.image)?;
+        let images = self.network.forward(mode, || self.inner.forward(input, mode))?;
+        boundary.check_map("images", &images, input.latents.dims().first().copied().unwrap_or_default(), self.image)?;
         if boundary.looks_at_numbers()
             && let Some((_, value)) = first_not_finite_of_map(&images)?
         {
-            let finite = first_not_finite(latents)?.is_none();
+            let finite = first_not_finite(input.latents)?.is_none();
             return Err(self.network.not_finite("images", value, "latents", finite));
         }
         Ok(images)
@@ -88,5 +108,13 @@ impl Generator for CheckedGenerator {
             end_run(boundary.violation("has to draw finite numbers", format_args!("drew {number}")));
         }
         numbers
+    }
+
+    fn redraw(&self, rng: &mut StreamRng) -> Result<()> {
+        self.network.boundary.call(|| self.inner.redraw(rng))
+    }
+
+    fn constrain(&self) -> Result<()> {
+        self.network.boundary.call(|| self.inner.constrain())
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::Tensor;
-use zskt_api::{CheckError, ClassifierOutput, Error, Loss, LossInputs, LossTarget, OutputShape, Result};
+use zskt_api::{CheckError, Error, FeatureMap, Loss, LossBatch, LossInputs, OutputShape, Result, TeacherOutput};
 
 use super::boundary::Boundary;
 use super::inspector::Looked;
@@ -23,14 +23,20 @@ impl CheckedLoss {
     }
 
     /// The error for a value that is not finite: what the loss was given, and whether it is that.
-    fn not_finite(&self, value: f64, student: &ClassifierOutput, target: &LossTarget) -> Result<Error> {
+    fn not_finite(&self, value: f64, batch: &LossBatch<'_>) -> Result<Error> {
         let plugin = self.boundary.plugin;
-        let activations: Vec<_> =
-            student.activations.iter().map(|map| map.detach().channels_last()).collect::<Result<_>>()?;
+        let tensors =
+            |maps: &[FeatureMap]| maps.iter().map(|map| map.detach().channels_last()).collect::<Result<Vec<_>>>();
+        let activations = batch.student.map(|student| tensors(&student.activations)).transpose()?.unwrap_or_default();
+        let images = batch.images.map(|images| tensors(std::slice::from_ref(images))).transpose()?.unwrap_or_default();
         let given = [
-            ("student's logits", std::slice::from_ref(&student.logits)),
+            (
+                "student's logits",
+                batch.student.map(|student| std::slice::from_ref(&student.logits)).unwrap_or_default(),
+            ),
             ("student's activations", &activations),
-            ("teacher's targets", &target.teacher),
+            ("teacher's targets", batch.target),
+            ("images", &images),
         ];
         let mut sizes = Vec::new();
         for (what, tensors) in given {
@@ -65,7 +71,7 @@ impl Loss for CheckedLoss {
         self.boundary.plugin.call(|| self.inner.check(student, teacher))
     }
 
-    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         self.boundary.call(|| self.inner.target(teacher))
     }
 
@@ -73,9 +79,16 @@ impl Loss for CheckedLoss {
         self.boundary.plugin.call(|| self.inner.replays())
     }
 
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let boundary = self.boundary.asked_for(student.logits.dtype(), student.logits.device());
-        let value = boundary.call_changing(&self.looked, &[], || self.inner.value(student, target))?;
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        // Of what it is given it makes a loss of the same type, on the same device.
+        let given = batch.student.map(|student| &student.logits).or(batch.target.first());
+        let like = given.map(|given| (given.dtype(), given.device()));
+        let like = like.or(batch.images.map(|images| (images.dtype(), images.device())));
+        let boundary = match like {
+            Some((dtype, device)) => self.boundary.asked_for(dtype, device),
+            None => self.boundary.clone(),
+        };
+        let value = boundary.call_changing(&self.looked, &[], || self.inner.value(batch))?;
         if !value.dims().is_empty() {
             let did = format_args!("gave a tensor of shape {:?}", value.dims());
             return Err(boundary.violation("has to give a scalar (shape [])", did));
@@ -84,7 +97,7 @@ impl Loss for CheckedLoss {
         if boundary.looks_at_numbers()
             && let Some((_, found)) = first_not_finite(&value)?
         {
-            return Err(self.not_finite(found, student, target)?);
+            return Err(self.not_finite(found, batch)?);
         }
         Ok(value)
     }

@@ -20,6 +20,7 @@ mod network;
 mod numbers;
 mod optimizer;
 mod schedule;
+mod targets;
 mod teacher;
 #[cfg(test)]
 mod tests;

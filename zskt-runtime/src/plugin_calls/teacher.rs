@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use zskt_api::nn::Wanted;
 use zskt_api::{
     Architecture, BuildContext, CheckError, ClassifierNetwork, ClassifierShape, ImageShape, Normalization, OutputShape,
     Result, TeacherSource, WeightsSource,
@@ -48,6 +49,10 @@ impl TeacherSource for CheckedTeacherSource {
 
     fn normalization(&self) -> Option<Normalization> {
         self.boundary.plugin.call(|| self.inner.normalization())
+    }
+
+    fn observable(&self) -> Wanted {
+        self.boundary.plugin.call(|| self.inner.observable())
     }
 
     fn accuracy(&self) -> Option<f64> {

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use zskt_api::{
     Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, Error, FeatureMap, ForwardMode, Generator,
-    Gradients, ImageShape, Init, Loss, LossInputs, LossTarget, Optimizer, OptimizerState, OutputShape, Parameter,
-    PluginRegistration, Precision, RandomStreams, Result, StreamRng, Weights, params,
+    GeneratorInput, Gradients, ImageShape, Init, Loss, LossBatch, LossInputs, Optimizer, OptimizerState, OutputShape,
+    Parameter, PluginRegistration, Precision, RandomStreams, Result, StreamRng, TeacherOutput, Weights, params,
 };
 
 use super::classifier::CheckedClassifier;
@@ -23,18 +23,18 @@ params! {
 
 impl Loss for Talkative {
     fn needs(&self) -> LossInputs {
-        LossInputs { teacher: true, labels: true }
+        LossInputs { teacher: true, labels: true, ..LossInputs::default() }
     }
     fn check(&self, _student: &OutputShape, _teacher: Option<&OutputShape>) -> Result<(), CheckError> {
         Err(CheckError::new("asked in vain"))
     }
-    fn target(&self, _teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, _teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         Err(Error::new("no target"))
     }
     fn replays(&self) -> bool {
         self.replays
     }
-    fn value(&self, _student: &ClassifierOutput, _target: &LossTarget) -> Result<Tensor> {
+    fn value(&self, _: &LossBatch<'_>) -> Result<Tensor> {
         Err(Error::new("no value"))
     }
 }
@@ -61,7 +61,7 @@ impl Classifier for Talkative {
 }
 
 impl Generator for Talkative {
-    fn forward(&self, _latents: &Tensor, _mode: ForwardMode) -> Result<FeatureMap> {
+    fn forward(&self, _input: &GeneratorInput<'_>, _mode: ForwardMode) -> Result<FeatureMap> {
         Err(Error::new("no images"))
     }
     fn replays(&self) -> bool {
@@ -72,6 +72,12 @@ impl Generator for Talkative {
     }
     fn sample(&self, batch: usize, _rng: &mut StreamRng) -> Vec<f64> {
         vec![7.0; 3 * batch]
+    }
+    fn redraw(&self, _rng: &mut StreamRng) -> Result<()> {
+        Err(Error::new("no other weights"))
+    }
+    fn constrain(&self) -> Result<()> {
+        Err(Error::new("no bounds"))
     }
 }
 
@@ -122,10 +128,10 @@ fn what_a_plugin_answers_arrives() {
     for replays in [true, false] {
         let plugin = || Talkative { replays };
         let loss = CheckedLoss::new(boundary(), Arc::new(plugin()));
-        assert_eq!(loss.needs(), LossInputs { teacher: true, labels: true });
+        assert_eq!(loss.needs(), LossInputs { teacher: true, labels: true, ..LossInputs::default() });
         assert_eq!(loss.check(&shape, None).unwrap_err().message, "asked in vain");
-        assert_eq!(says(loss.target(&output)), "no target");
-        assert_eq!(says(loss.value(&output, &LossTarget { teacher: Vec::new(), labels: None })), "no value");
+        assert_eq!(says(loss.target(&output.clone().into())), "no target");
+        assert_eq!(says(loss.value(&LossBatch::new(&output, &[]))), "no value");
         assert_eq!(loss.replays(), replays);
 
         let classifier = CheckedClassifier::new(network(), Box::new(plugin()), Arc::new(plugin()));
@@ -134,10 +140,12 @@ fn what_a_plugin_answers_arrives() {
         assert_eq!(classifier.replays(), replays);
 
         let generator = CheckedGenerator::new(network(), Box::new(plugin()), ImageShape::new(3, 1, 1));
-        assert_eq!(says(generator.forward(&tensor, ForwardMode::eval())), "no images");
+        assert_eq!(says(generator.forward(&GeneratorInput::unconditional(&tensor), ForwardMode::eval())), "no images");
         assert_eq!(generator.latent_dim(), 3);
         assert_eq!(generator.sample(2, &mut RandomStreams::new(0).at("test", 0)), [7.0; 6]);
         assert_eq!(generator.replays(), replays);
+        assert_eq!(says(generator.redraw(&mut RandomStreams::new(0).at("test", 0))), "no other weights");
+        assert_eq!(says(generator.constrain()), "no bounds");
 
         let optimizer = CheckedOptimizer::new(boundary(), Arc::new(plugin()));
         assert_eq!(optimizer.learning_rate(), 0.25);

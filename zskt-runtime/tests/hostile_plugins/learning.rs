@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::{
-    ClassifierOutput, Gradients, Loss, LossInputs, LossTarget, Optimizer, OptimizerState, Parameter, Result, Schedule,
+    Gradients, Loss, LossBatch, LossInputs, Optimizer, OptimizerState, Parameter, Result, Schedule, TeacherOutput,
     choice, params,
 };
 
@@ -37,15 +37,15 @@ params! {
 
 impl Loss for HostileLoss {
     fn needs(&self) -> LossInputs {
-        LossInputs { teacher: true, labels: false }
+        LossInputs { teacher: true, ..LossInputs::default() }
     }
 
-    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         Ok(vec![teacher.logits.clone()])
     }
 
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let squares = (&student.logits - &target.teacher[0])?.sqr()?;
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        let squares = (&batch.student()?.logits - &batch.target[0])?.sqr()?;
         Ok(match self.lie {
             LossLie::Honest => squares.mean_all()?,
             LossLie::ChangesWeights => {
@@ -55,7 +55,7 @@ impl Loss for HostileLoss {
             LossLie::Panics => panic!("no loss"),
             LossLie::Vector => squares.mean(1)?,
             LossLie::NotFinite => (squares.mean_all()? * f64::NAN)?,
-            LossLie::IgnoresPlayer => target.teacher[0].sqr()?.mean_all()?,
+            LossLie::IgnoresPlayer => batch.target[0].sqr()?.mean_all()?,
         })
     }
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use zskt_api::candle_core::{DType, Tensor};
+use zskt_api::candle_core::DType;
 use zskt_api::nn::{Linear, Pool, average_pool, global_average};
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput, ClassifierShape,
-    FeatureMap, ForwardMode, Generator, GeneratorArchitecture, ImageShape, Network, OutputShape, Parameter, Result,
-    StreamRng, TeacherSource, choice, params, standard_normal,
+    FeatureMap, ForwardMode, Generator, GeneratorArchitecture, GeneratorInput, ImageShape, Network, Normalization,
+    OutputShape, Parameter, Result, StreamRng, TeacherSource, choice, params, standard_normal,
 };
 
 use crate::data::{CLASSES, IMAGE};
@@ -170,7 +170,7 @@ impl GeneratorArchitecture for HostileGenerator {
         Ok(IMAGE)
     }
 
-    fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
+    fn build(&self, builder: &Builder, _: Option<&Normalization>) -> Result<Box<dyn Generator>> {
         let layer = Linear::new(&builder.at("fc"), 3, IMAGE.channels * IMAGE.height * IMAGE.width)?;
         Ok(Box::new(Painter { lie: self.lie, layer }))
     }
@@ -182,9 +182,9 @@ struct Painter {
 }
 
 impl Generator for Painter {
-    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
-        let batch = latents.dims()[0];
-        let mut pixels = self.layer.forward(latents, mode)?;
+    fn forward(&self, input: &GeneratorInput<'_>, mode: ForwardMode) -> Result<FeatureMap> {
+        let batch = input.latents.dims()[0];
+        let mut pixels = self.layer.forward(input.latents, mode)?;
         if self.lie == GeneratorLie::OtherType {
             pixels = pixels.to_dtype(DType::F64)?;
         }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
     Architecture, BuildContext, Builder, ClassifierNetwork, Dataset, DatasetSource, FeatureMap, ForwardMode,
-    GeneratorArchitecture, Gradients, LoggedScalar, Loss, LossTarget, Measurement, Metric, MetricContext, Nested,
-    NodeOutput, Optimizer, PortType, Progress, Result, Schedule, Signature, Signatures, Stage, StageContext,
-    TeacherSource, Trainee, choice, params, ports,
+    GeneratorArchitecture, GeneratorInput, Gradients, LoggedScalar, Loss, LossBatch, Measurement, Metric,
+    MetricContext, Nested, NodeOutput, Optimizer, PortType, Progress, Result, Schedule, Signature, Signatures, Stage,
+    StageContext, TeacherSource, Trainee, choice, params, ports,
 };
 
 choice! {
@@ -98,16 +98,17 @@ impl HostileStage {
             images = data.load(context)?.batch(&indices, None, DType::F32, &context.device)?.images;
         }
         if let Some(painter) = &self.painter {
-            let painter = painter.build(&builder.at("painter"))?;
+            let painter = painter.build(&builder.at("painter"), None)?;
             let latents = Tensor::ones((8, painter.latent_dim()), DType::F32, &context.device)?;
-            images = painter.forward(&latents, ForwardMode::eval())?;
+            images = painter.forward(&GeneratorInput::unconditional(&latents), ForwardMode::eval())?;
         }
         if let Some(guide) = &self.guide {
             guide.load(context)?.forward.forward(&images, ForwardMode::eval())?;
         }
         let (Some(critic), Some(loss)) = (critic, &self.loss) else { return Ok(()) };
         let output = critic.forward(&images, ForwardMode::train())?;
-        let loss = loss.value(&output, &LossTarget { teacher: loss.target(&output.detach())?, labels: None })?;
+        let target = loss.target(&output.detach().into())?;
+        let loss = loss.value(&LossBatch::new(&output, &target))?;
         let weights = builder.weights();
         if let Some(optimizer) = &self.optimizer {
             let mut state = optimizer.start(weights.parameters().cloned().collect())?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use zskt_api::candle_core::{DType, Device, Tensor, Var};
 use zskt_api::{
-    Architecture, Builder, ClassifierOutput, FeatureMap, ForwardMode, Gradients, LossTarget, Name, PluginInstance,
+    Architecture, Builder, ClassifierOutput, FeatureMap, ForwardMode, Gradients, LossBatch, Name, PluginInstance,
     PluginRegistration, Precision, RandomStreams, Result, Span, Value, ValueKind, inventory, standard_normal,
 };
 
@@ -69,8 +69,8 @@ fn gradients_are_right_at_every_distance_between_the_counts() -> Result<()> {
         // A variable of the program, squared here, compared there: d/dx of 3·mean((x² − t)²) is 3·4x(x² − t)/3.
         let x = Var::new(&[[1.0f64, 2.0, -1.5]], &Device::Cpu)?;
         let output = |logits: Tensor| ClassifierOutput { logits, activations: Vec::new() };
-        let target = LossTarget { teacher: loss.target(&output(teacher.clone()))?, labels: None };
-        let value = loss.value(&output(x.sqr()?), &target)?;
+        let target = loss.target(&output(teacher.clone()).into())?;
+        let value = loss.value(&LossBatch::new(&output(x.sqr()?), &target))?;
         let gradient = value.backward()?.get(x.as_tensor()).map(Tensor::to_vec2::<f64>).unwrap()?;
         let expected: Vec<f64> =
             [(1.0, 0.5), (2.0, -1.0), (-1.5, 2.0)].iter().map(|(x, t)| 4.0 * x * (x * x - t)).collect();

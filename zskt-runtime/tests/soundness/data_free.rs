@@ -1,5 +1,7 @@
 //! The data-free proof.
 
+use zskt_api::candle_core::{DType, Device, Tensor};
+
 use super::{SOUND, changed, check, complaint};
 
 #[test]
@@ -51,4 +53,27 @@ fn a_network_from_a_file_is_not_claimed() {
     let student = "student=Checkpoint(model: WideResNet(depth: 10, widen_factor: 1), path: no-such-file.pth)";
     let student = student.replace("no-such-file.pth", "\"no-such-file.pth\"");
     assert!(complaint(SOUND, &[&student]).contains("`student` begins with weights from a file"));
+}
+
+#[test]
+fn vectors_of_class_names_are_told_as_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("labels.safetensors");
+    let vectors = Tensor::zeros((10, 4), DType::F32, &Device::Cpu).unwrap();
+    vectors.save_safetensors("table", &file).unwrap();
+    let generator = |vectors: &str| {
+        format!(
+            "generator=LabelGenerator(classes: 10, batch_size: 128, channels: 4, first_map: 4, image_size: 16{vectors})"
+        )
+    };
+    let given = format!(", vectors: {:?}", file.display().to_string());
+    let told = |generator: String| {
+        let plan = check(SOUND, &[&generator, "transfer.targets=Balanced()"])
+            .unwrap_or_else(|complaint| panic!("{complaint}"));
+        assert!(plan.data_free.iter().all(zskt_runtime::DataFreeProof::is_proven));
+        plan.data_free[0].metadata.iter().map(|read| (read.place.clone(), read.what.clone())).collect::<Vec<_>>()
+    };
+    let what = format!("the label vectors of `{}`, f32 [10, 4]", file.display());
+    assert_eq!(told(generator(&given)), [("generator".to_owned(), what)]);
+    assert_eq!(told(generator("")), []);
 }

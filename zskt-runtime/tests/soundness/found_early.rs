@@ -2,7 +2,7 @@
 
 use zskt_api::candle_core::{D, Tensor};
 use zskt_api::ops::log_softmax;
-use zskt_api::{CheckError, ClassifierOutput, Error, Loss, LossInputs, LossTarget, Optimizer, Result, params};
+use zskt_api::{CheckError, Error, Loss, LossBatch, LossInputs, Optimizer, Result, TeacherOutput, params};
 
 use super::{SOUND, changed, complaint};
 
@@ -16,16 +16,16 @@ params! {
 
 impl Loss for TeacherEntropy {
     fn needs(&self) -> LossInputs {
-        LossInputs { teacher: true, labels: false }
+        LossInputs { teacher: true, ..LossInputs::default() }
     }
 
-    fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+    fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
         let beliefs = log_softmax(&teacher.logits)?;
         Ok(vec![(beliefs.exp()? * beliefs)?.sum(D::Minus1)?.neg()?])
     }
 
-    fn value(&self, _: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        let [entropy] = &target.teacher[..] else { return Err(Error::new("the teacher is missing")) };
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        let [entropy] = batch.target else { return Err(Error::new("the teacher is missing")) };
         Ok(if self.of_each_image { entropy.clone() } else { entropy.mean_all()? })
     }
 }
@@ -90,4 +90,39 @@ fn plugins_among_parameters_are_checked_as_nodes_are() {
 fn a_turn_that_cannot_be_read_is_one_mistake() {
     let found = complaint(SOUND, &["imitate.optimizer.lr=-1"]);
     assert!(found.ends_with("1 problem; nothing was run\n"), "{found}");
+}
+
+/// A student that learns from a teacher's file alone.
+const FROM_A_FILE: &str = r#"(
+    name: "from-a-file",
+    nodes: {
+        "teacher": Checkpoint(model: WideResNet(depth: 10, widen_factor: 1), path: "no-such-file.pth"),
+        "student": WideResNet(depth: 10, widen_factor: 1),
+        "generator": ConvGenerator(channels: 4, output: Sigmoid),
+        "belief": KlDivergence(),
+        "seek": Maximize(optimizer: Adam(lr: 1e-3)),
+        "imitate": Minimize(optimizer: Adam(lr: 2e-3)),
+        "transfer": Transfer(batches: 10),
+    },
+    edges: [
+        "generator -> seek.player", "belief -> seek.loss", "student -> imitate.player", "belief -> imitate.loss",
+        "teacher -> transfer.teacher", "student -> transfer.student", "generator -> transfer.images",
+        "seek -> transfer.turns", "imitate -> transfer.turns",
+    ],
+)"#;
+
+#[test]
+fn pixels_that_nobody_can_normalize() {
+    let found = |set: &[&str]| complaint(FROM_A_FILE, set);
+    let unknown = "`generator` makes pixels from 0 to 1, and how its teacher wants them normalized is not known";
+    assert!(found(&[]).contains(unknown), "{}", found(&[]));
+    assert!(!found(&["generator.output=Tanh"]).contains("normalized is"), "{}", found(&["generator.output=Tanh"]));
+    assert!(found(&["generator=Pixels(images: 8, clip: true)"]).contains("`generator` makes pixels"));
+    assert!(!found(&["generator=Pixels(images: 8)"]).contains("`generator` makes pixels"));
+    let grey = ["teacher.mean=[0.5]", "teacher.std=[0.5]"];
+    let other = "makes images of 3 channels, but those that its teacher was trained on have a normalization of 1";
+    assert!(found(&grey).contains(other), "{}", found(&grey));
+    // The way out.
+    let known = ["teacher.mean=[0.5, 0.5, 0.5]", "teacher.std=[0.5, 0.5, 0.5]"];
+    assert!(!found(&known).contains("generator"), "{}", found(&known));
 }

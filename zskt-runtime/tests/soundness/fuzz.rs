@@ -55,14 +55,27 @@ const PIECES: [&str; 40] = [
 
 /// The pipelines that zskt comes with.
 fn shipped() -> Vec<String> {
-    let folder = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines")).expect("a folder");
-    let files = folder.map(|entry| entry.expect("an entry").path());
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines");
+    let folders = ["", "/methods", "/methods/digits"].map(|within| format!("{folder}{within}"));
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("a folder"));
     let mut texts: Vec<_> = files
+        .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "ron"))
         .map(|path| std::fs::read_to_string(path).expect("a pipeline"))
         .collect();
     texts.sort();
     texts
+}
+
+#[test]
+fn the_pipelines_that_zskt_comes_with_are_sound() {
+    let texts = shipped();
+    assert!(texts.len() >= 20, "only {} pipelines are there", texts.len());
+    for text in texts {
+        let sources = Sources::new("pipeline.ron", text, &[]);
+        let plan = prove(&sources, Registry::get().expect("names are unique"), true);
+        plan.map_err(|problems| render(&problems, &sources, false)).unwrap_or_else(|complaint| panic!("{complaint}"));
+    }
 }
 
 /// A way to break a text.

@@ -9,10 +9,11 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use zskt_api::candle_core::Tensor;
 use zskt_api::{
-    Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput, ClassifierShape,
-    Dataset, DatasetSource, Error, Generator, GeneratorArchitecture, ImageShape, Loss, LossInputs, LossTarget, Nested,
-    NodeOutput, Optimizer, OptimizerState, OutputShape, Parameter, PortType, Result, Schedule, Signature, Signatures,
-    Stage, StageContext, TeacherSource, Turn, TurnPlugin, TurnSignature, params, ports,
+    Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierShape, Dataset,
+    DatasetSource, Error, Generator, GeneratorArchitecture, ImageShape, Loss, LossBatch, LossInputs, Nested,
+    NodeOutput, Normalization, Optimizer, OptimizerState, OutputShape, Parameter, PortType, Result, Schedule,
+    Signature, Signatures, Stage, StageContext, TeacherOutput, TeacherSource, Turn, TurnPlugin, TurnSignature, params,
+    ports,
 };
 use zskt_stages::{TransferInputs, TurnInputs};
 
@@ -50,11 +51,11 @@ macro_rules! loss {
             fn needs(&self) -> LossInputs {
                 self.inner.needs()
             }
-            fn target(&self, teacher: &ClassifierOutput) -> Result<Vec<Tensor>> {
+            fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
                 self.inner.target(teacher)
             }
-            fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-                self.inner.value(student, target)
+            fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+                self.inner.value(batch)
             }
         }
     };
@@ -146,8 +147,8 @@ impl GeneratorArchitecture for CarrierGenerator {
     fn image(&self) -> Result<ImageShape, CheckError> {
         self.inner.image()
     }
-    fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
-        self.inner.build(builder)
+    fn build(&self, builder: &Builder, normalization: Option<&Normalization>) -> Result<Box<dyn Generator>> {
+        self.inner.build(builder, normalization)
     }
 }
 
@@ -176,7 +177,11 @@ impl TurnPlugin for CarrierTurn {
             Signature::Loss(loss) => Some(Arc::clone(loss)),
             _ => None,
         });
-        Some(TurnSignature { network: inputs.one("player")?.network()?.to_owned(), losses: losses.collect() })
+        Some(TurnSignature {
+            network: inputs.one("player")?.network()?.to_owned(),
+            losses: losses.collect(),
+            synthesis: None,
+        })
     }
     fn build(&self, _: &str, _: TurnInputs) -> Result<Turn> {
         Err(Error::new("nothing is run"))

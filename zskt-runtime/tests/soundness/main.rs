@@ -9,6 +9,8 @@ mod large;
 mod overrides;
 mod pictures;
 mod players;
+mod selection;
+mod syntheses;
 mod warnings;
 
 use zskt_api::Registry;

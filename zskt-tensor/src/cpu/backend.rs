@@ -7,9 +7,9 @@ use crate::backend::Backend;
 use crate::cpu::map::CpuMap;
 use crate::cpu::ops::{
     activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, multiply, placement,
-    pooling, update, upsample,
+    pooling, shift, update, upsample,
 };
-use crate::ops::Padding;
+use crate::ops::{Border, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
@@ -71,6 +71,10 @@ impl Backend for CpuMap {
 
     fn pad(&self, padding: &Padding) -> Result<Self> {
         placement::pad(self, padding)
+    }
+
+    fn shift(&self, shifts: &[Shift], border: &Border<'_>) -> Result<Self> {
+        shift::shift(self, shifts, border)
     }
 
     fn upsample(&self, factor: usize) -> Result<Self> {

@@ -15,6 +15,7 @@ pub const SOURCE: &str = concat!(
     include_str!("kernels/pointwise.cu"),
     include_str!("kernels/pooling.cu"),
     include_str!("kernels/placement.cu"),
+    include_str!("kernels/shift.cu"),
     include_str!("kernels/attention_map.cu"),
     include_str!("kernels/log_softmax.cu"),
     include_str!("kernels/update.cu"),

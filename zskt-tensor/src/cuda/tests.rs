@@ -83,6 +83,7 @@ fn each_operation_agrees_with_the_kernels() {
             Activation::Clip { min: -0.5, max: 1.5 },
             Activation::HardSwish,
             Activation::Silu,
+            Activation::Tanh,
         ] {
             compare(&format!("{activation:?}"), maps, |map, x| {
                 // Wide enough for every part of it.
@@ -107,6 +108,17 @@ fn each_operation_agrees_with_the_kernels() {
         for (rows, columns) in [(1, 1), (2, 2), (7, 5)] {
             compare("adaptive average pool", maps, |map, x| {
                 ops::adaptive_average_pool(&map(&x[0]), rows, columns)?.to_nchw()
+            });
+        }
+        let shifts: Vec<_> = (0..*batch as isize)
+            .map(|image| ops::Shift { down: image - 1, right: 1 - 2 * image, flip: image % 2 == 0 })
+            .collect();
+        let fill: Vec<_> = (0..maps[0][1]).map(|channel| channel as f64 * 0.5 - 1.0).collect();
+        compare("crop and flip", maps, |map, x| ops::crop_and_flip(&map(&x[0]), &shifts, &fill)?.to_nchw());
+        for shift in [ops::Shift { down: -2, right: 1, flip: true }, ops::Shift { down: 9, right: -7, flip: false }] {
+            compare("roll, beside its input", maps, |map, x| {
+                let x = map(&x[0]);
+                (&ops::roll(&x, shift)? + &x)?.to_nchw()
             });
         }
         compare("upsample", maps, |map, x| ops::upsample_nearest(&map(&x[0]), 3)?.to_nchw());

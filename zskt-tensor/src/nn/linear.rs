@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::error::Result;
 use crate::nn::forward_mode::ForwardMode;
+use crate::nn::observation;
 use crate::nn::weights::{Builder, Init, Parameter};
 use crate::ops;
 
@@ -38,6 +39,7 @@ impl Linear {
     /// # Errors
     /// When the lengths do not fit or the device fails.
     pub fn forward(&self, x: &Tensor, mode: ForwardMode) -> Result<Tensor> {
+        observation::linear_input(x);
         ops::linear(x, &self.weight.tensor(mode), &self.bias.tensor(mode))
     }
 }

@@ -4,6 +4,7 @@ mod batch_norm;
 mod conv2d;
 mod forward_mode;
 mod linear;
+mod observation;
 mod weights;
 mod weights_digest;
 
@@ -15,5 +16,6 @@ pub use batch_norm::BatchNorm2d;
 pub use conv2d::{Conv2d, Conv2dShape};
 pub use forward_mode::ForwardMode;
 pub use linear::Linear;
+pub use observation::{BatchNormInput, Observation, Wanted, forget_features, observe};
 pub use weights::{Builder, Init, Parameter, Role, Weights};
 pub use weights_digest::WeightsDigest;

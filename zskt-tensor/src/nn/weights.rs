@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng;
-use rand_distr::{Distribution, StandardNormal};
 
 use crate::error::{Context, Error, Result};
 use crate::nn::forward_mode::ForwardMode;
 use crate::precision::Precision;
-use crate::random::RandomStreams;
+use crate::random::{RandomStreams, StreamRng, standard_normal};
 
 /// What a weight is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +26,7 @@ pub struct Parameter {
     name: Arc<str>,
     role: Role,
     var: Var,
+    init: Init,
 }
 
 impl Parameter {
@@ -38,6 +38,11 @@ impl Parameter {
     /// What it is for.
     pub fn role(&self) -> Role {
         self.role
+    }
+
+    /// How it began, where it was not loaded.
+    pub fn init(&self) -> Init {
+        self.init
     }
 
     /// The variable that an optimizer updates in place.
@@ -89,6 +94,18 @@ impl Weights {
         self.entries.iter().filter(|weight| weight.role == Role::Parameter)
     }
 
+    /// The weights of several networks as those of one: the names of each begin with its own and a dot. The tensors are the same.
+    pub fn joined<'w>(networks: impl IntoIterator<Item = (String, &'w Self)>) -> Self {
+        let within = |(name, network): (String, &'w Self)| {
+            let named = move |weight: &Parameter| Parameter {
+                name: format!("{name}.{}", weight.name).into(),
+                ..weight.clone()
+            };
+            network.entries.iter().map(named).collect::<Vec<_>>()
+        };
+        Self { entries: networks.into_iter().flat_map(within).collect() }
+    }
+
     /// How many numbers are learnt by gradient.
     pub fn parameter_count(&self) -> usize {
         self.parameters().map(|weight| weight.var.elem_count()).sum()
@@ -100,6 +117,27 @@ impl Weights {
     /// When the device fails.
     pub fn snapshot(&self) -> Result<BTreeMap<String, Tensor>> {
         self.iter().map(|weight| Ok((weight.name.to_string(), weight.var.as_tensor().copy()?))).collect()
+    }
+
+    /// Lets weights begin anew, in place: each for which `init` says how, from its stream `<stream>/<weight>` at `index`. By
+    /// [`Parameter::init`], the stream `<node>/init` and index 0, a network becomes what it was when it was built.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn reinitialize(
+        &self,
+        init: impl Fn(&Parameter) -> Option<Init>,
+        streams: &RandomStreams,
+        stream: &str,
+        index: u64,
+    ) -> Result<()> {
+        for weight in &self.entries {
+            let Some(init) = init(weight) else { continue };
+            let rng = || streams.at(&format!("{stream}/{}", weight.name), index);
+            let tensor = init.tensor(weight.var.dims(), weight.var.dtype(), weight.var.device(), rng)?;
+            weight.var.set(&tensor).context(&weight.name)?;
+        }
+        Ok(())
     }
 
     /// Takes every weight from `tensors`, converting to this network's precision and device. Either all weights are
@@ -163,6 +201,26 @@ pub enum Init {
     },
 }
 
+impl Init {
+    /// Numbers that begin so.
+    fn tensor(self, shape: &[usize], dtype: DType, device: &Device, rng: impl FnOnce() -> StreamRng) -> Result<Tensor> {
+        let count = shape.iter().product();
+        let numbers: Vec<f64> = match self {
+            Self::Constant(value) => return filled(value, shape, dtype, device),
+            Self::Normal { std } => standard_normal(&mut rng(), count).into_iter().map(|number| std * number).collect(),
+            Self::Uniform { bound } => {
+                let mut rng = rng();
+                (0..count).map(|_| rng.random_range(-bound..=bound)).collect()
+            }
+        };
+        Ok(Tensor::from_vec(numbers, shape, device)?.to_dtype(dtype)?.contiguous()?)
+    }
+}
+
+fn filled(value: f64, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    Ok(Tensor::full(value, shape, device)?.to_dtype(dtype)?.contiguous()?)
+}
+
 /// Makes the weights of a network under nested names, as PyTorch's modules do.
 #[derive(Clone)]
 pub struct Builder {
@@ -221,27 +279,32 @@ impl Builder {
     /// When the name is taken, or the device has no room.
     pub fn parameter(&self, name: &str, shape: &[usize], init: Init) -> Result<Parameter> {
         let full = format!("{}{name}", self.prefix);
-        if let Some(without_room) = self.without_room(&full, shape)? {
-            return self.add(full, Role::Parameter, &without_room);
-        }
-        check_room(&full, shape)?;
-        let tensor = match (&self.init, init) {
-            (_, Init::Constant(value)) => Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?,
-            (None, _) => Tensor::zeros(shape, self.precision.dtype(), &self.device)?,
-            (Some((streams, node)), init) => {
-                let mut rng = streams.named(&format!("{node}/init/{full}"));
-                let count = shape.iter().product();
-                let numbers: Vec<f64> = match init {
-                    Init::Normal { std } => (0..count)
-                        .map(|_| std * <StandardNormal as Distribution<f64>>::sample(&StandardNormal, &mut rng))
-                        .collect(),
-                    Init::Uniform { bound } => (0..count).map(|_| rng.random_range(-bound..=bound)).collect(),
-                    Init::Constant(_) => Vec::new(),
-                };
-                Tensor::from_vec(numbers, shape, &self.device)?.to_dtype(self.precision.dtype())?
-            }
+        let tensor = match self.without_room(&full, shape)? {
+            Some(without_room) => without_room,
+            None => self.begin(&full, shape, init)?,
         };
-        self.add(full, Role::Parameter, &tensor.contiguous()?)
+        self.add(full, Role::Parameter, &tensor, init)
+    }
+
+    /// Numbers that are drawn as weights are, and are none: they are neither learnt nor saved.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn constant(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        self.begin(&format!("{}{name}", self.prefix), shape, init)
+    }
+
+    fn begin(&self, name: &str, shape: &[usize], init: Init) -> Result<Tensor> {
+        check_room(name, shape)?;
+        let (dtype, device) = (self.precision.dtype(), &self.device);
+        match (&self.init, init) {
+            (Some((streams, node)), _) => {
+                init.tensor(shape, dtype, device, || streams.named(&format!("{node}/init/{name}")))
+            }
+            (None, Init::Constant(value)) => filled(value, shape, dtype, device),
+            // They wait to be loaded.
+            (None, _) => filled(0.0, shape, dtype, device),
+        }
     }
 
     /// A weight that is kept beside, such as a running mean.
@@ -252,9 +315,9 @@ impl Builder {
         let full = format!("{}{name}", self.prefix);
         let tensor = match self.without_room(&full, shape)? {
             Some(without_room) => without_room,
-            None => Tensor::full(value, shape, &self.device)?.to_dtype(self.precision.dtype())?.contiguous()?,
+            None => filled(value, shape, self.precision.dtype(), &self.device)?,
         };
-        self.add(full, Role::Buffer, &tensor)
+        self.add(full, Role::Buffer, &tensor, Init::Constant(value))
     }
 
     /// A whole number that is kept beside, such as PyTorch's `num_batches_tracked`.
@@ -264,7 +327,7 @@ impl Builder {
     pub fn counter(&self, name: &str) -> Result<Parameter> {
         let (full, tensor) = (format!("{}{name}", self.prefix), Tensor::zeros((), DType::I64, &self.device)?);
         self.without_room(&full, &[])?;
-        self.add(full, Role::Buffer, &tensor)
+        self.add(full, Role::Buffer, &tensor, Init::Constant(0.0))
     }
 
     /// Everything made so far by this builder and its parts.
@@ -279,12 +342,12 @@ impl Builder {
         Ok(Some(Tensor::zeros(0, self.precision.dtype(), &self.device)?))
     }
 
-    fn add(&self, name: String, role: Role, tensor: &Tensor) -> Result<Parameter> {
+    fn add(&self, name: String, role: Role, tensor: &Tensor, init: Init) -> Result<Parameter> {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.iter().any(|entry| *entry.name == *name) {
             return Err(Error::new(format!("two weights are called `{name}`")));
         }
-        let weight = Parameter { name: name.into(), role, var: Var::from_tensor(tensor)? };
+        let weight = Parameter { name: name.into(), role, var: Var::from_tensor(tensor)?, init };
         entries.push(weight.clone());
         Ok(weight)
     }
@@ -320,6 +383,33 @@ mod tests {
         assert_eq!(first.value().to_vec1::<f32>()?, [1.0, 1.0]);
         builder.weights().load(&file(3e38)?)?;
         assert_eq!(first.value().to_vec1::<f32>()?, [2.0, 3.0]);
+        Ok(())
+    }
+
+    #[test]
+    fn weights_begin_anew() -> Result<()> {
+        let streams = RandomStreams::new(3);
+        let builder = Builder::random(&streams, "net", Precision::F32, &Device::Cpu);
+        let weight = builder.at("fc").parameter("weight", &[2], Init::Normal { std: 2.0 })?;
+        let bias = builder.at("fc").parameter("bias", &[2], Init::Uniform { bound: 0.1 })?;
+        let (mean, count) = (builder.buffer("running_mean", &[2], 0.5)?, builder.counter("num_batches_tracked")?);
+        let weights = builder.weights();
+        let numbers = |weight: &Parameter| weight.value().to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+        let all = || weights.iter().map(numbers).collect::<candle_core::Result<Vec<_>>>();
+        let first = all()?;
+        let learn = || weights.iter().try_for_each(|weight| weight.var().set(&weight.value().ones_like()?));
+        learn()?;
+        weights.reinitialize(|weight| Some(weight.init()), &streams, "net/init", 0)?;
+        assert_eq!(all()?, first);
+        learn()?;
+        let small = |weight: &Parameter| (weight.name() == "fc.weight").then_some(Init::Normal { std: 0.1 });
+        weights.reinitialize(small, &streams, "net/init", 0)?;
+        let tenth: Vec<_> = first[0].iter().map(|number| (number / 20.0) as f32).collect();
+        let found: Vec<_> = numbers(&weight)?.iter().map(|number| *number as f32).collect();
+        assert!(found.iter().zip(&tenth).all(|(found, expected)| (found - expected).abs() < 1e-7), "{found:?}");
+        assert_eq!([numbers(&bias)?, numbers(&mean)?, numbers(&count)?], [vec![1.0; 2], vec![1.0; 2], vec![1.0]]);
+        weights.reinitialize(|weight| Some(weight.init()), &streams, "net/init", 1)?;
+        assert!(numbers(&weight)? != first[0] && numbers(&mean)? == [0.5; 2] && numbers(&count)? == [0.0]);
         Ok(())
     }
 

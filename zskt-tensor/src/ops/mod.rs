@@ -16,6 +16,7 @@ mod log_softmax;
 mod multiply;
 mod pad;
 mod pooling;
+mod shift;
 mod update;
 mod upsample;
 
@@ -34,6 +35,8 @@ pub use log_softmax::log_softmax;
 pub use multiply::multiply;
 pub use pad::{Padding, pad};
 pub use pooling::{Pool, PoolWindows, adaptive_average_pool, average_pool, global_average, max_pool};
+pub(crate) use shift::Border;
+pub use shift::{Shift, crop_and_flip, roll};
 pub use update::apply_updates;
 pub(crate) use update::{clip, norm};
 pub use upsample::upsample_nearest;

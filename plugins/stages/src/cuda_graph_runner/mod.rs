@@ -7,11 +7,10 @@
 mod capture;
 
 use zskt_api::Result;
-use zskt_api::candle_core::Tensor;
 
 use self::capture::{CapturedGraph, GraphCapture};
 use crate::batch_metrics::BatchResult;
-use crate::batch_sampler::BatchInput;
+use crate::batch_sampler::{BatchInput, LatentDraws};
 use crate::state_snapshot::StateSnapshot;
 use crate::turn_runtime::{BatchPosition, Networks, TurnResult, TurnRuntime, train_eagerly};
 
@@ -40,7 +39,7 @@ enum Mode<G> {
 /// A captured batch, and the latents that it reads.
 struct BatchGraph<G> {
     graph: G,
-    latents: Tensor,
+    latents: LatentDraws,
 }
 
 impl<C: GraphCapture> CudaGraphRunner<C> {
@@ -89,11 +88,11 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
         &self,
         turns: &mut [TurnRuntime],
         networks: Networks<'_>,
-        latents: &Tensor,
+        latents: &LatentDraws,
         position: BatchPosition,
         (expected, expected_state): (&BatchResult, &StateSnapshot),
     ) -> Result<Option<BatchGraph<C::Graph>>> {
-        let latents = latents.copy()?;
+        let latents = latents.copied()?;
         let input = BatchInput::Latents(latents.clone());
         let graph = self
             .device
@@ -110,8 +109,13 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
 }
 
 impl<G: CapturedGraph> BatchGraph<G> {
-    fn replay(&self, turns: &mut [TurnRuntime], latents: &Tensor, position: BatchPosition) -> Result<Vec<TurnResult>> {
-        self.latents.slice_set(latents, 0, 0)?;
+    fn replay(
+        &self,
+        turns: &mut [TurnRuntime],
+        latents: &LatentDraws,
+        position: BatchPosition,
+    ) -> Result<Vec<TurnResult>> {
+        self.latents.overwrite(latents)?;
         let recorded = self.graph.results();
         let rates = self.graph.replay(|| {
             let steps = turns.iter_mut().zip(recorded);

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
     Builder, Classifier, ClassifierNetwork, ClassifierOutput, Error, FeatureMap, ForwardMode, Generator,
-    GeneratorNetwork, Gradients, Init, Loss, LossInputs, LossTarget, Network, Objective, Optimizer, OptimizerState,
-    Parameter, Player, Precision, Result, Schedule, Turn,
+    GeneratorInput, GeneratorNetwork, Gradients, Init, Loss, LossBatch, LossInputs, Network, Objective, Optimizer,
+    OptimizerState, Parameter, Player, Precision, Result, Schedule, Turn,
 };
 
 use super::{CapturedGraph, CudaGraphRunner, GraphCapture};
-use crate::batch_sampler::BatchInput;
+use crate::batch_sampler::{BatchInput, LatentDraws};
 use crate::turn_runtime::{BatchPosition, Networks, TurnResult, TurnRuntime};
 
 /// Batches of a test: two to warm up, one to capture, and replays.
@@ -111,9 +111,9 @@ struct Identity {
 }
 
 impl Generator for Identity {
-    fn forward(&self, latents: &Tensor, _: ForwardMode) -> Result<FeatureMap> {
-        *self.latents.lock().unwrap() = Some(latents.clone());
-        FeatureMap::from_nchw(&latents.unsqueeze(2)?.unsqueeze(3)?)
+    fn forward(&self, input: &GeneratorInput<'_>, _: ForwardMode) -> Result<FeatureMap> {
+        *self.latents.lock().unwrap() = Some(input.latents.clone());
+        FeatureMap::from_nchw(&input.latents.unsqueeze(2)?.unsqueeze(3)?)
     }
     fn latent_dim(&self) -> usize {
         3
@@ -132,11 +132,11 @@ struct Mean {
 
 impl Loss for Mean {
     fn needs(&self) -> LossInputs {
-        LossInputs { teacher: true, labels: false }
+        LossInputs { teacher: true, ..LossInputs::default() }
     }
-    fn value(&self, student: &ClassifierOutput, _: &LossTarget) -> Result<Tensor> {
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
         let drift = self.drift * self.calls.fetch_add(1, Ordering::Relaxed) as f64;
-        Ok((student.logits.mean_all()? + drift)?)
+        Ok((batch.student()?.logits.mean_all()? + drift)?)
     }
     fn replays(&self) -> bool {
         self.replays
@@ -150,8 +150,8 @@ impl Loss for Forgetful {
     fn needs(&self) -> LossInputs {
         self.0.needs()
     }
-    fn value(&self, student: &ClassifierOutput, target: &LossTarget) -> Result<Tensor> {
-        self.0.value(student, target)
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        self.0.value(batch)
     }
 }
 
@@ -253,6 +253,9 @@ impl Training {
             optimizer: Arc::new(Shrinking { replays: replays.optimizer }),
             schedule: Some(Arc::new(Falling)),
             clip_norm: None,
+            latents: zskt_api::Latents::Shared,
+            opponent: zskt_api::Mode::Train,
+            synthesis: None,
         };
         Self {
             teacher: classifier(replays.teacher),
@@ -262,7 +265,7 @@ impl Training {
                 weights: Builder::zeros(Precision::F64, &Device::Cpu).weights(),
                 forward: Box::new(Identity { latents: Arc::clone(&latents), replays: replays.generator }),
             },
-            turns: vec![TurnRuntime::new(Arc::new(turn)).unwrap()],
+            turns: TurnRuntime::start(&[Arc::new(turn)]).unwrap(),
             latents,
             wanted: replays.wanted,
         }
@@ -307,7 +310,7 @@ fn latents(batch: usize) -> Tensor {
 }
 
 fn generated(batch: usize) -> BatchInput {
-    BatchInput::Latents(latents(batch))
+    BatchInput::Latents(LatentDraws { all: latents(batch), labels: None, batch: 2 })
 }
 
 /// The state after training kernel by kernel.
@@ -366,9 +369,9 @@ fn nothing_is_captured_where_one_does_not_allow_it() {
     ] {
         assert!(Training::new(replays).run(Flaw::None, generated).is_empty());
     }
-    let images = |batch| BatchInput::Real {
+    let images = |batch| BatchInput::Ready {
         images: FeatureMap::from_nchw(&latents(batch).unsqueeze(2).unwrap().unsqueeze(3).unwrap()).unwrap(),
-        labels: Tensor::zeros(2, DType::U32, &Device::Cpu).unwrap(),
+        labels: Some(Tensor::zeros(2, DType::U32, &Device::Cpu).unwrap()),
     };
     assert!(Training::new(ALL).run(Flaw::None, images).is_empty());
 }

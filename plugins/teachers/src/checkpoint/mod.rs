@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use torch_checkpoint::{ErrorKind, ReadError, WeightsFile, printable};
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
-    Architecture, BuildContext, Builder, CheckError, ClassifierNetwork, ClassifierShape, Error, ImageShape, Nested,
-    Normalization, OutputShape, Precision, Result, TeacherSource, Weights, WeightsSource, params,
+    Architecture, BuildContext, Builder, CheckError, ClassifierNetwork, ClassifierShape, Error, FoundWeights,
+    ImageShape, Nested, Normalization, OutputShape, Precision, Result, TeacherSource, Weights, WeightsSource, params,
 };
 
 pub use rename::{NamePattern, Rename};
@@ -103,7 +103,9 @@ impl TeacherSource for Checkpoint {
         let mut file = WeightsFile::open(&self.path).map_err(|error| fault(&error))?;
         let builder = Builder::zeros(Precision::F32, &Device::Cpu);
         self.model.build(&builder).map_err(|error| CheckError::parameter("model", error.to_string()))?;
-        self.select(&mut file, &builder.weights()).map(|selected| Some(selected.source))
+        let Selected { place, .. } = self.select(&mut file, &builder.weights())?;
+        let file = printable(&self.path.to_string_lossy());
+        Ok(Some(WeightsSource { file, found: FoundWeights::StateDict(place) }))
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -9,7 +9,7 @@ use torch_checkpoint::{
     printable,
 };
 use zskt_api::candle_core::{self, DType, Tensor};
-use zskt_api::{CheckError, Weights, WeightsSource};
+use zskt_api::{CheckError, StateDictPlace, Weights};
 
 use super::{Checkpoint, fault};
 
@@ -43,7 +43,7 @@ pub struct Selected {
     pub dict: usize,
     /// The network's name by the file's.
     pub names: BTreeMap<String, String>,
-    pub source: WeightsSource,
+    pub place: StateDictPlace,
 }
 
 /// Why there is not one network.
@@ -144,7 +144,7 @@ impl Choice {
             return Err(fault(&ReadError { path: self.path.clone(), kind }));
         }
         let (dict, names) = (selected.group.dict, selected.names());
-        let mut source = selected.source(file.state_dicts());
+        let mut place = selected.place(file.state_dicts());
         let others: Vec<_> =
             candidates[1..].iter().map(|other| (other.group.dict, other.names(), other.group.path())).collect();
         if !others.is_empty() {
@@ -153,10 +153,10 @@ impl Choice {
             if !exact || !self.same_bits(file, &(dict, &names), &others)? {
                 return Ok(Err(Refused::Several));
             }
-            source.copies = others.into_iter().map(|(_, _, path)| printable(&path)).collect();
-            source.left_out.retain(|beside| !source.copies.contains(beside));
+            place.copies = others.into_iter().map(|(_, _, path)| printable(&path)).collect();
+            place.left_out.retain(|beside| !place.copies.contains(beside));
         }
-        Ok(Ok(Selected { dict, names, source }))
+        Ok(Ok(Selected { dict, names, place }))
     }
 
     fn same_bits(
@@ -202,7 +202,7 @@ impl<'f> Candidate<'f> {
         self.found.taken.iter().map(|(weight, number)| (name(number), weight.clone())).collect()
     }
 
-    fn source(&self, dicts: &[StateDict]) -> WeightsSource {
+    fn place(&self, dicts: &[StateDict]) -> StateDictPlace {
         let dict = &dicts[self.group.dict];
         let taken: BTreeSet<&str> = self.tensors().into_iter().map(|(_, name)| name).collect();
         let counts = |name: &str| name.ends_with("num_batches_tracked");
@@ -211,7 +211,7 @@ impl<'f> Candidate<'f> {
         let wanted: Vec<_> = taken.iter().copied().collect();
         let beside = dicts.iter().filter(|other| other.key() != dict.key()).map(|other| printable(other.key()));
         let left_out = ignore_patterns(&others, &wanted).iter().map(|name| printable(name)).chain(beside).collect();
-        WeightsSource {
+        StateDictPlace {
             key: printable(self.group.key),
             prefix: printable(self.group.prefix),
             layout: self.layout.map(str::to_owned),

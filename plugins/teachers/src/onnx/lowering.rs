@@ -67,6 +67,10 @@ pub fn lower(model: &Model, output: Option<&str>, activations: &[String]) -> Res
         return Err(Fault::Nodes(lowering.refused));
     }
     let (logits, classes) = lowering.logits(output)?;
+    let softmax = match lowering.values.get(&output) {
+        Some(Value::Tracked(tracked)) => tracked.softmax.clone(),
+        _ => None,
+    };
     let mut kept = Vec::new();
     for (value, name) in wanted.into_iter().zip(activations) {
         match lowering.values.get(&value) {
@@ -80,7 +84,7 @@ pub fn lower(model: &Model, output: Option<&str>, activations: &[String]) -> Res
         }
     }
     let Lowering { images, steps, weights, .. } = lowering;
-    let plan = Plan { images, steps, logits, activations: kept, classes };
+    let plan = Plan { images, steps, logits, activations: kept, classes, softmax };
     let fused = fusion::fuse(Lowered { plan, weights });
     fused.map_err(|error| Fault::Model(error.to_string(), "export it again"))
 }

@@ -19,15 +19,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use zskt_api::candle_core::DType;
+use zskt_api::nn::Wanted;
 use zskt_api::{
-    BuildContext, Builder, CheckError, ClassifierNetwork, ClassifierShape, Error, ImageShape, Normalization,
-    OutputShape, Result, TeacherSource, params, serde_json,
+    BuildContext, Builder, CheckError, ClassifierNetwork, ClassifierShape, Error, FoundWeights, ImageShape,
+    Normalization, OnnxOrigin, OutputShape, Result, TeacherSource, WeightsSource, params, serde_json,
 };
 
 use lowering::{Fault, Lowered, lower};
 use model_file::{KnownModel, ModelFile};
 use network::Network;
-use onnx_model::Model;
+use onnx_model::{Model, printable};
 
 /// How many nodes that are not taken are listed.
 const MOST_NODES: usize = 1000;
@@ -75,6 +76,13 @@ impl TeacherSource for Onnx {
         stated.or_else(|| self.model().ok().and_then(|model| model.normalization.clone()))
     }
 
+    fn observable(&self) -> Wanted {
+        let shapes =
+            |model: &KnownModel| Builder::shapes_of(|builder| Network::build(&model.plan, builder).map(drop)).ok();
+        let shapes = self.model().ok().and_then(shapes);
+        shapes.map_or(Wanted { batch_norms: true, features: true }, |shapes| Wanted::in_network(&shapes))
+    }
+
     fn accuracy(&self) -> Option<f64> {
         self.accuracy
     }
@@ -98,6 +106,11 @@ impl TeacherSource for Onnx {
         Ok(ClassifierNetwork { name: context.node.clone(), weights: network, forward: Box::new(forward) })
     }
 
+    fn weights_source(&self) -> Result<Option<WeightsSource>, CheckError> {
+        let file = printable(&self.path.path().to_string_lossy());
+        self.model().map(|model| Some(WeightsSource { file, found: FoundWeights::Onnx(model.origin.clone()) }))
+    }
+
     fn files(&self) -> Vec<PathBuf> {
         let external = self.model().map(|model| model.external_files.clone()).unwrap_or_default();
         [self.path.path().to_path_buf()].into_iter().chain(external).collect()
@@ -110,7 +123,17 @@ impl Onnx {
         self.path.known(|| {
             let (Lowered { plan, .. }, model) = self.read()?;
             let normalization = normalization(&model.metadata);
-            Ok(KnownModel { plan, normalization, external_files: model.external_files })
+            let output = self.output.as_deref().or_else(|| {
+                let port = model.graph.outputs.first()?;
+                Some(model.graph.name_of(port.value))
+            });
+            let origin = OnnxOrigin {
+                opset: model.opset.unwrap_or_default(),
+                producer: printable(&model.producer),
+                output: printable(output.unwrap_or_default()),
+                softmax: plan.softmax.clone(),
+            };
+            Ok(KnownModel { plan, normalization, origin, external_files: model.external_files })
         })
     }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use zskt_api::{
-    CheckError, Diagnostic, Normalization, ParameterKind, ParameterType, ParsedPlugin, PluginRegistration, Value,
+    CheckError, Diagnostic, Normalization, OnnxOrigin, ParameterKind, ParameterType, ParsedPlugin, PluginRegistration,
+    Value,
 };
 
 use super::plan::Plan;
@@ -20,6 +21,7 @@ pub struct ModelFile {
 pub struct KnownModel {
     pub plan: Plan,
     pub normalization: Option<Normalization>,
+    pub origin: OnnxOrigin,
     pub external_files: Vec<PathBuf>,
 }
 

@@ -23,6 +23,8 @@ pub struct Plan {
     pub activations: Vec<Slot>,
     /// Classes that it tells apart.
     pub classes: usize,
+    /// The node of the softmax that the model applies to the logits, and which is taken off.
+    pub softmax: Option<String>,
 }
 
 /// The images that a model takes; `None` where they may have any size.

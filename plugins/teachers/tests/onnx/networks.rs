@@ -50,12 +50,48 @@ fn logits_and_gradients_of_images_are_those_of_pytorch() -> Result<()> {
 }
 
 #[test]
+#[ignore = "needs the folder that tests/fixtures/make_teachers.py writes, in ONNX_MODELS"]
+fn what_exporters_make_of_every_known_network_gives_its_logits() -> Result<()> {
+    let folder = std::env::var_os("ONNX_MODELS").expect("ONNX_MODELS is a folder");
+    let mut models: Vec<_> =
+        std::fs::read_dir(folder).expect("it is there").map(|entry| entry.unwrap().path()).collect();
+    models.retain(|path| path.extension().is_some_and(|ending| ending == "onnx"));
+    models.sort();
+    assert!(!models.is_empty());
+    for path in models {
+        let floats = |ending: &str| -> Vec<f32> {
+            let bytes = std::fs::read(path.with_extension(ending)).expect("it is beside the model");
+            bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        };
+        let network = teacher(&path, "").load(&build_context("teacher", Precision::F32))?;
+        let images = floats("images");
+        let side = (images.len() / 6).isqrt();
+        let images = Tensor::from_vec(images, (2, 3, side, side), &Device::Cpu)?;
+        let logits = network.forward.forward(&FeatureMap::from_nchw(&images)?, ForwardMode::eval())?.logits;
+        let expected: Vec<f64> = floats("logits").into_iter().map(f64::from).collect();
+        assert_close(&path.display().to_string(), &to_vec(&logits)?, &expected, 1e-5);
+    }
+    Ok(())
+}
+
+#[test]
 fn channels_last_and_tensorflows_padding_are_those_of_onnx_runtime() -> Result<()> {
     let (logits, _) = logits_and_gradient("keras", 16, Precision::F32)?;
     let probabilities = softmax(&Tensor::from_vec(logits, (2, 5), &Device::Cpu)?, 1)?;
     let expected = numbers(&expected()["keras"]["probabilities"]);
     assert_close("probabilities", &to_vec(&probabilities)?, &expected, 1e-5);
     Ok(())
+}
+
+#[test]
+fn it_is_said_where_the_network_is_from_and_what_was_taken_off() {
+    let said = |model: &str| {
+        let source = teacher(&fixture(model), "").weights_source().expect("it is sound").expect("there is a file");
+        source.to_string().replace(&*fixture("").to_string_lossy(), "")
+    };
+    assert_eq!(said("vgg.18.onnx"), "`vgg.18.onnx`, ONNX by pytorch 2.15.0+cu132, operator set 18, output `output`");
+    let keras = "`keras.onnx`, ONNX by tf2onnx, operator set 13, output `probabilities`, its softmax taken off: `model/dense/Softmax` (Softmax)";
+    assert_eq!(said("keras.onnx"), keras);
 }
 
 #[test]

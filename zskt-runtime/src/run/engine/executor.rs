@@ -1,6 +1,5 @@
 //! The run itself: stages run and metrics are evaluated, in the plan's order.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use zskt_api::{Context, Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
@@ -15,7 +14,7 @@ use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::interrupt::Interrupted;
 use crate::run::record::{Recorder, manifest, notice};
-use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory, WeightsFile};
+use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory};
 use crate::text_format;
 
 /// Runs the nodes of a plan.
@@ -62,7 +61,7 @@ impl<'p> Executor<'p> {
         }
         // What others took away meanwhile and cannot be had again is no reason to fail so late.
         let weights = self.outputs.weights();
-        restore_files(self.recorder.directory(), self.checkpointer.state(), &weights)
+        restore_files(self.recorder.directory(), self.checkpointer.state(), &weights, self.checkpointer.best())
             .unwrap_or_else(|error| notice(&error.to_string()));
         self.recorder.finish(plan, &self.environment.device_name, &mut self.checkpointer, weights)
     }
@@ -113,37 +112,45 @@ impl<'p> Executor<'p> {
         )?;
         observer.catch_up()?;
         let build = self.environment.context(node);
-        let mut context = StageContext { build, resume, observer: &mut observer };
+        let mut context = StageContext { build, resume, inputs: self.plan.arriving_at(node), observer: &mut observer };
         let (plugin, inspector) = (PluginOfNode::of(node), &self.environment.inspector);
         let output = inspector.looking_at_numbers(true, || run_plugin(plugin, || stage.run(inputs, &mut context)))?;
         let record = observer.finish()?;
         let output = stage_output::checked(node, output, &self.outputs, &self.environment)?;
-        let done = format!("{}: done, {} batches", node.name, text_format::count(record.batches));
-        let network = network(&output).map(|(name, _)| name.to_owned());
-        let (path, weights) = self.keep_weights(index, &output)?.unzip();
-        self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network, weights, record });
-        self.recorder.console().line(&match path {
-            Some(path) => format!("{done}; weights in {}", path.display()),
-            None => done,
-        });
+        let early = if record.selection.ended_early { ", ended early" } else { "" };
+        let mut done = format!("{}: done, {} batches{early}", node.name, text_format::count(record.batches));
+        let gives = network(&output).map(|(name, _)| name.to_owned());
+        let (mut weights, mut best) = (None, None);
+        if let Some((network, last)) = network(&output) {
+            let name = self.file_name(index);
+            let written = self.recorder.weights(&name, network, &named_tensors(last));
+            let (path, file) = written.context(format_args!("node `{}`", node.name))?;
+            done.push_str(&format!("; weights in {}", path.display()));
+            weights = Some(file);
+            if let Some(tensors) = self.checkpointer.best().get(&node.name) {
+                let written = self.recorder.weights(&format!("{name}.best"), network, tensors);
+                let (path, file) = written.context(format_args!("node `{}`", node.name))?;
+                done.push_str(&format!(", the best in {}", path.display()));
+                best = Some(file);
+            }
+        }
+        self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network: gives, weights, best, record });
+        self.recorder.console().line(&done);
         self.outputs.set(index, output);
         self.save_checkpoint()
     }
 
-    /// Writes the trained network of a stage; that of the last one is the student.
-    fn keep_weights(&self, index: usize, output: &NodeOutput) -> Result<Option<(PathBuf, WeightsFile)>> {
-        let Some((network, weights)) = network(output) else { return Ok(None) };
+    /// What the file with a stage's trained network is called; that of the last one is the student's.
+    fn file_name(&self, index: usize) -> String {
         let gives_student = |node: &PlanNode| {
             matches!(node.instance, PluginInstance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
         };
         let last = self.plan.nodes.iter().rposition(gives_student);
-        let name = match self.plan.nodes[index].name.as_str() {
-            _ if last == Some(index) => "student",
-            "student" => "student-stage",
-            stage => stage,
-        };
-        let kept = self.recorder.weights(name, network, &named_tensors(weights));
-        kept.context(format_args!("node `{}`", self.plan.nodes[index].name)).map(Some)
+        match self.plan.nodes[index].name.as_str() {
+            _ if last == Some(index) => "student".to_owned(),
+            "student" => "student-stage".to_owned(),
+            stage => stage.to_owned(),
+        }
     }
 
     /// Evaluates a metric in its place in the pipeline.

@@ -160,7 +160,7 @@ fn make(
             NodeOutput::Classifier(Arc::new(Network { name: name.clone(), weights, forward }))
         }
         PluginInstance::Generator(architecture) => {
-            let forward = architecture.build(&builder)?;
+            let forward = architecture.build(&builder, node.normalization.as_ref())?;
             let weights = builder.weights();
             built(&weights, true);
             NodeOutput::Generator(Arc::new(Network { name: name.clone(), weights, forward }))
@@ -180,7 +180,8 @@ fn make(
         PluginInstance::Stage(_)
         | PluginInstance::Metric(_)
         | PluginInstance::Optimizer(_)
-        | PluginInstance::Schedule(_) => {
+        | PluginInstance::Schedule(_)
+        | PluginInstance::Targets(_) => {
             return Err(Error::new(format!("a {} cannot be built", node.registration.kind)));
         }
     })

@@ -20,6 +20,7 @@ pub fn restore_files(
     directory: &RunDirectory,
     state: &ResumeState,
     networks: &BTreeMap<String, BTreeMap<String, Tensor>>,
+    best: &BTreeMap<String, BTreeMap<String, Tensor>>,
 ) -> Result<()> {
     restore(directory, &directory.pipeline(), state.pipeline.as_bytes())?;
     manifest::restore(directory, &state.manifest, notice)?;
@@ -30,6 +31,9 @@ pub fn restore_files(
         let weights = stage.network.as_ref().and_then(|network| networks.get(network));
         if let Some(file) = &stage.weights {
             file.restore(directory, &stage.node, weights, notice)?;
+        }
+        if let Some(file) = &stage.best {
+            file.restore(directory, &stage.node, best.get(&stage.node), notice)?;
         }
     }
     Ok(())

@@ -2,18 +2,23 @@
 //! evaluated.
 
 use zskt_api::{
-    Context, Error, FeatureMap, NodeOutput, Observer, PluginInstance, Progress, Result, StageState, WeightsDigest,
+    Context, Error, FeatureMap, ImageSet, LoggedScalar, NodeOutput, Observer, PluginInstance, Progress, Result,
+    StageState, SynthesisProgress, WeightsDigest,
 };
 
 use super::environment::Environment;
 use super::frozen_weights::FrozenWeights;
 use super::metric;
-use super::node_outputs::NodeOutputs;
+use super::node_outputs::{NodeOutputs, network};
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::PluginOfNode;
 use crate::run::interrupt::Interrupted;
-use crate::run::record::{Recorder, StageProgress};
-use crate::run::resume::{BatchTimes, Checkpointer, StageRecord, UnfinishedEvaluation, UnfinishedStage};
+use crate::run::record::{Recorder, StageProgress, write_made_images};
+use crate::run::resume::{
+    BatchTimes, Checkpointer, Evaluation, MeasuredMetric, StageRecord, StageWarning, UnfinishedEvaluation,
+    UnfinishedStage,
+};
+use crate::text_format;
 
 /// The observer of one stage.
 pub struct StageObserver<'e, 'p> {
@@ -84,7 +89,7 @@ impl<'e, 'p> StageObserver<'e, 'p> {
     /// When a metric fails, or the user asked to stop.
     pub fn catch_up(&mut self) -> Result<()> {
         for evaluation in std::mem::take(&mut self.evaluations) {
-            if self.measure(evaluation.batch, evaluation.measured)?.is_some() {
+            if self.measure(evaluation.batch, evaluation.measured, |_| true)?.is_some() {
                 // The checkpoint there is knows what is left, and the logs are cut back to it.
                 return Err(Error::interrupted());
             }
@@ -96,10 +101,21 @@ impl<'e, 'p> StageObserver<'e, 'p> {
     ///
     /// # Errors
     /// When it changed what it does not train, or an evaluation was cut short: then the run goes on from before it.
-    pub fn finish(self) -> Result<StageRecord> {
+    pub fn finish(mut self) -> Result<StageRecord> {
         self.frozen.check().context(format_args!("node `{}`", self.node.name))?;
         if !self.evaluations.is_empty() {
             return Err(Error::interrupted());
+        }
+        if let Some(chosen_by) = &self.node.selection {
+            let selection = &mut self.record.selection;
+            selection.ended_early = selection.is_out_of_patience(chosen_by);
+            // The last weights may be the best.
+            let batch = self.record.batches;
+            if selection.last.as_ref().is_none_or(|last| last.batch < batch)
+                && self.measure(batch, Vec::new(), |metric| metric == chosen_by.selection.metric)?.is_some()
+            {
+                return Err(Error::interrupted());
+            }
         }
         Ok(StageRecord { median_batch_seconds: self.batch_times.median(), ..self.record })
     }
@@ -110,15 +126,22 @@ impl<'e, 'p> StageObserver<'e, 'p> {
         self.frozen.check()
     }
 
-    /// Measures and logs what hangs on this stage, but for what `measured` names already. Gives what is measured then, if the
+    /// Measures and logs those that are `asked` for of what hangs on this stage, but for what `measured` names already. Gives what is measured then, if the
     /// user asked to stop on the way.
-    fn measure(&mut self, batch: usize, mut measured: Vec<String>) -> Result<Option<Vec<String>>> {
+    fn measure(
+        &mut self,
+        batch: usize,
+        mut measured: Vec<String>,
+        asked: impl Fn(&str) -> bool,
+    ) -> Result<Option<Vec<String>>> {
         let Some(output) = self.output() else { return Ok(None) };
+        let (plan, stage) = (self.plan, self.index);
         let hangs_here = |node: &PlanNode| {
             matches!(&node.instance, PluginInstance::Metric(metric) if metric.during_stages())
-                && node.inputs.iter().any(|edge| edge.from == self.index)
+                && node.inputs.iter().any(|edge| edge.from == stage)
+                && asked(&node.name)
         };
-        for (index, metric) in self.plan.nodes.iter().enumerate().filter(|(_, node)| hangs_here(node)) {
+        for (index, metric) in plan.nodes.iter().enumerate().filter(|(_, node)| hangs_here(node)) {
             if measured.contains(&metric.name) || !self.outputs.is_ready_but_for(index, self.index) {
                 continue;
             }
@@ -128,10 +151,36 @@ impl<'e, 'p> StageObserver<'e, 'p> {
                 Err(error) if error.is_interrupted() => return Ok(Some(measured)),
                 found => found?,
             };
-            self.recorder.metric_during(&metric.name, &self.node.name, batch, &found)?;
+            let is_best = self.choose(&metric.name, batch, &found, &output)?;
+            self.recorder.metric_during(&metric.name, &self.node.name, batch, &found, is_best)?;
             measured.push(metric.name.clone());
         }
         Ok(None)
+    }
+
+    /// Keeps the weights of now, if a metric found them to be the best so far. Says whether they are, where the stage chooses by that
+    /// metric.
+    fn choose(
+        &mut self,
+        metric: &str,
+        batch: usize,
+        found: &MeasuredMetric,
+        output: &NodeOutput,
+    ) -> Result<Option<bool>> {
+        let Some(chosen_by) = self.node.selection.as_ref().filter(|chosen_by| chosen_by.selection.metric == metric)
+        else {
+            return Ok(None);
+        };
+        let figure = chosen_by.score.figure;
+        let missing = || Error::new(format!("`{metric}` promises the figure `{figure}`, and has not measured it"));
+        let value = chosen_by.score.of(&found.figures).ok_or_else(missing)?;
+        let value = value.is_finite().then_some(value);
+        let is_best =
+            self.record.selection.note(chosen_by, Evaluation { batch, value, summary: found.summary.clone() });
+        if let Some((_, weights)) = network(output).filter(|_| is_best) {
+            self.checkpointer.set_best(&self.node.name, weights.snapshot()?);
+        }
+        Ok(Some(is_best))
     }
 
     /// The network that the stage will give: it trains it in place.
@@ -187,19 +236,51 @@ impl Observer for StageObserver<'_, '_> {
         self.recorder.images(&self.node.name, batch, images)
     }
 
+    fn made_images(&mut self, turn: &str, images: &ImageSet) -> Result<()> {
+        // Without class targets there is one class, which says nothing.
+        let labels = Some(images.labels()).filter(|_| images.classes() > 1);
+        let count = text_format::count(images.len());
+        // What cannot be shown as images elsewhere is no reason to lose the student that learnt from them.
+        let told = match write_made_images(self.recorder.directory(), turn, images.shape(), images.pixels(), labels) {
+            Ok(path) => format!("{turn}: {count} images in {}", path.display()),
+            Err(error) => format!("warning: {error}"),
+        };
+        self.recorder.console().line(&told);
+        Ok(())
+    }
+
+    fn synthesis(&mut self, progress: &SynthesisProgress<'_>) {
+        self.progress.show_synthesis(progress, self.recorder.console());
+    }
+
     fn evaluate(&mut self, batch: usize) -> Result<()> {
         // After the last batch the metrics come in any case, in their places in the pipeline.
         if self.batches > 0 && batch >= self.batches {
             return Ok(());
         }
         self.check_frozen()?;
-        if let Some(measured) = self.measure(batch, Vec::new())? {
+        if let Some(measured) = self.measure(batch, Vec::new(), |_| true)? {
             if self.evaluations.is_empty() {
                 self.weights_then = Some(self.environment.inspector.digest()?);
             }
             // The stage itself will ask, and keep a checkpoint, which remembers this.
             self.evaluations.push(UnfinishedEvaluation { batch, measured });
         }
+        Ok(())
+    }
+
+    fn ends_early(&self) -> bool {
+        self.node.selection.as_ref().is_some_and(|chosen_by| self.record.selection.is_out_of_patience(chosen_by))
+    }
+
+    fn monitor(&mut self, batch: usize, figures: &[LoggedScalar]) -> Result<()> {
+        self.recorder.monitor(&self.node.name, batch, figures)
+    }
+
+    fn warn(&mut self, batch: usize, warning: &str) -> Result<()> {
+        let message = text_format::one_line(warning);
+        self.recorder.warning(&self.node.name, batch, &message)?;
+        self.record.warnings.push(StageWarning { batch, message });
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! How a run starts: anew in an empty folder, or from the checkpoint of an earlier session.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -81,7 +82,7 @@ impl<'p> Start<'p, '_> {
         let recorder = Recorder::create(Arc::clone(&directory), self.console)?;
         let state = ResumeState { pipeline: plan.resolved.clone(), manifest, ..ResumeState::default() };
         let last = LastCheckpoint { moment: None, is_newest: true };
-        let checkpointer = Checkpointer::new(directory, state, None, last, self.began);
+        let checkpointer = Checkpointer::new(directory, state, BTreeMap::new(), None, last, self.began);
         Ok(Executor::new(plan, self.environment, outputs, recorder, checkpointer, self.interrupted))
     }
 
@@ -99,7 +100,7 @@ impl<'p> Start<'p, '_> {
         };
         directory.check_pipeline(&plan.resolved, &checkpoint.state.pipeline)?;
         if let Some(report) = &checkpoint.state.report {
-            restore_files(&directory, &checkpoint.state, &checkpoint.networks).map_err(refused)?;
+            restore_files(&directory, &checkpoint.state, &checkpoint.networks, &checkpoint.best).map_err(refused)?;
             logs.cut(|log| notice(&format!("{} is longer than the run made it: cut back", log.display())))?;
             self.console.json(report);
             self.console.result(&format!("this run is finished: {}", directory.report().display()));
@@ -107,9 +108,9 @@ impl<'p> Start<'p, '_> {
         }
         let files = manifest::fingerprints(plan, &self.interrupted)?;
         manifest::check(&checkpoint.state.manifest, plan, &files)?;
-        restore_files(&directory, &checkpoint.state, &checkpoint.networks).map_err(refused)?;
+        restore_files(&directory, &checkpoint.state, &checkpoint.networks, &checkpoint.best).map_err(refused)?;
         let outputs = self.build()?;
-        let Checkpoint { state, networks, unfinished } = checkpoint;
+        let Checkpoint { state, networks, best, unfinished } = checkpoint;
         if let Some(stage) = state
             .finished
             .iter()
@@ -129,7 +130,7 @@ impl<'p> Start<'p, '_> {
         let moment = describe_checkpoint(&state, unfinished.as_ref());
         recorder.console().line(&format!("resuming {shown} {moment}"));
         let last = LastCheckpoint { moment: Some(moment), is_newest };
-        let checkpointer = Checkpointer::new(directory, state, unfinished, last, self.began);
+        let checkpointer = Checkpointer::new(directory, state, best, unfinished, last, self.began);
         Ok(Some(Executor::new(plan, self.environment, outputs, recorder, checkpointer, self.interrupted)))
     }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use zskt_api::{Diagnostic, Error, NestedPlugin, PluginInstance, Registry, Result, WeightsSource};
 
 use crate::library;
-use crate::plan::Plan;
+use crate::plan::{Plan, StageSelection};
 use crate::plugin_calls::PluginOfNode;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
@@ -82,7 +82,7 @@ pub fn describe(
     let linked = Registry::get().into_iter().flat_map(Registry::iter);
     let used = plan.nodes.iter().flat_map(|node| node.plugins.iter().copied());
     let crates: BTreeMap<_, _> = linked.chain(used).map(|plugin| (plugin.crate_name, plugin.crate_version)).collect();
-    json!({
+    let mut manifest = json!({
         "name": plan.name,
         "pipeline": options.pipeline_path.as_deref().map(Path::to_string_lossy),
         "pipeline_sha256": of_pipeline(&plan.resolved),
@@ -96,7 +96,19 @@ pub fn describe(
         "libraries": libraries(plan),
         "files": files,
         "teachers": teachers,
-    })
+    });
+    let selections = plan.nodes.iter().filter_map(|node| {
+        let StageSelection { selection, chosen_on, .. } = node.selection.as_ref()?;
+        Some((
+            node.name.clone(),
+            json!({ "metric": selection.metric, "chosen_on": chosen_on, "patience": selection.patience }),
+        ))
+    });
+    let selections: serde_json::Map<_, _> = selections.collect();
+    if !selections.is_empty() {
+        manifest["selections"] = selections.into();
+    }
+    manifest
 }
 
 /// A library that the run's plugins come from.

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
-use zskt_api::Progress;
+use zskt_api::{LoggedScalar, Progress};
 
 use crate::run::timestamp::timestamp;
 
@@ -20,10 +20,33 @@ pub fn batch(stage: &str, progress: &Progress<'_>) -> Value {
     with_figures(fixed, &figures)
 }
 
-/// A metric while a stage runs.
-pub fn metric_during(metric: &str, stage: &str, batch: usize, figures: &Map<String, Value>) -> Value {
+/// A metric while a stage runs; where the stage chooses by it, also whether this is the best so far.
+pub fn metric_during(
+    metric: &str,
+    stage: &str,
+    batch: usize,
+    figures: &Map<String, Value>,
+    is_best: Option<bool>,
+) -> Value {
     let time = timestamp(SystemTime::now());
-    with_figures(json!({ "time": time, "metric": metric, "stage": stage, "batch": batch }), figures)
+    let mut fixed = json!({ "time": time, "metric": metric, "stage": stage, "batch": batch });
+    if let Some(is_best) = is_best {
+        fixed["best"] = is_best.into();
+    }
+    with_figures(fixed, figures)
+}
+
+/// What a stage looked at beside a batch.
+pub fn monitor(stage: &str, batch: usize, figures: &[LoggedScalar]) -> Value {
+    let figures = figures.iter().map(|scalar| (scalar.name.clone(), Value::from(scalar.value))).collect();
+    let time = timestamp(SystemTime::now());
+    with_figures(json!({ "time": time, "event": "monitor", "stage": stage, "batch": batch }), &figures)
+}
+
+/// What a stage warned of.
+pub fn warning(stage: &str, batch: usize, message: &str) -> Value {
+    let time = timestamp(SystemTime::now());
+    json!({ "time": time, "event": "warning", "stage": stage, "batch": batch, "message": message })
 }
 
 /// A metric in its place in the pipeline: after a stage, or before the first.

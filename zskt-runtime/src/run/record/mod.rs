@@ -3,6 +3,7 @@
 mod console;
 mod data_free;
 mod image_grid;
+mod made_images;
 pub mod manifest;
 mod metrics_log;
 mod recorder;
@@ -16,5 +17,6 @@ pub use console::OutputMode;
 pub use console::{Console, notice};
 pub use data_free::statement as data_free;
 pub use image_grid::grid as image_grid;
+pub use made_images::write as write_made_images;
 pub use recorder::{KeptLogs, Recorder};
 pub use stage_progress::StageProgress;

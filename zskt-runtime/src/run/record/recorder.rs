@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use serde_json::Value;
-use zskt_api::{FeatureMap, Progress, Result, WeightsSource};
+use zskt_api::{FeatureMap, LoggedScalar, Progress, Result, WeightsSource};
 
 use super::console::{Console, notice};
 use super::tensorboard::EventFile;
@@ -101,19 +101,47 @@ impl Recorder {
     /// # Errors
     /// When a log cannot be written.
     pub fn batch(&mut self, stage: &str, progress: &Progress<'_>) -> Result<()> {
-        let point = |scalar: &zskt_api::LoggedScalar| (format!("{stage}/{}", scalar.name), scalar.value);
+        let point = |scalar: &LoggedScalar| (format!("{stage}/{}", scalar.name), scalar.value);
         let points: Vec<_> = progress.figures.iter().map(point).collect();
         self.log(&metrics_log::batch(stage, progress), progress.batch, &points)
     }
 
-    /// Logs and shows what a metric found while a stage runs.
+    /// Logs and shows what a metric found while a stage runs; where the stage chooses by it, also whether this is the best so far.
     ///
     /// # Errors
     /// When a log cannot be written.
-    pub fn metric_during(&mut self, metric: &str, stage: &str, batch: usize, measured: &MeasuredMetric) -> Result<()> {
-        self.console.line(&format!("{metric} at batch {batch} of {stage}: {}", measured.summary));
-        let object = metrics_log::metric_during(metric, stage, batch, &measured.figures);
+    pub fn metric_during(
+        &mut self,
+        metric: &str,
+        stage: &str,
+        batch: usize,
+        measured: &MeasuredMetric,
+        is_best: Option<bool>,
+    ) -> Result<()> {
+        let best = if is_best == Some(true) { ", the best so far" } else { "" };
+        self.console.line(&format!("{metric} at batch {batch} of {stage}: {}{best}", measured.summary));
+        let object = metrics_log::metric_during(metric, stage, batch, &measured.figures, is_best);
         self.log(&object, batch, &metrics_log::points(metric, &measured.figures))
+    }
+
+    /// Logs what a stage looked at beside a batch.
+    ///
+    /// # Errors
+    /// When a log cannot be written.
+    pub fn monitor(&mut self, stage: &str, batch: usize, figures: &[LoggedScalar]) -> Result<()> {
+        let point = |scalar: &LoggedScalar| (format!("{stage}/monitor/{}", scalar.name), scalar.value);
+        let points: Vec<_> = figures.iter().map(point).collect();
+        self.log(&metrics_log::monitor(stage, batch, figures), batch, &points)
+    }
+
+    /// Logs what a stage warns of, and tells it to whoever started the run.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn warning(&mut self, stage: &str, batch: usize, message: &str) -> Result<()> {
+        self.console.clear();
+        notice(&format!("warning: {stage}, batch {batch}: {message}"));
+        self.log(&metrics_log::warning(stage, batch, message), batch, &[])
     }
 
     /// Logs and shows what a metric found in its place in the pipeline: after a stage, or before the first.
@@ -175,10 +203,7 @@ impl Recorder {
             self.console.line(&format!("{:width$}  {text}", node.name));
         }
         for (name, source) in teachers {
-            let source = source.to_string();
-            if !source.is_empty() {
-                self.console.line(&format!("weights of {name}: {source}"));
-            }
+            self.console.line(&format!("weights of {name}: {source}"));
         }
         if let Some(statement) = data_free::statement(plan) {
             self.console.line(&format!("data-free: {statement}"));

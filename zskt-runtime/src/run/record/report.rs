@@ -1,17 +1,18 @@
 //! `report.json`, and the same for a person: what a run found.
 
 use serde_json::{Map, Value, json};
+use zskt_api::Objective;
 
 use super::{data_free, stated_accuracy};
-use crate::plan::Plan;
-use crate::run::resume::{FinishedStage, ResumeState};
+use crate::plan::{Plan, StageSelection};
+use crate::run::resume::{Evaluation, FinishedStage, ResumeState, WeightsFile};
 use crate::text_format;
 
 /// The report of a finished run.
 pub fn report(plan: &Plan, device: &str, state: &ResumeState) -> Value {
     let metrics: Map<_, _> =
         state.measured.iter().map(|(node, found)| (node.clone(), Value::from(found.figures.clone()))).collect();
-    let stages: Map<_, _> = state.finished.iter().map(|stage| (stage.node.clone(), stage_entry(stage))).collect();
+    let stages: Map<_, _> = state.finished.iter().map(|stage| (stage.node.clone(), stage_entry(plan, stage))).collect();
     let mut report = json!({
         "name": plan.name,
         "seed": plan.seed,
@@ -22,12 +23,23 @@ pub fn report(plan: &Plan, device: &str, state: &ResumeState) -> Value {
         "metrics": metrics,
         "stages": stages,
     });
+    let teachers = &state.manifest["teachers"];
+    if teachers.as_object().is_some_and(|teachers| !teachers.is_empty()) {
+        report["teachers"] = teachers.clone();
+    }
     if let Some(entry) = data_free::entry(plan) {
         report["data_free"] = entry;
     }
     let of_metric = |node| stated_accuracy::warning(plan, node, state.measured.get(&node.name)?);
+    let of_stage = |stage: &FinishedStage| {
+        let warnings = stage.record.warnings.iter();
+        warnings
+            .map(|warning| format!("{}, batch {}: {}", stage.node, warning.batch, warning.message))
+            .collect::<Vec<_>>()
+    };
     let known = plan.warnings.iter().map(|warning| warning.message.clone());
-    let warnings: Vec<_> = known.chain(plan.nodes.iter().filter_map(of_metric)).collect();
+    let warnings: Vec<_> =
+        known.chain(plan.nodes.iter().filter_map(of_metric)).chain(state.finished.iter().flat_map(of_stage)).collect();
     if !warnings.is_empty() {
         report["warnings"] = warnings.into();
     }
@@ -39,7 +51,7 @@ pub fn text(report: &Value) -> Vec<u8> {
     format!("{report:#}\n").into_bytes()
 }
 
-fn stage_entry(stage: &FinishedStage) -> Value {
+fn stage_entry(plan: &Plan, stage: &FinishedStage) -> Value {
     let record = &stage.record;
     let mut entry = record.figures.clone();
     entry.insert("batches".into(), record.batches.into());
@@ -47,7 +59,35 @@ fn stage_entry(stage: &FinishedStage) -> Value {
     if let Some(rate) = record.images_per_second() {
         entry.insert("images_per_second".into(), rate.into());
     }
+    if let Some(chosen_by) = plan.selection_of(&stage.node) {
+        entry.insert("selection".into(), selection_entry(chosen_by, stage));
+    }
     entry.into()
+}
+
+/// Which weights are the best and which the last, by what, and on whose images that was decided.
+fn selection_entry(chosen_by: &StageSelection, stage: &FinishedStage) -> Value {
+    let record = &stage.record.selection;
+    let kept = |evaluation: &Option<Evaluation>, file: &Option<WeightsFile>| {
+        let evaluation = evaluation.as_ref()?;
+        Some(json!({
+            "batch": evaluation.batch,
+            "value": evaluation.value,
+            "weights": file.as_ref().map(WeightsFile::file_name),
+        }))
+    };
+    json!({
+        "metric": chosen_by.selection.metric,
+        "figure": chosen_by.score.figure,
+        "objective": match chosen_by.score.objective {
+            Objective::Maximize => "maximize",
+            Objective::Minimize => "minimize",
+        },
+        "chosen_on": chosen_by.chosen_on,
+        "best": kept(&record.best, &stage.best),
+        "last": kept(&record.last, &stage.weights),
+        "ended_early": record.ended_early,
+    })
 }
 
 /// Images that all stages learnt from in a second of their batches.
@@ -60,7 +100,7 @@ fn images_per_second(stages: &[FinishedStage]) -> Option<f64> {
 /// The report as lines for a person.
 pub fn table(plan: &Plan, state: &ResumeState) -> Vec<String> {
     let measured = plan.nodes.iter().filter_map(|node| Some((node.name.as_str(), state.measured.get(&node.name)?)));
-    let mut rows: Vec<_> = measured.map(|(node, found)| (node, found.summary.clone())).collect();
+    let mut rows: Vec<_> = measured.map(|(node, found)| (node.to_owned(), found.summary.clone())).collect();
     for stage in &state.finished {
         let mut text = format!("{} batches", text_format::count(stage.record.batches));
         if let Some(seconds) = stage.record.median_batch_seconds {
@@ -69,10 +109,32 @@ pub fn table(plan: &Plan, state: &ResumeState) -> Vec<String> {
         if let Some(rate) = stage.record.images_per_second() {
             text.push_str(&format!(", {} images/s", text_format::figure(rate)));
         }
-        rows.push((&stage.node, text));
+        if stage.record.selection.ended_early {
+            text.push_str(", ended early");
+        }
+        rows.push((stage.node.clone(), text));
+        if let Some(chosen_by) = plan.selection_of(&stage.node) {
+            rows.extend(selection_rows(chosen_by, stage));
+        }
     }
     let memory = state.peak_memory_bytes.map(|bytes| format!(", {} of memory at most", text_format::bytes(bytes)));
-    rows.push(("all", format!("{}{}", text_format::duration(state.seconds), memory.unwrap_or_default())));
+    rows.push(("all".to_owned(), format!("{}{}", text_format::duration(state.seconds), memory.unwrap_or_default())));
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     rows.into_iter().map(|(name, text)| format!("{name:width$}  {text}")).collect()
+}
+
+/// Both numbers of a stage that keeps its best weights, the best and the last.
+fn selection_rows(chosen_by: &StageSelection, stage: &FinishedStage) -> Vec<(String, String)> {
+    let images = chosen_by.on_images();
+    let chosen = if images.is_empty() { images } else { format!("; chosen{images}") };
+    let row = |which: &str, evaluation: &Option<Evaluation>, file: &Option<WeightsFile>, more: &str| {
+        let text = evaluation.as_ref().map_or("no evaluation gave a number".to_owned(), |evaluation| {
+            let (metric, batch) = (&chosen_by.selection.metric, text_format::count(evaluation.batch));
+            let file = file.as_ref().map(|file| format!(", {}", file.file_name())).unwrap_or_default();
+            format!("{metric} at batch {batch}: {}{file}{more}", evaluation.summary)
+        });
+        (format!("{}, {which}", stage.node), text)
+    };
+    let record = &stage.record.selection;
+    vec![row("best", &record.best, &stage.best, &chosen), row("last", &record.last, &stage.weights, "")]
 }

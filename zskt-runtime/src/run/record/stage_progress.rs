@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zskt_api::Progress;
+use zskt_api::{Progress, SynthesisProgress};
 
 use super::console::{Console, OutputMode};
 use crate::text_format;
@@ -36,6 +36,10 @@ impl StageProgress {
 
     /// Takes note of a batch, and says whether it is to be logged. The first and the last always are.
     pub fn note(&mut self, progress: &Progress<'_>) -> bool {
+        if self.batches == 0 {
+            // What comes before the first batch, such as a warm-up, does not come again.
+            self.started = Instant::now();
+        }
         self.batches += 1;
         self.images += progress.images;
         self.seconds += progress.seconds;
@@ -50,12 +54,25 @@ impl StageProgress {
 
     /// Shows how far the stage is, when it is time to.
     pub fn show(&mut self, progress: &Progress<'_>, console: &mut Console) {
+        self.show_text(console, |stage| stage.describe(progress));
+    }
+
+    /// Shows how far a synthesis of it is, when it is time to.
+    pub fn show_synthesis(&mut self, progress: &SynthesisProgress<'_>, console: &mut Console) {
+        let SynthesisProgress { turn, synthesis, step, steps, loss } = progress;
+        self.show_text(console, |stage| {
+            let loss = loss.map_or(String::new(), |loss| format!("  {turn}.loss {}", text_format::figure(loss)));
+            format!("{}  {turn}: synthesis {}, step {step}/{steps}{loss}", stage.stage, synthesis + 1)
+        });
+    }
+
+    fn show_text(&mut self, console: &mut Console, text: impl FnOnce(&Self) -> String) {
         let between = if console.mode() == OutputMode::Terminal { BETWEEN_LIVE } else { BETWEEN_LINES };
         if self.shown.elapsed() < between {
             return;
         }
         self.shown = Instant::now();
-        let text = self.describe(progress);
+        let text = text(self);
         match console.mode() {
             OutputMode::Terminal => console.live(&text),
             _ => console.line(&text),
@@ -71,8 +88,10 @@ impl StageProgress {
             parts.push(format!("{} images/s", text_format::figure(self.images as f64 / self.seconds)));
         }
         // What evaluations and checkpoints cost so far is part of what they will cost.
-        let left = self.started.elapsed().as_secs_f64() / self.batches as f64 * batches.saturating_sub(*batch) as f64;
-        parts.push(format!("{} left", text_format::duration(left)));
+        if self.batches > 1 {
+            let each = self.started.elapsed().as_secs_f64() / (self.batches - 1) as f64;
+            parts.push(format!("{} left", text_format::duration(each * batches.saturating_sub(*batch) as f64)));
+        }
         parts.join("  ")
     }
 }

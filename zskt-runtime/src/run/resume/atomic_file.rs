@@ -12,16 +12,16 @@ use super::file_error::cannot_write;
 /// What a file's name ends with until it is whole.
 pub const SUFFIX: &str = ".zskt-partial";
 
-/// Writes a file so that, whatever happens, `path` holds either all of its old content or all of the new: the bytes
+/// Has `fill` write a file so that, whatever happens, `path` holds either all of its old content or all of the new: the bytes
 /// reach the disk under another name first.
 ///
 /// # Errors
 /// When the file cannot be written; what was there before stays.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, || Ok(())).map_err(|error| cannot_write(path, &error))
+pub fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    replace(path, fill, || Ok(())).map_err(|error| cannot_write(path, &error))
 }
 
-/// The same, and what was there before goes by the name `previous` from now on.
+/// Writes `bytes` in the same way, and what was there before goes by the name `previous` from now on.
 ///
 /// # Errors
 /// When the file cannot be written; what was there before stays under one name or the other.
@@ -34,13 +34,17 @@ pub fn write_keeping(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
         // A second name, where the file system has such a thing: then there is a file at `path` at every moment.
         fs::hard_link(path, previous).or_else(|_| fs::rename(path, previous))
     };
-    replace(path, bytes, keep).map_err(|error| cannot_write(path, &error))
+    replace(path, |file| file.write_all(bytes), keep).map_err(|error| cannot_write(path, &error))
 }
 
 /// Writes a file, and calls `before` when it is whole and about to take its place.
-fn replace(path: &Path, bytes: &[u8], before: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+fn replace(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+    before: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let mut partial = partial_file(path)?;
-    partial.write_all(bytes)?;
+    fill(partial.as_file_mut())?;
     partial.as_file().sync_all()?;
     before()?;
     partial.persist(path)?;
@@ -78,8 +82,14 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{partial_name, write, write_keeping};
+    use super::{partial_name, write_keeping};
     use std::fs;
+    use std::io::Write;
+    use std::path::Path;
+
+    fn write(path: &Path, bytes: &[u8]) -> zskt_api::Result<()> {
+        super::write(path, |file| file.write_all(bytes))
+    }
 
     #[test]
     fn the_file_before_is_kept() {

@@ -21,6 +21,8 @@ const HEADER: &str = "zskt.run.2";
 const EARLIER_HEADERS: [&str; 1] = ["zskt.run.1"];
 /// What the names of weights begin with, before the network's name.
 const NETWORK: &str = "network/";
+/// What the names of best weights begin with, before the stage's name.
+const BEST: &str = "best/";
 /// What the names of the running stage's tensors begin with.
 const STAGE: &str = "stage/";
 /// The tensor with the seconds of each batch of the running stage.
@@ -58,6 +60,9 @@ pub struct FinishedStage {
     pub network: Option<String>,
     /// The file with that network's weights.
     pub weights: Option<WeightsFile>,
+    /// The file with its best weights, where it kept them.
+    #[serde(default)]
+    pub best: Option<WeightsFile>,
     /// What it did.
     pub record: StageRecord,
 }
@@ -106,6 +111,8 @@ pub struct Checkpoint {
     pub state: ResumeState,
     /// The weights of the networks, by the node that made them.
     pub networks: BTreeMap<String, BTreeMap<String, Tensor>>,
+    /// The best weights of stages that keep them, by the stage.
+    pub best: BTreeMap<String, BTreeMap<String, Tensor>>,
     /// The stage that was running.
     pub unfinished: Option<UnfinishedStage>,
 }
@@ -132,8 +139,10 @@ impl Checkpoint {
     /// When a number in it is not finite: nothing good can come of going on from there.
     pub fn encode(self) -> Result<Vec<u8>> {
         let mut tensors = BTreeMap::new();
-        for (network, weights) in self.networks {
-            tensors.extend(weights.into_iter().map(|(name, tensor)| (format!("{NETWORK}{network}/{name}"), tensor)));
+        for (prefix, groups) in [(NETWORK, self.networks), (BEST, self.best)] {
+            for (group, weights) in groups {
+                tensors.extend(weights.into_iter().map(|(name, tensor)| (format!("{prefix}{group}/{name}"), tensor)));
+            }
         }
         let mut header = Header { state: self.state, stage: None };
         let mut running = None;
@@ -146,9 +155,10 @@ impl Checkpoint {
         let header = serde_json::to_string(&header).map_err(|error| Error::new(error.to_string()))?;
         let bytes = tensor_file::encode_with_sum(tensors, HEADER, header)?;
         if let Some(tensor) = tensor_file::first_not_finite(&bytes)? {
-            let place = match split_weight(&tensor) {
-                Some((network, weight)) => format!("`{weight}` of network `{network}`"),
-                None => {
+            let place = match (split_weight(NETWORK, &tensor), split_weight(BEST, &tensor)) {
+                (Some((network, weight)), _) => format!("`{weight}` of network `{network}`"),
+                (None, Some((stage, weight))) => format!("`{weight}` of the best weights of stage `{stage}`"),
+                (None, None) => {
                     let name = tensor.strip_prefix(STAGE).unwrap_or(&tensor);
                     format!("`{name}`, a state of stage `{}`,", running.unwrap_or_default())
                 }
@@ -180,11 +190,13 @@ impl Checkpoint {
             return Err(cannot_read(path, "it is a checkpoint of another version of zskt; resume with that version"));
         };
         let Header { state, stage } = serde_json::from_str(header).map_err(|error| cannot_read(path, error))?;
-        let mut networks = BTreeMap::<String, BTreeMap<String, Tensor>>::new();
+        let [mut networks, mut best] = [(); 2].map(|()| BTreeMap::<String, BTreeMap<String, Tensor>>::new());
         let (mut of_stage, mut batch_times) = (BTreeMap::new(), BatchTimes::default());
         for (name, tensor) in tensors {
-            if let Some((network, weight)) = split_weight(&name) {
+            if let Some((network, weight)) = split_weight(NETWORK, &name) {
                 networks.entry(network.to_owned()).or_default().insert(weight.to_owned(), tensor);
+            } else if let Some((stage, weight)) = split_weight(BEST, &name) {
+                best.entry(stage.to_owned()).or_default().insert(weight.to_owned(), tensor);
             } else if let Some(name) = name.strip_prefix(STAGE) {
                 of_stage.insert(name.to_owned(), tensor);
             } else if name == TIMING {
@@ -198,11 +210,11 @@ impl Checkpoint {
             evaluations,
             state: StageState { batch, tensors: of_stage },
         });
-        Ok(Self { state, networks, unfinished })
+        Ok(Self { state, networks, best, unfinished })
     }
 }
 
-/// The network and the weight of a tensor's name.
-fn split_weight(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix(NETWORK)?.split_once('/')
+/// The network or stage, and the weight, of a tensor's name.
+fn split_weight<'n>(prefix: &str, name: &'n str) -> Option<(&'n str, &'n str)> {
+    name.strip_prefix(prefix)?.split_once('/')
 }

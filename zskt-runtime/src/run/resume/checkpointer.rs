@@ -17,6 +17,8 @@ pub struct Checkpointer {
     directory: Arc<RunDirectory>,
     /// How far the run was at its last checkpoint, but for the metrics and stages, which are always up to date.
     state: ResumeState,
+    /// The best weights of stages that keep them, by the stage.
+    best: BTreeMap<String, BTreeMap<String, Tensor>>,
     /// The stage that an earlier session did not finish.
     unfinished: Option<UnfinishedStage>,
     last: LastCheckpoint,
@@ -50,15 +52,16 @@ pub fn describe(state: &ResumeState, unfinished: Option<&UnfinishedStage>) -> St
 }
 
 impl Checkpointer {
-    /// Goes on from a state, and from within a stage that an earlier session did not finish.
+    /// Goes on from a state, with the best weights so far, and from within a stage that an earlier session did not finish.
     pub fn new(
         directory: Arc<RunDirectory>,
         state: ResumeState,
+        best: BTreeMap<String, BTreeMap<String, Tensor>>,
         unfinished: Option<UnfinishedStage>,
         last: LastCheckpoint,
         session_began: Instant,
     ) -> Self {
-        Self { directory, earlier_seconds: state.seconds, state, unfinished, last, session_began }
+        Self { directory, earlier_seconds: state.seconds, state, best, unfinished, last, session_began }
     }
 
     /// How far the run is.
@@ -79,6 +82,16 @@ impl Checkpointer {
     /// What an earlier session left of a stage; it is given once.
     pub fn take_unfinished(&mut self, node: &str) -> Option<UnfinishedStage> {
         self.unfinished.take_if(|stage| stage.node == node)
+    }
+
+    /// The best weights so far of stages that keep them, by the stage.
+    pub fn best(&self) -> &BTreeMap<String, BTreeMap<String, Tensor>> {
+        &self.best
+    }
+
+    /// Takes note of a stage's best weights, in place of those before. They are copies, which nobody changes.
+    pub fn set_best(&mut self, stage: &str, weights: BTreeMap<String, Tensor>) {
+        self.best.insert(stage.to_owned(), weights);
     }
 
     /// Takes note of a stage that is done.
@@ -137,7 +150,7 @@ impl Checkpointer {
         unfinished: Option<UnfinishedStage>,
     ) -> Result<()> {
         let moment = describe(&self.state, unfinished.as_ref());
-        let checkpoint = Checkpoint { state: self.state.clone(), networks, unfinished };
+        let checkpoint = Checkpoint { state: self.state.clone(), networks, best: self.best.clone(), unfinished };
         let bytes = checkpoint.encode().context(&moment)?;
         self.directory.write_checkpoint(&bytes, self.last.is_newest)?;
         self.last = LastCheckpoint { moment: Some(moment), is_newest: true };

@@ -22,6 +22,11 @@ pub struct WeightsFile {
 }
 
 impl WeightsFile {
+    /// Its name with the ending.
+    pub fn file_name(&self) -> String {
+        format!("{}.safetensors", self.name)
+    }
+
     /// Writes the weights of a trained network under PyTorch's names.
     ///
     /// # Errors

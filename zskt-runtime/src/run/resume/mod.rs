@@ -12,6 +12,7 @@ mod leftovers;
 mod memory;
 mod run_directory;
 mod sealed_json;
+mod selection_record;
 mod stage_record;
 mod tensor_file;
 
@@ -23,4 +24,5 @@ pub use fingerprint::{Fingerprint, of_files as fingerprints_of, of_pipeline};
 pub use kept_weights::WeightsFile;
 pub use run_directory::{RunDirectory, checkpoints};
 pub use sealed_json::{seal, unseal};
-pub use stage_record::{BatchTimes, StageRecord};
+pub use selection_record::Evaluation;
+pub use stage_record::{BatchTimes, StageRecord, StageWarning};

@@ -1,7 +1,7 @@
 //! The folder that a run leaves behind, and the names in it.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -132,13 +132,26 @@ impl RunDirectory {
         self.path.join("images").join(format!("{}-{batch:07}.png", file_name(stage)))
     }
 
+    /// The images that a turn has made.
+    pub fn made_images(&self, turn: &str) -> PathBuf {
+        self.path.join(format!("{}.parquet", file_name(turn)))
+    }
+
     /// Writes a file of the run, whole or not at all.
     ///
     /// # Errors
     /// When it cannot be written, or the folder was taken away.
     pub fn write(&self, file: &Path, bytes: &[u8]) -> Result<()> {
+        self.write_with(file, |file| file.write_all(bytes))
+    }
+
+    /// The same of a file that `fill` writes piece by piece.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_with(&self, file: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
         self.make_room_for(file)?;
-        self.blame(atomic_file::write(file, bytes))
+        self.blame(atomic_file::write(file, fill))
     }
 
     /// Writes a file of the run again, in place of one that is missing or not what the run wrote. That one is kept beside it, for it may

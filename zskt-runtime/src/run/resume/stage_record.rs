@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zskt_api::{Progress, Result};
 
+use super::selection_record::SelectionRecord;
+
 /// What a stage did so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
@@ -18,6 +20,21 @@ pub struct StageRecord {
     pub median_batch_seconds: Option<f64>,
     /// What each turn saw last.
     pub figures: Map<String, Value>,
+    /// What its evaluations found, where they choose its best weights.
+    #[serde(default)]
+    pub selection: SelectionRecord,
+    /// What it warned of.
+    #[serde(default)]
+    pub warnings: Vec<StageWarning>,
+}
+
+/// What a stage warned of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageWarning {
+    /// After which batch.
+    pub batch: usize,
+    /// One line.
+    pub message: String,
 }
 
 impl StageRecord {

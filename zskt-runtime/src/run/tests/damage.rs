@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use zskt_api::{RandomStreams, StreamRng};
 
-use super::{difference, into, resume, run, run_whole, scratch, two_walks};
+use super::{choosing_walks, difference, into, resume, run, run_whole, scratch, two_walks};
 use crate::run::RunOutcome;
 
 /// How many damages are tried, unless `ZSKT_DAMAGES` says more.
@@ -145,4 +145,15 @@ fn what_is_refused_is_named_and_what_is_healed_is_whole() {
     let refused = attempt(&whole, &|out| fs::remove_file(out.join("first.safetensors")).unwrap());
     let RunOutcome::Refused(problem) = refused else { panic!("{refused:?}") };
     assert!(problem.message.contains("first.safetensors is missing, and cannot be written again"), "{problem:?}");
+}
+
+#[test]
+fn best_weights_come_back_though_their_network_was_trained_on_since() {
+    let folder = scratch();
+    let [whole, out] = ["whole", "out"].map(|name| folder.path().join(name));
+    run_whole(&choosing_walks(None), &whole);
+    copy(&whole, &out);
+    fs::write(out.join("first.best.safetensors"), "something else").unwrap();
+    assert!(matches!(run(&choosing_walks(None), &resume(&out), usize::MAX), RunOutcome::Done));
+    assert_eq!(difference(&out, &whole), None);
 }

@@ -14,9 +14,9 @@ use serde_json::Value;
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput, ClassifierShape,
     ClassifierSignature, Error, FeatureMap, ForwardMode, ImageShape, Init, LoggedScalar, Measurement, Metric,
-    MetricContext, Network, NodeOutput, OutputShape, PluginInstance, PluginKind, PluginRegistration, PortType,
-    Precision, Progress, Result, Signature, Signatures, Stage, StageContext, StageState, TeacherSource, Trainee,
-    params, ports, standard_normal,
+    MetricContext, Network, NodeOutput, Objective, OutputShape, PluginInstance, PluginKind, PluginRegistration,
+    PortType, Precision, Progress, Result, Score, Selection, Signature, Signatures, Stage, StageContext, StageState,
+    TeacherSource, Trainee, params, ports, standard_normal,
 };
 
 use super::engine::run_until;
@@ -24,7 +24,7 @@ use super::interrupt::Interrupted;
 use super::record::{Console, OutputMode};
 use super::{Options, RunOutcome};
 use crate::device_request::DeviceRequest;
-use crate::plan::{DataFreeProof, Plan, PlanEdge, PlanNode};
+use crate::plan::{DataFreeProof, Plan, PlanEdge, PlanNode, StageSelection};
 use crate::plugin_calls::Inspector;
 
 params! {
@@ -125,6 +125,9 @@ impl Stage for Walk {
                 context.observer.checkpoint(&StageState { batch, tensors })?;
                 return Err(Error::interrupted());
             }
+            if context.observer.ends_early() {
+                break;
+            }
             let mut rng = context.build.streams.at(&context.build.node, batch as u64);
             let step = Tensor::from_vec(standard_normal(&mut rng, 3), 3, at.device())?.to_dtype(at.dtype())?;
             momentum = ((momentum * 0.9)? + step)?;
@@ -191,7 +194,12 @@ fn node(
     inputs: &[(&str, usize)],
 ) -> PlanNode {
     let shape = Arc::new(Point {});
-    let signature = ClassifierSignature { shape, network: "student".into(), images: None };
+    let signature = ClassifierSignature {
+        shape,
+        network: "student".into(),
+        images: None,
+        observable: zskt_api::nn::Wanted::default(),
+    };
     PlanNode {
         name: name.into(),
         registration,
@@ -204,6 +212,7 @@ fn node(
         signature: registration.output.map(|_| Signature::Classifier(signature)),
         trains: (registration.kind == PluginKind::Stage).then(|| "student".into()).into_iter().collect(),
         normalization: None,
+        selection: None,
     }
 }
 
@@ -234,6 +243,7 @@ fn walks(first: Walk, second: Walk) -> Plan {
         data_free: vec![DataFreeProof {
             network: "student".into(),
             through_teacher: vec!["digits".into()],
+            metadata: Vec::new(),
             unknown: Vec::new(),
             on_its_word: Vec::new(),
         }],
@@ -241,6 +251,15 @@ fn walks(first: Walk, second: Walk) -> Plan {
         warnings: Vec::new(),
         resolved: "(\n    name: \"two walks\",\n    seed: 7,\n)\n".into(),
     }
+}
+
+/// The same, where the first walk keeps the place with the largest sum, and ends when it did not get larger for so long.
+fn choosing_walks(patience: Option<usize>) -> Plan {
+    let mut plan = walks(Walk { batches: 22, ..QUIET_WALK }, Walk { batches: 7, ..QUIET_WALK });
+    let selection = Selection { metric: "between".into(), patience, min_delta: 0.0 };
+    let score = Score { figure: "sum", objective: Objective::Maximize };
+    plan.nodes[2].selection = Some(StageSelection { selection, score, chosen_on: vec!["digits".into()] });
+    plan
 }
 
 /// The same with a point that comes from elsewhere: trained, it must not come from there again.
@@ -312,7 +331,7 @@ fn a_run_leaves_what_it_promises() {
     assert_eq!(fs::read_to_string(out.join("pipeline.ron")).unwrap(), plan.resolved);
     let manifest = json(&out.join("manifest.json"));
     let standard = ["architectures", "datasets", "generators", "losses", "metrics"];
-    let standard = standard.into_iter().chain(["optimizers", "schedules", "stages", "teachers"]);
+    let standard = standard.into_iter().chain(["optimizers", "schedules", "stages", "targets", "teachers"]);
     let mut plugins: serde_json::Map<_, _> =
         standard.map(|family| (format!("zskt-{family}"), env!("CARGO_PKG_VERSION").into())).collect();
     plugins.insert("zskt-test".into(), "1.2.3".into());
@@ -368,7 +387,7 @@ fn a_run_leaves_what_it_promises() {
 #[test]
 fn a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been() {
     let asks_late = walks(Walk { batches: 10, asks_every: 2, ..QUIET_WALK }, Walk { batches: 7, ..QUIET_WALK });
-    for plan in [two_walks(), two_walks_from_elsewhere(), asks_late] {
+    for plan in [two_walks(), two_walks_from_elsewhere(), asks_late, choosing_walks(None), choosing_walks(Some(2))] {
         let folder = scratch();
         let whole = folder.path().join("whole");
         let asks = run_whole(&plan, &whole);
@@ -390,6 +409,50 @@ fn a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been() {
     }
 }
 
+#[test]
+fn the_best_of_a_stage_is_kept_beside_the_last() {
+    let folder = scratch();
+    let [whole, short] = ["whole", "short"].map(|name| folder.path().join(name));
+    run_whole(&choosing_walks(None), &whole);
+    run_whole(&choosing_walks(Some(2)), &short);
+    let course = |out: &Path| {
+        let evaluations = log(out).into_iter().filter(|line| line["metric"] == "between" && line["stage"] == "first");
+        evaluations.map(|line| (line["batch"].clone(), line["sum"].as_f64().unwrap(), line["best"].clone())).collect()
+    };
+    let sums: Vec<(Value, f64, Value)> = course(&whole);
+    assert_eq!(
+        sums.iter().map(|(batch, ..)| batch.as_u64().unwrap()).collect::<Vec<_>>(),
+        [3, 6, 9, 12, 15, 18, 21, 22]
+    );
+    let (batch, most, _) = sums.iter().max_by(|one, other| one.1.total_cmp(&other.1)).unwrap();
+    let (_, last, _) = sums.last().unwrap();
+    let selection = json(&whole.join("report.json"))["stages"]["first"]["selection"].take();
+    let kept = |batch: &Value, value: f64, weights: &str| serde_json::json!({ "batch": batch, "value": value, "weights": weights });
+    assert_eq!(selection["best"], kept(batch, *most, "first.best.safetensors"));
+    assert_eq!(selection["last"], kept(&22.into(), *last, "first.safetensors"));
+    assert_eq!([&selection["chosen_on"], &selection["ended_early"]], [&Value::from(vec!["digits"]), &false.into()]);
+    let sum = |name: &str| {
+        let tensors = candle_core::safetensors::load(whole.join(name), &candle_core::Device::Cpu).unwrap();
+        f64::from(tensors["at"].sum_all().unwrap().to_scalar::<f32>().unwrap())
+    };
+    assert_eq!([sum("first.best.safetensors"), sum("first.safetensors")], [*most, *last]);
+    // Nodes after the stage take the last.
+    assert_eq!(json(&whole.join("report.json"))["metrics"]["between"]["sum"], *last);
+
+    // With patience it is the same walk up to two evaluations in a row without a larger sum, and no further.
+    let (mut most, mut waited) = (f64::NEG_INFINITY, 0);
+    let ends = sums.iter().position(|(_, sum, _)| {
+        waited = if *sum > most { 0 } else { waited + 1 };
+        most = most.max(*sum);
+        waited == 2
+    });
+    let ends = ends.unwrap();
+    assert!(ends < sums.len() - 1, "it ends early: {sums:?}");
+    assert_eq!(course(&short), sums[..=ends]);
+    let stage = json(&short.join("report.json"))["stages"]["first"].take();
+    assert_eq!([&stage["batches"], &stage["selection"]["ended_early"]], [&sums[ends].0, &true.into()]);
+}
+
 fn assert_same_run(out: &Path, expected: &Path) {
     if let Some(difference) = difference(out, expected) {
         panic!("{}: {difference}", out.display());
@@ -398,7 +461,7 @@ fn assert_same_run(out: &Path, expected: &Path) {
 
 /// In what two runs differ, but for times.
 fn difference(out: &Path, expected: &Path) -> Option<String> {
-    for name in ["pipeline.ron", "first.safetensors", "student.safetensors"] {
+    for name in ["pipeline.ron", "first.safetensors", "first.best.safetensors", "student.safetensors"] {
         if fs::read(out.join(name)).ok() != fs::read(expected.join(name)).ok() {
             return Some(name.into());
         }

@@ -1,10 +1,9 @@
 //! A small generator.
 
-use zskt_api::candle_core::Tensor;
 use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear, upsample_nearest};
 use zskt_api::{
-    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, ImageShape,
-    Result, params,
+    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, GeneratorInput,
+    ImageShape, Normalization, Result, params,
 };
 
 params! {
@@ -37,7 +36,7 @@ impl GeneratorArchitecture for ExampleGenerator {
         ))
     }
 
-    fn build(&self, builder: &Builder) -> Result<Box<dyn Generator>> {
+    fn build(&self, builder: &Builder, _: Option<&Normalization>) -> Result<Box<dyn Generator>> {
         let (channels, first_map) = (self.channels, self.image_size / 2);
         Ok(Box::new(Network {
             latent_dim: self.latent_dim,
@@ -73,9 +72,9 @@ struct Network {
 }
 
 impl Generator for Network {
-    fn forward(&self, latents: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
+    fn forward(&self, input: &GeneratorInput<'_>, mode: ForwardMode) -> Result<FeatureMap> {
         let shape = ((), self.channels, self.first_map, self.first_map);
-        let x = FeatureMap::from_nchw(&self.fc.forward(latents, mode)?.reshape(shape)?)?;
+        let x = FeatureMap::from_nchw(&self.fc.forward(input.latents, mode)?.reshape(shape)?)?;
         let x = upsample_nearest(&self.norm1.forward(&x, mode)?, 2)?;
         self.norm2.forward(&self.conv.forward(&x, mode)?, mode)
     }

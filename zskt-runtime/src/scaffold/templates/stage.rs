@@ -6,9 +6,9 @@ use std::time::Instant;
 use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::{
     BuildContext, CheckError, ClassifierNetwork, Error, FeatureMap, ForwardMode, Gradients,
-    ImageShape, LoggedScalar, Loss, LossTarget, Nested, NodeOutput, Optimizer, PortType, Ports,
-    Progress, Result, Signature, Signatures, Stage, StageContext, StageState, Trainee, params,
-    ports, standard_normal,
+    ImageShape, LoggedScalar, Loss, LossBatch, Nested, NodeOutput, Optimizer, PortType, Ports,
+    Progress, Result, Signature, Signatures, Stage, StageContext, StageState, TeacherOutput,
+    Trainee, params, ports, standard_normal,
 };
 
 params! {
@@ -124,14 +124,12 @@ impl Stage for ExampleStage {
             let start = Instant::now();
             let images = noise(&context.build, done, self.batch_size, self.image())?;
             let belief = teacher.forward.forward(&images, ForwardMode::eval())?;
+            let belief = TeacherOutput::from(belief);
             let attempt = student.forward.forward(&images, ForwardMode::train())?;
             let mut values = Vec::with_capacity(losses.len());
             for loss in &losses {
-                let target = LossTarget {
-                    teacher: loss.target(&belief)?,
-                    labels: None,
-                };
-                values.push(loss.value(&attempt, &target)?);
+                let target = loss.target(&belief)?;
+                values.push(loss.value(&LossBatch::new(&attempt, &target))?);
             }
             let sum = Tensor::stack(&values, 0)?.sum_all()?;
             updates.step(

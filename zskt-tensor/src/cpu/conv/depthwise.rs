@@ -8,7 +8,7 @@ use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::conv::packed_conv::split;
 use crate::cpu::conv::row_ring::RowRing;
 use crate::cpu::conv::sub_kernels::AxisPhase;
-use crate::cpu::kernels::depthwise::{DepthwiseProducts, DepthwiseRow, TapRows, vectors};
+use crate::cpu::kernels::depthwise::{DepthwiseProducts, DepthwiseRow, NARROW, TapRows, vectors};
 use crate::cpu::kernels::epilogue::{ChannelSums, Epilogue, EpilogueOp, OutputPointer, OutputRows, Residual};
 use crate::cpu::kernels::kernel_table::KernelTable;
 use crate::cpu::kernels::prologue::InputView;
@@ -25,8 +25,6 @@ const TASKS: usize = 64;
 const SUMMING_TASKS: usize = 16;
 /// Rows of an image that a task has at least.
 const ROWS: usize = 8;
-/// Rows of so few outputs are mostly edges: copied with margins they are computed all alike.
-const NARROW: usize = 8;
 /// Elements of the results that are finished at once, or more for so many pixels.
 const STRIP: usize = 8192;
 const PIXELS: usize = 64;
@@ -142,6 +140,13 @@ impl<T: KernelTable> DepthwiseConv<T> {
         self.axes[0][row % self.out_step].origin + (row / self.out_step * self.stride) as isize
     }
 
+    /// Whether rows are few outputs, of the 3×3 taps around each: a kernel computes them at once.
+    fn is_narrow(&self) -> bool {
+        let [columns] = &self.axes[1][..] else { return false };
+        let alike = columns.origin == -1 && columns.taps.len() == 3 && self.input[1] == self.output[1];
+        alike && self.stride == 1 && self.output[1] <= NARROW && self.axes[0][0].taps.len() == 3
+    }
+
     /// The outputs of a phase of the columns all of whose taps are in the image.
     fn inside(&self, columns: &AxisPhase) -> Range<usize> {
         let first = ((-columns.origin).max(0) as usize).div_ceil(self.stride).min(columns.count);
@@ -167,7 +172,8 @@ impl<T: KernelTable> DepthwiseConv<T> {
         // The taps of all phases of neighbouring outputs, which may begin at different rows.
         let rows = self.axes[0].iter().map(|phase| phase.taps.len()).max().unwrap_or_default() + self.out_step;
         let rows = match source.direct() {
-            Some(image) if self.channels >= behind && self.output[1] > NARROW => {
+            // Other short rows are mostly edges: copied with margins they are computed all alike.
+            Some(image) if self.channels >= behind && (self.output[1] > NARROW || self.is_narrow()) => {
                 let mut zeros = Buffer::new(self.input[1] * self.channels);
                 zeros.fill(T::ZERO);
                 InputRows::Direct(image, zeros)
@@ -268,6 +274,11 @@ impl<T: KernelTable> DepthwiseRun<'_, T> {
         if let InputRows::Ring(ring) = &mut self.rows {
             ring.read(c.set, self.source, from + phase.taps.len() as isize);
         }
+        if c.is_narrow() {
+            // SAFETY: the caller's promise.
+            unsafe { self.narrow(image, row, y) };
+            return;
+        }
         let columns = &c.axes[1];
         if c.channels < T::width(c.set) && c.out_step > 1 {
             // The lanes behind an output lie where outputs of other phases belong, so all go in their order.
@@ -295,6 +306,45 @@ impl<T: KernelTable> DepthwiseRun<'_, T> {
                 unsafe { self.outputs(image, row, index, output..output + 1, met(0)..met(c.input[1] as isize), y) };
             }
         }
+    }
+
+    /// Computes a narrow row of outputs.
+    ///
+    /// # Safety
+    ///
+    /// As for [`row`](Self::row).
+    unsafe fn narrow(&self, image: usize, row: usize, y: *mut T) {
+        let c = self.conv;
+        let (width, outputs) = (T::width(c.set), c.output[1]);
+        let from = c.first_input(row);
+        let tap_rows = [0, 1, 2].map(|tap| {
+            let row = from + tap;
+            match &self.rows {
+                _ if !(0..c.input[0] as isize).contains(&row) => std::ptr::null(),
+                InputRows::Ring(ring) => ring.pixel(row, 0),
+                InputRows::Direct(source, _) => {
+                    source[(image * c.input[0] + row as usize) * outputs * c.channels..].as_ptr()
+                }
+            }
+        });
+        let block = DepthwiseRow {
+            inputs: TapRows {
+                rows: &tap_rows,
+                taps: 3,
+                tap_step: c.channels,
+                x_step: c.channels,
+                outputs,
+                channels: c.channels,
+            },
+            weights: c.weights[0][0].as_ptr(),
+            weight_steps: [3 * width, 9 * width],
+            start: c.start.as_ptr(),
+            y,
+            y_step: c.channels,
+        };
+        let (kernel, _) = T::depthwise_narrow(c.set, outputs);
+        // SAFETY: the rows have these pixels, and the caller has the outputs.
+        unsafe { kernel(&block) };
     }
 
     /// Computes some outputs of a row and of the `index`-th phase of the columns from some of its taps.
@@ -368,6 +418,11 @@ pub fn weight_gradient<T: KernelTable>(
     let tasks = (2 * dy.len() * kernel * kernel / TASK).clamp(1, SUMMING_TASKS).min(g.batch);
     let left = -(g.padding as isize);
     let right = left + ((g.out_width() - 1) * g.stride + kernel) as isize;
+    let narrow = kernel == 3 && g.stride == 1 && g.padding == 1 && g.width <= NARROW;
+    // Whole vectors of channels only, for nothing is read behind the last pixel.
+    let whole = channels >= width;
+    let inputs_there = x.direct::<T>().filter(|_| whole && narrow);
+    let gradients_there = dy.direct::<T>().filter(|_| whole);
     let partials = threads::map(tasks, |task| {
         let mut sums = Buffer::<T>::new(channels.div_ceil(width) * width * kernel * kernel);
         sums.fill(T::ZERO);
@@ -378,9 +433,26 @@ pub fn weight_gradient<T: KernelTable>(
             ring.begin(image * inputs, left);
             for row in 0..g.out_height() {
                 let from = left + (row * g.stride) as isize;
-                ring.read(set, x, from + kernel as isize);
-                dy.write(set, image * outputs + row * row_len, &mut gradients[..row_len]);
-                let tap_rows: Vec<*const T> = (0..kernel).map(|tap| ring.pixel(from + tap as isize, left)).collect();
+                if inputs_there.is_none() {
+                    ring.read(set, x, from + kernel as isize);
+                }
+                let at = image * outputs + row * row_len;
+                let gradients = match gradients_there {
+                    Some(all) => all[at..].as_ptr(),
+                    None => {
+                        dy.write(set, at, &mut gradients[..row_len]);
+                        gradients.as_ptr()
+                    }
+                };
+                let tap_row = |tap: usize| {
+                    let row = from + tap as isize;
+                    match inputs_there {
+                        _ if narrow && !(0..g.height as isize).contains(&row) => std::ptr::null(),
+                        Some(all) => all[image * inputs + row as usize * row_len..].as_ptr(),
+                        None => ring.pixel(row, if narrow { 0 } else { left }),
+                    }
+                };
+                let tap_rows: Vec<*const T> = (0..kernel).map(tap_row).collect();
                 let products = DepthwiseProducts {
                     inputs: TapRows {
                         rows: &tap_rows,
@@ -390,11 +462,16 @@ pub fn weight_gradient<T: KernelTable>(
                         outputs: g.out_width(),
                         channels,
                     },
-                    gradients: gradients.as_ptr(),
+                    gradients,
                     sums: sums.as_mut_ptr(),
                 };
-                // SAFETY: the ring has the rows and margins that outputs meet; all have room behind them.
-                unsafe { T::depthwise_products(set, kernel, g.stride)(&products) };
+                let products_of = if narrow {
+                    T::depthwise_narrow(set, g.width).1
+                } else {
+                    T::depthwise_products(set, kernel, g.stride)
+                };
+                // SAFETY: the rows have the pixels that outputs meet, in the ring with margins; all that is read in part has room behind it.
+                unsafe { products_of(&products) };
             }
         }
         sums

@@ -329,9 +329,16 @@ fn check_on_every_set(geometry: ConvGeometry) {
 /// Images large enough to be divided among tasks by their rows.
 #[test]
 fn depthwise_convolutions_of_usual_shapes_agree_with_the_definition() {
-    for ([height, width], channels, kernel, stride) in
-        [([64, 64], 48, 3, 1), ([61, 64], 48, 3, 2), ([64, 33], 40, 5, 1), ([66, 66], 24, 5, 2), ([4, 4], 96, 3, 1)]
-    {
+    for ([height, width], channels, kernel, stride) in [
+        ([64, 64], 48, 3, 1),
+        ([61, 64], 48, 3, 2),
+        ([64, 33], 40, 5, 1),
+        ([66, 66], 24, 5, 2),
+        ([4, 4], 96, 3, 1),
+        ([9, 8], 40, 3, 1),
+        ([1, 7], 20, 3, 1),
+        ([16, 1], 33, 3, 1),
+    ] {
         let (batch, upsampling, padding) = (1, 1, kernel / 2);
         let [in_channels, out_channels, groups] = [channels; 3];
         let geometry = ConvGeometry {

@@ -18,6 +18,10 @@ fn at<T: Float>(curve: &Curve, x: T) -> (T, T) {
             let y = T::ONE / (T::ONE + (-x).exp());
             (y, y * (T::ONE - y))
         }
+        Gate::Tanh => {
+            let y = x.tanh();
+            (y, T::ONE - y * y)
+        }
         Gate::Line { alpha, beta, min, max } => {
             let [alpha, beta, min, max] = [alpha, beta, min, max].map(T::from_f64);
             let y = alpha * x + beta;

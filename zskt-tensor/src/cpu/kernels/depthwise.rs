@@ -7,7 +7,8 @@ use crate::cpu::simd::vector::SimdVector;
 
 /// Rows of inputs that some outputs are made of. Distances are in elements.
 pub struct TapRows<'a, T> {
-    /// For each row of taps the input under the first tap of the first output.
+    /// For each row of taps the input under the first tap of the first output; for [`narrow_row`] that under the first output itself, and null
+    /// for rows outside of the image.
     pub rows: &'a [*const T],
     /// Taps in a row.
     pub taps: usize,
@@ -55,6 +56,9 @@ pub type DepthwiseProductsKernel<T> = unsafe fn(&DepthwiseProducts<'_, T>);
 
 /// Outputs that are computed at once.
 pub const OUTPUTS: usize = 4;
+
+/// Rows of so few outputs are computed at once, all their inputs in registers.
+pub const NARROW: usize = 8;
 
 /// The first channel of each vector. The last vector is moved back to end with the channels; where there are fewer channels
 /// than lanes, lanes behind them hold anything.
@@ -117,6 +121,70 @@ pub unsafe fn row<L: SimdVector, const K: usize, const S: usize, const Q: usize>
                     sums[q].store(r.y.add(first + (output + q) * r.y_step));
                 }
                 from += Q;
+            }
+        }
+    }
+}
+
+/// Computes a row of `W` outputs from 3×3 taps around each. Nothing lies beside the row: taps that would meet that are left out.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, there are three rows, and the pointers that are not null are good for all of the row, inputs
+/// and outputs for a whole vector behind the last pixel.
+#[inline(always)]
+pub unsafe fn narrow_row<L: SimdVector, const W: usize>(r: &DepthwiseRow<'_, L::Element>) {
+    let TapRows { rows, channels, .. } = r.inputs;
+    let [next_row, next_vector] = r.weight_steps;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (vector, first) in vectors(channels, L::WIDTH).enumerate() {
+            let mut sums = [L::load(r.start.add(vector * L::WIDTH)); W];
+            for (y, row) in rows.iter().enumerate().filter(|(_, row)| !row.is_null()) {
+                let weights = r.weights.add(vector * next_vector + y * next_row);
+                let weights = [0, 1, 2].map(|tap| L::load(weights.add(tap * L::WIDTH)));
+                let inputs: [L; W] = std::array::from_fn(|x| L::load(row.add(first + x * channels)));
+                for q in 0..W {
+                    for tap in 0..3 {
+                        if (1..=W).contains(&(q + tap)) {
+                            sums[q] = sums[q].accumulate(inputs[q + tap - 1], weights[tap]);
+                        }
+                    }
+                }
+            }
+            for q in 0..W {
+                sums[q].store(r.y.add(first + q * r.y_step));
+            }
+        }
+    }
+}
+
+/// Adds the products of a row of `W` gradients with the inputs under each of 3×3 taps, as [`narrow_row`] takes them.
+///
+/// # Safety
+///
+/// As for [`narrow_row`].
+#[inline(always)]
+pub unsafe fn narrow_products<L: SimdVector, const W: usize>(p: &DepthwiseProducts<'_, L::Element>) {
+    let TapRows { rows, channels, .. } = p.inputs;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (vector, first) in vectors(channels, L::WIDTH).enumerate() {
+            let gradients: [L; W] = std::array::from_fn(|q| L::load(p.gradients.add(first + q * channels)));
+            for (y, row) in rows.iter().enumerate().filter(|(_, row)| !row.is_null()) {
+                let sums = p.sums.add((vector * 3 + y) * 3 * L::WIDTH);
+                let mut totals = [0, 1, 2].map(|tap| L::load(sums.add(tap * L::WIDTH)));
+                let inputs: [L; W] = std::array::from_fn(|x| L::load(row.add(first + x * channels)));
+                for q in 0..W {
+                    for tap in 0..3 {
+                        if (1..=W).contains(&(q + tap)) {
+                            totals[tap] = totals[tap].accumulate(inputs[q + tap - 1], gradients[q]);
+                        }
+                    }
+                }
+                for tap in 0..3 {
+                    totals[tap].store(sums.add(tap * L::WIDTH));
+                }
             }
         }
     }

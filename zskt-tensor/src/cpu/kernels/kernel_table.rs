@@ -5,7 +5,7 @@
 use half::bf16;
 
 use crate::cpu::kernels::depthwise::{
-    DepthwiseKernel, DepthwiseProducts, DepthwiseProductsKernel, DepthwiseRow, OUTPUTS,
+    DepthwiseKernel, DepthwiseProducts, DepthwiseProductsKernel, DepthwiseRow, NARROW, OUTPUTS,
 };
 use crate::cpu::kernels::epilogue::{ChannelBlock, EpilogueKind};
 use crate::cpu::kernels::microkernel::{Patch, PatchKernel, Strip, StripKernel};
@@ -71,6 +71,9 @@ pub trait KernelTable: Float + Element<Self> {
     /// [`depthwise::products`] for a kernel of some size, and the pixels between the inputs of neighbouring outputs.
     fn depthwise_products(set: InstructionSet, kernel: usize, stride: usize) -> DepthwiseProductsKernel<Self>;
 
+    /// [`depthwise::narrow_row`] and [`depthwise::narrow_products`] for a row of 1 to [`NARROW`] outputs.
+    fn depthwise_narrow(set: InstructionSet, outputs: usize) -> (DepthwiseKernel<Self>, DepthwiseProductsKernel<Self>);
+
     /// [`prologue::read`] as this type.
     fn read_full(set: InstructionSet) -> prologue::ReadKernel<Self, Self>;
 
@@ -117,6 +120,22 @@ macro_rules! depthwise_products_kernel {
             (3, 1) => $function::<$($type,)* 3, 1>,
             (3, 2) => $function::<$($type,)* 3, 2>,
             _ => $function::<$($type,)* 0, 0>,
+        }
+    };
+}
+
+/// The instances of [`depthwise::narrow_row`] and [`depthwise::narrow_products`] for some outputs.
+macro_rules! depthwise_narrow_kernels {
+    ($outputs:expr, $row:ident, $products:ident, ($($type:ty),*)) => {
+        match $outputs {
+            1 => ($row::<$($type,)* 1>, $products::<$($type,)* 1>),
+            2 => ($row::<$($type,)* 2>, $products::<$($type,)* 2>),
+            3 => ($row::<$($type,)* 3>, $products::<$($type,)* 3>),
+            4 => ($row::<$($type,)* 4>, $products::<$($type,)* 4>),
+            5 => ($row::<$($type,)* 5>, $products::<$($type,)* 5>),
+            6 => ($row::<$($type,)* 6>, $products::<$($type,)* 6>),
+            7 => ($row::<$($type,)* 7>, $products::<$($type,)* 7>),
+            _ => ($row::<$($type,)* NARROW>, $products::<$($type,)* NARROW>),
         }
     };
 }
@@ -189,6 +208,22 @@ mod portable {
         depthwise_products_kernel!(kernel, stride, products::<L>)
     }
 
+    unsafe fn narrow_row<L: SimdVector, const W: usize>(r: &DepthwiseRow<'_, L::Element>) {
+        // SAFETY: as above.
+        unsafe { depthwise::narrow_row::<L, W>(r) }
+    }
+
+    unsafe fn narrow_products<L: SimdVector, const W: usize>(p: &DepthwiseProducts<'_, L::Element>) {
+        // SAFETY: as above.
+        unsafe { depthwise::narrow_products::<L, W>(p) }
+    }
+
+    pub fn depthwise_narrow<L: SimdVector>(
+        outputs: usize,
+    ) -> (DepthwiseKernel<L::Element>, DepthwiseProductsKernel<L::Element>) {
+        depthwise_narrow_kernels!(outputs, narrow_row, narrow_products, (L))
+    }
+
     pub unsafe fn read<L: SimdVector<Element: SimdLoadStore<L>>, C: SimdLoadStore<L>>(
         source: &InputView<L::Element>,
         at: usize,
@@ -258,6 +293,10 @@ impl KernelTable for f64 {
 
     fn depthwise_products(_: InstructionSet, kernel: usize, stride: usize) -> DepthwiseProductsKernel<f64> {
         portable::depthwise_products::<PortableVector<f64>>(kernel, stride)
+    }
+
+    fn depthwise_narrow(_: InstructionSet, outputs: usize) -> (DepthwiseKernel<f64>, DepthwiseProductsKernel<f64>) {
+        portable::depthwise_narrow::<PortableVector<f64>>(outputs)
     }
 
     fn read_full(_: InstructionSet) -> prologue::ReadKernel<f64, f64> {
@@ -339,6 +378,22 @@ macro_rules! vector_kernels {
 
             pub fn depthwise_products(kernel: usize, stride: usize) -> DepthwiseProductsKernel<f32> {
                 depthwise_products_kernel!(kernel, stride, products::<>)
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn narrow_row<const W: usize>(r: &DepthwiseRow<'_, f32>) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { depthwise::narrow_row::<$vector, W>(r) }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn narrow_products<const W: usize>(p: &DepthwiseProducts<'_, f32>) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { depthwise::narrow_products::<$vector, W>(p) }
+            }
+
+            pub fn depthwise_narrow(outputs: usize) -> (DepthwiseKernel<f32>, DepthwiseProductsKernel<f32>) {
+                depthwise_narrow_kernels!(outputs, narrow_row, narrow_products, ())
             }
 
             #[target_feature(enable = $features)]
@@ -582,6 +637,15 @@ impl KernelTable for f32 {
             portable::depthwise_products::<PortableVector<f32>>(kernel, stride),
             avx2::depthwise_products(kernel, stride),
             avx512::depthwise_products(kernel, stride)
+        )
+    }
+
+    fn depthwise_narrow(set: InstructionSet, outputs: usize) -> (DepthwiseKernel<f32>, DepthwiseProductsKernel<f32>) {
+        by_set!(
+            set,
+            portable::depthwise_narrow::<PortableVector<f32>>(outputs),
+            avx2::depthwise_narrow(outputs),
+            avx512::depthwise_narrow(outputs)
         )
     }
 

@@ -14,6 +14,7 @@ pub mod pooling;
 pub mod product;
 pub mod prologue;
 pub mod read;
+pub mod shift;
 pub mod transpose;
 pub mod upsample;
 pub mod winograd;

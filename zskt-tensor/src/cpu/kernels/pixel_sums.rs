@@ -23,9 +23,15 @@ pub fn pixel_sums<T: KernelTable>(source: &InputView<T>, groups: usize, channels
         let (first, end) = (index % parts * part, group.min((index % parts + 1) * part));
         let mut values = Buffer::<T>::new(strip);
         for at in (first..end).step_by(strip) {
-            let values = &mut values[..strip.min(end - at)];
-            source.write(set, index / parts * group + at, values);
-            set.run(&AddPixels { pixels: values }, &mut sums);
+            let (from, len) = (index / parts * group + at, strip.min(end - at));
+            let pixels = match source.direct() {
+                Some(source) => &source[from..from + len],
+                None => {
+                    source.write(set, from, &mut values[..len]);
+                    &values[..len]
+                }
+            };
+            set.run(&AddPixels { pixels }, &mut sums);
         }
         sums
     });
@@ -44,8 +50,28 @@ struct AddPixels<'a, T> {
 impl<T: KernelTable> Vectorized<&mut [f64]> for AddPixels<'_, T> {
     #[inline(always)]
     fn run(&self, sums: &mut [f64]) {
-        for pixel in self.pixels.chunks_exact(sums.len()) {
-            for (sum, value) in sums.iter_mut().zip(pixel) {
+        let channels = sums.len();
+        // So many channels that their sums are in registers.
+        const LANES: usize = 32;
+        let mut blocks = sums.chunks_exact_mut(LANES);
+        let mut first = 0;
+        for block in &mut blocks {
+            let mut totals = [0.0; LANES];
+            totals.copy_from_slice(block);
+            for pixel in self.pixels.chunks_exact(channels) {
+                for (total, value) in totals.iter_mut().zip(&pixel[first..first + LANES]) {
+                    *total += value.to_f64();
+                }
+            }
+            block.copy_from_slice(&totals);
+            first += LANES;
+        }
+        let rest = blocks.into_remainder();
+        if rest.is_empty() {
+            return;
+        }
+        for pixel in self.pixels.chunks_exact(channels) {
+            for (sum, value) in rest.iter_mut().zip(&pixel[first..]) {
                 *sum += value.to_f64();
             }
         }

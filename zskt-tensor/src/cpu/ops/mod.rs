@@ -11,6 +11,7 @@ pub mod log_softmax;
 pub mod multiply;
 pub mod placement;
 pub mod pooling;
+pub mod shift;
 mod unfused;
 pub mod update;
 pub mod upsample;

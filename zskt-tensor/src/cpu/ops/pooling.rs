@@ -12,6 +12,7 @@ use crate::cpu::kernels::prologue::InputView;
 use crate::cpu::map::CpuMap;
 use crate::cpu::ops::unfused::{MapOp, apply};
 use crate::cpu::simd::dtype::MapSliceMut;
+use crate::cpu::simd::float::Float;
 use crate::cpu::simd::instruction_set::InstructionSet;
 use crate::pool_windows::PoolGeometry;
 use crate::shape::MapShape;
@@ -45,7 +46,10 @@ pub fn global_average(x: &CpuMap) -> Result<Tensor> {
         let means: Vec<T> = x.input.read(|source| pixel_sums(source, batch, channels, 1.0 / pixels as f64));
         let means = Tensor::from_vec(means, (batch, channels), &Device::Cpu)?;
         autograd::to_tensor(x.entry(), &[], means, move |gradient| {
-            let gradient = (gradient.flatten_all()? / pixels as f64)?.to_vec1::<T>()?;
+            let factor = T::from_f64(1.0 / pixels as f64);
+            // Not by candle, whose threads wait for each other.
+            let mut gradient = gradient.flatten_all()?.to_vec1::<T>()?;
+            gradient.iter_mut().for_each(|gradient| *gradient *= factor);
             let produce = |first: usize, results: &mut [T]| {
                 for (pixel, results) in (first..).zip(results.chunks_exact_mut(channels)) {
                     results.copy_from_slice(&gradient[pixel / pixels * channels..][..channels]);

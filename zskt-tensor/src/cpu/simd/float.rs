@@ -36,6 +36,9 @@ pub trait Float:
     /// e to this power.
     fn exp(self) -> Self;
 
+    /// The hyperbolic tangent.
+    fn tanh(self) -> Self;
+
     /// The nearest number in single precision.
     fn to_f32(self) -> f32;
 
@@ -62,6 +65,11 @@ macro_rules! real {
             #[inline(always)]
             fn exp(self) -> Self {
                 self.exp()
+            }
+
+            #[inline(always)]
+            fn tanh(self) -> Self {
+                self.tanh()
             }
 
             #[inline(always)]

@@ -35,19 +35,24 @@ KERNEL(activate_gradient, ActivateGradient) {
     }
 }
 
-// Activations that are no rectifiers: a sigmoid, or alpha · x + beta between two bounds; perhaps times x.
+// Activations that are no rectifiers: alpha · x + beta between two bounds, or one that needs no constants; perhaps times x.
+#define SIGMOID 1
+#define TANH 2
 typedef struct {
     Real alpha, beta, low, high;
-    unsigned sigmoid, times_x;
+    unsigned gate, times_x;
 } Curve;
 
 typedef struct { Real y, slope; } CurveAt;
 
 INLINE CurveAt curve_at(Curve curve, Real x) {
     CurveAt at;
-    if (curve.sigmoid) {
+    if (curve.gate == SIGMOID) {
         at.y = 1 / (1 + EXP(-x));
         at.slope = at.y * (1 - at.y);
+    } else if (curve.gate == TANH) {
+        at.y = HYPERBOLIC_TANGENT(x);
+        at.slope = 1 - at.y * at.y;
     } else {
         at.y = curve.alpha * x + curve.beta;
         at.slope = at.y > curve.low && at.y < curve.high ? curve.alpha : 0;

@@ -23,6 +23,7 @@ typedef double Real;
 #define ROOT(x) sqrt(x)
 #define EXP(x) exp(x)
 #define LOG(x) log(x)
+#define HYPERBOLIC_TANGENT(x) tanh(x)
 #define NUMBER_BYTES 8
 INLINE Real load(Number number) { return number; }
 INLINE Number rounded(Real real) { return real; }
@@ -31,6 +32,7 @@ typedef float Real;
 #define ROOT(x) sqrtf(x)
 #define EXP(x) expf(x)
 #define LOG(x) logf(x)
+#define HYPERBOLIC_TANGENT(x) tanhf(x)
 #if defined(NUMBER_F32)
 typedef float Number;
 #define NUMBER_BYTES 4

@@ -26,11 +26,12 @@ fn arguments(form: Form) -> Vec<Argument<'static>> {
     match form {
         Form::Rectifier(rectifier) => vec![Real(rectifier.slope), Real(rectifier.limit)],
         Form::Curve(Curve { gate, times_x }) => {
-            let (sigmoid, line) = match gate {
-                Gate::Sigmoid => (true, [0.0; 4]),
-                Gate::Line { alpha, beta, min, max } => (false, [alpha, beta, min, max]),
+            let (gate, line) = match gate {
+                Gate::Line { alpha, beta, min, max } => (0, [alpha, beta, min, max]),
+                Gate::Sigmoid => (1, [0.0; 4]),
+                Gate::Tanh => (2, [0.0; 4]),
             };
-            [&line.map(Real)[..], &[sigmoid, times_x].map(|flag| Count(usize::from(flag)))].concat()
+            [&line.map(Real)[..], &[gate, usize::from(times_x)].map(Count)].concat()
         }
     }
 }

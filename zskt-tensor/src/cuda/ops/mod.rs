@@ -11,5 +11,6 @@ pub mod log_softmax;
 pub mod multiply;
 pub mod placement;
 pub mod pooling;
+pub mod shift;
 pub mod update;
 pub mod upsample;

@@ -1,0 +1,307 @@
+//! Syntheses: every so many batches an inner game makes images, which a bank keeps for the turns after it.
+
+mod bank;
+mod inner_game;
+mod statistics;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::{
+    BuildContext, Context, Error, GeneratorNetwork, ImageSet, LoggedScalar, Loss, Normalization, OptimizerState,
+    Parameter, Player, Result, Rounds, Synthesis, SynthesisProgress, Turn,
+};
+
+pub use self::bank::Bank;
+use self::inner_game::InnerGame;
+use self::statistics::MovingStatistics;
+use crate::batch_sampler::Targets;
+use crate::draws::Draws;
+use crate::turn_runtime::Networks;
+
+/// A turn that makes images, and all that it keeps from one synthesis to the next.
+pub struct SynthesisRuntime {
+    turn: Arc<Turn>,
+    parameters: Vec<Parameter>,
+    /// Moves the generator where syntheses change a copy of it.
+    outer: Option<Box<dyn OptimizerState>>,
+    bank: Bank,
+    statistics: MovingStatistics,
+    position: Position,
+    /// The synthesis that was paused.
+    game: Option<InnerGame>,
+}
+
+/// How far the syntheses of a stage are.
+#[derive(Clone, Copy, Default)]
+struct Position {
+    /// Rounds that are over.
+    rounds: usize,
+    /// Syntheses of the round after them that are over.
+    in_round: usize,
+    /// Syntheses that are over in all.
+    made: usize,
+}
+
+/// What a synthesis plays with.
+pub struct Table<'a> {
+    /// The stage's networks.
+    pub networks: Networks<'a>,
+    /// The network that makes the images.
+    pub generator: &'a GeneratorNetwork,
+    /// Which classes its images are to show.
+    pub targets: Option<&'a Targets>,
+    /// How images are normalized.
+    pub normalization: &'a Normalization,
+    /// Device and precision.
+    pub context: &'a BuildContext,
+}
+
+/// What came of the syntheses that were due.
+pub struct Played {
+    /// Whether `watch` paused it: it goes on where it was when it is played again.
+    pub paused: bool,
+    /// What they found; nothing where none was due.
+    pub figures: Vec<LoggedScalar>,
+    /// Images that the generator learnt from, each step counted.
+    pub images: usize,
+}
+
+impl SynthesisRuntime {
+    /// The synthesis of a turn, at its beginning; `None` for a turn that is no synthesis.
+    pub fn start(turn: &Arc<Turn>) -> Result<Option<Self>> {
+        let Some(synthesis) = &turn.synthesis else { return Ok(None) };
+        let Player::Generator(generator) = &turn.player else {
+            return Err(Error::new(format!("turn `{}`: its player makes no images", turn.name)));
+        };
+        let parameters: Vec<_> = generator.weights.parameters().cloned().collect();
+        check_layers(synthesis, generator).context(format!("turn `{}`", turn.name))?;
+        let outer = synthesis.outer.as_ref().map(|outer| outer.start(parameters.clone()));
+        let outer = outer.transpose().context(format!("turn `{}`", turn.name))?;
+        Ok(Some(Self {
+            turn: Arc::clone(turn),
+            parameters,
+            outer,
+            bank: Bank::new(synthesis.augmentation, synthesis.capacity),
+            statistics: MovingStatistics::new(synthesis.statistics_momentum),
+            position: Position::default(),
+            game: None,
+        }))
+    }
+
+    /// Images of one synthesis.
+    pub fn images_at_once(&self) -> usize {
+        self.settings().images
+    }
+
+    /// The turn's name.
+    pub fn name(&self) -> &str {
+        &self.turn.name
+    }
+
+    /// When its syntheses take place.
+    pub fn rounds(&self) -> Rounds {
+        self.settings().rounds
+    }
+
+    /// The images that it has made.
+    ///
+    /// # Errors
+    /// When there are none yet.
+    pub fn bank(&self) -> Result<&ImageSet> {
+        self.bank.images().ok_or_else(|| Error::new(format!("turn `{}` has made no images yet", self.turn.name)))
+    }
+
+    fn settings(&self) -> &Synthesis {
+        // A runtime is made of turns that have it.
+        self.turn.synthesis.as_ref().unwrap_or_else(|| unreachable!("a synthesis"))
+    }
+
+    /// Plays what is due before the stage's batch number `batch`. `watch` is told of each step, and says whether to
+    /// pause before it.
+    pub fn play(
+        &mut self,
+        table: &Table<'_>,
+        batch: usize,
+        draws: &mut dyn Draws,
+        watch: &mut dyn FnMut(&SynthesisProgress<'_>) -> bool,
+    ) -> Result<Played> {
+        let name = self.turn.name.clone();
+        let images = self.images_at_once();
+        let played = self.play_rounds(table, batch, draws, watch).map_err(|error| match error.is_out_of_memory() {
+            true => Error::out_of_memory(format!(
+                "the device has no room for a synthesis of {images} images; fewer may fit: `--set {name}.images={}` ({error})",
+                images / 2
+            )),
+            false => error,
+        });
+        played.context(format!("turn `{name}`, before batch {}", batch + 1))
+    }
+
+    fn play_rounds(
+        &mut self,
+        table: &Table<'_>,
+        batch: usize,
+        draws: &mut dyn Draws,
+        watch: &mut dyn FnMut(&SynthesisProgress<'_>) -> bool,
+    ) -> Result<Played> {
+        let (rounds, images) = (self.rounds(), self.settings().images);
+        let mut played = Played { paused: false, figures: Vec::new(), images: 0 };
+        let mut loss = None;
+        while self.position.rounds < rounds.before(batch) {
+            let round = self.position.rounds;
+            if self.position.in_round == 0 && self.game.is_none() && self.is_reinitialized_before(round) {
+                draws.reinitialize(&table.generator.weights, round)?;
+            }
+            while self.position.in_round < rounds.syntheses_of(round) {
+                let made = self.position.made;
+                let mut game = match self.game.take() {
+                    Some(game) => game,
+                    None => self.begin(table, draws)?,
+                };
+                let losses = self.losses_of(made);
+                while game.step < self.turn.steps {
+                    let progress = SynthesisProgress {
+                        turn: &self.turn.name,
+                        synthesis: made,
+                        step: game.step,
+                        steps: self.turn.steps,
+                        loss: game.last_loss,
+                    };
+                    if watch(&progress) {
+                        self.game = Some(game);
+                        return Ok(Played { paused: true, ..played });
+                    }
+                    game.play_step(&self.turn, &losses, table, &self.statistics, draws)?;
+                    played.images += images;
+                }
+                loss = game.last_loss;
+                self.end(game, table)?;
+                self.position.in_round += 1;
+                self.position.made += 1;
+            }
+            self.position = Position { rounds: round + 1, in_round: 0, ..self.position };
+        }
+        if let Some(loss) = loss {
+            played.figures.push(LoggedScalar::on_progress_line(format!("{}.loss", self.turn.name), loss));
+            let count = self.bank.images().map_or(0, ImageSet::len);
+            played.figures.push(LoggedScalar::new(format!("{}.images", self.turn.name), count as f64));
+        }
+        Ok(played)
+    }
+
+    fn is_reinitialized_before(&self, round: usize) -> bool {
+        let warm_up = self.rounds().warm_up;
+        let counted = if round < warm_up { round } else { round - warm_up };
+        self.settings().reinitialize_every.is_some_and(|every| counted.is_multiple_of(every))
+    }
+
+    /// The losses that count in synthesis number `made`.
+    fn losses_of(&self, made: usize) -> Vec<Arc<dyn Loss>> {
+        let counts = |loss: &&Arc<dyn Loss>| made >= self.rounds().student_after || !loss.needs().student;
+        self.turn.losses.iter().filter(counts).cloned().collect()
+    }
+
+    fn begin(&self, table: &Table<'_>, draws: &mut dyn Draws) -> Result<InnerGame> {
+        let made = self.position.made;
+        if let Some(reset) = self.settings().reset.as_ref().filter(|reset| reset.synthesis == made + 1) {
+            draws.reset(&table.generator.weights, reset)?;
+        }
+        table.generator.forward.redraw(&mut draws.stream("redraw", made))?;
+        InnerGame::begin(&self.turn, self.parameters.clone(), table, made, draws)
+    }
+
+    /// Keeps the images of a synthesis that is over, and moves on what lives from one to the next.
+    fn end(&mut self, game: InnerGame, table: &Table<'_>) -> Result<()> {
+        let finished = game.finish(&self.turn, table)?;
+        if let (Some(outer), Some(gradients), Some(optimizer)) = (
+            &mut self.outer,
+            &finished.outer_gradients,
+            self.turn.synthesis.as_ref().and_then(|own| own.outer.as_ref()),
+        ) {
+            outer.step(gradients, optimizer.learning_rate())?;
+        }
+        self.statistics.remember(finished.statistics)?;
+        self.bank.add(&finished.images, finished.labels.as_ref(), table.targets, table.normalization)
+    }
+
+    /// All that a later synthesis depends on, by names that begin with the turn's.
+    pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
+        let Position { rounds, in_round, made } = self.position;
+        let position = [rounds, in_round, made].map(|count| count as i64);
+        let mut state = BTreeMap::from([("position".to_owned(), Tensor::new(&position, &Device::Cpu)?)]);
+        state.extend(self.bank.state()?);
+        state.extend(self.statistics.state());
+        if let Some(outer) = &self.outer {
+            state.extend(prefixed("outer", outer.state()?));
+        }
+        if let Some(game) = &self.game {
+            state.extend(prefixed("game", game.state()?));
+        }
+        Ok(prefixed(&self.turn.name, state))
+    }
+
+    /// Continues from a saved state.
+    ///
+    /// # Errors
+    /// When it is not the state of such a synthesis.
+    pub fn restore(
+        &mut self,
+        state: &BTreeMap<String, Tensor>,
+        table: &Table<'_>,
+        draws: &mut dyn Draws,
+    ) -> Result<()> {
+        let state = part(&self.turn.name, state);
+        let position = state.get("position").ok_or_else(|| Error::new("how far the syntheses are is missing"))?;
+        let position: Vec<i64> = position.to_dtype(DType::I64)?.to_vec1()?;
+        let [rounds, in_round, made] = position[..] else {
+            return Err(Error::new("it does not say how far the syntheses are"));
+        };
+        self.position = Position { rounds: rounds as usize, in_round: in_round as usize, made: made as usize };
+        self.bank.restore(&state, table.targets, table.normalization)?;
+        self.statistics.restore(&state, &table.context.device)?;
+        if let Some(outer) = &mut self.outer {
+            outer.restore(&part("outer", &state))?;
+        }
+        let game = part("game", &state);
+        if !game.is_empty() {
+            let mut begun = InnerGame::begin(&self.turn, self.parameters.clone(), table, self.position.made, draws)?;
+            begun.restore(&game, &table.context.device)?;
+            self.game = Some(begun);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the generator has what the synthesis names of it.
+fn check_layers(synthesis: &Synthesis, generator: &GeneratorNetwork) -> Result<()> {
+    let layers: BTreeSet<_> =
+        generator.weights.parameters().filter_map(|weight| Some(weight.name().rsplit_once('.')?.0)).collect();
+    let missing = synthesis.reset.iter().flat_map(|reset| &reset.layers).find(|layer| !layers.contains(layer.as_str()));
+    if let Some(missing) = missing {
+        let name = &generator.name;
+        return Err(Error::new(format!(
+            "`{name}` has no layer `{missing}` to draw anew; its layers are {}",
+            layers.into_iter().collect::<Vec<_>>().join(", ")
+        )));
+    }
+    if synthesis.latents_lr.is_some() && generator.forward.latent_dim() == 0 {
+        let name = &generator.name;
+        return Err(Error::new(format!("`{name}` takes no latents that could be learnt: leave `latents_lr` out")));
+    }
+    Ok(())
+}
+
+/// The same tensors under names that begin with a part's.
+fn prefixed(part: &str, tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    tensors.into_iter().map(|(name, tensor)| (format!("{part}.{name}"), tensor)).collect()
+}
+
+/// The tensors of a part, under their names within it.
+fn part(part: &str, tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    let own = |(name, tensor): (&String, &Tensor)| {
+        Some((name.strip_prefix(part)?.strip_prefix('.')?.to_owned(), tensor.clone()))
+    };
+    tensors.iter().filter_map(own).collect()
+}
