@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::nn::Wanted;
-use crate::{CheckError, ImageShape, Loss, PortInfo, PortType};
+use crate::{CheckError, GeneratorArchitecture, ImageShape, Loss, PortInfo, PortType};
 
 /// The shapes of what a classifier gives for images of one shape, without the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +71,10 @@ pub struct ClassifierSignature {
 }
 
 /// A generator before it is built.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GeneratorSignature {
+    /// Tells what it is made of.
+    pub architecture: Arc<dyn GeneratorArchitecture>,
     /// The images it makes.
     pub image: ImageShape,
     /// The node that made the network.

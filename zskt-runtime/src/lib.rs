@@ -26,9 +26,14 @@ mod parameter_count;
 mod pipeline;
 mod plan;
 mod plugin_calls;
+mod report_page;
 mod run;
+mod runs;
 mod scaffold;
+mod shell_quoting;
+mod sweep;
 mod text_format;
+mod watch;
 mod weights_report;
 
 pub use check::prove;

@@ -5,11 +5,12 @@ use std::fmt;
 use std::path::PathBuf;
 
 use zskt_api::{
-    Diagnostic, NestedPlugin, Normalization, PluginInstance, PluginKind, PluginRegistration, Precision, Reads, Score,
-    Selection, Signature, Signatures,
+    Diagnostic, Name, NestedPlugin, Normalization, PluginInstance, PluginKind, PluginRegistration, Precision, Reads,
+    Score, Selection, Signature, Signatures,
 };
 
 use crate::device_request::DeviceRequest;
+use crate::pipeline::Expectation;
 use crate::plugin_calls::Inspector;
 use crate::text_format;
 
@@ -29,6 +30,10 @@ pub struct Plan {
     pub nodes: Vec<PlanNode>,
     /// What was proven of the pipeline's `data_free` claim; empty without one.
     pub data_free: Vec<DataFreeProof>,
+    /// What the pipeline's source states of its figures (`accuracy.top1`), as it is written there.
+    pub published: Vec<(Name, String)>,
+    /// What a run has to reach.
+    pub expect: Vec<Expectation>,
     /// What is probably not meant, in the order of the text.
     pub warnings: Vec<Diagnostic>,
     /// What the boundaries of its plugins have in common.

@@ -69,9 +69,39 @@ pub fn short_duration(seconds: f64) -> String {
     }
 }
 
-/// An amount of memory: `512 MB`, `1.25 GB`.
+/// An amount of memory: `97 kB`, `512 MB`, `1.25 GB`.
 pub fn bytes(bytes: u64) -> String {
-    if bytes < 1_000_000_000 { format!("{} MB", bytes / 1_000_000) } else { format!("{:.2} GB", bytes as f64 / 1e9) }
+    match bytes {
+        0..1_000_000 => format!("{} kB", bytes / 1_000),
+        1_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        _ => format!("{:.2} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// An amount of computation: `35.2 GFLOP`, `1.76 TFLOP`.
+pub fn flop(operations: f64) -> String {
+    const UNITS: [&str; 6] = ["FLOP", "kFLOP", "MFLOP", "GFLOP", "TFLOP", "PFLOP"];
+    let thousands = (operations.max(1.0).log10() / 3.0).floor().clamp(0.0, UNITS.len() as f64 - 1.0);
+    format!("{} {}", figure(operations / 1000_f64.powf(thousands)), UNITS[thousands as usize])
+}
+
+/// Rows whose columns are aligned: to the right those that `is_number` names.
+pub fn table(rows: &[Vec<String>], is_number: impl Fn(usize) -> bool) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        widths.resize(widths.len().max(row.len()), 0);
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
+    }
+    let mut out = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match is_number(column) {
+            true => format!("{cell:>width$}"),
+            false => format!("{cell:width$}"),
+        });
+        out += cells.collect::<Vec<_>>().join("  ").trim_end();
+        out.push('\n');
+    }
+    out
 }
 
 /// A number to three digits: `0.0123`, `1.52`, `42.1`, `3021`, `1.2e-7`.

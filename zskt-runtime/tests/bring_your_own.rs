@@ -40,7 +40,7 @@ fn from_a_file_to_a_student() {
     insta::assert_snapshot!(std::fs::read_to_string(here.join("resnet18.ron")).expect("it is written"));
     assert!(refused(here, &["new", "--teacher", "resnet18.pth"]).contains("give another file with --to"));
 
-    let short = ["--set", "transfer.batches=2", "--set", "transfer.batch_size=4", "--out", "run"];
+    let short = ["--set", "distill.batches=2", "--set", "distill.batch_size=4", "--out", "run"];
     said(here, &[&["resnet18.ron"][..], &short].concat());
     said(here, &["export", "run", "--format", "pth"]);
     said(here, &["export", "run", "--format", "safetensors", "--network", "generator"]);
@@ -73,6 +73,50 @@ fn every_source_becomes_a_pipeline_that_is_sound() {
         said(folder.path(), &["validate", &pipeline]);
         let page = said(folder.path(), &["inspect", path]);
         assert!(page.contains(&format!("fits {name}(")), "{file}: {page}");
+    }
+}
+
+#[test]
+fn the_method_is_the_recommended_one_where_the_teacher_allows_it() {
+    let folder = folder();
+    let here = folder.path();
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    let known = ["--mean", "0.4914,0.4822,0.4465", "--std", "0.247,0.2435,0.2616"];
+    let new = |teacher: &Path, to: &str, more: &[&str]| {
+        let teacher = teacher.to_str().expect("UTF-8");
+        said(here, &[&["new", "--teacher", teacher, "--to", to][..], more].concat())
+    };
+    let written = |to: &str| std::fs::read_to_string(here.join(to)).expect("it is written");
+    let fast = new(&teacher, "fast.ron", &known);
+    assert!(fast.contains("method   Fast-Datafree") && !fast.contains("how its images were normalized"), "{fast}");
+    insta::assert_snapshot!(written("fast.ron").replace(fixtures().to_str().expect("UTF-8"), "FOLDER"));
+    let settings = ["distill.batches=2", "distill.batch_size=4", "synthesize.images=8", "synthesize.warm_up=1"];
+    let settings: Vec<_> = settings.iter().flat_map(|setting| ["--set", setting]).collect();
+    said(here, &[&["fast.ron", "--out", "run"][..], &settings].concat());
+
+    // Nothing is known of how its images were normalized, or there is no batch norm: why, is said twice.
+    let unknown = new(&teacher, "unknown.ron", &[]);
+    // Its exporter has folded the batch norms into convolutions.
+    let folded = fixtures().join("../../../plugins/teachers/tests/onnx/fixtures/vgg.18.onnx");
+    let without = new(&folded, "without.ron", &known);
+    for (said, to, reason) in [
+        (unknown, "unknown.ron", "how its teacher wants them normalized is not known"),
+        (without, "without.ron", "`teacher` has no batch norm"),
+    ] {
+        let why = "method   Adversarial belief matching (Micaelli & Storkey, NeurIPS 2019), for Fast-Datafree";
+        assert!(said.contains(why) && said.contains(reason), "{said}");
+        let comment = written(to).replace("\n// ", " ");
+        assert!(comment.contains("cannot be used with this teacher") && comment.contains(reason), "{comment}");
+        assert!(comment.contains("\"seek\":"), "{comment}");
+    }
+    let wanted = refused(here, &["new", "--teacher", folded.to_str().expect("UTF-8"), "--method", "dfq"]);
+    assert!(wanted.contains("is not known") || wanted.contains("no batch norm"), "{wanted}");
+
+    for method in ["nayer", "dfq", "deep-inversion", "dafl", "dfad", "abm"] {
+        let to = format!("{method}.ron");
+        let said_of = new(&teacher, &to, &[&known[..], &["--method", method]].concat());
+        assert!(!said_of.contains("method "), "it was asked for: {said_of}");
+        said(here, &["validate", &to]);
     }
 }
 

@@ -100,6 +100,7 @@ fn a_wrong_command_line_is_answered_with_2_and_a_hint() {
         assert!(complaint.starts_with("error: "), "{arguments:?}: {complaint}");
     }
     assert!(outcome(folder.path(), &["valdate", "teaching.ron"]).2.contains("did you mean `zskt-run validate`?"));
+    assert!(outcome(folder.path(), &["run", "teaching.ron"]).2.contains("without a command"));
     assert!(outcome(folder.path(), &["inspect", "Cosin"]).2.contains("did you mean `Cosine`?"));
 }
 
@@ -160,6 +161,40 @@ fn a_graph_is_drawn_in_three_formats() {
         let (code, picture, complaint) = outcome(folder.path(), &["graph", "teaching.ron", "--format", format]);
         assert_eq!(code, Some(0), "{complaint}");
         assert!(picture.starts_with(beginning), "{picture}");
+    }
+}
+
+#[test]
+fn a_run_ends_with_a_page_and_runs_are_put_beside_each_other() {
+    let folder = folder();
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap_or_default();
+    for seed in ["1", "2"] {
+        let (out, seed) = (format!("runs/{seed}"), format!("seed={seed}"));
+        let (code, _, complaint) = outcome(folder.path(), &["teaching.ron", "--quiet", "--out", &out, "--set", &seed]);
+        assert_eq!((code, complaint.contains("warning")), (Some(0), false), "{complaint}");
+    }
+    let page = read("runs/1/report.html");
+    assert!(page.contains("<svg ") && page.contains("confusion matrix") && page.contains("learn.optimizer.lr"));
+    let (chosen, _) = page.split_once("All parameters").expect("a part for all parameters");
+    assert!(chosen.contains("teaching.batch_size") && !chosen.contains("teaching.monitor_every"), "{chosen}");
+    // Made again it is the same page; the graph knows of files what can be seen of them then.
+    let without_graph = |page: &str| {
+        let (before, rest) = page.split_once("<svg ").expect("a graph");
+        format!("{before}{}", rest.split_once("</svg>").expect("the end of it").1)
+    };
+    let (code, said, complaint) = outcome(folder.path(), &["report", "runs/1"]);
+    assert_eq!((code, said.as_str()), (Some(0), "wrote runs/1/report.html\n"), "{complaint}");
+    assert!(without_graph(&read("runs/1/report.html")) == without_graph(&page), "another page");
+    let (code, said, complaint) = outcome(folder.path(), &["report", "runs"]);
+    assert_eq!((code, said.as_str()), (Some(0), "wrote runs/report.html of 2 runs\n"), "{complaint}");
+    assert!(read("runs/report.html").contains("mean of 2 seeds"));
+    for (arguments, expected) in [
+        (["report", "missing"].as_slice(), "missing"),
+        (&["report", "runs/1", "--to", "teaching.ron"], "was not made by"),
+        (&["watch", "runs/1"], "`tail -f runs/1/metrics.jsonl`"),
+    ] {
+        let (code, _, complaint) = outcome(folder.path(), arguments);
+        assert!(code == Some(2) && complaint.contains(expected), "{arguments:?}: {complaint}");
     }
 }
 

@@ -206,10 +206,19 @@ fn a_run_that_is_stopped_within_syntheses_ends_with_the_same_bits() {
     child.kill().unwrap();
     child.wait().unwrap();
 
+    // Images that cannot be written are no reason to lose the student, and no secret.
+    assert!(Command::new("cp").args(["-r", "parts", "blocked"]).current_dir(path).status().unwrap().success());
+    std::fs::create_dir(path.join("blocked/distill.synthesize.parquet")).unwrap();
+    run(path, &["--resume", "blocked"]);
+    let report: Value =
+        serde_json::from_str(&std::fs::read_to_string(path.join("blocked/report.json")).unwrap()).unwrap();
+    assert!(report["warnings"].to_string().contains("distill.synthesize.parquet"), "{report:#}");
+
     run(path, &["--resume", "parts"]);
-    for file in ["student.safetensors", "synthesize.parquet"] {
-        let bytes = |run: &str| std::fs::read(path.join(run).join(file)).unwrap();
-        assert!(bytes("whole") == bytes("parts"), "{file} differs");
+    let bytes = |file: &str| std::fs::read(path.join(file)).unwrap();
+    assert!(bytes("whole/distill.synthesize.parquet") == bytes("parts/distill.synthesize.parquet"), "the bank differs");
+    for run in ["parts", "blocked"] {
+        assert!(bytes("whole/student.safetensors") == bytes(&format!("{run}/student.safetensors")), "{run} differs");
     }
 }
 

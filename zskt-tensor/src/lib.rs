@@ -9,6 +9,7 @@ mod cuda;
 pub mod cuda_graph;
 mod error;
 mod feature_map;
+pub mod flop;
 mod gradients;
 mod image_set;
 pub mod nn;

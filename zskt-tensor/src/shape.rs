@@ -84,6 +84,13 @@ impl ConvGeometry {
         self.out_channels * self.group_inputs() * self.kernel * self.kernel
     }
 
+    /// Multiplications and additions of a pass, as papers count them.
+    pub fn multiply_adds(&self) -> u64 {
+        [self.batch, self.out_height(), self.out_width(), self.weight_len()]
+            .into_iter()
+            .fold(1, |product: u64, count| product.saturating_mul(count as u64))
+    }
+
     fn extent(&self, input: usize) -> usize {
         debug_assert!(self.kernel > 0 && self.stride > 0, "a kernel and a stride have at least one pixel");
         let input = input * self.upsampling;

@@ -1,5 +1,5 @@
 //! Image datasets in Parquet, as Hugging Face lays them out: a column `img` or `image` of `{bytes, path}` whose bytes
-//! are a PNG or a JPEG, an integer column `label`, and the names of the classes in the schema's metadata. Images are turned as their EXIF
+//! are a PNG or a JPEG, an integer column `label` where images are labelled, and the names of the classes in the schema's metadata. Images are turned as their EXIF
 //! data say, as the library `datasets` turns them.
 
 mod page_headers;
@@ -32,12 +32,14 @@ pub struct Selection<'s> {
     pub channels: Option<usize>,
     /// How many classes there are; left out, as many as the files name, or else one more than the largest label.
     pub classes: Option<usize>,
+    /// Whether labels are wanted; otherwise no column of labels is looked for, and all images are of one class.
+    pub labelled: bool,
 }
 
 impl<'s> Selection<'s> {
     /// All that can be left out is.
     pub fn of(split: &'s str) -> Self {
-        Self { split, config: None, channels: None, classes: None }
+        Self { split, config: None, channels: None, classes: None, labelled: true }
     }
 }
 
@@ -102,7 +104,7 @@ pub fn files(path: &Path, selection: &Selection<'_>) -> Result<Vec<PathBuf>, Rea
 fn open_all(path: &Path, selection: &Selection<'_>) -> Result<Vec<ParquetFile>, ReadError> {
     let mut files: Vec<ParquetFile> = Vec::new();
     for file in shards::select(path, selection)? {
-        let file = ParquetFile::open(file)?;
+        let file = ParquetFile::open(file, selection.labelled)?;
         // Shards that name their classes otherwise count their labels otherwise.
         if let Some(first) = files.first()
             && first.class_names != file.class_names

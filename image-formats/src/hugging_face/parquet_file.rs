@@ -34,8 +34,8 @@ pub(super) struct ParquetFile {
     reader: SerializedFileReader<File>,
     /// The leaf column of the encoded bytes.
     image: usize,
-    /// The leaf column of the labels.
-    label: usize,
+    /// The leaf column of the labels, where they are wanted.
+    label: Option<usize>,
     /// Rows of each row group.
     pub(super) groups: Vec<usize>,
     /// In the order of the labels; empty where the file does not tell.
@@ -43,16 +43,16 @@ pub(super) struct ParquetFile {
 }
 
 impl ParquetFile {
-    pub(super) fn open(path: PathBuf) -> Result<Self, ReadError> {
+    pub(super) fn open(path: PathBuf, labelled: bool) -> Result<Self, ReadError> {
         let (file, bytes) = input_file::open(&path)?;
         let pages = file.try_clone().map_err(|error| ReadError::io(&path, "cannot be opened", &error))?;
         let reader = guarded(&path, || SerializedFileReader::new(file)).map_err(|error| {
             error.with_help("expected a Parquet file, complete to its last byte: is the download finished?")
         })?;
         let metadata = reader.metadata();
-        let (image, label) = columns(&path, metadata)?;
-        compression(&path, metadata, [image, label])?;
-        let class_names = class_names(metadata, label);
+        let (image, label) = columns(&path, metadata, labelled)?;
+        compression(&path, metadata, [Some(image), label])?;
+        let class_names = label.map_or_else(Vec::new, |label| class_names(metadata, label));
         let damaged = || ReadError::new(&path, "the footer contradicts itself: the file is damaged");
         let mut groups = Vec::with_capacity(metadata.num_row_groups());
         let mut total = 0usize;
@@ -77,7 +77,8 @@ impl ParquetFile {
         Ok(images.next(1)?.first().cloned().unwrap_or_default())
     }
 
-    /// Calls `take` with the number of the first row, the encoded images and the labels, `batch` rows at a time.
+    /// Calls `take` with the number of the first row, the encoded images and the labels, zeros where none are wanted, `batch` rows at a
+    /// time.
     pub(super) fn for_each_batch(
         &self,
         batch: usize,
@@ -86,11 +87,19 @@ impl ParquetFile {
         let mut row = 0;
         for (group, &rows) in self.groups.iter().enumerate() {
             let mut images = Column::<ByteArrayType>::open(self, group, self.image)?;
-            let mut labels = Labels::open(self, group)?;
+            let mut labels = self.label.map(|leaf| Labels::open(self, group, leaf)).transpose()?;
+            let mut unlabelled = Vec::new();
             let end = row + rows;
             while row < end {
                 let found = images.next_images(batch.min(end - row))?;
-                take(row, found, labels.next(found.len())?)?;
+                let labels = match &mut labels {
+                    Some(labels) => labels.next(found.len())?,
+                    None => {
+                        unlabelled.resize(found.len(), 0);
+                        &unlabelled
+                    }
+                };
+                take(row, found, labels)?;
                 row += found.len();
             }
         }
@@ -106,7 +115,7 @@ impl ParquetFile {
             return Err(if label == -1 {
                 self.problem("the label is -1, which stands for a hidden one")
                     .at(at)
-                    .with_help("use a split with labels")
+                    .with_help("use a split with labels; images alone are read with `labelled: false`")
             } else if named > 0 {
                 self.problem(format!("the label is {label}, but the file names {named} classes: 0 to {}", named - 1))
                     .at(at)
@@ -119,10 +128,11 @@ impl ParquetFile {
 
     /// From the statistics in the footer, or else from the labels themselves.
     pub(super) fn largest_label(&self) -> Result<usize, ReadError> {
+        let Some(leaf) = self.label else { return Ok(0) };
         let mut largest = 0;
         let mut row = 0;
         for (group, &rows) in self.groups.iter().enumerate() {
-            let chunk = self.reader.metadata().row_group(group).column(self.label);
+            let chunk = self.reader.metadata().row_group(group).column(leaf);
             let known = match chunk.statistics() {
                 Some(Statistics::Int32(values)) => {
                     values.min_opt().zip(values.max_opt()).map(|(&min, &max)| [i64::from(min), i64::from(max)])
@@ -136,7 +146,7 @@ impl ParquetFile {
                 Some(Ok(extremes)) => largest = extremes.into_iter().fold(largest, u32::max),
                 // Where there are no statistics, or they tell of a label that is none: the labels say which row it is.
                 _ => {
-                    let mut labels = Labels::open(self, group)?;
+                    let mut labels = Labels::open(self, group, leaf)?;
                     for start in (0..rows).step_by(65_536) {
                         let found = labels.next((rows - start).min(65_536))?;
                         largest = self.check_labels(row + start, found)?.into_iter().fold(largest, u32::max);
@@ -155,8 +165,8 @@ impl ParquetFile {
     }
 }
 
-/// The leaves that hold images and labels.
-fn columns(file: &Path, metadata: &ParquetMetaData) -> Result<(usize, usize), ReadError> {
+/// The leaves that hold images and, where they are wanted, labels.
+fn columns(file: &Path, metadata: &ParquetMetaData, labelled: bool) -> Result<(usize, Option<usize>), ReadError> {
     let schema = metadata.file_metadata().schema_descr();
     let problem = |reason: String| ReadError::new(file, reason);
     let leaf = |path: &[&str]| schema.columns().iter().position(|column| column.path().parts() == path);
@@ -169,13 +179,17 @@ fn columns(file: &Path, metadata: &ParquetMetaData) -> Result<(usize, usize), Re
             problem(format!("no column of images, `img` or `image` with `bytes` in it: {}", there()))
                 .with_help("expected the layout of Hugging Face image datasets")
         })?;
-    let label = LABEL_COLUMNS.iter().find_map(|name| leaf(&[name])).ok_or_else(|| {
-        problem(format!("no column of labels, `label`: {}", there()))
-            .with_help("expected the layout of Hugging Face image datasets")
-    })?;
-    for (leaf, expected, types) in
-        [(image, "binary", &[Type::BYTE_ARRAY][..]), (label, "an integer", &[Type::INT32, Type::INT64])]
-    {
+    let label = || {
+        LABEL_COLUMNS.iter().find_map(|name| leaf(&[name])).ok_or_else(|| {
+            problem(format!("no column of labels, `label`: {}", there())).with_help(
+                "expected the layout of Hugging Face image datasets; images alone are read with `labelled: false`",
+            )
+        })
+    };
+    let label = labelled.then(label).transpose()?;
+    let wanted = [(Some(image), "binary", &[Type::BYTE_ARRAY][..]), (label, "an integer", &[Type::INT32, Type::INT64])];
+    for (leaf, expected, types) in wanted {
+        let Some(leaf) = leaf else { continue };
         let column = schema.column(leaf);
         let name = column.path().string();
         if !types.contains(&column.physical_type()) {
@@ -189,9 +203,9 @@ fn columns(file: &Path, metadata: &ParquetMetaData) -> Result<(usize, usize), Re
 }
 
 /// Whether the columns can be unpacked.
-fn compression(file: &Path, metadata: &ParquetMetaData, columns: [usize; 2]) -> Result<(), ReadError> {
-    let chunks =
-        metadata.row_groups().iter().flat_map(|group| columns.iter().filter_map(|leaf| group.columns().get(*leaf)));
+fn compression(file: &Path, metadata: &ParquetMetaData, columns: [Option<usize>; 2]) -> Result<(), ReadError> {
+    let columns = || columns.into_iter().flatten();
+    let chunks = metadata.row_groups().iter().flat_map(|group| columns().filter_map(|leaf| group.columns().get(leaf)));
     match chunks.map(ColumnChunkMetaData::compression).find(|compression| *compression == Compression::LZO) {
         None => Ok(()),
         Some(other) => Err(ReadError::new(file, format!("it is compressed by {other}, which is not read"))
@@ -307,11 +321,11 @@ enum LabelColumn<'f> {
 }
 
 impl<'f> Labels<'f> {
-    fn open(file: &'f ParquetFile, group: usize) -> Result<Self, ReadError> {
+    fn open(file: &'f ParquetFile, group: usize, leaf: usize) -> Result<Self, ReadError> {
         let schema = file.reader.metadata().file_metadata().schema_descr();
-        let column = match schema.column(file.label).physical_type() {
-            Type::INT32 => LabelColumn::Int32(Column::open(file, group, file.label)?),
-            _ => LabelColumn::Int64(Column::open(file, group, file.label)?),
+        let column = match schema.column(leaf).physical_type() {
+            Type::INT32 => LabelColumn::Int32(Column::open(file, group, leaf)?),
+            _ => LabelColumn::Int64(Column::open(file, group, leaf)?),
         };
         Ok(Self { column, values: Vec::new() })
     }

@@ -197,6 +197,22 @@ fn a_split_need_not_have_an_image_of_each_class() {
 }
 
 #[test]
+fn images_alone_need_no_labels() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let wanted = Selection { labelled: false, ..Selection::of("test") };
+    let without = Writer { schema: "message m { optional group image { optional binary bytes; } }", ..PLAIN };
+    // Nor are those looked at that there are, hidden or missing.
+    for (writer, labels) in [(without, [None, None]), (PLAIN, [Some(-1), None])] {
+        std::fs::write(file.path(), writer.bytes(&[&[(png(1), labels[0])], &[(png(2), labels[1])]])).expect("a file");
+        let images = read(file.path(), &wanted).expect("images");
+        assert_eq!(images.pixels, [planes(1), planes(2)].concat());
+        assert_eq!((&images.labels[..], images.classes), (&[0, 0][..], 1));
+        assert_eq!(header(file.path(), &wanted), Ok(images.header()));
+        assert!(read(file.path(), &Selection::of("test")).is_err(), "labels are wanted");
+    }
+}
+
+#[test]
 fn a_bad_row_is_named() {
     let good = || (png(1), Some(0));
     let error = |bad: Row| PLAIN.read(&[&[good(), good()], &[good(), bad]]).expect_err("a bad row");

@@ -19,6 +19,7 @@ fn every_architecture_keeps_its_contract() -> Result<()> {
         "ResNet(depth: 50, width: 1)",
         "CifarResNet(depth: 8, widths: [4, 8, 12, 16])",
         "CifarResNet(depth: 14, widths: [4, 4, 8, 16], shortcut: Padding)",
+        "Mlp(hidden: [5, 4], classes: 3, channels: 1, size: 8)",
         "Vgg(depth: 11, width: 2)",
         "Vgg(depth: 8, width: 2, batch_norm: false, head: [8, 6], pooled: 2, poolings: 3)",
         "MobileNetV2(width: 0.1, strides: ImageNet)",

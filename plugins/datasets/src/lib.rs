@@ -10,6 +10,7 @@ mod parquet_images;
 mod preprocessing;
 mod svhn;
 mod synthetic_digits;
+mod toy_points;
 
 pub use cifar::{Cifar10, Cifar100};
 pub use image_folder::{FolderSplit, ImageFolder};
@@ -17,11 +18,12 @@ pub use mnist::{FashionMnist, KMnist, Mnist};
 pub use parquet_images::{ParquetImages, ParquetSplit};
 pub use svhn::{Svhn, SvhnSplit};
 pub use synthetic_digits::SyntheticDigits;
+pub use toy_points::ToyPoints;
 
 zskt_api::export! { reads: files; dataset: ImageFolder, ParquetImages }
 // Where they are told to download.
 zskt_api::export! { reads: network; dataset: Cifar10, Cifar100, FashionMnist, KMnist, Mnist, Svhn }
-zskt_api::export! { reads: none; dataset: SyntheticDigits }
+zskt_api::export! { reads: none; dataset: SyntheticDigits, ToyPoints }
 
 #[cfg(test)]
 mod tests {
@@ -70,9 +72,18 @@ mod tests {
     }
 
     #[test]
+    fn points_that_are_held_in_memory_are_not_more_than_fit() {
+        assert!(plugin("ToyPoints(count: 1000000, split: Train)").is_ok());
+        assert!(plugin("ToyPoints(count: 1000001, split: Train)").is_err());
+    }
+
+    #[test]
     fn every_synthetic_dataset_keeps_its_contract() -> Result<()> {
-        for plugin in ["SyntheticDigits(count: 30, size: 12, split: Train)", "SyntheticDigits(count: 12, split: Test)"]
-        {
+        for plugin in [
+            "SyntheticDigits(count: 30, size: 12, split: Train)",
+            "SyntheticDigits(count: 12, split: Test)",
+            "ToyPoints(count: 30, split: Train)",
+        ] {
             conforms(plugin)?;
         }
         Ok(())

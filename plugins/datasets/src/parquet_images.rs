@@ -22,7 +22,7 @@ choice! {
 
 dataset_params! {
     /// Images in Parquet files as Hugging Face lays them out: a column `img` or `image` of PNGs or JPEGs of one size, a
-    /// column `label` of integers. Images are turned as their EXIF data say, as the library `datasets` turns them. Its own normalization is
+    /// column `label` of integers unless `labelled: false`. Images are turned as their EXIF data say, as the library `datasets` turns them. Its own normalization is
     /// that of CIFAR-10: mean [0.4914, 0.4822, 0.4465] and std [0.2023, 0.1994, 0.2010]; of grey images that of MNIST.
     pub struct ParquetImages {
         /// A file, or a folder with `train.parquet`, `train-00000-of-00002.parquet` and the like in it, in its `data`, or in the folder of
@@ -37,6 +37,9 @@ dataset_params! {
         /// How many classes there are; left out, as many as the file names, or else one more than its largest label, which may not be all
         /// where a split lacks one.
         pub classes: Option<usize> = None => 1..=100_000,
+        /// Whether the images have labels. Without, no column of labels is looked for: the images are for losses that need none, such as
+        /// those of a distillation on images of whatever kind.
+        pub labelled: bool = true,
     }
     mean: [0.4914, 0.4822, 0.4465],
     std: [0.2023, 0.1994, 0.2010],
@@ -53,6 +56,10 @@ impl DatasetSource for ParquetImages {
 
     fn describe(&self) -> Result<DatasetSignature, CheckError> {
         checked_channels(self.channels)?;
+        if !self.labelled && self.classes.is_some() {
+            let message = "images without labels have no classes";
+            return Err(CheckError::parameter("classes", message).help("leave it out, or `labelled: false`"));
+        }
         self.preprocessing().describe(hugging_face::header(&self.path, &self.selection()))
     }
 
@@ -76,6 +83,7 @@ impl ParquetImages {
             config: self.config.as_deref(),
             channels: self.channels,
             classes: self.classes,
+            labelled: self.labelled,
         }
     }
 }

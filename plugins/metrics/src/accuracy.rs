@@ -9,10 +9,14 @@ use zskt_api::{
 
 use crate::evaluation::{each_batch, predictions, share, without_prediction};
 
+/// The matrix of more classes is larger than all else that a run reports.
+const MOST_CONFUSED: usize = 100;
+
 params! {
     /// The share of images whose most probable class is their label: `top1`, `per_class` (in the order of the classes;
     /// `null` for a class without images), how many `images` there were, and for how many of them the logits are `not_finite`:
-    /// these count as wrong. A stage chooses its best weights by `top1`.
+    /// these count as wrong. Up to 100 classes there is a `confusion` matrix: for each label, how many images were taken for
+    /// each class. A stage chooses its best weights by `top1`.
     pub struct Accuracy {}
 }
 
@@ -34,14 +38,19 @@ impl Metric for Accuracy {
     }
 
     fn evaluate(&self, inputs: &AccuracyInputs, context: &MetricContext) -> Result<Measurement> {
-        let mut seen = vec![0; inputs.dataset.signature().classes];
-        let (mut right, mut not_finite) = (seen.clone(), 0);
+        let classes = inputs.dataset.signature().classes;
+        let (mut seen, mut right, mut not_finite) = (vec![0; classes], vec![0; classes], 0);
+        let mut confusion = (classes <= MOST_CONFUSED).then(|| vec![vec![0usize; classes]; classes]);
         each_batch(inputs.dataset.as_ref(), context, |batch| {
             let output = inputs.classifier.forward.forward(&batch.images, ForwardMode::eval())?;
             for (label, predicted) in batch.labels.to_vec1::<u32>()?.into_iter().zip(predictions(&output.logits)?) {
                 seen[label as usize] += 1;
                 right[label as usize] += usize::from(predicted == Some(label));
                 not_finite += usize::from(predicted.is_none());
+                let taken_for = predicted.zip(confusion.as_mut());
+                if let Some(count) = taken_for.and_then(|(class, of)| of[label as usize].get_mut(class as usize)) {
+                    *count += 1;
+                }
             }
             Ok(true)
         })?;
@@ -50,10 +59,14 @@ impl Metric for Accuracy {
         let per_class: Vec<Option<f64>> =
             seen.iter().zip(&right).map(|(seen, right)| (*seen > 0).then(|| share(*right, *seen))).collect();
         let wrong = without_prediction(not_finite, "which counts as wrong");
-        Ok(Measurement::new(format!("{:.2} % of {images} images right{wrong}", 100.0 * top1))
+        let found = Measurement::new(format!("{:.2} % of {images} images right{wrong}", 100.0 * top1))
             .figure("top1", top1)
             .figure("per_class", per_class)
             .figure("images", images)
-            .figure("not_finite", not_finite))
+            .figure("not_finite", not_finite);
+        Ok(match confusion {
+            Some(confusion) => found.figure("confusion", confusion),
+            None => found,
+        })
     }
 }

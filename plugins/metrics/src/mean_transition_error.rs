@@ -11,17 +11,15 @@ use zskt_api::{
 
 use crate::evaluation::{each_batch, predictions};
 
-/// Pairs of an image and a target class that are moved together.
-const PAIRS: usize = 128;
-
 params! {
     /// How alike two networks are away from the data. From each image on which student and teacher predict the same class,
     /// right or not, and towards each of the other classes j, the image takes plain gradient steps down the student's
     /// cross-entropy with j; before each step the probability of j is recorded for both networks. `mean_transition_error` is
     /// the mean absolute difference of the two probabilities over images, classes and the first `counted` steps;
-    /// `student_curve` and `teacher_curve` are the mean probabilities at each step. Images for which a logit of either is NaN or
+    /// `student_curve` and `teacher_curve` are the mean probabilities at each step, `student_curve_standard_errors` and
+    /// `teacher_curve_standard_errors` the standard errors of these means over the pairs of an image and a class. Images for which a logit of either is NaN or
     /// infinite are passed over and counted as `not_finite`; pairs of an image and a class whose steps lead to such probabilities
-    /// count as `diverged`, and make means `null`. It is measured at the end of a stage only.
+    /// count as `diverged`, and make means and their standard errors `null`. It is measured at the end of a stage only.
     pub struct MeanTransitionError {
         /// Images to start from: the first in the dataset on which both networks agree.
         pub images: usize = 1000 => 1..=10_000_000,
@@ -31,6 +29,8 @@ params! {
         pub counted: usize = 100 => 1..=1_000_000,
         /// How far a gradient moves the image.
         pub learning_rate: f64 = 1.0 => above(0.0),
+        /// Pairs of an image and a class that are moved together; the figures do not depend on it.
+        pub batch_size: usize = 256 => 1..=1_000_000,
     }
 }
 
@@ -97,11 +97,11 @@ impl Metric for MeanTransitionError {
                 .figure("images", 0)
                 .figure("not_finite", not_finite));
         }
-        let mut curves = Curves::new(self.steps);
-        for pairs in pairs.chunks(PAIRS) {
-            self.follow(pairs, inputs, context, &mut curves)?;
+        let mut transitions = Transitions::new(self.steps);
+        for pairs in pairs.chunks(self.batch_size) {
+            self.follow(pairs, inputs, context, &mut transitions)?;
         }
-        let Curves { student, teacher, difference, diverged } = curves;
+        let Transitions { student, teacher, difference, diverged } = transitions;
         let (count, counted) = (pairs.len() as f64, self.counted.min(self.steps));
         let error = difference[..counted].iter().sum::<f64>() / (counted as f64 * count);
         let found = match error.is_finite() {
@@ -112,30 +112,61 @@ impl Metric for MeanTransitionError {
             0 => String::new(),
             _ => format!("; the steps of {diverged} pairs of an image and a class led to what is NaN or infinite"),
         };
-        let mean = |sums: &[f64]| sums.iter().map(|sum| sum / count).collect::<Vec<_>>();
         Ok(Measurement::new(format!("{found} from {images} images over {counted} steps{passed_over}{lost}"))
             .figure("mean_transition_error", error)
             .figure("images", images)
             .figure("not_finite", not_finite)
             .figure("diverged", diverged)
-            .figure("student_curve", mean(&student))
-            .figure("teacher_curve", mean(&teacher)))
+            .figure("student_curve", student.means(count))
+            .figure("student_curve_standard_errors", student.standard_errors(count))
+            .figure("teacher_curve", teacher.means(count))
+            .figure("teacher_curve_standard_errors", teacher.standard_errors(count)))
     }
 }
 
-/// Sums over pairs, by step.
-struct Curves {
-    student: Vec<f64>,
-    teacher: Vec<f64>,
+/// What both networks make of all pairs, by step.
+struct Transitions {
+    student: Curve,
+    teacher: Curve,
+    /// Sums over pairs of how far the two probabilities are apart.
     difference: Vec<f64>,
     /// Pairs of which a probability was not finite.
     diverged: usize,
 }
 
-impl Curves {
+impl Transitions {
     fn new(steps: usize) -> Self {
-        let zeros = || vec![0.0; steps];
-        Self { student: zeros(), teacher: zeros(), difference: zeros(), diverged: 0 }
+        Self { student: Curve::new(steps), teacher: Curve::new(steps), difference: vec![0.0; steps], diverged: 0 }
+    }
+}
+
+/// Probabilities of the class that an image is moved to, summed over pairs, by step.
+struct Curve {
+    sums: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Curve {
+    fn new(steps: usize) -> Self {
+        Self { sums: vec![0.0; steps], squares: vec![0.0; steps] }
+    }
+
+    fn add(&mut self, step: usize, probability: f64) {
+        self.sums[step] += probability;
+        self.squares[step] += probability * probability;
+    }
+
+    fn means(&self, count: f64) -> Vec<f64> {
+        self.sums.iter().map(|sum| sum / count).collect()
+    }
+
+    /// Of the means over `count` pairs; of a single pair, or where one diverged, nothing is known.
+    fn standard_errors(&self, count: f64) -> Vec<Option<f64>> {
+        let of_mean = |(sum, square): (&f64, &f64)| {
+            let variance = (square - sum * sum / count) / (count - 1.0);
+            (count > 1.0 && variance.is_finite()).then(|| (variance.max(0.0) / count).sqrt())
+        };
+        self.sums.iter().zip(&self.squares).map(of_mean).collect()
     }
 }
 
@@ -145,7 +176,7 @@ impl MeanTransitionError {
         pairs: &[Pair],
         inputs: &TransitionInputs,
         context: &MetricContext,
-        curves: &mut Curves,
+        transitions: &mut Transitions,
     ) -> Result<()> {
         let images: Vec<&Tensor> = pairs.iter().map(|pair| &pair.image).collect();
         let mut images = Tensor::cat(&images, 0)?;
@@ -170,16 +201,31 @@ impl MeanTransitionError {
             let both = probabilities(&student)?.into_iter().zip(probabilities(&teacher)?);
             for (diverged, (student, teacher)) in diverged.iter_mut().zip(both) {
                 *diverged |= !(student - teacher).is_finite();
-                curves.student[step] += student;
-                curves.teacher[step] += teacher;
-                curves.difference[step] += (student - teacher).abs();
+                transitions.student.add(step, student);
+                transitions.teacher.add(step, teacher);
+                transitions.difference[step] += (student - teacher).abs();
             }
             // Each pair has a loss of its own, so the gradient of the sum moves each by its own gradient.
             let gradients = student.sum_all()?.neg()?.backward()?;
             let gradient = gradients.get(moved.as_tensor()).ok_or_else(|| Error::new("the images have no gradient"))?;
             images = (images - (gradient * self.learning_rate)?)?;
         }
-        curves.diverged += diverged.into_iter().filter(|diverged| *diverged).count();
+        transitions.diverged += diverged.into_iter().filter(|diverged| *diverged).count();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Curve;
+
+    #[test]
+    fn nothing_is_known_of_a_mean_that_diverged() {
+        let mut curve = Curve::new(2);
+        for probability in [0.25, 0.75] {
+            curve.add(0, probability);
+            curve.add(1, f64::NAN);
+        }
+        assert_eq!(curve.standard_errors(2.0), [Some(0.25), None]);
     }
 }

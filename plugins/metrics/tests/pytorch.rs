@@ -83,7 +83,9 @@ fn figures_are_pytorchs() -> Result<()> {
     let metrics: Vec<_> = fixture.as_object().expect("metrics").iter().filter(|(name, _)| name.contains('(')).collect();
     assert_eq!(metrics.len(), 3);
     for (plugin, expected) in metrics {
-        let found = measure(plugin, &fixture, numbers(&fixture["images"]))?.figures;
+        let mut found = measure(plugin, &fixture, numbers(&fixture["images"]))?.figures;
+        // It has a test of its own.
+        found.remove("confusion");
         let expected = expected.as_object().expect("figures");
         assert!(found.keys().eq(expected.keys()), "{plugin}: {found:?}");
         for (name, expected) in expected {
@@ -94,6 +96,29 @@ fn figures_are_pytorchs() -> Result<()> {
             assert_close(&what, &numbers(&found[name]), &numbers(expected), 1e-10);
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_confusion_matrix_has_a_row_for_each_label() -> Result<()> {
+    let fixture = fixture();
+    let labels = numbers(&fixture["labels"]);
+    let mut pixels = numbers(&fixture["images"]);
+    let mut accuracy = measure("Accuracy()", &fixture, pixels.clone())?.figures;
+    let confusion = accuracy.remove("confusion").expect("a matrix");
+    let per_class = accuracy["per_class"].as_array().expect("classes");
+    assert_eq!(shape(&confusion), [4, 4]);
+    for (label, row) in confusion.as_array().expect("rows").iter().enumerate() {
+        let (row, count) = (numbers(row), labels.iter().filter(|known| **known == label as f64).count() as f64);
+        assert_eq!(row.iter().sum::<f64>(), count, "{label}: {row:?}");
+        assert_eq!(per_class[label].as_f64(), (count > 0.0).then(|| row[label] / count), "{label}: {row:?}");
+    }
+    // What has no prediction is in no column: an image of class 0, for which NaN has been taken.
+    let lost = labels.iter().position(|label| *label == 0.0).expect("an image of class 0");
+    let size = pixels.len() / labels.len();
+    pixels[lost * size] = f64::INFINITY;
+    let confusion = measure("Accuracy()", &fixture, pixels)?.figures.remove("confusion").expect("a matrix");
+    assert_eq!(numbers(&confusion).iter().sum::<f64>(), labels.len() as f64 - 1.0);
     Ok(())
 }
 

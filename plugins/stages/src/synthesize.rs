@@ -1,8 +1,9 @@
 //! The turn plugin `Synthesize`.
 
 use zskt_api::{
-    Augmentation, KeptImages, Latents, Mode, Nested, Objective, Optimizer, Reset, Result, Rounds, Schedule, Signatures,
-    Synthesis, SynthesisSignature, Transforms, Turn, TurnPlugin, TurnSignature, above, params,
+    Augmentation, CheckError, GeneratorParts, KeptImages, Latents, Mode, Nested, Objective, Optimizer, Reset, Result,
+    Rounds, Schedule, Signature, Signatures, Synthesis, SynthesisSignature, Transforms, Turn, TurnPlugin,
+    TurnSignature, above, nearest_name, params,
 };
 
 use crate::turn_plugins::{TurnInputs, losses, player};
@@ -71,6 +72,9 @@ params! {
 /// Standard deviation of weights that are reset.
 const RESET_STD: f64 = 0.02;
 
+/// How many layers of a generator a message lists.
+const MOST_SHOWN: usize = 20;
+
 impl Synthesize {
     fn rounds(&self) -> Rounds {
         let warm_up_syntheses = self.warm_up_syntheses.unwrap_or(self.syntheses);
@@ -79,8 +83,44 @@ impl Synthesize {
     }
 }
 
+/// What a generator called `name` lacks of what a synthesis names: layers to draw anew, latents to learn.
+pub fn misfits(parts: &GeneratorParts, name: &str, reset_layers: &[String], learns_latents: bool) -> Vec<CheckError> {
+    let missing = |layer: &&String| !parts.layers.contains(*layer);
+    let mut faults: Vec<_> = reset_layers
+        .iter()
+        .enumerate()
+        .filter(|(_, layer)| missing(layer))
+        .map(|(index, layer)| {
+            let known = parts.layers.iter().map(String::as_str);
+            let message = format!("`{name}` has no layer `{layer}` to draw anew");
+            let nearest =
+                nearest_name(layer, known.clone()).map_or(String::new(), |near| format!("did you mean `{near}`? "));
+            let shown: Vec<_> = known.take(MOST_SHOWN).collect();
+            let more = parts.layers.len() - shown.len();
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            let help = format!("{nearest}its layers are {}{more}", shown.join(", "));
+            CheckError::parameter(format!("reset_layers[{index}]"), message).help(help)
+        })
+        .collect();
+    if learns_latents && parts.latent_dim == 0 {
+        let message = format!("`{name}` takes no latents that could be learnt");
+        faults.push(CheckError::parameter("latents_lr", message).help("leave it out"));
+    }
+    faults
+}
+
 impl TurnPlugin for Synthesize {
     type Inputs = TurnInputs;
+
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
+        let Some(Signature::Generator(generator)) = inputs.one("player") else { return Vec::new() };
+        let layers = if self.reset_at.is_some() { &self.reset_layers[..] } else { &[] };
+        if layers.is_empty() && self.latents_lr.is_none() {
+            return Vec::new();
+        }
+        let parts = generator.architecture.parts();
+        parts.map_or_else(Vec::new, |parts| misfits(&parts, &generator.network, layers, self.latents_lr.is_some()))
+    }
 
     fn signature(&self, inputs: &Signatures) -> Option<TurnSignature> {
         let ignores_student_at_first = self.rounds().student_after > 0;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    CheckError, ImageSource, Keep, NodeOutput, PortType, Ports, Result, Selection, Signature, Signatures, Stage,
+    CheckError, ImageSource, Keep, NodeOutput, Pace, PortType, Ports, Result, Selection, Signature, Signatures, Stage,
     StageContext, Trainee, Turn, above, params, ports,
 };
 
@@ -84,6 +84,10 @@ impl Stage for Train {
 
     fn selection(&self) -> Option<Selection> {
         self.options().selection.selection()
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        Some(self.options().pace())
     }
 
     fn run(&self, inputs: TrainInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {

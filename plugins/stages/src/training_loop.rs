@@ -134,7 +134,7 @@ impl TrainingLoop {
                 let bank = synthesis.as_ref().and_then(|made| Some((made.bank().ok()?, made.images_at_once())));
                 if let Some(before) = before {
                     let made = self.teacher.as_deref().zip(self.made_images(&input, bank, self.batch_size)?);
-                    monitors.after(done, &before, learns, made, context)?;
+                    monitors.after(done, &before, learns, &self.student, made, context)?;
                 }
                 if due.preview {
                     self.preview(&input, bank, done, context)?;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    CheckError, ClassTargets, ClassifierNetwork, Error, ImageSource, Nested, NodeOutput, PortInfo, Result, Signature,
-    Signatures, StageContext, Trainee, Turn,
+    CheckError, ClassTargets, ClassifierNetwork, Error, ImageSource, Nested, NodeOutput, Pace, PortInfo, Result,
+    Signature, Signatures, StageContext, Trainee, Turn,
 };
 
 use crate::batch_sampler::Targets;
@@ -62,6 +62,11 @@ impl TrainingOptions {
         }
         let message = format!("`{}` makes {size} images at once, not {}", generator.network, self.batch_size);
         Some(CheckError::parameter("batch_size", message).help("give both the same number"))
+    }
+
+    /// What is known of the batches.
+    pub fn pace(&self) -> Pace {
+        Pace { batch_size: self.batch_size, evaluate_every: self.evaluate_every }
     }
 
     /// Trains the student, and gives it on.

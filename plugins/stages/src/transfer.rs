@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    CheckError, ClassTargets, ClassifierNetwork, ImageSource, Keep, Nested, NodeOutput, PortType, Ports, Result,
+    CheckError, ClassTargets, ClassifierNetwork, ImageSource, Keep, Nested, NodeOutput, Pace, PortType, Ports, Result,
     Selection, Signature, Signatures, Stage, StageContext, Trainee, Turn, above, params, ports,
 };
 
@@ -95,6 +95,10 @@ impl Stage for Transfer {
 
     fn selection(&self) -> Option<Selection> {
         self.options().selection.selection()
+    }
+
+    fn pace(&self) -> Option<Pace> {
+        Some(self.options().pace())
     }
 
     fn run(&self, inputs: TransferInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {

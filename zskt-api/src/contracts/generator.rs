@@ -1,10 +1,13 @@
 //! Generators: latents or labels in, images out.
 
+use std::collections::BTreeSet;
+
 use candle_core::Tensor;
 
 use super::Network;
 use crate::{
-    Builder, CheckError, FeatureMap, ForwardMode, ImageShape, Normalization, Result, StreamRng, standard_normal,
+    Builder, CheckError, FeatureMap, ForwardMode, ImageShape, Normalization, Result, StreamRng, Weights,
+    standard_normal,
 };
 
 /// What one batch of images is made from.
@@ -64,6 +67,23 @@ pub trait Generator: Send + Sync {
 /// A generator and its weights.
 pub type GeneratorNetwork = Network<dyn Generator>;
 
+/// What a generator is made of, as turns name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratorParts {
+    /// Its layers: the names of its weights, without the last part.
+    pub layers: BTreeSet<String>,
+    /// Length of one latent vector; 0 where it takes none.
+    pub latent_dim: usize,
+}
+
+impl GeneratorParts {
+    /// Of a generator and its weights.
+    pub fn of(generator: &dyn Generator, weights: &Weights) -> Self {
+        let layers = weights.parameters().filter_map(|weight| Some(weight.name().rsplit_once('.')?.0.to_owned()));
+        Self { layers: layers.collect(), latent_dim: generator.latent_dim() }
+    }
+}
+
 /// A plugin that makes generators.
 pub trait GeneratorArchitecture: Send + Sync {
     /// The shape of the images it makes.
@@ -106,4 +126,17 @@ pub trait GeneratorArchitecture: Send + Sync {
     /// Makes the network, asking the builder for each weight under PyTorch's name. `normalization` is that of its teacher, where it is
     /// known; it has a number for each channel of [`image`](Self::image) where [`needs_normalization`](Self::needs_normalization).
     fn build(&self, builder: &Builder, normalization: Option<&Normalization>) -> Result<Box<dyn Generator>>;
+
+    /// What it is made of, found without room for any weight; `None` where it cannot be made, such as without a file.
+    fn parts(&self) -> Option<GeneratorParts> {
+        // How its images are normalized changes no part.
+        let any = Normalization::identity(self.image().ok()?.channels);
+        let mut parts = None;
+        Builder::shapes_of(|builder| {
+            parts = Some(GeneratorParts::of(&*self.build(builder, Some(&any))?, &builder.weights()));
+            Ok(())
+        })
+        .ok()?;
+        parts
+    }
 }

@@ -19,13 +19,16 @@ mod turn;
 
 pub use classifier::{Architecture, Classifier, ClassifierNetwork, ClassifierOutput};
 pub use dataset::{Dataset, DatasetSource, Split};
-pub use generator::{Generator, GeneratorArchitecture, GeneratorInput, GeneratorNetwork};
+pub use generator::{Generator, GeneratorArchitecture, GeneratorInput, GeneratorNetwork, GeneratorParts};
 pub use loss::{Loss, LossBatch, LossInputs, TeacherOutput};
 pub use metric::{Measurement, Metric, MetricContext, MetricNode};
 pub use optimizer::{Optimizer, OptimizerState};
 pub use schedule::Schedule;
 pub use selection::{Keep, Score, Selection};
-pub use stage::{LoggedScalar, Observer, Progress, Stage, StageContext, StageNode, StageState, SynthesisProgress};
+pub use stage::{
+    LoggedDistribution, LoggedScalar, Observer, Pace, Progress, Stage, StageContext, StageNode, StageState,
+    SynthesisProgress,
+};
 pub use synthesis::{KeptImages, Reset, Rounds, Synthesis, Transforms};
 pub use targets::ClassTargets;
 pub use teacher::{FoundWeights, OnnxOrigin, StateDictPlace, TeacherSource, WeightsSource};

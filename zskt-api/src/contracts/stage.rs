@@ -33,11 +33,26 @@ pub trait Stage: Params + Send + Sync + 'static {
         None
     }
 
+    /// The size of its batches and how often metrics are evaluated meanwhile, where both are known before it runs: for an estimate of
+    /// what a run will take.
+    fn pace(&self) -> Option<Pace> {
+        None
+    }
+
     /// Does the work.
     ///
     /// # Errors
     /// [`Error::interrupted`](crate::Error::interrupted) when the user asked to stop, after a checkpoint.
     fn run(&self, inputs: Self::Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput>;
+}
+
+/// What is known of the batches of a stage before it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Images in a batch.
+    pub batch_size: usize,
+    /// Batches from one evaluation of the metrics that hang on the stage to the next; `None` for none but that at its end.
+    pub evaluate_every: Option<usize>,
 }
 
 /// Everything that the rest of a stage depends on, but for the weights of the pipeline's networks, which are kept anyway.
@@ -84,6 +99,17 @@ impl LoggedScalar {
     pub fn on_progress_line(name: impl Into<String>, value: f64) -> Self {
         Self { on_progress_line: true, ..Self::new(name, value) }
     }
+}
+
+/// How numbers are distributed that a stage looks at: a histogram in TensorBoard and in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoggedDistribution {
+    /// What the log and TensorBoard call it.
+    pub name: String,
+    /// The bins' edges in ascending order, one more than there are bins; what lies outside is in no bin.
+    pub edges: Vec<f64>,
+    /// The numbers.
+    pub values: Vec<f64>,
 }
 
 /// How far a synthesis is.
@@ -153,6 +179,14 @@ pub trait Observer {
         Ok(())
     }
 
+    /// Logs how what was looked at after a batch is distributed.
+    ///
+    /// # Errors
+    /// When a log cannot be written.
+    fn distributions(&mut self, _batch: usize, _distributions: &[LoggedDistribution]) -> Result<()> {
+        Ok(())
+    }
+
     /// Warns the user of how the training goes, in one line, and puts that into the log and the report.
     ///
     /// # Errors
@@ -184,6 +218,8 @@ pub trait StageNode: Send + Sync {
     fn output(&self, inputs: &Signatures) -> Option<Signature>;
     /// See [`Stage::selection`].
     fn selection(&self) -> Option<Selection>;
+    /// See [`Stage::pace`].
+    fn pace(&self) -> Option<Pace>;
     /// See [`Stage::run`].
     ///
     /// # Errors
@@ -203,6 +239,9 @@ impl<T: Stage> StageNode for T {
     }
     fn selection(&self) -> Option<Selection> {
         Stage::selection(self)
+    }
+    fn pace(&self) -> Option<Pace> {
+        Stage::pace(self)
     }
     fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         Stage::run(self, T::Inputs::take(inputs)?, context)

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{Loss, Optimizer, Schedule, Synthesis};
-use crate::{ForwardMode, Inputs, Params, Player, PortInfo, Ports, Result, Signatures, TurnSignature, choice};
+use crate::{
+    CheckError, ForwardMode, Inputs, Params, Player, PortInfo, Ports, Result, Signatures, TurnSignature, choice,
+};
 
 /// Which way a turn's updates move the loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,11 @@ pub trait TurnPlugin: Params + Send + Sync + 'static {
     /// The struct of its inputs, declared with [`ports!`](crate::ports).
     type Inputs: Ports;
 
+    /// What is wrong with its parameters, seen beside what arrives.
+    fn check(&self, _inputs: &Signatures) -> Vec<CheckError> {
+        Vec::new()
+    }
+
     /// What can be known of the turn before it is built; `None` when its player or a loss is at fault.
     fn signature(&self, inputs: &Signatures) -> Option<TurnSignature>;
 
@@ -96,6 +103,8 @@ pub trait TurnPlugin: Params + Send + Sync + 'static {
 pub trait TurnNode: Send + Sync {
     /// [`TurnPlugin::Inputs`], as the graph checks them.
     fn ports(&self) -> Vec<PortInfo>;
+    /// See [`TurnPlugin::check`].
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError>;
     /// See [`TurnPlugin::signature`].
     fn signature(&self, inputs: &Signatures) -> Option<TurnSignature>;
     /// See [`TurnPlugin::build`].
@@ -108,6 +117,9 @@ pub trait TurnNode: Send + Sync {
 impl<T: TurnPlugin> TurnNode for T {
     fn ports(&self) -> Vec<PortInfo> {
         T::Inputs::ports()
+    }
+    fn check(&self, inputs: &Signatures) -> Vec<CheckError> {
+        TurnPlugin::check(self, inputs)
     }
     fn signature(&self, inputs: &Signatures) -> Option<TurnSignature> {
         TurnPlugin::signature(self, inputs)

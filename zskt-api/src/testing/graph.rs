@@ -5,21 +5,24 @@ use std::sync::Arc;
 use candle_core::Device;
 
 use super::stand_ins::{
-    CLASSES, IMAGE, LATENT_DIM, TestClassifier, TestDataset, TestGenerator, TestLoss, TestObserver, TestSgd, TestShape,
+    CLASSES, IMAGE, TestClassifier, TestDataset, TestGeneratorArchitecture, TestLoss, TestObserver, TestSgd, TestShape,
 };
 use super::{build_context, same_bits};
 use crate::nn::{Linear, Wanted};
 use crate::{
-    Builder, CheckError, Classifier, ClassifierSignature, Dataset, Error, Generator, GeneratorSignature, Inputs,
-    MetricContext, MetricNode, Network, NodeOutput, Objective, Parameter, Player, PortInfo, PortType, Precision,
-    RandomStreams, Result, Signature, Signatures, StageContext, StageNode, StageState, Turn, TurnNode, TurnSignature,
-    Weights,
+    Builder, CheckError, Classifier, ClassifierSignature, Dataset, Error, GeneratorArchitecture, GeneratorSignature,
+    Inputs, MetricContext, MetricNode, Network, NodeOutput, Objective, Parameter, Player, PortInfo, PortType,
+    Precision, RandomStreams, Result, Signature, Signatures, StageContext, StageNode, StageState, Turn, TurnNode,
+    TurnSignature, Weights,
 };
 
 const NODE: &str = "node";
 
 pub fn turn(plugin: &dyn TurnNode) -> Result<()> {
     let arriving = Arriving::at(&plugin.ports(), false)?;
+    if let Some(fault) = plugin.check(&arriving.signatures).into_iter().next() {
+        return Err(Error::new(format!("`check` refuses what fits its ports: {}", fault.message)));
+    }
     let promised = plugin.signature(&arriving.signatures);
     let promised =
         promised.ok_or_else(|| Error::new("there is no `signature`, though nothing is wrong with its inputs"))?;
@@ -108,14 +111,12 @@ impl Arriving {
     /// One edge to each port. Turns update the classifier that the node trains.
     fn at(ports: &[PortInfo], real_images: bool) -> Result<Self> {
         let mut arriving = Self::default();
-        let layer = |name: &str, input, output| -> Result<_> {
-            let builder = Builder::random(&RandomStreams::new(0), name, Precision::F32, &Device::Cpu);
-            Ok((Linear::new(&builder, input, output)?, builder.weights()))
-        };
+        let builder = |name: &str| Builder::random(&RandomStreams::new(0), name, Precision::F32, &Device::Cpu);
         let classifier = |name: &str| -> Result<_> {
-            let (layer, weights) = layer(name, IMAGE.channels, CLASSES)?;
+            let builder = builder(name);
+            let layer = Linear::new(&builder, IMAGE.channels, CLASSES)?;
             let forward = Box::new(TestClassifier(layer)) as Box<dyn Classifier>;
-            Ok(Arc::new(Network { name: name.into(), weights, forward }))
+            Ok(Arc::new(Network { name: name.into(), weights: builder.weights(), forward }))
         };
         let player = classifier(ports.iter().find(|port| port.trains).map_or("player", |port| port.name))?;
         for PortInfo { name, accepts, trains, .. } in ports {
@@ -133,11 +134,17 @@ impl Arriving {
                     (NodeOutput::Classifier(classifier), Signature::Classifier(signature))
                 }
                 PortType::Generator | PortType::Images if *accepts == PortType::Generator || !real_images => {
-                    let (layer, weights) = layer(name, LATENT_DIM, IMAGE.channels * IMAGE.height * IMAGE.width)?;
+                    let architecture = Arc::new(TestGeneratorArchitecture);
+                    let builder = builder(name);
+                    let (forward, weights) = (architecture.build(&builder, None)?, builder.weights());
                     arriving.weights.push(weights.clone());
-                    let forward = Box::new(TestGenerator(layer)) as Box<dyn Generator>;
-                    let signature =
-                        GeneratorSignature { image: IMAGE, network: network.clone(), classes: None, batch_size: None };
+                    let signature = GeneratorSignature {
+                        architecture,
+                        image: IMAGE,
+                        network: network.clone(),
+                        classes: None,
+                        batch_size: None,
+                    };
                     let generator = Network { name: network, weights, forward };
                     (NodeOutput::Generator(Arc::new(generator)), Signature::Generator(signature))
                 }

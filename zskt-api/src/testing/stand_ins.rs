@@ -7,9 +7,10 @@ use candle_core::{DType, Device, Tensor};
 use super::normal;
 use crate::nn::{Linear, global_average};
 use crate::{
-    Batch, CheckError, Classifier, ClassifierOutput, ClassifierShape, Dataset, DatasetSignature, FeatureMap,
-    ForwardMode, Generator, GeneratorInput, Gradients, ImageShape, Loss, LossBatch, LossInputs, Observer, Optimizer,
-    OptimizerState, OutputShape, Parameter, Progress, Result, StageState, StreamRng, TeacherOutput, params,
+    Batch, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, Dataset, DatasetSignature, FeatureMap,
+    ForwardMode, Generator, GeneratorArchitecture, GeneratorInput, Gradients, ImageShape, Loss, LossBatch, LossInputs,
+    Normalization, Observer, Optimizer, OptimizerState, OutputShape, Parameter, Progress, Result, StageState,
+    StreamRng, TeacherOutput, params,
 };
 
 pub const CLASSES: usize = 10;
@@ -125,6 +126,19 @@ impl Generator for TestGenerator {
     }
     fn latent_dim(&self) -> usize {
         LATENT_DIM
+    }
+}
+
+/// The architecture of such generators.
+pub struct TestGeneratorArchitecture;
+
+impl GeneratorArchitecture for TestGeneratorArchitecture {
+    fn image(&self) -> Result<ImageShape, CheckError> {
+        Ok(IMAGE)
+    }
+    fn build(&self, builder: &Builder, _: Option<&Normalization>) -> Result<Box<dyn Generator>> {
+        let pixels = IMAGE.channels * IMAGE.height * IMAGE.width;
+        Ok(Box::new(TestGenerator(Linear::new(builder, LATENT_DIM, pixels)?)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod data_free;
 mod edges;
+mod figure_keys;
 mod graph;
 mod misread_path;
 mod normalization;
@@ -65,6 +66,7 @@ fn check(
     let data_free = data_free::prove(&graph, pipeline, &order, &trainings, &choices, problems);
     let normalizations = normalization::resolve(&graph, skip_files, problems);
     warnings::find(&graph, &trainings, problems);
+    figure_keys::check(&graph, pipeline, problems);
     if graph.nodes.is_empty() {
         problems.push(Diagnostic::global("the pipeline has no nodes"));
     }
@@ -84,6 +86,8 @@ fn check(
         precision: *precision,
         nodes,
         data_free,
+        published: pipeline.published.clone(),
+        expect: pipeline.expect.clone(),
         warnings: Vec::new(),
         inspector,
         resolved,
@@ -150,6 +154,8 @@ fn resolve(pipeline: &PipelineSyntax, graph: &PipelineGraph<'_>) -> String {
         // Also those that the command line and the environment name, so that the run can be made again without them.
         libraries: library::of_plugins(plugins).into_iter().map(|library| library.file).collect(),
         data_free,
+        published: &pipeline.published,
+        expect: &pipeline.expect,
         nodes,
         edges: edges.collect(),
     })

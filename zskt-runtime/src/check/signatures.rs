@@ -69,7 +69,14 @@ fn signature(
                 faults.extend(generator.check().err());
             }
             let (classes, batch_size) = (generator.classes(), generator.batch_size());
-            Some(Signature::Generator(GeneratorSignature { image, network: network(), classes, batch_size }))
+            let architecture = generator.clone();
+            Some(Signature::Generator(GeneratorSignature {
+                architecture,
+                image,
+                network: network(),
+                classes,
+                batch_size,
+            }))
         }
         PluginInstance::Teacher(_) if !sound => None,
         PluginInstance::Teacher(teacher) => {
@@ -90,7 +97,10 @@ fn signature(
             dataset.describe().map(Signature::Dataset).map_err(|fault| faults.push(fault)).ok()
         }
         PluginInstance::Loss(loss) => Some(Signature::Loss(loss.clone())),
-        PluginInstance::Turn(turn) => turn.signature(inputs).map(Signature::Turn),
+        PluginInstance::Turn(turn) => {
+            faults.extend(turn.check(inputs));
+            turn.signature(inputs).map(Signature::Turn)
+        }
         PluginInstance::Stage(stage) => {
             faults.extend(stage.check(inputs));
             stage.output(inputs)
@@ -152,7 +162,10 @@ pub fn to_problem(graph: &PipelineGraph<'_>, node: usize, mut fault: CheckError)
                 problem =
                     Diagnostic { span: Some(span), ..problem }.label(format!("`{name}` of `{}`", plugin.name.text));
             }
-            None => problem = problem.label(format!("`{parameter}` is not set; default used")),
+            None => {
+                let name = parameter.split('[').next().unwrap_or(parameter);
+                problem = problem.label(format!("`{name}` is not set; default used"));
+            }
         }
     } else if let Some(port) = &fault.port {
         if let Some(link) = link_at_fault(graph, node, &fault).map(|link| &graph.links[link]) {

@@ -5,37 +5,44 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::{CommandFactory, Parser};
-use zskt_api::{Diagnostic, Error, PluginRegistration, Registry, Severity, nearest_name};
+use zskt_api::{Diagnostic, Error, Normalization, PluginRegistration, Registry, Severity, nearest_name};
 
 use super::arguments::{Cli, Command, Format, PluginCommand, RunArguments};
-use super::{diagnostics, inspect};
+use super::runs::{self, Answer};
+use super::{diagnostics, inspect, sweep};
 use crate::draw::{self, Picture};
 use crate::library::Library;
 use crate::pipeline::{self, Sources};
 use crate::plan::Plan;
 use crate::plugin_calls::{CaughtUnwind, catch_panics};
-use crate::run::{self, RunOutcome, data_free};
+use crate::run::{self, RunOutcome, StartError, data_free};
 use crate::{
-    check, export, home_folder, input_file, inspect_file, library, new_pipeline, parameter_count, scaffold, text_format,
+    check, export, home_folder, input_file, inspect_file, library, new_pipeline, parameter_count, report_page,
+    scaffold, text_format, watch,
 };
 
 /// More than any pipeline has; one of 100,000 lines has 4 MB.
 const MAX_PIPELINE: u64 = 64 << 20;
 
 /// Why a command did not do what was asked for.
-enum Failure {
+pub enum Failure {
     /// Pipelines, or what else was asked for, are wrong, and nothing was done.
     Refused(Vec<Refusal>),
     /// It failed on the way.
     Failed(Error),
     /// The user asked to stop.
     Interrupted,
+    /// The budget was used up.
+    OutOfBudget,
+    /// The run found something else than its pipeline expects.
+    ShortOfExpectations,
 }
 
 /// Why one thing that was asked for cannot be done.
-enum Refusal {
+pub enum Refusal {
     /// A pipeline is unsound: what is wrong with it, shown.
     Unsound(String),
     /// Something else is wrong.
@@ -77,6 +84,9 @@ pub fn execute(arguments: Vec<OsString>) -> ExitCode {
         Err(Failure::Refused(refusals)) => complain(&refusals.iter().map(Refusal::render).collect::<String>(), 2),
         Err(Failure::Failed(error)) => complain(&format!("error: {error}\n"), 1),
         Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(Failure::ShortOfExpectations) => ExitCode::from(3),
+        // As timeout(1) has it, which ends what takes too long.
+        Err(Failure::OutOfBudget) => ExitCode::from(124),
     }
 }
 
@@ -86,7 +96,7 @@ fn complain(message: &str, code: u8) -> ExitCode {
 }
 
 /// Prints a result. Who reads only its beginning has read enough.
-fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
@@ -110,6 +120,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
             library::load_all(&paths)?;
         }
     }
+    let libraries = cli.libraries();
     match cli.command {
         None => run_pipeline(cli.run, command_line),
         Some(Command::Validate { pipelines, overrides, skip_files, deny_warnings, .. }) => {
@@ -123,14 +134,16 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
                 Format::Svg => draw::svg(&picture),
             })
         }
+        Some(Command::Sweep(arguments)) => sweep::sweep(&arguments, libraries),
         Some(Command::Plugin { command }) => print(&plugin(&command)?),
         Some(Command::Plugins { json, .. }) => print(&inspect::list(Registry::get()?, json)),
-        Some(Command::New { teacher, key, data, student, method, to, .. }) => {
+        Some(Command::New { teacher, key, data, student, mean, std, method, to, .. }) => {
             let request = new_pipeline::Request {
                 teacher: &teacher,
                 key: key.as_deref(),
                 data: data.as_deref(),
                 student: student.as_deref(),
+                normalization: mean.zip(std).map(|(mean, std)| Normalization { mean, std }),
                 method,
                 to: to.as_deref(),
             };
@@ -147,6 +160,19 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
                 with_normalization: with_normalisation,
             };
             print(&export::export(&request, Registry::get()?)?)
+        }
+        Some(Command::Report { runs, to, .. }) => {
+            let request = report_page::Request { folders: &runs, to: to.as_deref() };
+            let tell = |problem: &Diagnostic| {
+                let _ = io::stderr().write_all(diagnostics::render_global(problem).as_bytes());
+            };
+            print(&report_page::make(&request, Registry::get()?, tell)?)
+        }
+        Some(Command::Watch { run }) => Ok(watch::watch(&run)?),
+        Some(Command::Runs { command, .. }) => {
+            let Answer { text, complaint } = runs::execute(command.as_ref(), Registry::get()?)?;
+            print(&text)?;
+            complaint.map_or(Ok(()), |complaint| Err(Failure::Failed(Error::new(complaint))))
         }
         Some(Command::Inspect { name, key, samples, json, .. }) => {
             let registry = Registry::get()?;
@@ -171,7 +197,8 @@ fn plugin(command: &PluginCommand) -> Result<String, Diagnostic> {
 }
 
 fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<(), Failure> {
-    let RunArguments { pipeline, overrides, out, resume, quiet, json } = arguments;
+    let began = Instant::now();
+    let RunArguments { pipeline, overrides, out, resume, go_on, dry, budget, quiet, json } = arguments;
     let path = match (&pipeline, &resume) {
         (Some(pipeline), _) => pipeline.clone(),
         (None, Some(directory)) => directory.join("pipeline.ron"),
@@ -183,22 +210,66 @@ fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<()
         let message = format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
         return Err(Diagnostic { help: home_folder::hint(directory), ..Diagnostic::global(message) }.into());
     }
-    if let Some(out) = &out
-        && let Some(hint) = home_folder::hint(out)
-    {
-        let problem = Diagnostic::global(format!("--out would make a folder called `~`: {}", out.display()));
-        return Err(problem.help(hint).into());
-    }
+    refuse_tilde(out.as_deref())?;
     let sources = read(&path, &overrides.sets)?.0;
     let plan = prove(&sources, false)?;
-    warn(&plan, &sources);
-    let options = run::Options { pipeline_path: pipeline, out, resume, quiet, json, command_line };
+    warn(&plan.warnings, &sources);
+    if !quiet && !json && pipeline.is_some() && pipeline::sweep_section(&sources).is_some() {
+        let path = path.display();
+        let note = format!(
+            "note: {path} has a sweep, and this is a single run without it; all of it: zskt-run sweep {path}\n"
+        );
+        let _ = io::stderr().write_all(note.as_bytes());
+    }
+    let limit = budget.filter(|_| !dry).map(|limit| run::Budget { limit, began });
+    let options =
+        run::Options { pipeline_path: pipeline, out, resume, go_on, budget: limit, quiet, json, command_line };
+    if dry || budget.is_some() && options.begun().is_none() {
+        // A plan is measured or run: its plugins remember what was built of them.
+        match estimate(prove(&sources, false)?, &options) {
+            Ok(estimate) => {
+                if dry {
+                    print(&if json { format!("{}\n", estimate.json()) } else { estimate.table() })?;
+                }
+                if let Some(warning) = budget.and_then(|budget| estimate.exceeds(budget)) {
+                    let _ = writeln!(io::stderr(), "warning: {warning}");
+                }
+            }
+            // The run is what was asked for.
+            Err(Failure::Failed(error)) if !dry => {
+                let _ = writeln!(io::stderr(), "warning: whether the budget will do is not known: {error}");
+            }
+            // The run says so.
+            Err(Failure::Interrupted) if !dry && limit.is_some_and(|limit| limit.is_used_up()) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    if dry {
+        return Ok(());
+    }
     match run::run(plan, options) {
         RunOutcome::Done => Ok(()),
+        RunOutcome::ShortOfExpectations => Err(Failure::ShortOfExpectations),
         RunOutcome::Interrupted => Err(Failure::Interrupted),
+        RunOutcome::OutOfBudget => Err(Failure::OutOfBudget),
         RunOutcome::Failed(error) => Err(Failure::Failed(error)),
         RunOutcome::Refused(problem) => Err(problem.into()),
     }
+}
+
+/// Measures what a run would take.
+fn estimate(plan: Plan, options: &run::Options) -> Result<run::Estimate, Failure> {
+    run::estimate(plan, options).map_err(|error| match error {
+        StartError::Refused(problem) => problem.into(),
+        StartError::Failed(error) if error.is_interrupted() => Failure::Interrupted,
+        StartError::Failed(error) => Failure::Failed(error),
+    })
+}
+
+/// A folder called `~` is not meant.
+pub fn refuse_tilde(out: Option<&Path>) -> Result<(), Diagnostic> {
+    let Some((out, hint)) = out.and_then(|out| Some((out, home_folder::hint(out)?))) else { return Ok(()) };
+    Err(Diagnostic::global(format!("--out would make a folder called `~`: {}", out.display())).help(hint))
 }
 
 fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool, deny_warnings: bool) -> Result<(), Failure> {
@@ -214,9 +285,9 @@ fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool, deny_warni
                 let denied: Vec<_> = plan.warnings.into_iter().map(denied).collect();
                 return Err(unsound(&denied, &sources));
             }
-            warn(&plan, &sources);
+            warn(&plan.warnings, &sources);
             match unnamed_plugin(&plan, &[&everyones[..], &own].concat()) {
-                None => Ok(plan),
+                None => Ok((plan, sweep::validate(&sources, skip_files)?)),
                 Some((plugin, library)) => Err(Diagnostic::global(format!(
                     "`{}` uses the plugin `{}` of the library `{}`, which it does not name",
                     path.display(),
@@ -228,7 +299,10 @@ fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool, deny_warni
             }
         });
         match proven {
-            Ok(plan) => print(&format!("ok {}: {}\n", path.display(), summary(&plan)))?,
+            Ok((plan, points)) => {
+                let swept = points.map(|points| format!("; a sweep of {points} points")).unwrap_or_default();
+                print(&format!("ok {}: {}{swept}\n", path.display(), summary(&plan)))?;
+            }
             Err(Failure::Refused(refused)) => refusals.extend(refused),
             Err(other) => return Err(other),
         }
@@ -275,26 +349,37 @@ fn summary(plan: &Plan) -> String {
 
 /// Reads a pipeline, and loads the libraries that it names.
 fn read(path: &Path, sets: &[String]) -> Result<(Sources, Vec<Library>), Failure> {
+    let sources = read_text(path, sets)?;
+    let libraries = load_libraries(&sources)?;
+    Ok((sources, libraries))
+}
+
+/// Reads the text of a pipeline.
+pub fn read_text(path: &Path, sets: &[String]) -> Result<Sources, Diagnostic> {
     let bytes = input_file::read(path, MAX_PIPELINE).map_err(|failure| unreadable(path, &failure))?;
     let text = String::from_utf8(bytes).map_err(|text| not_utf8(path, text.as_bytes()))?;
-    let sources = Sources::new(path.display().to_string(), text, sets);
+    Ok(Sources::new(path.display().to_string(), text, sets))
+}
+
+/// Loads the libraries that a pipeline names.
+pub fn load_libraries(sources: &Sources) -> Result<Vec<Library>, Failure> {
     let mut libraries = Vec::new();
-    for (path, span) in pipeline::libraries(&sources) {
+    for (path, span) in pipeline::libraries(sources) {
         match library::load(&path, &libraries) {
             Ok(library) => libraries.push(library),
             Err(problem) => {
                 let problem = Diagnostic { span: Some(span), ..problem };
-                return Err(unsound(&[problem], &sources));
+                return Err(unsound(&[problem], sources));
             }
         }
     }
-    Ok((sources, libraries))
+    Ok(libraries)
 }
 
 /// Shows what is probably not meant.
-fn warn(plan: &Plan, sources: &Sources) {
-    if !plan.warnings.is_empty() {
-        let shown = diagnostics::render(&plan.warnings, sources, diagnostics::colours());
+pub fn warn(warnings: &[Diagnostic], sources: &Sources) {
+    if !warnings.is_empty() {
+        let shown = diagnostics::render(warnings, sources, diagnostics::colours());
         let _ = io::stderr().write_all(shown.as_bytes());
     }
 }
@@ -308,9 +393,14 @@ fn load_libraries_of(run: &Path) -> Result<(), Failure> {
 
 /// Proves a pipeline sound.
 fn prove(sources: &Sources, skip_files: bool) -> Result<Plan, Failure> {
+    check(sources, skip_files)?.map_err(|problems| unsound(&problems, sources))
+}
+
+/// Proves a pipeline sound, or gives what is wrong with it.
+pub fn check(sources: &Sources, skip_files: bool) -> Result<Result<Plan, Vec<Diagnostic>>, Failure> {
     let registry = Registry::get()?;
     match catch_panics(|| check::prove(sources, registry, skip_files)) {
-        Ok(proven) => proven.map_err(|problems| unsound(&problems, sources)),
+        Ok(proven) => Ok(proven),
         Err(CaughtUnwind::Violation(error)) => Err(Diagnostic::global(error.to_string()).into()),
         Err(CaughtUnwind::Panic { plugin, text }) => {
             let who = plugin.map_or("a plugin".to_owned(), |plugin| plugin.to_string());
@@ -320,7 +410,8 @@ fn prove(sources: &Sources, skip_files: bool) -> Result<Plan, Failure> {
     }
 }
 
-fn unsound(problems: &[Diagnostic], sources: &Sources) -> Failure {
+/// What is wrong with a pipeline, shown.
+pub fn unsound(problems: &[Diagnostic], sources: &Sources) -> Failure {
     Failure::Refused(vec![Refusal::Unsound(diagnostics::render(problems, sources, diagnostics::colours()))])
 }
 
@@ -342,6 +433,9 @@ fn not_utf8(path: &Path, bytes: &[u8]) -> Diagnostic {
 
 /// A hint, where something that was taken for a pipeline looks more like a command.
 fn meant_command(word: &str) -> Option<String> {
+    if word == "run" {
+        return Some("a pipeline is run without a command: `zskt-run PIPELINE.ron`".into());
+    }
     let command = Cli::command();
     let commands: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
     let near = nearest_name(word, commands.iter().copied());

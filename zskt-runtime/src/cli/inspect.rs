@@ -235,9 +235,10 @@ fn beginning(doc: &str) -> String {
 
 fn plural(kind: PluginKind) -> String {
     let name = kind.to_string();
-    let plural = match name.strip_suffix("ss") {
-        Some(stem) => format!("{stem}sses"),
-        None => format!("{name}s"),
+    let plural = match name.as_str() {
+        _ if kind == PluginKind::Targets => name,
+        singular if singular.ends_with('s') => format!("{singular}es"),
+        singular => format!("{singular}s"),
     };
     let mut letters = plural.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())

@@ -4,6 +4,8 @@ mod arguments;
 mod commands;
 mod diagnostics;
 mod inspect;
+mod runs;
+mod sweep;
 
 pub use commands::execute;
 pub use diagnostics::render;

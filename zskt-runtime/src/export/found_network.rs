@@ -13,7 +13,7 @@ use super::Metadata;
 use crate::check;
 use crate::pipeline::Sources;
 use crate::plan::{Plan, PlanNode};
-use crate::run::{Checkpoint, checkpoints, describe_checkpoint};
+use crate::run::{Checkpoint, RunFiles, describe_checkpoint};
 use crate::text_format;
 
 /// A network of a run.
@@ -151,7 +151,7 @@ fn numbers_of(image: ImageShape) -> String {
 /// The last checkpoint that is whole. It is read while its run goes on, too: a checkpoint takes the place of the one before at once.
 fn last_checkpoint(run: &Path) -> std::result::Result<Checkpoint, Diagnostic> {
     let mut problem = None;
-    for path in checkpoints(run).iter().filter(|path| path.exists()) {
+    for path in RunFiles::new(run.to_owned()).checkpoints().iter().filter(|path| path.exists()) {
         match Checkpoint::read(path, &Device::Cpu) {
             Ok(checkpoint) => return Ok(checkpoint),
             Err(error) => problem = problem.or(Some(error)),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use zskt_api::{DatasetSignature, Diagnostic, ImageShape, PluginInstance, PluginKind, Registry, Split};
+use zskt_api::{DatasetSignature, Diagnostic, ImageShape, Normalization, PluginInstance, PluginKind, Registry, Split};
 
 use super::teacher::FoundTeacher;
 use crate::dataset_at::{DatasetAt, Part, at};
@@ -54,6 +54,12 @@ impl FoundDataset {
     /// The shape of every image.
     pub fn image(&self) -> ImageShape {
         self.0.signature.image
+    }
+
+    /// How its images are normalized by a teacher that says nothing of it.
+    pub fn normalization(&self) -> Option<Normalization> {
+        let channels = self.image().channels;
+        self.0.source.normalization().or_else(|| self.0.source.usual_normalization(channels))
     }
 
     /// Whether a teacher can be measured on it.

@@ -21,7 +21,48 @@ pub struct Group {
     pub nodes: Vec<(&'static str, String)>,
 }
 
+impl Group {
+    fn taken_apart(text: &'static str) -> Self {
+        let (mut comment, mut nodes) = (Vec::new(), Vec::<(&str, String)>::new());
+        for line in text.lines() {
+            let node = line.strip_prefix("        \"").and_then(|node| node.split_once("\":"));
+            if let Some((name, plugin)) = node {
+                nodes.push((name, plugin.trim_start().to_owned()));
+            } else if let Some(line) = line.strip_prefix("        // ") {
+                comment.push(line.to_owned());
+            } else if let Some((_, plugin)) = nodes.last_mut() {
+                *plugin += &format!("\n{line}");
+            }
+        }
+        for (_, plugin) in &mut nodes {
+            plugin.truncate(plugin.trim_end_matches(',').len());
+        }
+        Self { comment, nodes }
+    }
+}
+
 impl Draft {
+    /// A pipeline of zskt's own, as its file lays it out: groups of nodes with a comment each and an empty line between, each node and each
+    /// edge at the beginning of a line or behind another edge. What stands before the nodes is left out.
+    pub fn taken_apart(text: &'static str) -> Self {
+        let (nodes, edges) = text
+            .split_once("    nodes: {\n")
+            .and_then(|(_, nodes)| nodes.split_once("    },\n\n    edges: [\n"))
+            .unwrap_or_default();
+        let edges = edges.lines().map(|line| line.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
+        Self {
+            groups: nodes.split("\n\n").map(Group::taken_apart).collect(),
+            edges: edges.filter(|line| !line.is_empty()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The plugin of a node, with its parameters.
+    pub fn node(&mut self, name: &str) -> Option<&mut String> {
+        let mut nodes = self.groups.iter_mut().flat_map(|group| &mut group.nodes);
+        nodes.find(|(other, _)| *other == name).map(|(_, plugin)| plugin)
+    }
+
     /// The pipeline as RON text.
     pub fn to_text(&self) -> String {
         let width =

@@ -1,4 +1,4 @@
-//! The methods that a pipeline can begin with.
+//! The methods that a pipeline can begin with: those of `pipelines/methods`, with another teacher.
 
 use clap::ValueEnum;
 use zskt_api::ImageShape;
@@ -9,142 +9,138 @@ use super::student::ChosenStudent;
 use super::teacher::FoundTeacher;
 
 /// How the student learns.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Method {
-    /// Adversarial belief matching: Micaelli & Storkey, NeurIPS 2019
-    Abm,
-    /// Fast-Datafree: Fang et al., AAAI 2022. Less work, for teachers with batch norms whose normalization is known
+    /// Fast-Datafree: Fang et al., AAAI 2022. For teachers with batch norms whose normalization is known
     Fast,
+    /// NAYER: Tran et al., CVPR 2024. For teachers with batch norms whose normalization is known
+    Nayer,
+    /// DFQ: Choi et al., CVPRW 2020. For teachers with batch norms whose normalization is known
+    Dfq,
+    /// DeepInversion: Yin et al., CVPR 2020. For teachers with batch norms whose normalization is known
+    DeepInversion,
+    /// DAFL: Chen et al., ICCV 2019. For teachers whose normalization is known
+    Dafl,
+    /// DFAD: Fang et al. 2019. For any teacher
+    Dfad,
+    /// Adversarial belief matching: Micaelli & Storkey, NeurIPS 2019. For any teacher
+    Abm,
 }
 
 impl Method {
+    /// What the methods' notes recommend to begin with.
+    pub const RECOMMENDED: Self = Self::Fast;
+    /// What takes any teacher.
+    pub const FOR_ANY_TEACHER: Self = Self::Abm;
+
+    /// What it is called, and whose it is.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Fast => "Fast-Datafree (Fang et al., AAAI 2022)",
+            Self::Nayer => "NAYER (Tran et al., CVPR 2024)",
+            Self::Dfq => "DFQ (Choi et al., CVPRW 2020)",
+            Self::DeepInversion => "DeepInversion (Yin et al., CVPR 2020)",
+            Self::Dafl => "DAFL (Chen et al., ICCV 2019)",
+            Self::Dfad => "DFAD (Fang et al. 2019)",
+            Self::Abm => "Adversarial belief matching (Micaelli & Storkey, NeurIPS 2019)",
+        }
+    }
+
+    fn about(self) -> &'static str {
+        match self {
+            Self::Fast => {
+                "a few steps of a copy of a generator make images of given classes, which look to the teacher's batch norms as its \
+                 training images did; a bank keeps them, and the student learns from it"
+            }
+            Self::Nayer => {
+                "a generator makes images from vectors of the classes and from noisy layers that are drawn anew for each synthesis; a \
+                 bank keeps them, and the student learns from it. Without `vectors` those of the classes are drawn at random"
+            }
+            Self::Dfq => {
+                "a generator makes images on which student and teacher differ, which look to the teacher's batch norms as its training \
+                 images did, of which it is sure, and whose classes are equally frequent"
+            }
+            Self::DeepInversion => {
+                "the images themselves are learnt, from noise to images of given classes that look to the teacher's batch norms as its \
+                 training images did; a bank keeps them, and the student learns from it"
+            }
+            Self::Dafl => {
+                "a generator makes images of which the teacher is sure, whose features are large, and whose classes are equally frequent"
+            }
+            Self::Dfad => {
+                "a generator makes images on which the logits of student and teacher differ, and the student learns from them"
+            }
+            Self::Abm => {
+                "the student learns from its teacher on images that a generator makes up, on which the two disagree most"
+            }
+        }
+    }
+
+    /// Its pipeline for CIFAR-10.
+    fn published(self) -> &'static str {
+        match self {
+            Self::Fast => include_str!("../../../pipelines/methods/fast.ron"),
+            Self::Nayer => include_str!("../../../pipelines/methods/nayer.ron"),
+            Self::Dfq => include_str!("../../../pipelines/methods/dfq.ron"),
+            Self::DeepInversion => include_str!("../../../pipelines/methods/deep-inversion.ron"),
+            Self::Dafl => include_str!("../../../pipelines/methods/dafl.ron"),
+            Self::Dfad => include_str!("../../../pipelines/methods/dfad.ron"),
+            Self::Abm => include_str!("../../../pipelines/methods/abm.ron"),
+        }
+    }
+
     /// The method with its published parameters, for this teacher and student.
     pub fn pipeline(self, teacher: &FoundTeacher, student: &ChosenStudent, data: Option<&FoundDataset>) -> Draft {
-        match self {
-            Self::Abm => adversarial_belief_matching(teacher, student, data),
-            Self::Fast => fast_datafree(teacher, student, data),
+        let mut draft = Draft::taken_apart(self.published());
+        teacher.name().clone_into(&mut draft.name);
+        let about = format!(
+            "{}: {}. No data is needed; the parameters are those that are published for images of 32×32.",
+            self.title(),
+            self.about()
+        );
+        draft.head = head(&about, teacher);
+        // Its last nodes measure on CIFAR-10.
+        let measured = draft.groups.pop().map(|group| group.nodes).unwrap_or_default();
+        let measures = |edge: &String| measured.iter().any(|(name, _)| edge.contains(&format!("-> {name}.")));
+        draft.edges.retain(|line| !line.iter().any(measures));
+        if let Some(node) = draft.node("teacher") {
+            teacher.ron().clone_into(node);
         }
+        if let Some(node) = draft.node("student") {
+            student.ron.clone_into(node);
+        }
+        if let Some(node) = draft.node("generator") {
+            *node = generator(node, teacher.image(), teacher.classes());
+        }
+        compare_attention(&mut draft, teacher, student);
+        evaluate(&mut draft, data);
+        draft
     }
 }
 
-fn adversarial_belief_matching(teacher: &FoundTeacher, student: &ChosenStudent, data: Option<&FoundDataset>) -> Draft {
+/// Has attention compared where both networks have maps of the same size.
+fn compare_attention(draft: &mut Draft, teacher: &FoundTeacher, student: &ChosenStudent) {
+    let Some(attention) = draft.node("attention") else { return };
     let pairs = student.output.pairs_of_equal_size(teacher.output());
     let in_order = pairs.iter().enumerate().all(|(index, pair)| *pair == [index, index])
         && [&student.output, teacher.output()].iter().all(|output| output.activations.len() == pairs.len());
-    let attention = match (pairs.is_empty(), in_order) {
-        (true, _) => None,
-        (_, true) => Some("AttentionTransfer(beta: 250.0)".to_owned()),
-        _ => Some(format!("AttentionTransfer(beta: 250.0, pairs: {pairs:?})")),
-    };
-
-    let head = head(
-        "Zero-shot transfer by adversarial belief matching (Micaelli & Storkey, NeurIPS 2019): the student learns from its teacher on \
-         images that a generator makes up. No data is needed; the parameters are the paper's, for images of 32×32.",
-        teacher,
-    );
-
-    let mut losses = vec![("belief", "KlDivergence(temperature: 1.0)".to_owned())];
-    let mut about_losses = vec!["What the student is compared by".to_owned()];
-    let mut imitate = vec!["student -> imitate.player".to_owned(), "belief -> imitate.loss".into()];
-    match attention {
-        Some(attention) => {
-            losses.push(("attention", attention));
-            imitate.push("attention -> imitate.loss".into());
+    if !pairs.is_empty() {
+        if !in_order {
+            *attention = with_parameters(attention, &[format!("pairs: {pairs:?}")]);
         }
-        None => about_losses
-            .push("(no activations of both networks are equally large, so that attention cannot be compared)".into()),
+        return;
     }
-
-    let groups = vec![
-        Group {
-            comment: vec!["Networks".into()],
-            nodes: vec![
-                ("teacher", teacher.ron().to_owned()),
-                ("student", student.ron.clone()),
-                ("generator", generator(teacher.image(), &["latent_dim: 100"])),
-            ],
-        },
-        Group { comment: about_losses, nodes: losses },
-        Group {
-            comment: vec![
-                "Each batch: the generator maximizes the divergence of teacher and student, then the student minimizes it".into(),
-            ],
-            nodes: vec![
-                ("seek", "Maximize(steps: 1, optimizer: Adam(lr: 1e-3), schedule: Cosine, clip_norm: 5.0)".into()),
-                ("imitate", "Minimize(steps: 10, optimizer: Adam(lr: 2e-3), schedule: Cosine, clip_norm: 5.0)".into()),
-                ("transfer", format!("Transfer(batches: 80000, batch_size: 128{})", if data.is_some() { ", evaluate_every: 800" } else { "" })),
-            ],
-        },
-    ];
-    let edges = vec![
-        vec!["generator -> seek.player".into(), "belief -> seek.loss".into()],
-        imitate,
-        vec![
-            "teacher -> transfer.teacher".into(),
-            "student -> transfer.student".into(),
-            "generator -> transfer.images".into(),
-        ],
-        vec!["seek -> transfer.turns".into(), "imitate -> transfer.turns".into()],
-    ];
-    let mut draft = Draft { head, name: teacher.name().to_owned(), groups, edges };
-    evaluate(&mut draft, data);
-    draft
-}
-
-fn fast_datafree(teacher: &FoundTeacher, student: &ChosenStudent, data: Option<&FoundDataset>) -> Draft {
-    let head = head(
-        "Fast-Datafree (Fang et al., AAAI 2022): a few steps of a copy of a generator make images of given classes, which look to the \
-         teacher's batch norms as its training images did; a bank keeps them, and the student learns from it. No data is needed; the \
-         parameters are the paper's, for images of 32×32.",
-        teacher,
-    );
-    let node = |name, plugin: &str| (name, plugin.to_owned());
-    let evaluated = if data.is_some() { ", evaluate_every: 2000" } else { "" };
-    let groups = vec![
-        Group {
-            comment: vec!["Networks".into()],
-            nodes: vec![
-                ("teacher", teacher.ron().to_owned()),
-                ("student", student.ron.clone()),
-                ("generator", generator(teacher.image(), &["latent_dim: 256", "output: Sigmoid", "bias: false"])),
-            ],
-        },
-        Group {
-            comment: vec!["What images are to be, and what the student is compared by".into()],
-            nodes: vec![
-                node("statistics", "BatchNormMatching(weight: 10.0)"),
-                node("shows", "OneHot(class: Label, weight: 0.4)"),
-                node("differ", "KlDivergence(weight: -1.1, reduction: BatchMean, agreeing_only: true)"),
-                node("belief", "KlDivergence(temperature: 20.0, reduction: BatchMean, temperature_squared: true)"),
-            ],
-        },
-        Group {
-            comment: vec!["Every 400 batches new images; in each batch one step of the student".into()],
-            nodes: vec![
-                node(
-                    "synthesize",
-                    "Synthesize(every: 400, images: 256, steps: 5, warm_up: 20, student_after: 19, optimizer: Adam(lr: 3e-3, \
-                     betas: [0.5, 0.999]), latents_lr: 0.01, outer: Adam(lr: 0.015, betas: [0.5, 0.999]), crop: 4, flip: true, \
-                     statistics_momentum: 0.9, reset_at: 140)",
-                ),
-                node(
-                    "imitate",
-                    "Minimize(optimizer: Sgd(lr: 0.2, momentum: 0.9, weight_decay: 1e-4), schedule: Cosine(floor: 1e-3))",
-                ),
-                ("transfer", format!("Transfer(batches: 80000, batch_size: 256, targets: Uniform(){evaluated})")),
-            ],
-        },
-    ];
-    let line = |edges: &[&str]| edges.iter().map(|edge| (*edge).to_owned()).collect::<Vec<_>>();
-    let edges = vec![
-        line(&["generator -> synthesize.player", "statistics -> synthesize.loss", "shows -> synthesize.loss"]),
-        line(&["differ -> synthesize.loss", "student -> imitate.player", "belief -> imitate.loss"]),
-        line(&["teacher -> transfer.teacher", "student -> transfer.student", "generator -> transfer.images"]),
-        line(&["synthesize -> transfer.turns", "imitate -> transfer.turns"]),
-    ];
-    let mut draft = Draft { head, name: teacher.name().to_owned(), groups, edges };
-    evaluate(&mut draft, data);
-    draft
+    for group in &mut draft.groups {
+        let before = group.nodes.len();
+        group.nodes.retain(|(name, _)| *name != "attention");
+        if group.nodes.len() < before {
+            let unequal = "(no activations of both networks are equally large, so that attention cannot be compared)";
+            group.comment.push(unequal.into());
+        }
+    }
+    for line in &mut draft.edges {
+        line.retain(|edge| !edge.starts_with("attention -> "));
+    }
 }
 
 /// What stands before a pipeline: what it is, and what the teacher's file does not tell.
@@ -160,48 +156,97 @@ fn head(about: &str, teacher: &FoundTeacher) -> Vec<String> {
 
 /// Adds metrics on a dataset, or says that there is none.
 fn evaluate(draft: &mut Draft, data: Option<&FoundDataset>) {
-    let Draft { head, groups, edges, .. } = draft;
-    match data {
-        Some(data) => {
-            groups.push(Group {
-                comment: ["Evaluation: the only place where real images appear".into()]
-                    .into_iter()
-                    .chain(data.caution().map(|caution| format!("Mind: {caution}")))
-                    .collect(),
-                nodes: vec![
-                    ("test_set", data.ron().to_owned()),
-                    ("teacher_accuracy", "Accuracy()".into()),
-                    ("student_accuracy", "Accuracy()".into()),
-                    ("agreement", "Agreement()".into()),
-                ],
-            });
-            edges.extend([
-                vec!["teacher -> teacher_accuracy.classifier".into(), "test_set -> teacher_accuracy.dataset".into()],
-                vec!["transfer -> student_accuracy.classifier".into(), "test_set -> student_accuracy.dataset".into()],
-                vec![
-                    "teacher -> agreement.teacher".into(),
-                    "transfer -> agreement.student".into(),
-                    "test_set -> agreement.dataset".into(),
-                ],
-            ]);
-        }
-        None => head.extend([
+    let Some(data) = data else {
+        draft.head.extend([
             "".into(),
             "Nothing is measured. With images of the teacher's classes at hand, if only a few, `zskt-run new --data FOLDER` adds \
              accuracy and agreement; no image of them reaches the student."
                 .into(),
-        ]),
-    }
+        ]);
+        // There is nothing to evaluate.
+        if let Some(stage) = draft.node("distill")
+            && let Some(start) = stage.find(", evaluate_every: ")
+        {
+            let end = stage[start + 1..].find([',', ')']).map_or(stage.len(), |end| start + 1 + end);
+            stage.replace_range(start..end, "");
+        }
+        return;
+    };
+    let mut comment = vec![
+        "Evaluation: the only place where real images appear. `keep: Best(\"student_accuracy\")` in `distill` keeps the best student beside".into(),
+        "the last: which one that is, these images have then chosen".into(),
+    ];
+    comment.extend(data.caution().map(|caution| format!("Mind: {caution}")));
+    draft.groups.push(Group {
+        comment,
+        nodes: vec![
+            ("test_set", data.ron().to_owned()),
+            ("teacher_accuracy", "Accuracy()".into()),
+            ("student_accuracy", "Accuracy()".into()),
+            ("agreement", "Agreement()".into()),
+        ],
+    });
+    draft.edges.extend([
+        vec!["teacher -> teacher_accuracy.classifier".into(), "test_set -> teacher_accuracy.dataset".into()],
+        vec!["distill -> student_accuracy.classifier".into(), "test_set -> student_accuracy.dataset".into()],
+        vec![
+            "teacher -> agreement.teacher".into(),
+            "distill -> agreement.student".into(),
+            "test_set -> agreement.dataset".into(),
+        ],
+    ]);
 }
 
-/// A generator with these parameters, for images of this shape.
-fn generator(image: ImageShape, parameters: &[&str]) -> String {
-    let mut parameters: Vec<_> = parameters.iter().map(|parameter| (*parameter).to_owned()).collect();
+/// A generator of images of 32×32 in three channels, for images of this shape and of so many classes.
+fn generator(plugin: &str, image: ImageShape, classes: usize) -> String {
+    let mut parameters = Vec::new();
     if image.height != 32 {
-        parameters.push(format!("first_map: {}, image_size: {}", image.height / 4, image.height));
+        if !plugin.starts_with("Pixels") {
+            parameters.push(format!("first_map: {}", image.height / 4));
+        }
+        parameters.push(format!("image_size: {}", image.height));
     }
     if image.channels != 3 {
         parameters.push(format!("image_channels: {}", image.channels));
     }
-    format!("ConvGenerator({})", parameters.join(", "))
+    with_parameters(&plugin.replace("classes: 10", &format!("classes: {classes}")), &parameters)
+}
+
+/// A plugin with more parameters than it has.
+fn with_parameters(plugin: &str, more: &[String]) -> String {
+    let given = plugin.strip_suffix(')').unwrap_or(plugin);
+    let more: String = more.iter().map(|parameter| format!(", {parameter}")).collect();
+    format!("{given}{more})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Draft, Method};
+    use clap::ValueEnum;
+
+    #[test]
+    fn the_published_pipelines_can_be_taken_apart() {
+        for method in Method::value_variants() {
+            let text = method.published();
+            let Draft { groups, edges, .. } = Draft::taken_apart(text);
+            // Nothing but comments, commas and space is lost.
+            let bare = |text: &str| {
+                let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+                lines.flat_map(str::chars).filter(|c| !c.is_whitespace() && *c != ',').collect::<String>()
+            };
+            let (_, body) = text.split_once("    nodes: {\n").expect("it has nodes");
+            let nodes = groups.iter().flat_map(|group| &group.nodes);
+            let nodes: String = nodes.map(|(name, plugin)| format!("{name:?}: {plugin}")).collect();
+            let edges: String = edges.iter().flatten().map(|edge| format!("{edge:?}")).collect();
+            assert_eq!(bare(body), bare(&format!("{nodes}}}edges:[{edges}])")), "{method:?}");
+            let first: Vec<_> = groups[0].nodes.iter().map(|(name, _)| *name).collect();
+            assert_eq!(first, ["teacher", "student", "generator"], "{method:?}");
+            let last = groups.last().map(|group| &group.comment[..]);
+            assert_eq!(
+                last,
+                Some(&["Evaluation: the only place where real images appear".to_owned()][..]),
+                "{method:?}"
+            );
+        }
+    }
 }

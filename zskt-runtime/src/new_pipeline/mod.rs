@@ -12,13 +12,17 @@ use std::path::{Path, PathBuf};
 
 pub use method::Method;
 
-use zskt_api::{Diagnostic, Registry, Severity};
+use zskt_api::{Diagnostic, Normalization, Registry, Severity};
 
 use crate::pipeline::Sources;
 use crate::{check, text_format};
 use dataset::FoundDataset;
+use draft::Draft;
 use student::ChosenStudent;
 use teacher::FoundTeacher;
+
+/// What is said before the reason why no pipeline can be made of what was asked for.
+const UNFITTING: &str = "these do not go together";
 
 /// What a pipeline is to be made of.
 pub struct Request<'a> {
@@ -30,8 +34,10 @@ pub struct Request<'a> {
     pub data: Option<&'a Path>,
     /// The student's architecture: a plugin, with parameters or without.
     pub student: Option<&'a str>,
-    /// How the student learns.
-    pub method: Method,
+    /// How its images were normalized, where its file does not tell.
+    pub normalization: Option<Normalization>,
+    /// How the student learns; `None` for what is recommended, where it goes with the teacher.
+    pub method: Option<Method>,
     /// The file to write; `None` for one that is named like the teacher's.
     pub to: Option<&'a Path>,
 }
@@ -42,8 +48,7 @@ pub struct Request<'a> {
 /// When the teacher's file holds no network that is known, or nothing fits it, or the file cannot be written.
 pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnostic> {
     let data = request.data.map(|data| FoundDataset::find(data, registry)).transpose()?;
-    let shape = data.as_ref().map(FoundDataset::image);
-    let teacher = FoundTeacher::read(request.teacher, request.key, shape, registry)?;
+    let teacher = FoundTeacher::read(request, data.as_ref(), registry)?;
     if let Some(data) = &data {
         data.fits(&teacher)?;
     }
@@ -56,16 +61,42 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
     }
     let student = ChosenStudent::choose(request.student, &teacher, registry)?;
     let path = request.to.map_or_else(|| file_name(request.teacher), Path::to_owned);
-    let text = request.method.pipeline(&teacher, &student, data.as_ref()).to_text();
-    prove(&path, &text, registry)?;
+    let draft = |method: Method| method.pipeline(&teacher, &student, data.as_ref());
+    let proven = |draft: &Draft| prove(&path, &draft.to_text(), registry);
+    let mut drafted = draft(request.method.unwrap_or(Method::RECOMMENDED));
+    let mut chosen = None;
+    match (proven(&drafted), request.method) {
+        (Ok(()), Some(_)) => {}
+        (Ok(()), None) => chosen = Some(format!("{}; --method takes another", Method::RECOMMENDED.title())),
+        (Err(problem), Some(_)) => return Err(problem.context(UNFITTING)),
+        (Err(problem), None) => {
+            drafted = draft(Method::FOR_ANY_TEACHER);
+            proven(&drafted).map_err(|problem| problem.context(UNFITTING))?;
+            let [any, recommended] = [Method::FOR_ANY_TEACHER, Method::RECOMMENDED].map(Method::title);
+            let help = problem.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+            drafted.head.extend([
+                "".into(),
+                format!(
+                    "{recommended} takes less work, and cannot be used with this teacher: {}{help}",
+                    problem.message
+                ),
+            ]);
+            chosen = Some(format!(
+                "{any}, for {recommended}, which takes less work, cannot be used: {}{help}",
+                problem.message
+            ));
+        }
+    }
+    let text = drafted.to_text();
     write(&path, &text)?;
 
     let shown = path.display();
     let mut said = teacher.said();
     said.extend(data.iter().map(FoundDataset::said));
     said.push(student.said());
+    said.extend(chosen.map(|chosen| format!("method   {chosen}")));
     said.push(format!(
-        "wrote {shown}\n\n  zskt-run {shown} --set transfer.batches=50    # a trial: does it run, and how long does a batch take?\n  zskt-run {shown}\n"
+        "wrote {shown}\n\n  zskt-run {shown} --set distill.batches=50    # a trial: does it run, and how long does a batch take?\n  zskt-run {shown}\n"
     ));
     Ok(said.join("\n"))
 }
@@ -84,7 +115,7 @@ fn prove(path: &Path, text: &str, registry: &Registry) -> Result<(), Diagnostic>
     let Err(problems) = check::prove(&sources, registry, false) else { return Ok(()) };
     let found = problems.into_iter().find(|problem| problem.severity == Severity::Error);
     let reason = found.as_ref().map_or("", |problem| &problem.message);
-    let problem = Diagnostic::global(format!("these do not go together: {}", text_format::one_line(reason)));
+    let problem = Diagnostic::global(text_format::one_line(reason));
     Err(match found.and_then(|problem| problem.help) {
         Some(help) => problem.help(help),
         None => problem,

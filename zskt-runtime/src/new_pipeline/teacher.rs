@@ -4,8 +4,12 @@ use std::path::Path;
 
 use onnx_model::Dimension;
 use torch_checkpoint::printable;
-use zskt_api::{ClassifierShape, Diagnostic, ImageShape, OutputShape, PluginInstance, PluginKind, Registry};
+use zskt_api::{
+    ClassifierShape, Diagnostic, ImageShape, Normalization, OutputShape, PluginInstance, PluginKind, Registry,
+};
 
+use super::Request;
+use super::dataset::FoundDataset;
 use crate::inspect_file::is_graph;
 use crate::pipeline::parse_plugin;
 use crate::weights_report::{FoundNetwork, RecognizedArchitecture, weights_report};
@@ -34,15 +38,11 @@ impl FoundTeacher {
     ///
     /// # Errors
     /// When it cannot be read, no architecture has such weights, or there are several networks in it.
-    pub fn read(
-        path: &Path,
-        key: Option<&str>,
-        data: Option<ImageShape>,
-        registry: &Registry,
-    ) -> Result<Self, Diagnostic> {
+    pub fn read(request: &Request<'_>, data: Option<&FoundDataset>, registry: &Registry) -> Result<Self, Diagnostic> {
+        let (path, key) = (request.teacher, request.key);
         if is_graph(path) {
             return match key {
-                None => Self::of_graph(path, data, registry),
+                None => Self::of_graph(request, data, registry),
                 Some(_) => Err(Diagnostic::global("--key is for files of weights, and this is an ONNX model")),
             };
         }
@@ -64,11 +64,12 @@ impl FoundTeacher {
         let said = configuration.and_then(|configuration| configuration.input_size);
         let said = said.map(|[channels, height, width]| ImageShape::new(channels, height, width));
         let usual = [3, 1].map(|channels| ImageShape::new(channels, recognized.image_size, recognized.image_size));
-        let (image, output) = images(architecture.as_ref(), said.into_iter().chain(data).chain(usual))
+        let shape = data.map(FoundDataset::image);
+        let (image, output) = images(architecture.as_ref(), said.into_iter().chain(shape).chain(usual))
             .ok_or_else(|| takes_no_images(&recognized.ron))?;
 
         let mut assumptions = recognized.assumptions.clone();
-        if said.is_none() && data != Some(image) {
+        if said.is_none() && shape != Some(image) {
             assumptions.push(format!(
                 "images of {}×{}: the weights do not tell the size, and this is usual for such a network; it is set by the generator's \
                  `image_size` and by the datasets",
@@ -76,12 +77,17 @@ impl FoundTeacher {
             ));
         }
         let normalization = configuration.and_then(|found| Some((found.mean.as_ref()?, found.std.as_ref()?)));
-        if normalization.is_none() {
-            assumptions.push(normalization_unknown("Checkpoint"));
+        if normalization.is_none() && request.normalization.is_none() {
+            assumptions.push(normalization_unknown(data));
         }
         let key = key.map(|key| format!(", key: {key:?}")).unwrap_or_default();
         Ok(Self {
-            ron: format!("Checkpoint(model: {}, path: {:?}{key})", recognized.ron, path.to_string_lossy()),
+            ron: format!(
+                "Checkpoint(model: {}, path: {:?}{key}{})",
+                recognized.ron,
+                path.to_string_lossy(),
+                stated(request.normalization.as_ref())
+            ),
             name: name(path),
             image,
             output,
@@ -91,8 +97,9 @@ impl FoundTeacher {
         })
     }
 
-    fn of_graph(path: &Path, data: Option<ImageShape>, registry: &Registry) -> Result<Self, Diagnostic> {
-        let ron = format!("Onnx(path: {:?})", path.to_string_lossy());
+    fn of_graph(request: &Request<'_>, data: Option<&FoundDataset>, registry: &Registry) -> Result<Self, Diagnostic> {
+        let path = request.teacher;
+        let ron = format!("Onnx(path: {:?}{})", path.to_string_lossy(), stated(request.normalization.as_ref()));
         let (_, parsed) = parse_plugin(&ron, PluginKind::Teacher, registry)?;
         let PluginInstance::Teacher(teacher) = parsed.instance() else {
             return Err(Diagnostic::global("`Onnx` is not a teacher source"));
@@ -101,8 +108,9 @@ impl FoundTeacher {
             let problem = Diagnostic::global(format!("`{}`: {}", path.display(), fault.message));
             Diagnostic { help: fault.help, ..problem }
         })?;
-        let (image, output) = images(teacher.as_ref(), fixed_images(path).into_iter().chain(data))
-            .ok_or_else(|| takes_no_images(&ron))?;
+        let (image, output) =
+            images(teacher.as_ref(), fixed_images(path).into_iter().chain(data.map(FoundDataset::image)))
+                .ok_or_else(|| takes_no_images(&ron))?;
         let unknown = teacher.normalization().is_none();
         Ok(Self {
             found: vec![format!("{}: ONNX", path.display()), format!("teacher  {ron}")],
@@ -111,7 +119,7 @@ impl FoundTeacher {
             image,
             output,
             parameters: parameter_count::of(parsed.instance()),
-            assumptions: unknown.then(|| normalization_unknown("Onnx")).into_iter().collect(),
+            assumptions: unknown.then(|| normalization_unknown(data)).into_iter().collect(),
         })
     }
 
@@ -197,10 +205,18 @@ fn fixed_images(path: &Path) -> Vec<ImageShape> {
     }
 }
 
-fn normalization_unknown(plugin: &str) -> String {
+/// A normalization as parameters after others.
+fn stated(normalization: Option<&Normalization>) -> String {
+    normalization.map_or_else(String::new, |Normalization { mean, std }| format!(", mean: {mean:?}, std: {std:?}"))
+}
+
+fn normalization_unknown(data: Option<&FoundDataset>) -> String {
+    let assumed = data.and_then(FoundDataset::normalization);
+    let assumed =
+        assumed.map_or_else(String::new, |assumed| format!(" taken to be by {assumed}, as the images of --data are;"));
     format!(
-        "how its images were normalized: where real images are used, state it in `{plugin}`, as in `mean: [0.4914, 0.4822, 0.4465], \
-         std: [0.247, 0.2435, 0.2616]`"
+        "how its images were normalized:{assumed} say it with --mean and --std, as in `--mean 0.4914,0.4822,0.4465 --std \
+         0.247,0.2435,0.2616`, zeros and ones where it takes pixels from 0 to 1 as they are"
     )
 }
 

@@ -1,21 +1,28 @@
 //! Pipelines as text: read, changed by `--set`, and written as resolved.
 
 mod edges;
+mod expectation;
 mod lexer;
 mod malformed_edges;
 mod overrides;
 mod parser;
 mod resolved;
+mod seeds;
 mod sources;
+mod sweep_section;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod variants;
 
 pub use edges::Edge;
-pub use parser::WRITE_PATHS;
-pub use resolved::{Resolved, without_libraries, write};
-pub use sources::Sources;
-pub use syntax::{DataFree, PipelineSyntax};
+pub use expectation::{Bounds, Expectation};
+pub use parser::{WRITE_PATHS, read};
+pub use resolved::{Resolved, computed_part, nodes as resolved_nodes, write};
+pub use seeds::parse_seeds;
+pub use sources::{Override, Sources};
+pub use sweep_section::{SweepSection, SweptKey, of_file as sweep_section};
+pub use syntax::{DataFree, EXPECT, PUBLISHED, PipelineSyntax, field};
 
 use std::path::PathBuf;
 
@@ -23,13 +30,23 @@ use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, Registr
 
 /// Reads a pipeline and applies the `--set` arguments; `None` when too little can be read to say more about it.
 pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnostic>) -> Option<PipelineSyntax> {
-    let reading = parser::read(sources.text(0), 0, 0, problems);
+    let reading = read(sources.text(0), 0, 0, problems);
     let mut value = reading.value?;
     if reading.recovered_from_error {
         return None;
     }
+    variants::apply(&mut value, sources, registry, problems);
     overrides::apply(&mut value, sources, registry, problems);
     syntax::read_syntax(&value, sources, problems)
+}
+
+/// The pipeline as text with the variant that it chooses and its `--set` arguments applied, and nothing else: neither checked nor with
+/// defaults in their places. Nothing where it cannot be read.
+pub fn changed(sources: &Sources, registry: &Registry) -> Option<String> {
+    let mut value = read(sources.text(0), 0, 0, &mut Vec::new()).value?;
+    variants::apply(&mut value, sources, registry, &mut Vec::new());
+    overrides::apply(&mut value, sources, registry, &mut Vec::new());
+    Some(value.to_ron())
 }
 
 /// Reads one plugin with its parameters, as a pipeline has it: `LeNet(size: 28)`, or `LeNet` alone.
@@ -42,7 +59,7 @@ pub fn parse_plugin(
     registry: &Registry,
 ) -> Result<(&'static PluginRegistration, ParsedPlugin), Diagnostic> {
     let mut problems = Vec::new();
-    let value = parser::read(text, 0, 0, &mut problems).value.filter(|_| problems.is_empty());
+    let value = read(text, 0, 0, &mut problems).value.filter(|_| problems.is_empty());
     let plugin = value.and_then(|value| registry.read(&value, &[kind], &mut problems));
     match (plugin, problems.into_iter().next()) {
         (Some(plugin), None) => Ok(plugin),
@@ -54,7 +71,7 @@ pub fn parse_plugin(
 /// The plugin libraries that a pipeline names, each with its place. What is wrong with the pipeline is found later, with
 /// their plugins: here it names none.
 pub fn libraries(sources: &Sources) -> Vec<(PathBuf, Span)> {
-    let Some(mut value) = parser::read(sources.text(0), 0, 0, &mut Vec::new()).value else { return Vec::new() };
+    let Some(mut value) = read(sources.text(0), 0, 0, &mut Vec::new()).value else { return Vec::new() };
     overrides::apply_setting(&mut value, sources, syntax::LIBRARIES);
     syntax::libraries_named(&value)
 }

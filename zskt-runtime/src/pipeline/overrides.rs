@@ -4,8 +4,8 @@
 use zskt_api::{Diagnostic, Name, ParameterKind, Registry, Span, Value, ValueKind, nearest_name};
 
 use super::parser::{is_text, read};
-use super::sources::Sources;
-use super::syntax::FIELDS;
+use super::sources::{Override, Sources};
+use super::syntax::{FIELDS, VARIANT};
 use crate::text_format;
 
 /// How many nodes' names a misspelt one is compared with.
@@ -13,8 +13,8 @@ const MAX_COMPARED: usize = 1000;
 
 /// Applies every `--set` argument in turn.
 pub fn apply(pipeline: &mut Value, sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnostic>) {
-    for source in 1..sources.count() {
-        let Some((path, value)) = parse(sources.text(source), source, problems) else { continue };
+    for change in sources.overrides() {
+        let Some((path, value)) = parse(sources, change, problems) else { continue };
         if let Err(found) = set(pipeline, &path, value, registry) {
             problems.extend(found);
         }
@@ -25,15 +25,20 @@ pub fn apply(pipeline: &mut Value, sources: &Sources, registry: &Registry, probl
 /// [`apply`].
 pub fn apply_setting(pipeline: &mut Value, sources: &Sources, field: &str) {
     let ValueKind::Named { fields, .. } = &mut pipeline.kind else { return };
-    for source in 1..sources.count() {
-        if let Some((path, ParsedOverride { read: Ok(value), .. })) =
-            parse(sources.text(source), source, &mut Vec::new())
+    for change in sources.overrides() {
+        if let Some((path, value)) = parse(sources, change, &mut Vec::new())
             && let [name] = &path[..]
             && name.text == field
+            && let Ok(value) = value.for_kind(kind_of(field))
         {
             put(fields, name, value);
         }
     }
+}
+
+/// What one of the pipeline's own fields takes, where a shell might have taken its quotes.
+fn kind_of(field: &str) -> Option<&'static ParameterKind> {
+    ["name", "device", "precision", VARIANT].contains(&field).then_some(&ParameterKind::Text)
 }
 
 /// What is written after the `=`: what RON makes of it, or why it makes nothing of it, and the bare text, which is what is
@@ -64,21 +69,22 @@ impl ParsedOverride {
 }
 
 /// Splits an argument into its path and its value.
-fn parse(text: &str, source: usize, problems: &mut Vec<Diagnostic>) -> Option<(Vec<Name>, ParsedOverride)> {
-    let Some(equals) = text.find('=') else {
+fn parse(sources: &Sources, change: &Override, problems: &mut Vec<Diagnostic>) -> Option<(Vec<Name>, ParsedOverride)> {
+    let (source, text, key) = (change.source, sources.text(change.source), &change.key);
+    let Some(place) = &change.value else {
         let span = Span { source, start: 0, end: text.len() };
         problems.push(Diagnostic::at(span, "an override needs a value").label("expected `node.parameter=VALUE`"));
         return None;
     };
     let mut path = Vec::new();
-    let mut start = 0;
-    for segment in text[..equals].split('.') {
+    let mut start = key.start;
+    for segment in text[key.clone()].split('.') {
         let begin = start + (segment.len() - segment.trim_start().len());
         let name = segment.trim();
         let span = Span { source, start: begin, end: begin + name.len() };
         if name.is_empty() {
             problems.push(
-                Diagnostic::at(Span { source, start: 0, end: equals }, "a name is missing")
+                Diagnostic::at(Span { source, start: key.start, end: key.end }, "a name is missing")
                     .label("expected `node.parameter`"),
             );
             return None;
@@ -86,12 +92,12 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Diagnostic>) -> Option<(V
         path.push(Name { text: name.to_owned(), span });
         start += segment.len() + 1;
     }
-    let written = &text[equals + 1..];
-    let begin = equals + 1 + (written.len() - written.trim_start().len());
+    let (text, written) = (&text[..place.end], &text[place.clone()]);
+    let begin = place.start + (written.len() - written.trim_start().len());
     let span = Span { source, start: begin, end: text.trim_end().len().max(begin) };
     let bare = Value { span, kind: ValueKind::Text(written.trim().to_owned()) };
     let mut found = Vec::new();
-    let reading = read(text, source, equals + 1, &mut found);
+    let reading = read(text, source, place.start, &mut found);
     if written.trim().is_empty() || is_text(written.trim()) {
         // Nothing, or quotes: what is wrong with these is not that they are missing.
         problems.append(&mut found);
@@ -101,12 +107,22 @@ fn parse(text: &str, source: usize, problems: &mut Vec<Diagnostic>) -> Option<(V
         let shown = written.trim();
         let help = format!(
             "a value is written as in a pipeline; text in quotes: --set '{}=\"{shown}\"'",
-            text[..equals].trim()
+            text[key.clone()].trim()
         );
         first.help.get_or_insert(help);
     }
     let read = reading.value.filter(|_| found.is_empty()).ok_or(found);
     Some((path, ParsedOverride { read, bare }))
+}
+
+/// Changes what `path` leads to, as `--set` does, into what is written elsewhere in the pipeline.
+pub fn set_value(
+    pipeline: &mut Value,
+    path: &[Name],
+    value: Value,
+    registry: &Registry,
+) -> Result<(), Vec<Diagnostic>> {
+    set(pipeline, path, ParsedOverride { bare: value.clone(), read: Ok(value) }, registry)
 }
 
 fn set(pipeline: &mut Value, path: &[Name], value: ParsedOverride, registry: &Registry) -> Result<(), Vec<Diagnostic>> {
@@ -117,8 +133,7 @@ fn set(pipeline: &mut Value, path: &[Name], value: ParsedOverride, registry: &Re
             let problem = Diagnostic::at(inner.span, format!("`{}` has nothing to set in it", first.text));
             return Err(vec![problem.label(format!("expected `{}=VALUE`", first.text))]);
         }
-        let textual = ["name", "device", "precision"].contains(&first.text.as_str());
-        put(fields, first, value.for_kind(textual.then_some(&ParameterKind::Text))?);
+        put(fields, first, value.for_kind(kind_of(&first.text))?);
         return Ok(());
     }
     let Some(ValueKind::Map(nodes)) =

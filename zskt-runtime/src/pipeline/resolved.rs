@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use zskt_api::{Precision, Value, ValueKind};
+use zskt_api::{Name, Precision, Value, ValueKind};
 
+use super::expectation::Expectation;
 use super::parser::read;
-use super::syntax::{LIBRARIES, field};
+use super::syntax::{EXPECT, LIBRARIES, PUBLISHED, field};
 use crate::device_request::DeviceRequest;
 
 /// Lines are broken where they would be longer.
@@ -25,6 +26,10 @@ pub struct Resolved<'a> {
     pub libraries: Vec<PathBuf>,
     /// Its claim, as RON text.
     pub data_free: Option<String>,
+    /// What its source states of its figures.
+    pub published: &'a [(Name, String)],
+    /// What a run has to reach.
+    pub expect: &'a [Expectation],
     /// Its nodes and their plugins, as RON text.
     pub nodes: Vec<(&'a str, &'a str)>,
     /// Its edges: from, to, port.
@@ -44,6 +49,15 @@ pub fn write(pipeline: &Resolved<'_>) -> String {
     if let Some(claim) = &pipeline.data_free {
         out += &format!("    data_free: {claim},\n");
     }
+    let mut map = |field: &str, entries: Vec<(&str, String)>| {
+        if !entries.is_empty() {
+            out += &format!("    {field}: {{\n");
+            entries.iter().for_each(|(key, text)| out += &format!("        {key:?}: {text:?},\n"));
+            out += "    },\n";
+        }
+    };
+    map(PUBLISHED, pipeline.published.iter().map(|(figure, text)| (&*figure.text, text.clone())).collect());
+    map(EXPECT, pipeline.expect.iter().map(|expected| (&*expected.figure.text, expected.bounds.to_string())).collect());
     out += "    nodes: {\n";
     for (name, plugin) in &pipeline.nodes {
         let prefix = format!("        {name:?}: ");
@@ -62,16 +76,37 @@ pub fn write(pipeline: &Resolved<'_>) -> String {
     out
 }
 
-/// A resolved pipeline without the places of its libraries: two runs with equal ones are equal, if the libraries are.
-pub fn without_libraries(resolved: &str) -> String {
+/// The nodes of a resolved pipeline and their plugins; what cannot be read of it is not there.
+pub fn nodes(resolved: &str) -> Vec<(String, Value)> {
     let pipeline = read(resolved, 0, 0, &mut Vec::new()).value;
-    let Some((name, value)) = pipeline.as_ref().and_then(|pipeline| field(pipeline, LIBRARIES)) else {
-        return resolved.to_owned();
+    let Some((_, Value { kind: ValueKind::Map(nodes), .. })) = pipeline.as_ref().and_then(|own| field(own, "nodes"))
+    else {
+        return Vec::new();
     };
-    // A resolved pipeline has each field on lines of its own.
-    let start = resolved[..name.span.start].rfind('\n').map_or(0, |end| end + 1);
-    let end = resolved[value.span.end..].find('\n').map_or(resolved.len(), |end| value.span.end + end + 1);
-    [&resolved[..start], &resolved[end..]].concat()
+    let named = nodes.iter().filter_map(|(name, plugin)| match &name.kind {
+        ValueKind::Text(name) => Some((name.clone(), plugin.clone())),
+        _ => None,
+    });
+    named.collect()
+}
+
+/// What of a resolved pipeline decides what is computed: all but where libraries lie, and what is said of its figures. Two runs with
+/// equal ones are equal, if the libraries are.
+pub fn computed_part(resolved: &str) -> String {
+    let Some(pipeline) = read(resolved, 0, 0, &mut Vec::new()).value else { return resolved.to_owned() };
+    let mut kept = resolved.to_owned();
+    let fields = [LIBRARIES, PUBLISHED, EXPECT].into_iter().filter_map(|name| field(&pipeline, name));
+    let mut lines: Vec<_> = fields
+        .map(|(name, value)| {
+            // A resolved pipeline has each field on lines of its own.
+            let start = resolved[..name.span.start].rfind('\n').map_or(0, |end| end + 1);
+            let end = resolved[value.span.end..].find('\n').map_or(resolved.len(), |end| value.span.end + end + 1);
+            start..end
+        })
+        .collect();
+    lines.sort_by_key(|lines| lines.start);
+    lines.into_iter().rev().for_each(|lines| kept.replace_range(lines, ""));
+    kept
 }
 
 /// A value on one line if it fits there, otherwise with a line for each of its parts.

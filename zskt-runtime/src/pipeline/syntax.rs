@@ -7,15 +7,44 @@ use std::path::PathBuf;
 use zskt_api::{Diagnostic, Name, Precision, Span, Value, ValueKind, nearest_name};
 
 use super::edges::{Edge, is_node_name, read_edge};
+use super::expectation::{Expectation, read_bounds};
 use super::malformed_edges::MalformedEdges;
 use super::sources::Sources;
+use super::sweep_section::read_section;
 use crate::device_request::DeviceRequest;
 
 /// The fields of a pipeline, in the order of documentation.
-pub const FIELDS: [&str; 8] = ["name", "seed", "device", "precision", LIBRARIES, "data_free", "nodes", "edges"];
+pub const FIELDS: [&str; 13] = [
+    "name",
+    "seed",
+    "device",
+    "precision",
+    LIBRARIES,
+    "data_free",
+    PUBLISHED,
+    EXPECT,
+    VARIANT,
+    VARIANTS,
+    SWEEP,
+    "nodes",
+    "edges",
+];
+
+/// The field that holds changes under names, and that which chooses some of them.
+pub const VARIANTS: &str = "variants";
+pub const VARIANT: &str = "variant";
 
 /// The field that names plugin libraries.
 pub const LIBRARIES: &str = "plugins";
+
+/// The field with the figures that the pipeline's source states.
+pub const PUBLISHED: &str = "published";
+
+/// The field with what a run has to reach.
+pub const EXPECT: &str = "expect";
+
+/// The field that says over what `zskt-run sweep` runs the pipeline; a single run does not look at it.
+pub const SWEEP: &str = "sweep";
 
 /// How many fields are looked at for a misspelt one.
 const MAX_MISSPELT: usize = 1000;
@@ -32,6 +61,10 @@ pub struct PipelineSyntax {
     pub precision: Precision,
     /// What it claims to keep free of training data.
     pub data_free: Option<DataFree>,
+    /// What the pipeline's source states of its figures, as it is written there.
+    pub published: Vec<(Name, String)>,
+    /// What a run has to reach.
+    pub expect: Vec<Expectation>,
     /// Its nodes, in the order of the file.
     pub nodes: Vec<(Name, Value)>,
     /// Its edges, in the order of the file.
@@ -103,7 +136,14 @@ pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Diagnost
     });
     // They are loaded by now; what is not a path was left out.
     parts.optional(LIBRARIES, libraries);
+    // What is wrong with variants has been said when they were applied.
+    parts.optional(VARIANT, text);
     let data_free = parts.optional("data_free", data_free);
+    let published = parts.optional(PUBLISHED, |value, problems| by_figure(value, PUBLISHED, text, problems));
+    let expect = parts.optional(EXPECT, |value, problems| by_figure(value, EXPECT, read_bounds, problems));
+    let expect = expect.into_iter().flatten().map(|(figure, bounds)| Expectation { figure, bounds });
+    let expect = expect.collect();
+    parts.optional(SWEEP, |value, problems| read_section(value, sources, problems));
     let nodes = parts.required("nodes", nodes);
     let edges = parts.required("edges", |value, problems| edges(value, sources, problems));
     let (edges, malformed) = edges?;
@@ -113,6 +153,8 @@ pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Diagnost
         device: device.unwrap_or_default(),
         precision: precision.unwrap_or(Precision::F32),
         data_free: data_free.flatten(),
+        published: published.unwrap_or_default(),
+        expect,
         nodes: nodes?,
         edges,
         malformed,
@@ -170,7 +212,8 @@ impl Fields<'_> {
     }
 }
 
-fn expected<T>(value: &Value, expected: &str, problems: &mut Vec<Diagnostic>) -> Option<T> {
+/// Reports that a value is not what belongs in its place.
+pub fn expected<T>(value: &Value, expected: &str, problems: &mut Vec<Diagnostic>) -> Option<T> {
     problems.push(
         Diagnostic::at(value.span, format!("expected {expected}, found {}", value.describe()))
             .label(format!("expected {expected}")),
@@ -178,8 +221,39 @@ fn expected<T>(value: &Value, expected: &str, problems: &mut Vec<Diagnostic>) ->
     None
 }
 
+/// A map with something for each of some figures: `{"accuracy.top1": …}`.
+fn by_figure<T>(
+    value: &Value,
+    field: &str,
+    read: impl Fn(&Value, &mut Vec<Diagnostic>) -> Option<T>,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Vec<(Name, T)>> {
+    let ValueKind::Map(pairs) = &value.kind else {
+        return expected(value, &format!("a map of figures: `{field}: {{\"accuracy.top1\": …}}`"), problems);
+    };
+    let mut figures: Vec<(Name, T)> = Vec::with_capacity(pairs.len());
+    for (key, value) in pairs {
+        let Some(text) = text(key, problems) else { continue };
+        let figure = Name { text, span: key.span };
+        if !figure.text.contains('.')
+            && !["seconds", "images_per_second", "flop", "peak_memory_bytes"].contains(&&*figure.text)
+        {
+            problems.push(
+                Diagnostic::at(figure.span, format!("`{}` is not a figure of a run", figure.text))
+                    .label("expected `node.figure`, as \"accuracy.top1\""),
+            );
+        }
+        if figures.iter().any(|(known, _)| known.text == figure.text) {
+            problems
+                .push(Diagnostic::at(figure.span, format!("`{}` is given twice", figure.text)).label("given again"));
+        }
+        figures.extend(read(value, problems).map(|value| (figure, value)));
+    }
+    Some(figures)
+}
+
 /// Text; a bare word is reported as text without its quotes.
-fn text(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<String> {
+pub fn text(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<String> {
     match &value.kind {
         ValueKind::Text(text) => Some(text.clone()),
         ValueKind::Named { name: Some(name), fields, items } if fields.is_empty() && items.is_empty() => {

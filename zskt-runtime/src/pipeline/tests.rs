@@ -6,8 +6,8 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 use zskt_api::{Value, ValueKind};
 
+use super::computed_part;
 use super::parser::read;
-use super::without_libraries;
 
 /// Reads a text; `None` when there was anything to object to.
 fn read_well(text: &str) -> Option<Value> {
@@ -57,11 +57,11 @@ fn what_is_read_is_ron_and_what_is_ron_is_read() {
 }
 
 #[test]
-fn a_resolved_pipeline_is_itself_without_the_line_of_its_libraries() {
-    let with = "(\n    name: \"plugins: [\",\n    seed: 0,\n    plugins: [\"a.so\", \"b, c.so\"],\n    nodes: {},\n)\n";
+fn what_computes_nothing_is_left_out_of_the_computed_part() {
+    let with = "(\n    name: \"plugins: [\",\n    seed: 0,\n    plugins: [\"a.so\", \"b, c.so\"],\n    published: {\n        \"a.b\": \"expect: {\",\n    },\n    expect: {\n        \"a.b\": \"0..1\",\n    },\n    nodes: {},\n)\n";
     let without = "(\n    name: \"plugins: [\",\n    seed: 0,\n    nodes: {},\n)\n";
-    assert_eq!(without_libraries(with), without);
-    assert_eq!(without_libraries(without), without);
+    assert_eq!(computed_part(with), without);
+    assert_eq!(computed_part(without), without);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, GeneratorInput, ImageShape,
-    Normalization, Result, StreamRng,
+    Builder, CheckError, FeatureMap, ForwardMode, Generator, GeneratorArchitecture, GeneratorInput, GeneratorParts,
+    ImageShape, Normalization, Result, StreamRng,
 };
 
 use super::boundary::Boundary;
@@ -49,6 +49,10 @@ impl GeneratorArchitecture for CheckedGeneratorArchitecture {
 
     fn needs_normalization(&self) -> bool {
         self.boundary.plugin.call(|| self.inner.needs_normalization())
+    }
+
+    fn parts(&self) -> Option<GeneratorParts> {
+        self.boundary.plugin.call(|| self.inner.parts())
     }
 
     fn build(&self, builder: &Builder, normalization: Option<&Normalization>) -> Result<Box<dyn Generator>> {

@@ -4,6 +4,7 @@
 //! happens; [`resume`] is the run directory, and the checkpoints in it that a run is continued from.
 
 mod engine;
+mod estimate;
 mod interrupt;
 mod options;
 mod record;
@@ -14,18 +15,39 @@ mod tests;
 mod threads;
 mod timestamp;
 
-pub use options::{Options, RunOutcome};
+pub use estimate::Estimate;
+pub use interrupt::{Interrupted, listen};
+pub use options::{Budget, Options, RunOutcome};
 pub use record::{data_free, image_grid};
 
-pub use resume::{Checkpoint, checkpoints, describe_checkpoint};
+#[cfg(test)]
+pub use resume::seal;
+pub use resume::{
+    Checkpoint, Fingerprint, PARTIAL_SUFFIX, RunDirectory, RunFiles, describe_checkpoint, fingerprints_of,
+    is_partial_file, of_pipeline, unseal, write_file,
+};
 
 use crate::plan::Plan;
 use record::{Console, notice};
+pub use start_error::StartError;
 
-/// Runs a plan to its end, until it fails, or until the user presses Ctrl-C.
+/// Measures what a run of a plan would take.
+///
+/// # Errors
+/// As the run's own, as far as they show in a few batches.
+#[expect(clippy::needless_pass_by_value, reason = "a plan is measured once, and is not fit to be run after that")]
+pub fn estimate(plan: Plan, options: &Options) -> Result<Estimate, StartError> {
+    let interrupted = options.or_out_of_budget(listen());
+    if let Some(shortage) = threads::start() {
+        notice(&shortage);
+    }
+    rayon::scope(|_| engine::estimate(&plan, &mut Console::new(options.quiet, options.json), &interrupted))
+}
+
+/// Runs a plan to its end, until it fails, its budget is used up, or the user presses Ctrl-C.
 #[expect(clippy::needless_pass_by_value, reason = "a plan is run once")]
 pub fn run(plan: Plan, options: Options) -> RunOutcome {
-    let interrupted = interrupt::listen();
+    let interrupted = listen();
     if let Some(shortage) = threads::start() {
         notice(&shortage);
     }

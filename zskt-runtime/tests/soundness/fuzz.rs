@@ -56,7 +56,7 @@ const PIECES: [&str; 40] = [
 /// The pipelines that zskt comes with.
 fn shipped() -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines");
-    let folders = ["", "/methods", "/methods/digits"].map(|within| format!("{folder}{within}"));
+    let folders = ["", "/methods", "/methods/digits", "/paper"].map(|within| format!("{folder}{within}"));
     let files = folders.iter().flat_map(|folder| std::fs::read_dir(folder).expect("a folder"));
     let mut texts: Vec<_> = files
         .map(|entry| entry.expect("an entry").path())
@@ -71,11 +71,26 @@ fn shipped() -> Vec<String> {
 fn the_pipelines_that_zskt_comes_with_are_sound() {
     let texts = shipped();
     assert!(texts.len() >= 20, "only {} pipelines are there", texts.len());
-    for text in texts {
-        let sources = Sources::new("pipeline.ron", text, &[]);
+    let proven = |text: &str, sets: &[String]| {
+        let sources = Sources::new("pipeline.ron", text, sets);
         let plan = prove(&sources, Registry::get().expect("names are unique"), true);
-        plan.map_err(|problems| render(&problems, &sources, false)).unwrap_or_else(|complaint| panic!("{complaint}"));
+        plan.map_err(|problems| render(&problems, &sources, false)).unwrap_or_else(|complaint| panic!("{complaint}"))
+    };
+    let mut variants = 0;
+    for text in texts {
+        let name = proven(&text, &[]).name;
+        if text.contains("variants: {") {
+            variants += 1;
+            let plan = proven(&text, &["variant=cifar100".into()]);
+            assert_eq!(plan.name, format!("{name}-cifar100"));
+            assert!(
+                !plan.resolved.contains("classes: 10,") && plan.resolved.contains("Cifar100("),
+                "{}",
+                plan.resolved
+            );
+        }
     }
+    assert_eq!(variants, 7, "each method has one");
 }
 
 /// A way to break a text.

@@ -103,3 +103,39 @@ fn numbers_are_finite() {
         assert!(complaint.contains("expected a finite number"), "{infinite}: {complaint}");
     }
 }
+
+/// With a variant of two changes, and one with mistakes.
+fn with_variants(of_other: &str) -> String {
+    let variants = format!(
+        r#"variants: {{ "short": {{ "transfer.batches": 3, "name": "short" }}, "cifar-10": {{ {of_other} }} }}, nodes: {{"#
+    );
+    changed("nodes: {", &variants)
+}
+
+#[test]
+fn a_variant_is_chosen_by_its_name() {
+    let text = with_variants(r#""student": WideResNet(depth: 16, widen_factor: 1)"#);
+    assert_eq!(resolved(&text, &[]), resolved(SOUND, &[]), "none is chosen");
+    assert_eq!(resolved(&text, &["variant=short"]), resolved(SOUND, &["transfer.batches=3", "name=short"]));
+    // Other overrides come after it, wherever they stand.
+    let later = resolved(&text, &["transfer.batches=4", "variant=short"]);
+    assert_eq!(later, resolved(SOUND, &["transfer.batches=4", "name=short"]));
+    assert!(resolved(&text, &["variant=cifar-10"]).contains("depth: 16"));
+    assert!(resolved(&text.replace("variants:", r#"variant: "cifar-10", variants:"#), &[]).contains("depth: 16"));
+}
+
+#[test]
+fn mistakes_in_variants_are_shown_where_they_are() {
+    let unknown = complaint(&with_variants(""), &["variant=shot"]);
+    assert!(unknown.contains("the pipeline has no variant `shot`"), "{unknown}");
+    assert!(unknown.contains("did you mean `short`?") && unknown.contains("variants: short, cifar-10"), "{unknown}");
+    let none = complaint(SOUND, &["variant=short"]);
+    assert!(none.contains("no variant `short`") && none.contains("it has no field `variants`"), "{none}");
+    // Also in one that is not chosen.
+    let names = complaint(&with_variants(r#""studant.classes": 100"#), &["variant=short"]);
+    assert!(names.contains("the pipeline has no node `studant`") && names.contains("pipeline.ron:"), "{names}");
+    let value = complaint(&with_variants(r#""student.classes": 0"#), &["variant=cifar-10"]);
+    assert!(value.contains("`classes` of `student`") || value.contains("classes"), "{value}");
+    let list = complaint(&with_variants("").replace(r#"{ "transfer.batches": 3, "name": "short" }"#, "[]"), &[]);
+    assert!(list.contains("variants are maps"), "{list}");
+}

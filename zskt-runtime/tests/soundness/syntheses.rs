@@ -96,3 +96,22 @@ fn batches_and_statistics() {
     );
     assert!(without_norms.contains("`teacher` has no batch norm"), "{without_norms}");
 }
+
+#[test]
+fn what_a_synthesis_names_of_its_generator() {
+    let wrong = r#"latents_lr: 0.01, reset_at: 5, reset_layers: ["fc", "bn1", "conv7"],"#;
+    let layers = said(FAST, &[("latents_lr: 0.01,", wrong)]);
+    assert!(layers.contains("`generator` has no layer `conv7` to draw anew"), "{layers}");
+    assert!(layers.contains(r#"^^^^^^^ `reset_layers[2]` of `synthesize`"#), "{layers}");
+    assert!(layers.contains("did you mean `conv1`? its layers are bn0, bn1, bn2, conv1, conv2, conv3, fc"), "{layers}");
+    assert!(!layers.contains("`fc` to draw anew"), "{layers}");
+    // The layers of `ConvGenerator`, which is what they are by default, are not another's.
+    let default = said(NAYER, &[("synthesize\":    Synthesize(", "synthesize\":    Synthesize(reset_at: 5, ")]);
+    assert!(default.contains("`generator` has no layer `fc` to draw anew"), "{default}");
+    assert!(default.contains("`reset_layers` is not set; default used"), "{default}");
+    // They are named, and never drawn anew.
+    assert_eq!(said(FAST, &[("latents_lr: 0.01,", r#"latents_lr: 0.01, reset_layers: ["conv7"],"#)]), "");
+    let latents = said(DEEP_INVERSION, &[("keep: Last,", "keep: Last, latents_lr: 0.01,")]);
+    assert!(latents.contains("`generator` takes no latents that could be learnt"), "{latents}");
+    assert!(latents.contains("^^^^ `latents_lr` of `synthesize`"), "{latents}");
+}

@@ -76,11 +76,14 @@ mod cuda {
     use super::Device;
     use super::Result;
     use crate::error::Error;
+    use crate::flop;
 
     /// A captured graph.
     pub struct Graph {
         graph: Option<CudaGraph>,
         device: CudaDevice,
+        /// What it computes, as [`flop::done`] counts it.
+        flop: u64,
     }
 
     impl Graph {
@@ -90,6 +93,7 @@ mod cuda {
         /// When the device fails.
         pub fn launch(&self) -> Result<()> {
             let launched = self.graph.as_ref().map_or(Ok(()), CudaGraph::launch);
+            flop::add_uncounted(self.flop);
             Ok(launched.map_err(|error| candle_core::Error::Msg(format!("CUDA, a graph: {error}")))?)
         }
     }
@@ -131,7 +135,7 @@ mod cuda {
         // candle refuses copies between host and device meanwhile, but for those that it has made before.
         let _tables = device.enable_cuda_graph_htod_cache();
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
-        let captured = work();
+        let (captured, flop) = flop::uncounted(work);
         // Where capturing was made impossible, what was dropped since could not be freed: an old error, that ending would only
         // repeat, and not end.
         let _ = stream.context().check_err();
@@ -139,7 +143,7 @@ mod cuda {
         let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
         match (captured, graph) {
             (Ok(captured), Ok(Some(graph))) => {
-                Ok(Some((Graph { graph: Some(graph), device: device.clone() }, captured)))
+                Ok(Some((Graph { graph: Some(graph), device: device.clone(), flop }, captured)))
             }
             (captured, graph) => {
                 let reason = match (captured, graph) {

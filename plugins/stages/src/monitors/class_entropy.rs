@@ -1,8 +1,6 @@
 //! Whether the generator still makes images of many classes, as its teacher sees them.
 
-use zskt_api::candle_core::DType;
-use zskt_api::ops::log_softmax;
-use zskt_api::{ClassifierNetwork, FeatureMap, ForwardMode, Result};
+use super::beliefs::Beliefs;
 
 /// Below this share of the largest entropy that there is, images are of hardly more than one class: of ten classes, of 1.26.
 const COLLAPSED: f64 = 0.1;
@@ -13,11 +11,9 @@ pub struct ClassEntropy {
 }
 
 impl ClassEntropy {
-    /// Of these images, `[B, C, H, W]`.
-    pub fn of(teacher: &ClassifierNetwork, images: &FeatureMap) -> Result<Self> {
-        let logits = teacher.forward.forward(images, ForwardMode::eval())?.logits.to_dtype(DType::F64)?;
-        let mean_belief = log_softmax(&logits)?.exp()?.mean(0)?.to_vec1()?;
-        Ok(Self { mean_belief })
+    /// Of what a teacher believes of images.
+    pub fn of(teacher: &Beliefs) -> Self {
+        Self { mean_belief: teacher.mean() }
     }
 
     /// The entropy of the mean belief in nats, at most ln of the classes.

@@ -2,12 +2,14 @@
 //!
 //! Losses and gradient norms that are not finite need no look: they end the run where they are read.
 
+mod beliefs;
 mod class_entropy;
 mod weight_change;
 
 use zskt_api::candle_core::{Device, Tensor};
 use zskt_api::{ClassifierNetwork, Error, FeatureMap, LoggedScalar, Result, StageContext, StageState, choice};
 
+use beliefs::Beliefs;
 use class_entropy::ClassEntropy;
 use weight_change::WeightsBefore;
 
@@ -15,6 +17,8 @@ use weight_change::WeightsBefore;
 const IN_A_ROW: u32 = 3;
 /// What a stage's state calls the monitors'. It has no point, and the names of all turns' tensors have one.
 const STATE: &str = "monitors";
+/// What the figures call those whose beliefs they are about.
+const PLAYERS: [&str; 2] = ["teacher", "student"];
 
 choice! {
     /// What a warning does.
@@ -59,7 +63,7 @@ impl<'a> Monitors<'a> {
         due.then(|| WeightsBefore::take(&student.weights)).transpose()
     }
 
-    /// Looks at the student after a batch, and at images that its generator makes, as its teacher sees them. It is judged by its
+    /// Looks at the `student` after a batch, and at images that its generator makes, as its teacher and it see them. It is judged by its
     /// movement only if it `learns` in this batch.
     ///
     /// # Errors
@@ -69,14 +73,24 @@ impl<'a> Monitors<'a> {
         batch: usize,
         before: &WeightsBefore,
         learns: bool,
+        student: &ClassifierNetwork,
         made: Option<(&ClassifierNetwork, FeatureMap)>,
         context: &mut StageContext<'_>,
     ) -> Result<()> {
         let change = before.change()?;
-        let entropy = made.map(|(teacher, images)| ClassEntropy::of(teacher, &images)).transpose()?;
+        let beliefs = made.map(|(teacher, images)| -> Result<_> {
+            Ok([Beliefs::of(teacher, &images)?, Beliefs::of(student, &images)?])
+        });
+        let beliefs = beliefs.transpose()?;
+        let entropy = beliefs.as_ref().map(|[teacher, _]| ClassEntropy::of(teacher));
         let mut figures = vec![LoggedScalar::new("weight_change", change.0)];
         figures.extend(entropy.iter().map(|entropy| LoggedScalar::new("class_entropy", entropy.nats())));
+        figures.extend(beliefs.iter().flatten().zip(PLAYERS).map(|(beliefs, player)| beliefs.confidence(player)));
         context.observer.monitor(batch, &figures)?;
+        if let Some(beliefs) = &beliefs {
+            let of_both = beliefs.iter().zip(PLAYERS).flat_map(|(beliefs, player)| beliefs.distributions(player));
+            context.observer.distributions(batch, &of_both.collect::<Vec<_>>())?;
+        }
         let still = self.still.note(learns.then(|| change.is_still())).then(|| change.warning());
         let collapsed = self.collapsed.note(entropy.as_ref().map(ClassEntropy::is_collapsed));
         let collapsed = entropy.filter(|_| collapsed).map(|entropy| entropy.warning());

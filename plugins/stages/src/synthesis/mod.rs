@@ -4,13 +4,13 @@ mod bank;
 mod inner_game;
 mod statistics;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::{
-    BuildContext, Context, Error, GeneratorNetwork, ImageSet, LoggedScalar, Loss, Normalization, OptimizerState,
-    Parameter, Player, Result, Rounds, Synthesis, SynthesisProgress, Turn,
+    BuildContext, Context, Error, GeneratorNetwork, GeneratorParts, ImageSet, LoggedScalar, Loss, Normalization,
+    OptimizerState, Parameter, Player, Result, Rounds, Synthesis, SynthesisProgress, Turn,
 };
 
 pub use self::bank::Bank;
@@ -18,6 +18,7 @@ use self::inner_game::InnerGame;
 use self::statistics::MovingStatistics;
 use crate::batch_sampler::Targets;
 use crate::draws::Draws;
+use crate::synthesize;
 use crate::turn_runtime::Networks;
 
 /// A turn that makes images, and all that it keeps from one synthesis to the next.
@@ -76,7 +77,7 @@ impl SynthesisRuntime {
             return Err(Error::new(format!("turn `{}`: its player makes no images", turn.name)));
         };
         let parameters: Vec<_> = generator.weights.parameters().cloned().collect();
-        check_layers(synthesis, generator).context(format!("turn `{}`", turn.name))?;
+        check_parts(synthesis, generator).context(format!("turn `{}`", turn.name))?;
         let outer = synthesis.outer.as_ref().map(|outer| outer.start(parameters.clone()));
         let outer = outer.transpose().context(format!("turn `{}`", turn.name))?;
         Ok(Some(Self {
@@ -274,23 +275,12 @@ impl SynthesisRuntime {
     }
 }
 
-/// Whether the generator has what the synthesis names of it.
-fn check_layers(synthesis: &Synthesis, generator: &GeneratorNetwork) -> Result<()> {
-    let layers: BTreeSet<_> =
-        generator.weights.parameters().filter_map(|weight| Some(weight.name().rsplit_once('.')?.0)).collect();
-    let missing = synthesis.reset.iter().flat_map(|reset| &reset.layers).find(|layer| !layers.contains(layer.as_str()));
-    if let Some(missing) = missing {
-        let name = &generator.name;
-        return Err(Error::new(format!(
-            "`{name}` has no layer `{missing}` to draw anew; its layers are {}",
-            layers.into_iter().collect::<Vec<_>>().join(", ")
-        )));
-    }
-    if synthesis.latents_lr.is_some() && generator.forward.latent_dim() == 0 {
-        let name = &generator.name;
-        return Err(Error::new(format!("`{name}` takes no latents that could be learnt: leave `latents_lr` out")));
-    }
-    Ok(())
+/// Whether the generator has what the synthesis names of it: before the run that is known of most generators.
+fn check_parts(synthesis: &Synthesis, generator: &GeneratorNetwork) -> Result<()> {
+    let parts = GeneratorParts::of(&*generator.forward, &generator.weights);
+    let layers = synthesis.reset.as_ref().map_or(&[][..], |reset| &reset.layers);
+    let fault = synthesize::misfits(&parts, &generator.name, layers, synthesis.latents_lr.is_some()).into_iter().next();
+    fault.map_or(Ok(()), |fault| Err(Error::new(fault.message)))
 }
 
 /// The same tensors under names that begin with a part's.

@@ -40,11 +40,11 @@ impl<'p> Executor<'p> {
         Self { plan, environment, outputs, recorder, checkpointer, interrupted }
     }
 
-    /// Runs to the end.
+    /// Runs to the end, and says whether the run found what its pipeline expects.
     ///
     /// # Errors
     /// When a plugin fails, something cannot be written, or the user asked to stop.
-    pub fn run(&mut self) -> Result<()> {
+    pub fn run(&mut self) -> Result<bool> {
         self.announce();
         self.save_checkpoint()?;
         let plan = self.plan;
@@ -69,6 +69,11 @@ impl<'p> Executor<'p> {
     /// When the last checkpoint was made; nothing before the first.
     pub fn last_checkpoint(&self) -> Option<&str> {
         self.checkpointer.last_moment()
+    }
+
+    /// Notes why the run ends here. A log that cannot be written any more leaves it unsaid: the user is told anyway.
+    pub fn note_end(&mut self, error: &Error) {
+        let _ = self.recorder.end(error);
     }
 
     /// Stops showing anything, and gives the folder that all is kept in.

@@ -2,6 +2,7 @@
 
 mod device;
 mod environment;
+mod estimate;
 mod executor;
 mod frozen_weights;
 mod metric;
@@ -9,37 +10,57 @@ mod node_outputs;
 mod restore_files;
 mod stage_observer;
 mod stage_output;
+mod stage_probe;
 mod start;
 
 use std::path::Path;
 
 use zskt_api::Error;
 
+pub use estimate::estimate;
+
 use super::interrupt::Interrupted;
 use super::options::{Options, RunOutcome};
 use super::record::{Console, notice};
 use super::start_error::StartError;
 use crate::plan::Plan;
+use crate::shell_quoting::quoted;
+use start::Started;
 
-/// Runs a plan until the user asks to stop.
+/// Runs a plan until the user asks to stop, or its budget is used up.
 pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: Interrupted) -> RunOutcome {
+    let interrupted = options.or_out_of_budget(interrupted);
+    let stopped = || match options.budget {
+        Some(budget) if budget.is_used_up() => {
+            (format!("the budget of {} is used up", humantime::format_duration(budget.limit)), RunOutcome::OutOfBudget)
+        }
+        _ => ("interrupted".to_owned(), RunOutcome::Interrupted),
+    };
     let mut executor = match start::start(plan, options, console, interrupted) {
-        Ok(Some(executor)) => executor,
-        Ok(None) => return RunOutcome::Done,
+        Ok(Started::Going(executor)) => executor,
+        Ok(Started::Finished(meets_expectations)) => return done(meets_expectations),
         Err(StartError::Refused(problem)) => return RunOutcome::Refused(problem),
         Err(StartError::Failed(error)) if error.is_interrupted() => {
-            notice("interrupted before anything was run");
-            return RunOutcome::Interrupted;
+            let (reason, outcome) = stopped();
+            notice(&format!("{reason} before anything was run"));
+            return outcome;
         }
         Err(StartError::Failed(error)) => return RunOutcome::Failed(error),
     };
-    let Err(error) = executor.run() else { return RunOutcome::Done };
+    let error = match executor.run() {
+        Ok(meets_expectations) => return done(meets_expectations),
+        Err(error) => error,
+    };
     let last = executor.last_checkpoint().map(str::to_owned);
+    if last.is_some() {
+        executor.note_end(&error);
+    }
     let directory = executor.into_directory();
     let resume = resume_command(directory.path());
     if error.is_interrupted() {
-        notice(&format!("interrupted; continue with: {resume}"));
-        return RunOutcome::Interrupted;
+        let (reason, outcome) = stopped();
+        notice(&format!("{reason}; continue with: {resume}"));
+        return outcome;
     }
     if !directory.path().exists() {
         return RunOutcome::Failed(error);
@@ -54,10 +75,11 @@ pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: 
     RunOutcome::Failed(Error::new(format!("{error}\n{kept}")))
 }
 
+fn done(meets_expectations: bool) -> RunOutcome {
+    if meets_expectations { RunOutcome::Done } else { RunOutcome::ShortOfExpectations }
+}
+
 fn resume_command(directory: &Path) -> String {
     let path = directory.display().to_string();
-    // Fit to be pasted into a shell.
-    let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-+=:,\\".contains(c));
-    let quote = |path: &str| if plain { path.to_owned() } else { format!("'{}'", path.replace('\'', "'\\''")) };
-    format!("zskt-run {} --resume {}", quote(&format!("{path}/pipeline.ron")), quote(&path))
+    format!("zskt-run {} --resume {}", quoted(&format!("{path}/pipeline.ron")), quoted(&path))
 }

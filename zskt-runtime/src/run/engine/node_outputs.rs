@@ -31,6 +31,14 @@ impl<'p> NodeOutputs<'p> {
         self.built[node].as_ref()
     }
 
+    /// A turn that is built, while nothing else has it.
+    pub fn turn_mut(&mut self, node: usize) -> Option<&mut Turn> {
+        match &mut self.built[node] {
+            Some(NodeOutput::Turn(turn)) => Arc::get_mut(turn),
+            _ => None,
+        }
+    }
+
     /// Keeps the output of a stage.
     pub fn set(&mut self, node: usize, product: NodeOutput) {
         self.built[node] = Some(product);

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use zskt_api::Result;
 
 use crate::input_file;
+use crate::pipeline::computed_part;
 use crate::run::record::{manifest, notice, report};
 use crate::run::resume::{ResumeState, RunDirectory, cannot_read};
 
@@ -37,6 +38,22 @@ pub fn restore_files(
         }
     }
     Ok(())
+}
+
+/// Writes down what the pipeline now says of its figures, and where its libraries lie: neither is part of what is computed, and both may change
+/// before a run goes on.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn adopt_pipeline(directory: &RunDirectory, resolved: &str) -> Result<()> {
+    let path = directory.pipeline();
+    let found = input_file::read_whole(&path).ok().and_then(|found| String::from_utf8(found).ok());
+    match found {
+        Some(found) if found != resolved && computed_part(&found) == computed_part(resolved) => {
+            directory.write(&path, resolved.as_bytes())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn restore(directory: &RunDirectory, path: &Path, expected: &[u8]) -> Result<()> {

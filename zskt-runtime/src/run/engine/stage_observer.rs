@@ -1,9 +1,10 @@
 //! What a stage sees of the run: its batches are logged, its checkpoints and images kept, and the metrics that hang on it
 //! evaluated.
 
+use zskt_api::tensor::flop;
 use zskt_api::{
-    Context, Error, FeatureMap, ImageSet, LoggedScalar, NodeOutput, Observer, PluginInstance, Progress, Result,
-    StageState, SynthesisProgress, WeightsDigest,
+    Context, Error, FeatureMap, ImageSet, LoggedDistribution, LoggedScalar, NodeOutput, Observer, PluginInstance,
+    Progress, Result, StageState, SynthesisProgress, WeightsDigest,
 };
 
 use super::environment::Environment;
@@ -32,6 +33,8 @@ pub struct StageObserver<'e, 'p> {
     interrupted: &'e Interrupted,
     record: StageRecord,
     batch_times: BatchTimes,
+    /// What was computed before what is still to be counted.
+    flop_counted: u64,
     progress: StageProgress,
     batches: usize,
     frozen: FrozenWeights,
@@ -74,6 +77,7 @@ impl<'e, 'p> StageObserver<'e, 'p> {
             interrupted,
             record,
             batch_times,
+            flop_counted: flop::done(),
             progress,
             batches: 0,
             frozen,
@@ -94,6 +98,7 @@ impl<'e, 'p> StageObserver<'e, 'p> {
                 return Err(Error::interrupted());
             }
         }
+        self.count_flop(false);
         Ok(())
     }
 
@@ -118,6 +123,15 @@ impl<'e, 'p> StageObserver<'e, 'p> {
             }
         }
         Ok(StageRecord { median_batch_seconds: self.batch_times.median(), ..self.record })
+    }
+
+    /// Counts what was computed since the last time as training, or leaves it uncounted.
+    fn count_flop(&mut self, is_training: bool) {
+        let done = flop::done();
+        if is_training {
+            self.record.flop = self.record.flop.saturating_add(done.saturating_sub(self.flop_counted));
+        }
+        self.flop_counted = done;
     }
 
     /// Whether the stage has left alone what it does not train; its plugins are watched again at their next calls.
@@ -201,6 +215,7 @@ impl Observer for StageObserver<'_, '_> {
                 progress.batch
             )));
         }
+        self.count_flop(true);
         self.record.add(progress);
         self.batch_times.add(progress.seconds);
         self.batches = progress.batches;
@@ -216,6 +231,7 @@ impl Observer for StageObserver<'_, '_> {
     }
 
     fn checkpoint(&mut self, state: &StageState) -> Result<()> {
+        self.count_flop(true);
         self.check_frozen()?;
         // An evaluation that was cut short can be finished with the weights of then alone. A stage that has trained on since
         // goes on from the checkpoint before, as if it had been killed.
@@ -233,6 +249,7 @@ impl Observer for StageObserver<'_, '_> {
     }
 
     fn images(&mut self, batch: usize, images: &FeatureMap) -> Result<()> {
+        self.count_flop(false);
         self.recorder.images(&self.node.name, batch, images)
     }
 
@@ -240,13 +257,15 @@ impl Observer for StageObserver<'_, '_> {
         // Without class targets there is one class, which says nothing.
         let labels = Some(images.labels()).filter(|_| images.classes() > 1);
         let count = text_format::count(images.len());
-        // What cannot be shown as images elsewhere is no reason to lose the student that learnt from them.
-        let told = match write_made_images(self.recorder.directory(), turn, images.shape(), images.pixels(), labels) {
-            Ok(path) => format!("{turn}: {count} images in {}", path.display()),
-            Err(error) => format!("warning: {error}"),
-        };
-        self.recorder.console().line(&told);
-        Ok(())
+        let (directory, stage) = (self.recorder.directory(), &self.node.name);
+        match write_made_images(directory, stage, turn, images.shape(), images.pixels(), labels) {
+            Ok(path) => {
+                self.recorder.console().line(&format!("{turn}: {count} images in {}", path.display()));
+                Ok(())
+            }
+            // What cannot be shown as images elsewhere is no reason to lose the student that learnt from them.
+            Err(error) => self.warn(self.record.batches, &error.to_string()),
+        }
     }
 
     fn synthesis(&mut self, progress: &SynthesisProgress<'_>) {
@@ -259,7 +278,9 @@ impl Observer for StageObserver<'_, '_> {
             return Ok(());
         }
         self.check_frozen()?;
-        if let Some(measured) = self.measure(batch, Vec::new(), |_| true)? {
+        let measured = self.measure(batch, Vec::new(), |_| true)?;
+        self.count_flop(false);
+        if let Some(measured) = measured {
             if self.evaluations.is_empty() {
                 self.weights_then = Some(self.environment.inspector.digest()?);
             }
@@ -274,7 +295,12 @@ impl Observer for StageObserver<'_, '_> {
     }
 
     fn monitor(&mut self, batch: usize, figures: &[LoggedScalar]) -> Result<()> {
+        self.count_flop(false);
         self.recorder.monitor(&self.node.name, batch, figures)
+    }
+
+    fn distributions(&mut self, batch: usize, distributions: &[LoggedDistribution]) -> Result<()> {
+        self.recorder.distributions(&self.node.name, batch, distributions)
     }
 
     fn warn(&mut self, batch: usize, warning: &str) -> Result<()> {

@@ -5,21 +5,33 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Value;
 use zskt_api::{Context, Diagnostic, Error, RandomStreams, Result};
 
 use super::device;
 use super::environment::Environment;
 use super::executor::Executor;
 use super::node_outputs::NodeOutputs;
-use super::restore_files::restore_files;
+use super::restore_files::{adopt_pipeline, restore_files};
 use crate::plan::Plan;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
-use crate::run::record::{Console, KeptLogs, Recorder, manifest, notice};
-use crate::run::resume::{Checkpoint, Checkpointer, LastCheckpoint, ResumeState, RunDirectory, describe_checkpoint};
+use crate::run::record::{Console, KeptLogs, Recorder, expectations, manifest, notice, page};
+use crate::run::resume::{
+    Checkpoint, Checkpointer, LastCheckpoint, ResumeState, RunDirectory, describe_checkpoint, of_pipeline,
+};
 use crate::run::start_error::StartError;
+use crate::runs::Run;
 
-/// Makes a run ready to go; nothing when there is nothing left to do.
+/// A run that was made ready.
+pub enum Started<'p> {
+    /// It can go.
+    Going(Box<Executor<'p>>),
+    /// Nothing is left to do; whether it found what its pipeline expects.
+    Finished(bool),
+}
+
+/// Makes a run ready to go.
 ///
 /// # Errors
 /// When what was asked for cannot be done, a node cannot be built, or the user asked to stop.
@@ -28,14 +40,14 @@ pub fn start<'p>(
     options: &Options,
     console: Console,
     interrupted: Interrupted,
-) -> Result<Option<Executor<'p>>, StartError> {
+) -> Result<Started<'p>, StartError> {
     let (device, device_name) = device::open(plan.device)?;
     let streams = RandomStreams::new(plan.seed);
     let inspector = plan.inspector.clone();
     let environment = Environment { device, device_name, precision: plan.precision, streams, inspector };
     let start = Start { plan, options, environment, console, interrupted, began: Instant::now() };
-    match &options.resume {
-        None => start.anew().map(Some),
+    match options.begun() {
+        None => start.anew().map(|executor| Started::Going(Box::new(executor))),
         Some(path) if options.out.as_ref().is_some_and(|out| out != path) => {
             Err(Diagnostic::global(format!("--resume {} continues in that folder; leave --out away", path.display()))
                 .into())
@@ -79,35 +91,40 @@ impl<'p> Start<'p, '_> {
         });
         let (outputs, manifest) = prepared.inspect_err(|_| directory.abandon())?;
         let directory = Arc::new(directory);
-        let recorder = Recorder::create(Arc::clone(&directory), self.console)?;
+        let recorder = Recorder::create(Arc::clone(&directory), self.console, plan)?;
         let state = ResumeState { pipeline: plan.resolved.clone(), manifest, ..ResumeState::default() };
         let last = LastCheckpoint { moment: None, is_newest: true };
         let checkpointer = Checkpointer::new(directory, state, BTreeMap::new(), None, last, self.began);
         Ok(Executor::new(plan, self.environment, outputs, recorder, checkpointer, self.interrupted))
     }
 
-    fn resume(mut self, path: &Path) -> Result<Option<Executor<'p>>, StartError> {
+    fn resume(mut self, path: &Path) -> Result<Started<'p>, StartError> {
         let (plan, shown) = (self.plan, path.display());
         let refused = |error: Error| Diagnostic::global(format!("cannot resume {shown}: {error}"));
         let mut directory = RunDirectory::open(path.to_owned())?;
-        let Some(Kept { checkpoint, mut logs, is_newest }) = self.last_checkpoint(&directory)? else {
+        let Some(Kept { mut checkpoint, mut logs, is_newest }) = self.last_checkpoint(&directory)? else {
+            if let Some(report) = self.report_without_checkpoint(&directory)? {
+                adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
+                return Ok(self.finished(&directory, &report));
+            }
             if directory.clear(&plan.resolved)? {
-                return self.begin(directory).map(Some);
+                return self.begin(directory).map(|executor| Started::Going(Box::new(executor)));
             }
             let missing = &directory.checkpoints()[0];
             let message = format!("cannot resume {shown}: there is no checkpoint, {}", missing.display());
             return Err(Diagnostic::global(message).help("is it the folder of a run?").into());
         };
         directory.check_pipeline(&plan.resolved, &checkpoint.state.pipeline)?;
+        checkpoint.state.pipeline = plan.resolved.clone();
         if let Some(report) = &checkpoint.state.report {
+            adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
             restore_files(&directory, &checkpoint.state, &checkpoint.networks, &checkpoint.best).map_err(refused)?;
             logs.cut(|log| notice(&format!("{} is longer than the run made it: cut back", log.display())))?;
-            self.console.json(report);
-            self.console.result(&format!("this run is finished: {}", directory.report().display()));
-            return Ok(None);
+            return Ok(self.finished(&directory, report));
         }
         let files = manifest::fingerprints(plan, &self.interrupted)?;
         manifest::check(&checkpoint.state.manifest, plan, &files)?;
+        adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
         restore_files(&directory, &checkpoint.state, &checkpoint.networks, &checkpoint.best).map_err(refused)?;
         let outputs = self.build()?;
         let Checkpoint { state, networks, best, unfinished } = checkpoint;
@@ -125,13 +142,36 @@ impl<'p> Start<'p, '_> {
         }
         outputs.restore(&networks).context(format_args!("cannot resume {shown}"))?;
         let directory = Arc::new(directory);
-        let mut recorder = Recorder::resume(Arc::clone(&directory), self.console, logs)?;
+        let mut recorder = Recorder::resume(Arc::clone(&directory), self.console, plan, logs)?;
         manifest::add_start(&directory, &state.manifest, self.options)?;
         let moment = describe_checkpoint(&state, unfinished.as_ref());
         recorder.console().line(&format!("resuming {shown} {moment}"));
         let last = LastCheckpoint { moment: Some(moment), is_newest };
         let checkpointer = Checkpointer::new(directory, state, best, unfinished, last, self.began);
-        Ok(Some(Executor::new(plan, self.environment, outputs, recorder, checkpointer, self.interrupted)))
+        let executor = Executor::new(plan, self.environment, outputs, recorder, checkpointer, self.interrupted);
+        Ok(Started::Going(Box::new(executor)))
+    }
+
+    /// Tells of a run that there is nothing left to do of.
+    fn finished(&mut self, directory: &RunDirectory, report: &Value) -> Started<'p> {
+        if !directory.page().exists() {
+            page::write(directory, self.plan);
+        }
+        self.console.json(report);
+        self.console.result(&format!("this run is finished: {}", directory.report().display()));
+        Started::Finished(expectations::tell(&self.plan.expect, report, &mut self.console))
+    }
+
+    /// The report of a finished run whose checkpoints were removed.
+    fn report_without_checkpoint(&self, directory: &RunDirectory) -> Result<Option<Value>, Diagnostic> {
+        let Ok(Run { manifest, pipeline, report: Some(report), .. }) = Run::read_locked(directory) else {
+            return Ok(None);
+        };
+        if manifest["pipeline_sha256"] != of_pipeline(&pipeline).as_str() {
+            return Ok(None);
+        }
+        directory.check_pipeline(&self.plan.resolved, &pipeline)?;
+        Ok(Some(report))
     }
 
     /// The last checkpoint that is whole, with logs that are; nothing when there is no checkpoint at all.

@@ -3,20 +3,24 @@
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
-use zskt_api::{LoggedScalar, Progress};
+use zskt_api::{Error, LoggedScalar, Progress};
 
+use super::histogram::Histogram;
 use crate::run::timestamp::timestamp;
 
 /// A batch of a stage.
 pub fn batch(stage: &str, progress: &Progress<'_>) -> Value {
     let figures = progress.figures.iter().map(|scalar| (scalar.name.clone(), Value::from(scalar.value))).collect();
-    let fixed = json!({
+    let mut fixed = json!({
         "time": timestamp(SystemTime::now()),
         "stage": stage,
         "batch": progress.batch,
         "images": progress.images,
         "seconds": progress.seconds,
     });
+    if progress.batches > 0 {
+        fixed["batches"] = progress.batches.into();
+    }
     with_figures(fixed, &figures)
 }
 
@@ -33,7 +37,7 @@ pub fn metric_during(
     if let Some(is_best) = is_best {
         fixed["best"] = is_best.into();
     }
-    with_figures(fixed, figures)
+    with_figures(fixed, &logged(figures))
 }
 
 /// What a stage looked at beside a batch.
@@ -43,15 +47,37 @@ pub fn monitor(stage: &str, batch: usize, figures: &[LoggedScalar]) -> Value {
     with_figures(json!({ "time": time, "event": "monitor", "stage": stage, "batch": batch }), &figures)
 }
 
+/// How what a stage looked at beside a batch is distributed.
+pub fn distributions(stage: &str, batch: usize, histograms: &[(&str, Histogram)]) -> Value {
+    let figures = histograms.iter().map(|(name, histogram)| ((*name).to_owned(), histogram.to_json())).collect();
+    let time = timestamp(SystemTime::now());
+    with_figures(json!({ "time": time, "event": "distributions", "stage": stage, "batch": batch }), &figures)
+}
+
 /// What a stage warned of.
 pub fn warning(stage: &str, batch: usize, message: &str) -> Value {
     let time = timestamp(SystemTime::now());
     json!({ "time": time, "event": "warning", "stage": stage, "batch": batch, "message": message })
 }
 
+/// Why a run ends before its end; where it goes on, this is no longer part of the log.
+pub fn end(error: &Error) -> Value {
+    let time = timestamp(SystemTime::now());
+    if error.is_interrupted() {
+        return json!({ "time": time, "event": "interrupted" });
+    }
+    json!({ "time": time, "event": "failed", "message": error.to_string() })
+}
+
 /// A metric in its place in the pipeline: after a stage, or before the first.
 pub fn metric_after(metric: &str, stage: Option<&str>, figures: &Map<String, Value>) -> Value {
-    with_figures(json!({ "time": timestamp(SystemTime::now()), "metric": metric, "after": stage }), figures)
+    with_figures(json!({ "time": timestamp(SystemTime::now()), "metric": metric, "after": stage }), &logged(figures))
+}
+
+/// What of a metric's figures goes into the log: lists of lists are for the report alone.
+fn logged(figures: &Map<String, Value>) -> Map<String, Value> {
+    let is_matrix = |value: &Value| value.as_array().is_some_and(|list| list.iter().any(Value::is_array));
+    figures.iter().filter(|(_, value)| !is_matrix(value)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Figures are entries beside the fixed ones. One that has the name of such an entry gets an underscore in front.
@@ -73,4 +99,34 @@ pub fn line(object: &Value) -> Vec<u8> {
 /// A metric's figures as points of curves: those that are numbers.
 pub fn points(metric: &str, figures: &Map<String, Value>) -> Vec<(String, f64)> {
     figures.iter().filter_map(|(name, value)| Some((format!("{metric}/{name}"), value.as_f64()?))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use zskt_api::LoggedDistribution;
+
+    use super::{Histogram, distributions, line};
+    use crate::runs::Log;
+
+    #[test]
+    fn how_images_are_spread_over_classes_is_read_as_curves() {
+        let of = |edges: &[f64], values: &[f64]| {
+            Histogram::of(&LoggedDistribution { name: String::new(), edges: edges.into(), values: values.into() })
+        };
+        let classes = of(&[-0.5, 0.5, 1.5], &[0.0, 0.0, 1.0, 0.0]).expect("a histogram");
+        let confidences = of(&[0.0, 0.5, 1.0], &[0.7, 0.9]).expect("a histogram");
+        let written =
+            line(&distributions("distill", 100, &[("teacher_classes", classes), ("teacher_confidences", confidences)]));
+        let mut log = Log::default();
+        log.add_line(std::str::from_utf8(&written).expect("text"));
+        let curves: Vec<_> =
+            log.curves.iter().map(|curve| (curve.key.as_str(), curve.share_of_class, curve.points[0])).collect();
+        assert_eq!(
+            curves,
+            [
+                ("distill/monitor/teacher_classes.0", Some(0), (100, 0.75)),
+                ("distill/monitor/teacher_classes.1", Some(1), (100, 0.25)),
+            ]
+        );
+    }
 }

@@ -2,10 +2,13 @@
 
 mod console;
 mod data_free;
+pub mod expectations;
+mod histogram;
 mod image_grid;
 mod made_images;
 pub mod manifest;
 mod metrics_log;
+pub mod page;
 mod recorder;
 pub mod report;
 mod stage_progress;

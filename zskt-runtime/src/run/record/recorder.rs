@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 use serde_json::Value;
-use zskt_api::{FeatureMap, LoggedScalar, Progress, Result, WeightsSource};
+use zskt_api::{Error, FeatureMap, LoggedDistribution, LoggedScalar, Progress, Result, WeightsSource};
 
 use super::console::{Console, notice};
-use super::tensorboard::EventFile;
-use super::{data_free, image_grid, metrics_log, report, stated_accuracy};
+use super::histogram::Histogram;
+use super::tensorboard::{EventFile, SessionStatus};
+use super::{data_free, expectations, image_grid, metrics_log, page, report, stated_accuracy};
 use crate::plan::{Plan, PlanNode};
 use crate::run::resume::{
     AppendLog, Checkpointer, FinishedStage, LogMarks, MeasuredMetric, ResumeState, RunDirectory, WeightsFile,
 };
+use crate::runs::{Configuration, Figures};
 
 /// The logs, the images and the reports of a run, and the console.
 pub struct Recorder {
@@ -53,23 +55,25 @@ impl KeptLogs {
 }
 
 impl Recorder {
-    /// Starts the logs of a new run.
+    /// Starts the logs of a new run of a pipeline.
     ///
     /// # Errors
     /// When they cannot be written, or are there already.
-    pub fn create(directory: Arc<RunDirectory>, console: Console) -> Result<Self> {
-        let (metrics, events) = (AppendLog::create(directory.metrics())?, EventFile::create(directory.events())?);
+    pub fn create(directory: Arc<RunDirectory>, console: Console, plan: &Plan) -> Result<Self> {
+        let metrics = AppendLog::create(directory.metrics())?;
+        let events = EventFile::create(directory.events(), Configuration::of(&plan.resolved).parameters)?;
         Ok(Self { directory, console, metrics, events })
     }
 
-    /// Continues the logs from where a checkpoint was made.
+    /// Continues the logs of a run of a pipeline from where a checkpoint was made.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn resume(directory: Arc<RunDirectory>, console: Console, mut logs: KeptLogs) -> Result<Self> {
+    pub fn resume(directory: Arc<RunDirectory>, console: Console, plan: &Plan, mut logs: KeptLogs) -> Result<Self> {
         logs.cut(|_| ())?;
         let KeptLogs { metrics, events } = logs;
-        Ok(Self { directory, console, metrics, events: EventFile::resume(events) })
+        let events = EventFile::resume(events, Configuration::of(&plan.resolved).parameters);
+        Ok(Self { directory, console, metrics, events })
     }
 
     /// What the user sees.
@@ -102,7 +106,8 @@ impl Recorder {
     /// When a log cannot be written.
     pub fn batch(&mut self, stage: &str, progress: &Progress<'_>) -> Result<()> {
         let point = |scalar: &LoggedScalar| (format!("{stage}/{}", scalar.name), scalar.value);
-        let points: Vec<_> = progress.figures.iter().map(point).collect();
+        let mut points: Vec<_> = progress.figures.iter().map(point).collect();
+        points.push((format!("{stage}/seconds"), progress.seconds));
         self.log(&metrics_log::batch(stage, progress), progress.batch, &points)
     }
 
@@ -132,6 +137,18 @@ impl Recorder {
         let point = |scalar: &LoggedScalar| (format!("{stage}/monitor/{}", scalar.name), scalar.value);
         let points: Vec<_> = figures.iter().map(point).collect();
         self.log(&metrics_log::monitor(stage, batch, figures), batch, &points)
+    }
+
+    /// Logs how what a stage looked at beside a batch is distributed.
+    ///
+    /// # Errors
+    /// When a log cannot be written.
+    pub fn distributions(&mut self, stage: &str, batch: usize, distributions: &[LoggedDistribution]) -> Result<()> {
+        let histograms = distributions.iter().filter_map(|it| Some((it.name.as_str(), Histogram::of(it)?)));
+        let histograms: Vec<_> = histograms.collect();
+        self.log(&metrics_log::distributions(stage, batch, &histograms), batch, &[])?;
+        let tagged = histograms.iter().map(|(name, histogram)| (format!("{stage}/monitor/{name}"), histogram));
+        self.events.histograms(batch, tagged)
     }
 
     /// Logs what a stage warns of, and tells it to whoever started the run.
@@ -211,7 +228,7 @@ impl Recorder {
         self.console.run_directory(&run_directory(self.directory.path()));
     }
 
-    /// Keeps the last checkpoint of a finished run and its report, and shows its results.
+    /// Keeps the last checkpoint of a finished run and its report, shows its results, and says whether they are what the pipeline expects.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -221,19 +238,39 @@ impl Recorder {
         device: &str,
         checkpointer: &mut Checkpointer,
         networks: BTreeMap<String, BTreeMap<String, Tensor>>,
-    ) -> Result<()> {
-        checkpointer.finish(self.sync()?, networks, |state| report::report(plan, device, state))?;
+    ) -> Result<bool> {
+        checkpointer.finish(networks, |state| {
+            let report = report::report(plan, device, state);
+            let figures = Figures::of_report(&report).0.into_iter();
+            let points: Vec<_> = figures.map(|(key, value)| (format!("final/{key}"), value)).collect();
+            self.events.scalars(0, &points)?;
+            self.events.end_session(SessionStatus::Success)?;
+            Ok((report, self.sync()?))
+        })?;
         let state = checkpointer.state();
         if let Some(report) = &state.report {
             self.directory.write(&self.directory.report(), &report::text(report))?;
             self.console.json(report);
         }
+        page::write(&self.directory, plan);
         self.console.line("");
         for line in report::table(plan, state) {
             self.console.result(&line);
         }
         self.console.result(&run_directory(self.directory.path()));
-        Ok(())
+        let report = state.report.as_ref().unwrap_or(&Value::Null);
+        Ok(expectations::tell(&plan.expect, report, &mut self.console))
+    }
+
+    /// Logs why the run ends before its end.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn end(&mut self, error: &Error) -> Result<()> {
+        if !error.is_interrupted() {
+            self.events.end_session(SessionStatus::Failure)?;
+        }
+        self.log(&metrics_log::end(error), 0, &[])
     }
 
     /// Adds an object to the log, shows it to a program that reads along, and adds its points to the curves.

@@ -18,11 +18,17 @@ pub fn report(plan: &Plan, device: &str, state: &ResumeState) -> Value {
         "seed": plan.seed,
         "device": device,
         "seconds": state.seconds,
+        "flop": state.finished.iter().map(|stage| stage.record.flop).sum::<u64>(),
         "images_per_second": images_per_second(&state.finished),
         "peak_memory_bytes": state.peak_memory_bytes,
         "metrics": metrics,
         "stages": stages,
     });
+    let files = state.finished.iter().flat_map(|stage| stage.weights.iter().chain(&stage.best));
+    let sums: Map<_, _> = files.map(|file| (file.file_name(), file.sha256().into())).collect();
+    if !sums.is_empty() {
+        report["weights"] = sums.into();
+    }
     let teachers = &state.manifest["teachers"];
     if teachers.as_object().is_some_and(|teachers| !teachers.is_empty()) {
         report["teachers"] = teachers.clone();
@@ -55,6 +61,8 @@ fn stage_entry(plan: &Plan, stage: &FinishedStage) -> Value {
     let record = &stage.record;
     let mut entry = record.figures.clone();
     entry.insert("batches".into(), record.batches.into());
+    entry.insert("flop".into(), record.flop.into());
+    entry.insert("images".into(), record.images.into());
     entry.insert("median_batch_seconds".into(), record.median_batch_seconds.into());
     if let Some(rate) = record.images_per_second() {
         entry.insert("images_per_second".into(), rate.into());
@@ -117,8 +125,13 @@ pub fn table(plan: &Plan, state: &ResumeState) -> Vec<String> {
             rows.extend(selection_rows(chosen_by, stage));
         }
     }
-    let memory = state.peak_memory_bytes.map(|bytes| format!(", {} of memory at most", text_format::bytes(bytes)));
-    rows.push(("all".to_owned(), format!("{}{}", text_format::duration(state.seconds), memory.unwrap_or_default())));
+    let mut all = vec![text_format::duration(state.seconds)];
+    let flop: u64 = state.finished.iter().map(|stage| stage.record.flop).sum();
+    if flop > 0 {
+        all.push(format!("{} of training", text_format::flop(flop as f64)));
+    }
+    all.extend(state.peak_memory_bytes.map(|bytes| format!("{} of memory at most", text_format::bytes(bytes))));
+    rows.push(("all".to_owned(), all.join(", ")));
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
     rows.into_iter().map(|(name, text)| format!("{name:width$}  {text}")).collect()
 }

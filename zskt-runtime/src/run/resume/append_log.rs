@@ -10,6 +10,7 @@ use zskt_api::{Error, Result};
 
 use super::file_error::{cannot_read, cannot_write};
 use super::file_identity::is_same_file;
+use crate::{checksum, input_file};
 
 /// A file that records are added to, one whole record at a time. Nobody else writes to it meanwhile, and that is checked.
 pub struct AppendLog {
@@ -27,6 +28,24 @@ pub struct LogMark {
     bytes: u64,
     /// Their SHA-256 sum, in hexadecimal digits.
     sha256: String,
+}
+
+impl LogMark {
+    /// Whether a file begins with these records.
+    ///
+    /// # Errors
+    /// When it does not, or cannot be read.
+    pub fn check(&self, path: &Path) -> Result<()> {
+        let (file, bytes) = input_file::open(path).map_err(|error| cannot_read(path, error))?;
+        if bytes < self.bytes {
+            return Err(Error::new(format!("it has {bytes} bytes, and had {}", self.bytes)));
+        }
+        let sum = checksum::of_reader(file.take(self.bytes), || false).map_err(|error| cannot_read(path, error))?;
+        if sum.is_none_or(|(sum, _)| sum != self.sha256) {
+            return Err(Error::new(format!("its first {} bytes are not what they were", self.bytes)));
+        }
+        Ok(())
+    }
 }
 
 impl AppendLog {
@@ -76,6 +95,11 @@ impl AppendLog {
             )));
         }
         Ok(Self { file, path, length: *length, sum })
+    }
+
+    /// How many bytes its records are.
+    pub fn bytes(&self) -> u64 {
+        self.length
     }
 
     /// Drops what comes after the records of the mark; gives its path if there was anything.

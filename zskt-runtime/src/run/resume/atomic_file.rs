@@ -12,6 +12,11 @@ use super::file_error::cannot_write;
 /// What a file's name ends with until it is whole.
 pub const SUFFIX: &str = ".zskt-partial";
 
+/// Whether a file has the name of one that is not whole yet.
+pub fn is_partial(path: &Path) -> bool {
+    path.as_os_str().to_string_lossy().ends_with(SUFFIX)
+}
+
 /// Has `fill` write a file so that, whatever happens, `path` holds either all of its old content or all of the new: the bytes
 /// reach the disk under another name first.
 ///

@@ -118,28 +118,33 @@ impl Checkpointer {
             // The stage of an earlier session is still to be continued: the checkpoint there is knows more.
             return Ok(());
         }
-        self.note(logs);
+        self.note_logs(logs);
+        self.note_costs();
         self.write(networks, unfinished)
     }
 
-    /// Keeps a checkpoint of a run that is done, with its report, which `report` makes.
+    /// Keeps a checkpoint of a run that is done, with its report and where its logs end, both as `record` makes them.
     ///
     /// # Errors
     /// As [`save`](Self::save).
     pub fn finish(
         &mut self,
-        logs: LogMarks,
         networks: BTreeMap<String, BTreeMap<String, Tensor>>,
-        report: impl FnOnce(&ResumeState) -> Value,
+        record: impl FnOnce(&ResumeState) -> Result<(Value, LogMarks)>,
     ) -> Result<()> {
-        self.note(logs);
-        self.state.report = Some(report(&self.state));
+        self.note_costs();
+        let (report, logs) = record(&self.state)?;
+        self.state.report = Some(report);
+        self.note_logs(logs);
         self.write(networks, None)
     }
 
-    fn note(&mut self, LogMarks { metrics, events }: LogMarks) {
+    fn note_logs(&mut self, LogMarks { metrics, events }: LogMarks) {
         self.state.metrics = metrics;
         self.state.events = events;
+    }
+
+    fn note_costs(&mut self) {
         self.state.seconds = self.earlier_seconds + self.session_began.elapsed().as_secs_f64();
         self.state.peak_memory_bytes = self.state.peak_memory_bytes.max(super::memory::peak_bytes());
     }

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use zskt_api::{Error, Result};
 
 use super::file_error::cannot_read;
-use crate::pipeline::without_libraries;
+use crate::pipeline::computed_part;
 use crate::run::interrupt::Interrupted;
 use crate::{checksum, input_file};
 
-/// The sum of a resolved pipeline, wherever its libraries lie.
+/// The sum of what a resolved pipeline computes, wherever its libraries lie, and whatever is said of its figures.
 pub fn of_pipeline(resolved: &str) -> String {
-    checksum::of_bytes(without_libraries(resolved).as_bytes())
+    checksum::of_bytes(computed_part(resolved).as_bytes())
 }
 
 /// A file that a run reads.

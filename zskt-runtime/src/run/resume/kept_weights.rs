@@ -27,6 +27,11 @@ impl WeightsFile {
         format!("{}.safetensors", self.name)
     }
 
+    /// The SHA-256 sum of its contents, in hexadecimal digits.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
     /// Writes the weights of a trained network under PyTorch's names.
     ///
     /// # Errors

@@ -8,9 +8,10 @@ use super::atomic_file::SUFFIX;
 use super::fingerprint;
 use super::run_directory::RunDirectory;
 use super::sealed_json::unseal;
+use crate::report_page;
 
 /// An events file without any event is not longer.
-const EVENTS_HEAD: u64 = 64;
+pub const EVENTS_HEAD: u64 = 64;
 
 /// What is in the folder, the contents of a folder before it; nothing when anything else is there than what a run of this
 /// pipeline leaves that ended before its first checkpoint.
@@ -39,6 +40,9 @@ pub fn find(directory: &RunDirectory, resolved: &str) -> io::Result<Option<Vec<P
             is_file(&path)? && ours && fs::metadata(&path)?.len() == 0
         } else if path == directory.events() {
             is_file(&path)? && ours && fs::metadata(&path)?.len() <= EVENTS_HEAD
+        } else if path == directory.page() {
+            // Somebody had it made of what there was.
+            is_file(&path)? && ours && report_page::is_page(&path)
         } else if directory.checkpoints()[0].parent() == Some(&path) && entry.file_type()?.is_dir() {
             let mut inside = fs::read_dir(&path)?.collect::<io::Result<Vec<_>>>()?.into_iter();
             inside.try_fold(true, |all, entry| {

@@ -1,30 +1,44 @@
-//! The folder that a run leaves behind, and the names in it.
+//! The folder that a run writes to.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use zskt_api::{Diagnostic, Error, Result};
 
 use super::file_error::{cannot_read, cannot_write};
 use super::file_identity::is_same_file;
+use super::run_files::{RunFiles, file_name};
 use super::{atomic_file, fingerprint, leftovers};
-use crate::pipeline::without_libraries;
+use crate::pipeline::computed_part;
 use crate::run::timestamp::folder_timestamp;
+use crate::runs::{Configuration, Difference};
+
+/// How often, and how long after each other, a folder's lock is tried.
+const LOCK_TRIES: usize = 5;
+const BETWEEN_LOCK_TRIES: Duration = Duration::from_millis(20);
+
+/// How many differences between pipelines are told.
+const MOST_SHOWN: usize = 20;
 
 /// A run's folder. No other process writes to it while this value lives.
 pub struct RunDirectory {
-    path: PathBuf,
+    files: RunFiles,
     new: bool,
     begins_anew: bool,
     /// Locked, and what the folder is known by.
     handle: Option<File>,
 }
 
-/// Where the run of a folder can be continued from: the last checkpoint, and the one before it.
-pub fn checkpoints(folder: &Path) -> [PathBuf; 2] {
-    ["state.safetensors", "previous.safetensors"].map(|name| folder.join("checkpoint").join(name))
+impl Deref for RunDirectory {
+    type Target = RunFiles;
+
+    fn deref(&self) -> &RunFiles {
+        &self.files
+    }
 }
 
 impl RunDirectory {
@@ -41,7 +55,7 @@ impl RunDirectory {
         fs::create_dir_all(&path).map_err(|error| Diagnostic::global(cannot_write(&path, &error).to_string()))?;
         let mut directory = Self { new, ..Self::open(path)? };
         if !directory.clear(resolved)? {
-            let path = directory.path.display();
+            let path = directory.path().display();
             let help = if directory.checkpoints().iter().any(|file| file.exists()) {
                 format!("continue that run with --resume {path}, or choose another folder")
             } else {
@@ -59,9 +73,9 @@ impl RunDirectory {
     /// When it cannot be read, or something cannot be removed.
     pub fn clear(&mut self, resolved: &str) -> Result<bool, Diagnostic> {
         let failed = |error: Error| Diagnostic::global(error.to_string());
-        let found = leftovers::find(self, resolved).map_err(|error| failed(cannot_read(&self.path, error)))?;
+        let found = leftovers::find(self, resolved).map_err(|error| failed(cannot_read(self.path(), error)))?;
         let Some(leftovers) = found else { return Ok(false) };
-        leftovers::remove(&leftovers).map_err(|error| failed(cannot_write(&self.path, &error)))?;
+        leftovers::remove(&leftovers).map_err(|error| failed(cannot_write(self.path(), &error)))?;
         self.begins_anew = !leftovers.is_empty();
         Ok(true)
     }
@@ -79,62 +93,12 @@ impl RunDirectory {
         // Only where a folder can be opened like a file can it be locked; elsewhere the user must take care.
         let lock = File::open(&path).ok();
         if let Some(folder) = &lock
-            && let Err(TryLockError::WouldBlock) = folder.try_lock()
+            && is_in_use(folder)
         {
             let message = format!("{} is in use: another zskt-run is writing to it", path.display());
             return Err(Diagnostic::global(message));
         }
-        Ok(Self { path, new: false, begins_anew: false, handle: lock })
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The pipeline as resolved.
-    pub fn pipeline(&self) -> PathBuf {
-        self.path.join("pipeline.ron")
-    }
-
-    /// What the run was made with.
-    pub fn manifest(&self) -> PathBuf {
-        self.path.join("manifest.json")
-    }
-
-    /// What happened, line by line.
-    pub fn metrics(&self) -> PathBuf {
-        self.path.join("metrics.jsonl")
-    }
-
-    /// The same for TensorBoard, which knows its files by the word `tfevents`.
-    pub fn events(&self) -> PathBuf {
-        self.path.join("events.out.tfevents.zskt")
-    }
-
-    /// Where the run can be continued from: the last checkpoint, and the one before it.
-    pub fn checkpoints(&self) -> [PathBuf; 2] {
-        checkpoints(&self.path)
-    }
-
-    /// What the run found; written last, so that it is there exactly when the run is finished.
-    pub fn report(&self) -> PathBuf {
-        self.path.join("report.json")
-    }
-
-    /// The weights of a trained network.
-    pub fn weights(&self, name: &str) -> PathBuf {
-        self.path.join(format!("{}.safetensors", file_name(name)))
-    }
-
-    /// A grid of pseudo-images.
-    pub fn image(&self, stage: &str, batch: usize) -> PathBuf {
-        self.path.join("images").join(format!("{}-{batch:07}.png", file_name(stage)))
-    }
-
-    /// The images that a turn has made.
-    pub fn made_images(&self, turn: &str) -> PathBuf {
-        self.path.join(format!("{}.parquet", file_name(turn)))
+        Ok(Self { files: RunFiles::new(path), new: false, begins_anew: false, handle: lock })
     }
 
     /// Writes a file of the run, whole or not at all.
@@ -198,7 +162,7 @@ impl RunDirectory {
     fn make_room_for(&self, file: &Path) -> Result<()> {
         self.check_present()?;
         let folder = file.parent().unwrap_or(file);
-        if folder == self.path {
+        if folder == self.path() {
             return Ok(());
         }
         match fs::create_dir(folder) {
@@ -218,13 +182,13 @@ impl RunDirectory {
     /// Makes sure that the path still leads to this folder.
     fn check_present(&self) -> Result<()> {
         let Some(opened) = self.handle.as_ref().and_then(|handle| handle.metadata().ok()) else { return Ok(()) };
-        match fs::metadata(&self.path) {
+        match fs::metadata(self.path()) {
             Ok(named) if is_same_file(&opened, &named) => Ok(()),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_read(&self.path, error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot_read(self.path(), error)),
             _ => Err(Error::new(format!(
                 "the folder of the run, {}, was removed or renamed while the run wrote to it; it is not made anew, for what was \
                  in it would be missing",
-                self.path.display()
+                self.path().display()
             ))),
         }
     }
@@ -233,27 +197,50 @@ impl RunDirectory {
     pub fn abandon(&self) {
         if self.new {
             // A folder with something in it cannot be removed this way, and stays.
-            let _ = fs::remove_dir(&self.path);
+            let _ = fs::remove_dir(self.path());
         }
     }
 
     /// Checks that the run was made by this very pipeline, `kept` as it was resolved then.
     ///
     /// # Errors
-    /// The first line that differs.
+    /// In what they differ.
     pub fn check_pipeline(&self, resolved: &str, kept: &str) -> Result<(), Diagnostic> {
-        let [kept, resolved] = [without_libraries(kept), without_libraries(resolved)];
-        let Some((line, kept, asked)) = first_difference(&kept, &resolved) else { return Ok(()) };
-        let path = self.path.display();
+        let [kept, resolved] = [computed_part(kept), computed_part(resolved)];
+        if kept == resolved {
+            return Ok(());
+        }
+        let path = self.path().display();
+        let mut differences = Configuration::of(&kept).differences(&Configuration::of(&resolved));
+        let more = differences.len().saturating_sub(MOST_SHOWN);
+        differences.truncate(MOST_SHOWN);
+        let mut changed: Vec<_> = differences.iter().map(Difference::to_string).collect();
+        if changed.is_empty() {
+            changed.push("the order of its nodes or edges".into());
+        }
+        if more > 0 {
+            changed.push(format!("and {more} more"));
+        }
         Err(Diagnostic::global(format!(
-            "cannot resume {path}: its pipeline differs from this one, first in line {line}:\n  of the run: {kept}\n  now:        \
-             {asked}"
+            "cannot resume {path}: its pipeline is not the one of the run, which was changed in\n  {}",
+            changed.join("\n  ")
         ))
         .help(format!(
             "resume with the run's own pipeline, {path}/pipeline.ron, or with the one it began with, if that was changed since; or run \
              without --resume"
         )))
     }
+}
+
+/// Tries to lock a folder. Whoever only looks whether it is in use holds the lock for a moment, too.
+fn is_in_use(folder: &File) -> bool {
+    let is_locked = || matches!(folder.try_lock(), Err(TryLockError::WouldBlock));
+    (0..LOCK_TRIES).all(|attempt| {
+        if attempt > 0 {
+            thread::sleep(BETWEEN_LOCK_TRIES);
+        }
+        is_locked()
+    })
 }
 
 /// `runs/<name>-<UTC time>-<short hash>`, with a number behind it where that is taken.
@@ -269,31 +256,9 @@ fn unused(name: &str, resolved: &str) -> PathBuf {
     path
 }
 
-/// A name as part of a file name: what could lead elsewhere, or needs quoting, becomes `_`.
-fn file_name(name: &str) -> String {
-    let safe: String =
-        name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
-    if safe.starts_with('.') || safe.is_empty() { format!("_{safe}") } else { safe }
-}
-
-fn first_difference(kept: &str, asked: &str) -> Option<(usize, String, String)> {
-    let (mut kept, mut asked) = (kept.lines(), asked.lines());
-    for line in 1.. {
-        match (kept.next(), asked.next()) {
-            (None, None) => break,
-            (one, other) if one == other => {}
-            (one, other) => {
-                let show = |line: Option<&str>| line.map_or("(no such line)", str::trim).to_owned();
-                return Some((line, show(one), show(other)));
-            }
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{RunDirectory, file_name, first_difference};
+    use super::RunDirectory;
     use std::fs;
 
     #[test]
@@ -313,18 +278,5 @@ mod tests {
         assert!(RunDirectory::create(Some(&out), "n", "p").err().unwrap().message.contains("in use"));
         first.abandon();
         assert!(!out.exists());
-    }
-
-    #[test]
-    fn names_stay_inside_the_folder() {
-        assert_eq!(file_name("../cifar 10"), "_.._cifar_10");
-        assert_eq!(file_name("wrn-40-2.fewshot"), "wrn-40-2.fewshot");
-    }
-
-    #[test]
-    fn the_first_line_that_differs_is_shown() {
-        let difference = first_difference("(\n  seed: 0,\n)", "(\n  seed: 1,\n)");
-        assert_eq!(difference, Some((2, "seed: 0,".into(), "seed: 1,".into())));
-        assert_eq!(first_difference("a\nb", "a"), Some((2, "b".into(), "(no such line)".into())));
     }
 }

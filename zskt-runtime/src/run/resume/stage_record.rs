@@ -16,6 +16,9 @@ pub struct StageRecord {
     pub images: u64,
     /// Seconds that all batches took together; evaluations and checkpoints are not part of it.
     pub seconds: f64,
+    /// Floating-point operations of convolutions and fully connected layers, of batches and syntheses; evaluations are not part of it.
+    #[serde(default)]
+    pub flop: u64,
     /// Seconds that a batch took in the median.
     pub median_batch_seconds: Option<f64>,
     /// What each turn saw last.

@@ -48,7 +48,9 @@ fn no_damage_to_a_file_goes_unnoticed_and_changes_a_result() {
                 assert!(damage.files.iter().any(|name| error.contains(name)), "{label}: {error}");
                 refused += 1;
             }
-            RunOutcome::Interrupted => panic!("{label}: nobody asked to stop"),
+            RunOutcome::Interrupted | RunOutcome::OutOfBudget | RunOutcome::ShortOfExpectations => {
+                panic!("{label}: nobody asked to stop")
+            }
         }
     }
     assert!(refused > 0 && healed > 0, "{refused} refused, {healed} healed");

@@ -1,12 +1,14 @@
 //! Folders that are taken away while a run writes to them, that hold what a run left which never came far, or that lead elsewhere.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{assert_same_run, into, resume, run, run_asking, run_whole, scratch, two_walks};
-use crate::run::RunOutcome;
+use crate::run::record::{Console, OutputMode, Recorder};
+use crate::run::{RunDirectory, RunOutcome};
 
 /// Runs, and does something to the folder when the run has asked so often whether it should stop.
 fn run_disturbed(out: &Path, calls: usize, disturb: impl Fn() + Send + Sync + 'static) -> RunOutcome {
@@ -57,15 +59,25 @@ fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
     let folder = scratch();
     let [whole, out] = ["whole", "run"].map(|name| folder.path().join(name));
     run_whole(&two_walks(), &whole);
-    let events = fs::read(whole.join("events.out.tfevents.zskt")).unwrap();
-    // In the order in which a run makes them; the first event is no event yet.
-    let steps: [(&str, &[u8]); 6] = [
+    let logs = folder.path().join("logs");
+    let directory = Arc::new(RunDirectory::create(Some(&logs), "n", "p").unwrap());
+    let console = Console::writing_to(Box::new(io::sink()), OutputMode::Quiet);
+    Recorder::create(directory, console, &two_walks()).unwrap();
+    let events = fs::read(logs.join("events.out.tfevents.zskt")).unwrap();
+    let sessions = |run: &Path| {
+        let events = fs::read(run.join("events.out.tfevents.zskt")).unwrap();
+        String::from_utf8_lossy(&events).matches("session_start_info").count()
+    };
+    assert_eq!(sessions(&whole), 1);
+    // In the order in which a run makes them; the first event is no event yet. The page is one that somebody had made.
+    let steps: [(&str, &[u8]); 7] = [
         ("manifest.json.zskt-partial", b"{\n"),
         ("manifest.json", &fs::read(whole.join("manifest.json")).unwrap()),
         ("pipeline.ron", &fs::read(whole.join("pipeline.ron")).unwrap()),
         ("metrics.jsonl", b""),
-        ("events.out.tfevents.zskt", &events[..42]),
+        ("events.out.tfevents.zskt", &events),
         ("checkpoint/state.safetensors.zskt-partial", b"half a"),
+        ("report.html", &fs::read(whole.join("report.html")).unwrap()),
     ];
     let prepare = |count: usize| {
         let _ = fs::remove_dir_all(&out);
@@ -80,6 +92,16 @@ fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
             assert_same_run(&out, &whole);
         }
     }
+    // One that goes on from its first checkpoint tells its parameters once, like any other.
+    for calls in 0..20 {
+        let _ = fs::remove_dir_all(&out);
+        let outcome = run(&two_walks(), &into(&out), calls);
+        assert!(matches!(outcome, RunOutcome::Interrupted), "{outcome:?}");
+        if out.exists() {
+            assert!(matches!(run(&two_walks(), &resume(&out), usize::MAX), RunOutcome::Done));
+            assert_eq!(sessions(&out), 1, "{calls}");
+        }
+    }
     // A pipeline alone may be its user's.
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out).unwrap();
@@ -87,8 +109,9 @@ fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
     assert!(matches!(run(&two_walks(), &into(&out), usize::MAX), RunOutcome::Refused(_)));
     assert!(out.join("pipeline.ron").exists());
     // Anything that is not such a run's stays.
-    let others: [(&str, &[u8]); 6] = [
+    let others: [(&str, &[u8]); 7] = [
         ("thesis.tex", b"years of work"),
+        ("report.html", b"<html>years of work</html>"),
         ("manifest.json", b"{\"name\": \"of a web page\"}"),
         ("pipeline.ron", b"(name: \"of another run\")"),
         ("metrics.jsonl", b"{\"batch\":1}\n"),
@@ -112,7 +135,9 @@ fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
 fn links_in_the_folder_are_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let [out, elsewhere] = ["run", "elsewhere"].map(|name| folder.path().join(name));
-    for name in ["metrics.jsonl", "checkpoint", "first.safetensors", "report.json.zskt-partial", "manifest.json"] {
+    for name in
+        ["metrics.jsonl", "checkpoint", "first.safetensors", "report.json.zskt-partial", "manifest.json", "report.html"]
+    {
         let _ = (fs::remove_dir_all(&out), fs::remove_dir_all(&elsewhere), fs::remove_file(&elsewhere));
         assert!(matches!(run(&two_walks(), &into(&out), 35), RunOutcome::Interrupted));
         if fs::rename(out.join(name), &elsewhere).is_err() {

@@ -12,6 +12,7 @@ use crate::cpu::kernels::pixel_sums::pixel_sums;
 use crate::cpu::kernels::prologue::InputView;
 use crate::cpu::map::CpuMap;
 use crate::cpu::tensor_slice::{Dense, dispatch_dtype};
+use crate::flop;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 
@@ -34,6 +35,7 @@ pub fn conv2d(
     let MapShape { height, width, .. } = x.input.map.shape;
     let geometry = ConvGeometry { height, width, upsampling, ..*geometry };
     let convolution = packed(&geometry, weight, bias, precision)?;
+    flop::add(geometry.multiply_adds(), 1);
     let shape = MapShape {
         batch: geometry.batch,
         height: geometry.out_height(),
@@ -96,6 +98,7 @@ impl Conv2d {
     fn gradients<T: ConvGradient>(&self, dy: &InputView<T>) -> Result<()> {
         let g = &self.geometry;
         let wanted = WantedGradients { input: self.x.is_tracked(), weight: self.weight_input.is_tracked() };
+        flop::add(g.multiply_adds(), u64::from(wanted.input) + u64::from(wanted.weight));
         let weight = self.weight.contiguous()?;
         let weight = Dense::of(&weight);
         let of_weight = T::backward(g, weight.slice()?, &self.x.input, dy, self.output.precision, wanted);

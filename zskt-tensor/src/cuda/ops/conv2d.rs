@@ -9,11 +9,13 @@ use crate::cuda::launch::Argument::{Count, Tensor as Of};
 use crate::cuda::launch::{blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::sum::plus;
+use crate::flop;
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
 
 /// Computes a convolution, or one of its gradients, of dense tensors.
 fn convolve(convolution: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    flop::add(convolution.geometry.multiply_adds(), 1);
     match a.device() {
         #[cfg(feature = "cuda")]
         candle_core::Device::Cuda(_) => crate::cuda::cudnn::convolve(convolution, a, b),

@@ -1,0 +1,261 @@
+//! Measures a few batches of every stage, each metric once, and keeps nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use zskt_api::tensor::flop;
+use zskt_api::{
+    Error, MetricNode, Player, PluginInstance, RandomStreams, Result, Rounds, Signature, StageContext, StageNode,
+};
+
+use super::environment::Environment;
+use super::node_outputs::NodeOutputs;
+use super::stage_probe::StageProbe;
+use super::{device, metric};
+use crate::plan::{Plan, PlanNode};
+use crate::plugin_calls::{PluginOfNode, run_plugin};
+use crate::run::estimate::{Cost, Estimate, Measured, MemoryEstimate, StageEstimate, SynthesisEstimate};
+use crate::run::interrupt::Interrupted;
+use crate::run::record::{Console, manifest};
+use crate::run::resume::peak_bytes;
+use crate::run::start_error::StartError;
+
+/// Steps of a synthesis that is measured: the first is slower, and the last does more.
+const STEPS: usize = 4;
+/// How long a metric is waited for.
+const METRIC: Duration = Duration::from_secs(30);
+
+/// What a run of a plan would take.
+///
+/// # Errors
+/// As the run's own, as far as they show in a few batches.
+pub fn estimate(plan: &Plan, console: &mut Console, interrupted: &Interrupted) -> Result<Estimate, StartError> {
+    let (device, device_name) = device::open(plan.device)?;
+    let (streams, inspector) = (RandomStreams::new(plan.seed), plan.inspector.clone());
+    let environment = Environment { device, device_name, precision: plan.precision, streams, inspector };
+    let measurement = Measurement {
+        plan,
+        outputs: NodeOutputs::new(plan, environment.clone()),
+        environment,
+        console,
+        interrupted,
+        syntheses: BTreeMap::new(),
+        training_state: 0,
+        made_images: MadeImages::default(),
+    };
+    Ok(measurement.all()?)
+}
+
+struct Measurement<'p, 'e> {
+    plan: &'p Plan,
+    outputs: NodeOutputs<'p>,
+    environment: Environment,
+    console: &'e mut Console,
+    interrupted: &'e Interrupted,
+    /// By their nodes' indices, as the run has them.
+    syntheses: BTreeMap<usize, WholeSynthesis>,
+    training_state: u64,
+    made_images: MadeImages,
+}
+
+/// What the syntheses of a turn are in the run; while it is measured they are fewer and shorter.
+struct WholeSynthesis {
+    steps: usize,
+    rounds: Rounds,
+    images: usize,
+    capacity: Option<usize>,
+    bytes_per_image: usize,
+}
+
+/// The bytes of all made images.
+#[derive(Default)]
+struct MadeImages {
+    measured: u64,
+    whole: u64,
+}
+
+impl Measurement<'_, '_> {
+    fn all(mut self) -> Result<Estimate> {
+        let plan = self.plan;
+        let began = Instant::now();
+        self.console.live("building the networks");
+        manifest::fingerprints(plan, self.interrupted)?;
+        for index in 0..plan.nodes.len() {
+            self.build(index)?;
+        }
+        let setup = Cost { seconds: began.elapsed().as_secs_f64(), flop: 0.0 };
+        let (mut stages, mut metrics) = (Vec::new(), Vec::new());
+        for (index, node) in plan.nodes.iter().enumerate() {
+            if (self.interrupted)() {
+                return Err(Error::interrupted());
+            }
+            self.console.live(&format!("{}  measuring", node.name));
+            match &node.instance {
+                PluginInstance::Stage(stage) => stages.push(self.stage(index, &**stage)?),
+                PluginInstance::Metric(_) => metrics.push((node.name.clone(), self.metric(index)?)),
+                _ => self.build(index)?,
+            }
+        }
+        self.console.clear();
+        let networks = self.environment.inspector.networks().into_iter().map(|network| {
+            let bytes = network.weights.iter().map(|weight| {
+                let value = weight.value();
+                value.elem_count() * value.dtype().size_in_bytes()
+            });
+            (network.name, bytes.sum::<usize>() as u64)
+        });
+        let made_images = self.made_images.whole;
+        // What a checkpoint holds is twice in memory while it is written, and a bank grows.
+        let growth = 3 * made_images.saturating_sub(self.made_images.measured);
+        let memory = MemoryEstimate {
+            peak: peak_bytes().map(|peak| peak + growth),
+            networks: networks.collect(),
+            training_state: self.training_state,
+            made_images,
+        };
+        let (name, device) = (plan.name.clone(), self.environment.device_name);
+        Ok(Estimate { name, device, setup, stages, metrics, memory })
+    }
+
+    /// Builds a node that does not wait for a stage; a synthesis as short as can be measured.
+    fn build(&mut self, index: usize) -> Result<()> {
+        if self.outputs.get(index).is_some() {
+            return Ok(());
+        }
+        self.outputs.build(index)?;
+        let Some(turn) = self.outputs.turn_mut(index) else { return Ok(()) };
+        let (Some(synthesis), Player::Generator(generator)) = (&mut turn.synthesis, &turn.player) else {
+            return Ok(());
+        };
+        let image = self.plan.nodes.iter().find_map(|node| match &node.signature {
+            Some(Signature::Generator(signature)) if signature.network == generator.name => Some(signature.image),
+            _ => None,
+        });
+        let whole = WholeSynthesis {
+            steps: turn.steps,
+            rounds: synthesis.rounds,
+            images: synthesis.images,
+            capacity: synthesis.capacity,
+            bytes_per_image: image.map_or(0, |image| image.channels * image.height * image.width),
+        };
+        turn.steps = whole.steps.min(STEPS);
+        let batch_size = stages_after(self.plan, index).filter_map(|stage| Some(stage.pace()?.batch_size)).max();
+        // Enough for a full batch, and one that does not look at the student yet.
+        let enough = batch_size.unwrap_or_default().div_ceil(whole.images).max(1);
+        let before_student = usize::from(whole.rounds.student_after > 0);
+        synthesis.rounds = Rounds {
+            every: usize::MAX,
+            syntheses: enough.max(2 * before_student),
+            warm_up: 0,
+            warm_up_syntheses: 0,
+            student_after: before_student,
+        };
+        self.syntheses.insert(index, whole);
+        Ok(())
+    }
+
+    fn stage(&mut self, index: usize, stage: &dyn StageNode) -> Result<StageEstimate> {
+        let node = &self.plan.nodes[index];
+        let inputs = self.outputs.inputs(index)?;
+        let build = self.environment.context(node);
+        let mut probe = StageProbe::new(self.interrupted);
+        let mut context =
+            StageContext { build, resume: None, inputs: self.plan.arriving_at(node), observer: &mut probe };
+        let inspector = &self.environment.inspector;
+        inspector.next_round();
+        let output = inspector
+            .looking_at_numbers(true, || run_plugin(PluginOfNode::of(node), || stage.run(inputs, &mut context)));
+        let trained = node.signature.as_ref().and_then(Signature::network);
+        let output = match output {
+            Err(error) if error.is_interrupted() && !(self.interrupted)() => {
+                let network = trained.and_then(|name| self.outputs.of_network(name));
+                network.cloned().ok_or_else(|| {
+                    let name = &node.name;
+                    Error::new(format!("what comes after `{name}` cannot be measured before `{name}` is done"))
+                })?
+            }
+            output => output?,
+        };
+        self.outputs.set(index, output);
+        let nothing = || Error::new(format!("`{}` did no batch that could be measured", node.name));
+        let batches = probe.batches().ok_or_else(nothing)?;
+        let syntheses: Vec<_> = node.inputs.iter().filter(|edge| self.syntheses.contains_key(&edge.from)).collect();
+        let mut estimates = Vec::new();
+        let mut state = probe.state_bytes() as u64;
+        for edge in syntheses {
+            let whole = &self.syntheses[&edge.from];
+            let (count, images) = (whole.count(batches), whole.images);
+            let kept = |syntheses: usize| {
+                let images = syntheses.saturating_mul(images).min(whole.capacity.unwrap_or(usize::MAX));
+                images.saturating_mul(whole.bytes_per_image) as u64
+            };
+            let before_student = whole.rounds.student_after.min(count);
+            let (first, others) = match before_student {
+                0 => (Cost::default(), probe.synthesis(0, whole.steps)),
+                _ => (probe.synthesis(0, whole.steps), probe.synthesis(1, whole.steps)),
+            };
+            estimates.push(SynthesisEstimate {
+                turn: self.plan.nodes[edge.from].name.clone(),
+                count,
+                steps: whole.steps,
+                all: first * before_student + others * (count - before_student),
+            });
+            let measured = kept(probe.syntheses());
+            state = state.saturating_sub(measured);
+            self.made_images.measured += measured;
+            self.made_images.whole += kept(count);
+        }
+        self.training_state = self.training_state.max(state);
+        let every = stage.pace().and_then(|pace| pace.evaluate_every);
+        let evaluated = self.plan.nodes.iter().filter(|metric| {
+            let during = |metric: &dyn MetricNode| metric.during_stages();
+            matches!(&metric.instance, PluginInstance::Metric(plugin) if during(&**plugin))
+                && metric.inputs.iter().any(|edge| edge.from == index)
+        });
+        Ok(StageEstimate {
+            node: node.name.clone(),
+            batches,
+            batch: probe.batch(),
+            syntheses: estimates,
+            evaluations: every.map_or(0, |every| batches.saturating_sub(1) / every),
+            evaluated: evaluated.map(|metric| metric.name.clone()).collect(),
+            has_patience: node.selection.as_ref().is_some_and(|chosen_by| chosen_by.selection.patience.is_some()),
+        })
+    }
+
+    /// Evaluates a metric, unless that takes too long.
+    fn metric(&mut self, index: usize) -> Result<Measured> {
+        let node: &PlanNode = &self.plan.nodes[index];
+        let inputs = self.outputs.inputs(index)?;
+        let (began, before) = (Instant::now(), flop::done());
+        let asked = Arc::clone(self.interrupted);
+        let interrupted: Interrupted = Arc::new(move || asked() || began.elapsed() >= METRIC);
+        let measured = metric::evaluate(node, inputs, &self.environment, &interrupted, self.console);
+        let cost = Cost::between(began.elapsed(), flop::done() - before);
+        match measured {
+            Ok(_) => Ok(Measured::In(cost)),
+            Err(error) if !error.is_interrupted() => Ok(Measured::Failed),
+            Err(error) if (self.interrupted)() => Err(error),
+            Err(_) => Ok(Measured::Longer(cost)),
+        }
+    }
+}
+
+/// The stages that a node leads to.
+fn stages_after(plan: &Plan, index: usize) -> impl Iterator<Item = &dyn StageNode> {
+    let after = plan.nodes.iter().filter(move |node| node.inputs.iter().any(|edge| edge.from == index));
+    after.filter_map(|node| match &node.instance {
+        PluginInstance::Stage(stage) => Some(&**stage),
+        _ => None,
+    })
+}
+
+impl WholeSynthesis {
+    /// How many syntheses there are in a stage of so many batches.
+    fn count(&self, batches: usize) -> usize {
+        let rounds = self.rounds.before(batches.saturating_sub(1));
+        let warm_up = self.rounds.warm_up.min(rounds);
+        warm_up * self.rounds.warm_up_syntheses + (rounds - warm_up) * self.rounds.syntheses
+    }
+}

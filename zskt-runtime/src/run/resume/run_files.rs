@@ -1,0 +1,93 @@
+//! What the files in a run's folder are called.
+
+use std::path::{Path, PathBuf};
+
+/// The files of a run, whether they are there or not.
+pub struct RunFiles {
+    folder: PathBuf,
+}
+
+impl RunFiles {
+    /// In this folder.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The pipeline as resolved.
+    pub fn pipeline(&self) -> PathBuf {
+        self.folder.join("pipeline.ron")
+    }
+
+    /// What the run was made with.
+    pub fn manifest(&self) -> PathBuf {
+        self.folder.join("manifest.json")
+    }
+
+    /// What happened, line by line.
+    pub fn metrics(&self) -> PathBuf {
+        self.folder.join("metrics.jsonl")
+    }
+
+    /// The same for TensorBoard, which knows its files by the word `tfevents`.
+    pub fn events(&self) -> PathBuf {
+        self.folder.join("events.out.tfevents.zskt")
+    }
+
+    /// Where the run can be continued from: the last checkpoint, and the one before it.
+    pub fn checkpoints(&self) -> [PathBuf; 2] {
+        ["state.safetensors", "previous.safetensors"].map(|name| self.folder.join("checkpoint").join(name))
+    }
+
+    /// What the run found; written last, so that it is there exactly when the run is finished.
+    pub fn report(&self) -> PathBuf {
+        self.folder.join("report.json")
+    }
+
+    /// The weights of a trained network.
+    pub fn weights(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("{}.safetensors", file_name(name)))
+    }
+
+    /// The same and more as a page.
+    pub fn page(&self) -> PathBuf {
+        self.folder.join("report.html")
+    }
+
+    /// The folder with the grids of pseudo-images.
+    pub fn images(&self) -> PathBuf {
+        self.folder.join("images")
+    }
+
+    /// A grid of pseudo-images.
+    pub fn image(&self, stage: &str, batch: usize) -> PathBuf {
+        self.images().join(format!("{}-{batch:07}.png", file_name(stage)))
+    }
+
+    /// The images that a turn has made in a stage: a turn may be of several.
+    pub fn made_images(&self, stage: &str, turn: &str) -> PathBuf {
+        self.folder.join(format!("{}.{}.parquet", file_name(stage), file_name(turn)))
+    }
+}
+
+/// A name as part of a file name: what could lead elsewhere, or needs quoting, becomes `_`.
+pub fn file_name(name: &str) -> String {
+    let safe: String =
+        name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
+    if safe.starts_with('.') || safe.is_empty() { format!("_{safe}") } else { safe }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn names_stay_inside_the_folder() {
+        assert_eq!(file_name("../cifar 10"), "_.._cifar_10");
+        assert_eq!(file_name("wrn-40-2.fewshot"), "wrn-40-2.fewshot");
+    }
+}
