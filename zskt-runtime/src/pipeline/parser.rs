@@ -188,8 +188,12 @@ impl Parser<'_, '_> {
             Err(LexError { code, .. }) => {
                 let rest = self.lexer.rest();
                 let length = rest.find(|c: char| c.is_whitespace() || ",()[]{}:".contains(c)).unwrap_or(rest.len());
+                let written = &rest[..length];
                 self.lexer.go(start + length.max(1).min(rest.len()));
-                self.stop(Diagnostic::at(self.lexer.since(start), format!("this is not a number: {}", explain(&code))))
+                let problem =
+                    Diagnostic::at(self.lexer.since(start), format!("this is not a number: {}", explain(&code)));
+                let range = written.contains("..").then(|| format!("a range is written in quotes: {written:?}"));
+                self.stop(Diagnostic { help: range, ..problem })
             }
         }
     }

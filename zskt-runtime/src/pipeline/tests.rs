@@ -65,6 +65,13 @@ fn what_computes_nothing_is_left_out_of_the_computed_part() {
 }
 
 #[test]
+fn a_range_without_quotes_is_told_to_have_them() {
+    let mut problems = Vec::new();
+    read("(expect: {\"accuracy.top1\": 0.9..})", 0, 0, &mut problems);
+    assert_eq!(problems[0].help.as_deref(), Some("a range is written in quotes: \"0.9..\""));
+}
+
+#[test]
 fn every_part_knows_its_place() {
     fn check(text: &str, value: &Value) {
         let written = &text[value.span.start..value.span.end];
