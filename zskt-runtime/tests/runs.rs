@@ -184,7 +184,8 @@ fn runs_are_listed_compared_checked_and_removed() {
         assert!(shown.contains(&said), "{said}: {shown}");
     }
 
-    assert_eq!(run(&["runs", "verify", "runs/a", "runs/b"]).0, Some(0));
+    let (_, said, _) = run(&["runs", "verify", "runs/a", "runs/b"]);
+    assert_eq!(run(&["runs", "verify", "runs"]), (Some(0), said, String::new()));
     let weights = folder.path().join("runs/a/student.safetensors");
     let mut bytes = fs::read(&weights).expect("weights");
     *bytes.last_mut().expect("a byte") ^= 1;

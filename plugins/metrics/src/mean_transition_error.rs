@@ -5,8 +5,8 @@ use std::sync::Arc;
 use zskt_api::candle_core::{DType, Tensor, Var};
 use zskt_api::ops::log_softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Error, FeatureMap, ForwardMode, Measurement, Metric, MetricContext, Result, above,
-    params, ports,
+    ClassifierNetwork, Dataset, Error, FeatureMap, ForwardMode, Measurement, Metric, MetricContext, Objective, Result,
+    Score, above, params, ports,
 };
 
 use crate::evaluation::{each_batch, predictions};
@@ -54,6 +54,10 @@ struct Pair {
 
 impl Metric for MeanTransitionError {
     type Inputs = TransitionInputs;
+
+    fn score(&self) -> Option<Score> {
+        Some(Score { figure: "mean_transition_error", objective: Objective::Minimize })
+    }
 
     fn during_stages(&self) -> bool {
         // Each image costs thousands of gradient steps.

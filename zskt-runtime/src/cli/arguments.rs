@@ -360,7 +360,7 @@ pub enum RunsCommand {
     },
     /// Whether the files of runs are what was written, and those that were read what they were; exit code 1 where one is not
     Verify {
-        /// The runs' folders
+        /// Runs, and folders of runs
         #[arg(value_name = "RUN", required = true)]
         runs: Vec<PathBuf>,
         /// As JSON

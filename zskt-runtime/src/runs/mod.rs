@@ -107,17 +107,29 @@ impl Run {
     /// # Errors
     /// When the folder itself cannot be read.
     pub fn find(root: &Path) -> Result<(Vec<Self>, Vec<Diagnostic>), Diagnostic> {
+        let (mut runs, mut damaged) = (Vec::new(), Vec::new());
+        for folder in Self::folders(root)? {
+            match Self::read(&folder) {
+                Ok(run) => runs.push(run),
+                Err(problem) => damaged.push(problem),
+            }
+        }
+        runs.sort_by(|a, b| (a.began(), &a.folder).cmp(&(b.began(), &b.folder)));
+        Ok((runs, damaged))
+    }
+
+    /// The folders of all runs in a folder and its subfolders, by name.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be read.
+    pub fn folders(root: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
         let cannot_read = |path: &Path, error: &std::io::Error| {
             Diagnostic::global(format!("cannot read {}: {}", path.display(), text_format::reason(error)))
         };
-        let (mut runs, mut damaged) = (Vec::new(), Vec::new());
-        let mut folders = vec![root.to_owned()];
+        let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
         while let Some(folder) = folders.pop() {
-            if RunFiles::new(folder.clone()).manifest().is_file() {
-                match Self::read(&folder) {
-                    Ok(run) => runs.push(run),
-                    Err(problem) => damaged.push(problem),
-                }
+            if Self::is_at(&folder) {
+                found.push(folder);
                 continue;
             }
             let entries = match fs::read_dir(&folder) {
@@ -129,8 +141,8 @@ impl Run {
                 entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
             );
         }
-        runs.sort_by(|a, b| (a.began(), &a.folder).cmp(&(b.began(), &b.folder)));
-        Ok((runs, damaged))
+        found.sort();
+        Ok(found)
     }
 
     /// When it began, as `2026-11-22T11:06:08.125Z`.

@@ -28,13 +28,18 @@ struct Checked {
     finding: Finding,
 }
 
-/// Checks all sums of runs again.
+/// Checks all sums of runs again; a folder that is none stands for the runs in it.
 ///
 /// # Errors
-/// When one is not a run.
+/// When one is not a run, and has none in it.
 pub fn verify(folders: &[PathBuf], json: bool) -> Result<Answer, Diagnostic> {
     let (mut text, mut objects, mut differ) = (String::new(), Vec::new(), 0);
+    let mut runs = Vec::new();
     for folder in folders {
+        let within = if Run::is_at(folder) { Vec::new() } else { Run::folders(folder)? };
+        runs.extend(if within.is_empty() { vec![folder.clone()] } else { within });
+    }
+    for folder in &runs {
         let checked = verify_one(folder)?;
         differ += checked.iter().filter(|checked| matches!(checked.finding, Finding::Differs(_))).count();
         let rows = checked.iter().map(|Checked { file, what, finding }| {
