@@ -234,7 +234,9 @@ class Bench:
             changes = [*self.overrides(precision, setting, batches), *overrides]
             command = [self.zskt, PIPELINE, *changes, "--quiet", f"--out={out}"]
             _, memory = measured(command, setting, limit)
-            return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()], memory
+            log = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+            # The log has warnings too.
+            return [batch for batch in log if "seconds" in batch], memory
 
     def run_zskt(self, contender, setting, batches, limit):
         log, memory = self.play(ZSKT[contender], setting, batches, limit=limit)

@@ -12,11 +12,13 @@ selection=(--release --message-format=json-render-diagnostics --no-default-featu
 for package in zskt-runtime zskt-tensor zskt-tests; do
     selection+=(--package "$package" --features "$package/cuda")
 done
+selection+=(--package zskt-stages)
 
 # From cargo's messages: each executable under the name that check.sh knows.
 copy='
 import json, shutil, sys
 wanted = {("bin", "zskt-run"): "zskt-run", ("lib", "zskt_tensor"): "operations", ("test", "parity"): "parity"}
+wanted["lib", "zskt_stages"] = "methods"
 for message in map(json.loads, sys.stdin):
     if message.get("executable"):
         target = message["target"]
@@ -29,4 +31,5 @@ sys.exit(f"cargo has built no {list(wanted.values())}" if wanted else 0)
     cargo build "${selection[@]}" --bin zskt-run --test parity
     cargo test "${selection[@]}" --no-run --lib
 } | python3 -c "$copy" "$binaries"
+git describe --always --dirty > "$binaries/commit.txt" 2> /dev/null || rm -f "$binaries/commit.txt"
 ls -l "$binaries"
