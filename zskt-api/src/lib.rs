@@ -45,6 +45,6 @@ pub use zskt_tensor::nn::{Builder, ForwardMode, Init, Parameter, Role, Weights, 
 #[cfg(feature = "cuda")]
 pub use zskt_tensor::open_gpu;
 pub use zskt_tensor::{
-    Augmentation, Batch, Context, Error, FeatureMap, Gradients, ImageSet, ImageShape, Precision, RandomStreams, Result,
-    StreamRng, standard_normal,
+    Augmentation, Batch, Context, Error, FeatureMap, Gradients, ImageSet, ImageShape, PackedWeights, Precision,
+    RandomStreams, Result, StreamRng, forget_packed_weights, standard_normal,
 };

@@ -6,19 +6,26 @@
 //! become maps ([`from_tensor`], [`TensorInput`]): between these lies an *anchor*, a tensor of one number, which candle visits
 //! after all that the maps became and before all that they were made of.
 //!
-//! Gradients of variables do not go through candle's tape either: [`backward`] gathers them.
+//! Gradients of variables do not go through candle's tape either: [`backward`] gathers them. So what was made of variables and
+//! constants alone needs no anchor to be visited: its nodes run once candle is done, and where candle's tape ends there is a
+//! variable that gets no gradient, a *root*.
+//!
+//! Each gradient that candle adds to another is a kernel on a GPU, and zeros that it makes first are one more. Anchors get one only for
+//! candle to visit them.
 
 use std::cell::RefCell;
 use std::collections::btree_map::OccupiedEntry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::backend::BackendStorage;
+use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::backprop::GradStore;
 use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, TensorId, Var, bail,
 };
+
+use crate::cuda::launch::{Addressed, address, empty};
 
 /// An operation whose output is a map.
 pub trait Node: Send + Sync {
@@ -42,10 +49,12 @@ pub struct TapeEntry {
 /// Where candle's tape meets that of maps.
 #[derive(Clone)]
 struct Anchor {
-    /// One number, whose operation runs nodes as candle goes back through it.
+    /// One number, whose operation runs nodes as candle goes back through it; or a root, behind which there is nothing to run.
     tensor: Tensor,
     /// Whether candle is sure to go back to it: it may find no variable behind a tensor that is tracked.
     rooted: bool,
+    /// It and the anchors that it was joined of, which candle visits after it.
+    visited: Arc<[TensorId]>,
 }
 
 impl TapeEntry {
@@ -64,6 +73,21 @@ struct Backward {
     sums: Vec<GradientSum>,
     /// Variables and their gradients, where somebody gathers them.
     variables: Option<HashMap<TensorId, [Tensor; 2]>>,
+    /// Anchors that candle is going to visit, for they have a gradient.
+    reached: HashSet<TensorId>,
+    /// The gradient of anchors.
+    zero: Option<Tensor>,
+    /// For the numbers of gradients that were announced by [`TensorInput::accumulate_later`].
+    later: Option<Later>,
+}
+
+/// What becomes of gradients whose numbers are not computed one by one.
+#[derive(Clone, Copy)]
+pub struct Later {
+    /// Computes all that are pending.
+    pub complete: fn() -> Result<()>,
+    /// Drops them: a backward pass has failed.
+    pub discard: fn(),
 }
 
 impl Backward {
@@ -109,7 +133,16 @@ impl Interrupted {
 
 impl Drop for Interrupted {
     fn drop(&mut self) {
-        BACKWARD.replace(self.0.take().unwrap_or_default()).reset();
+        let before = self.0.take();
+        let is_outermost = before.is_none();
+        let pass = BACKWARD.replace(before.unwrap_or_default());
+        // Of passes within one another, the outermost completes what is pending of all.
+        match pass.later {
+            Some(later) if is_outermost => (later.discard)(),
+            Some(later) => BACKWARD.with_borrow_mut(|before| before.later = Some(later)),
+            None => {}
+        }
+        pass.reset();
     }
 }
 
@@ -121,7 +154,9 @@ impl Drop for Interrupted {
 pub fn backward(loss: &Tensor) -> Result<GradStore> {
     let _interrupted = Interrupted::begin();
     let mut store = loss.backward()?;
-    let variables = BACKWARD.with_borrow_mut(|backward| backward.variables.take());
+    run(0)?;
+    let (variables, later) = BACKWARD.with_borrow_mut(|backward| (backward.variables.take(), backward.later));
+    later.map_or(Ok(()), |later| (later.complete)())?;
     for [variable, gradient] in variables.unwrap_or_default().into_values() {
         let gradient = match store.remove(&variable) {
             Some(other) => (other + gradient)?,
@@ -156,6 +191,10 @@ impl GradientSum {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
+
+const NOT_GATHERED: &str = "the gradient of a weight is computed by `Gradients::of` or `zskt_tensor::backward`, not by candle's \
+    `backward`; where only the gradient of images is wanted, run the network by `ForwardMode::eval` or \
+    `ForwardMode::train_frozen`";
 
 /// A tensor that an operation on maps takes beside them, such as a weight, and where its gradient goes.
 #[derive(Clone)]
@@ -202,6 +241,12 @@ impl TensorInput {
             Destination::Derived(sum, _) => sum.add(gradient()?),
             Destination::Variable(variable) => {
                 let gradient = gradient()?;
+                // Numbers that are pending may be those that it is added to.
+                let later = BACKWARD.with_borrow(|backward| {
+                    let gathered = backward.variables.as_ref();
+                    backward.later.filter(|_| gathered.is_some_and(|variables| variables.contains_key(&variable.id())))
+                });
+                later.map_or(Ok(()), |later| (later.complete)())?;
                 BACKWARD.with_borrow_mut(|backward| match &mut backward.variables {
                     Some(variables) => {
                         let gradient = match variables.remove(&variable.id()) {
@@ -211,14 +256,30 @@ impl TensorInput {
                         variables.insert(variable.id(), [variable.clone(), gradient]);
                         Ok(())
                     }
-                    None => bail!(
-                        "the gradient of a weight is computed by `Gradients::of` or `zskt_tensor::backward`, not by candle's \
-                         `backward`; where only the gradient of images is wanted, run the network by `ForwardMode::eval` or \
-                         `ForwardMode::train_frozen`"
-                    ),
+                    None => bail!("{NOT_GATHERED}"),
                 })
             }
         }
+    }
+
+    /// Whether it is made of other tensors: candle asks for the gradient of what is made as soon as the
+    /// operation's own node has run.
+    pub fn is_made(&self) -> bool {
+        matches!(self.0, Destination::Derived(..))
+    }
+
+    /// Adds a part of its gradient, which is wanted and whose numbers `later` computes: before anybody reads them, and at the latest
+    /// when the pass ends.
+    ///
+    /// # Errors
+    /// As [`accumulate`](Self::accumulate).
+    pub fn accumulate_later(&self, gradient: Tensor, later: Later) -> Result<()> {
+        if self.is_made() {
+            (later.complete)()?;
+        } else {
+            BACKWARD.with_borrow_mut(|backward| backward.later = Some(later));
+        }
+        self.accumulate(|| Ok(gradient))
     }
 }
 
@@ -256,8 +317,7 @@ fn anchor_of<'a>(
     }
     let variable = tensors.iter().any(|tensor| matches!(tensor.0, Destination::Variable(_)));
     if variable && !anchor.as_ref().is_some_and(|anchor| anchor.rooted) {
-        let root = Var::zeros((), DType::F32, device)?;
-        let root = Anchor { rooted: true, ..anchored(&root, &GradientSum::default(), 0)? };
+        let root = Anchor { rooted: true, ..Anchor::of(Var::zeros((), DType::F32, device)?.into_inner()) };
         anchor = Some(match anchor {
             None => root,
             Some(anchor) => anchor.join(&root)?,
@@ -267,12 +327,22 @@ fn anchor_of<'a>(
 }
 
 impl Anchor {
+    fn of(tensor: Tensor) -> Self {
+        Self { rooted: false, visited: [tensor.id()].into(), tensor }
+    }
+
     /// One for two.
     fn join(self, other: &Self) -> Result<Self> {
-        if self.tensor.id() == other.tensor.id() {
+        if self.visited.contains(&other.tensor.id()) {
             return Ok(self);
         }
-        Ok(Self { tensor: self.tensor.apply_op2(&other.tensor, Join)?, rooted: self.rooted || other.rooted })
+        if other.visited.contains(&self.tensor.id()) {
+            return Ok(other.clone());
+        }
+        let tensor = self.tensor.apply_op2(&other.tensor, Join)?;
+        let others = other.visited.iter().filter(|id| !self.visited.contains(id));
+        let visited = std::iter::once(tensor.id()).chain(self.visited.iter().copied()).chain(others.copied()).collect();
+        Ok(Self { tensor, rooted: self.rooted || other.rooted, visited })
     }
 }
 
@@ -310,22 +380,102 @@ impl<G: Fn() -> Result<Tensor> + Send + Sync, R: Fn() + Send + Sync> Node for Fr
     }
 }
 
-/// A tensor made of a map and of tensors: `values`, whose gradient `backward` gives to these.
+/// The numbers of a tensor on candle's tape.
+pub enum Values {
+    /// They are there, and are copied.
+    There(Tensor),
+    /// Kernels write them into candle's memory: a copy would be one launch more.
+    Written {
+        /// Where they are to be.
+        device: Device,
+        /// What they are.
+        dtype: DType,
+        /// Their shape.
+        shape: Shape,
+        /// Writes all of them to an address.
+        write: Box<dyn FnOnce(u64) -> Result<()> + Send>,
+    },
+}
+
+impl From<Tensor> for Values {
+    fn from(values: Tensor) -> Self {
+        Self::There(values)
+    }
+}
+
+impl Values {
+    /// Numbers that kernels write to the address that `write` gets.
+    pub fn written(
+        device: &Device,
+        dtype: DType,
+        shape: impl Into<Shape>,
+        write: impl FnOnce(u64) -> Result<()> + Send + 'static,
+    ) -> Self {
+        Self::Written { device: device.clone(), dtype, shape: shape.into(), write: Box::new(write) }
+    }
+
+    fn device(&self) -> &Device {
+        match self {
+            Self::There(values) => values.device(),
+            Self::Written { device, .. } => device,
+        }
+    }
+
+    fn into_tensor(self) -> Result<Tensor> {
+        match self {
+            Self::There(values) => Ok(values),
+            Self::Written { device, dtype, shape, write } => {
+                let values = empty(shape, dtype, &device)?;
+                write(address(&values)?)?;
+                Ok(values)
+            }
+        }
+    }
+
+    /// In a storage of this device.
+    fn into_storage<S: Addressed>(
+        self,
+        device: &S::Device,
+        copied: impl FnOnce(&Storage, &Layout) -> Result<S>,
+    ) -> Result<(S, Shape)> {
+        match self {
+            Self::There(values) => {
+                // What is copied is all of it, not the part that a tensor shows.
+                let values = dense(&values)?;
+                let (storage, layout) = values.storage_and_layout();
+                Ok((copied(&storage, layout)?, values.shape().clone()))
+            }
+            Self::Written { dtype, shape, write, .. } => {
+                #[expect(unsafe_code, reason = "all of it is written")]
+                // SAFETY: numbers of any bits are numbers.
+                let storage = unsafe { device.alloc_uninit(&shape, dtype) }?;
+                write(storage.address()?)?;
+                Ok((storage, shape))
+            }
+        }
+    }
+}
+
+/// A tensor made of maps and of tensors: `values`, whose gradient `backward` gives to these.
 ///
 /// # Errors
 /// When the device fails.
-pub fn to_tensor(
-    entry: Option<&Arc<TapeEntry>>,
+pub fn to_tensor<'a>(
+    maps: impl IntoIterator<Item = &'a Arc<TapeEntry>>,
     tensors: &[&TensorInput],
-    values: Tensor,
+    values: impl Into<Values>,
     backward: impl Fn(&Tensor) -> Result<()> + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    match anchor_of(values.device(), [entry], tensors)? {
-        None => Ok(values),
-        Some(anchor) => function(&anchor.tensor, values, move |gradient| {
-            backward(gradient)?;
-            one_number(gradient.device())
-        }),
+    let values = values.into();
+    match anchor_of(values.device(), maps.into_iter().map(Some), tensors)? {
+        None => values.into_tensor(),
+        Some(anchor) => {
+            let before = anchor.tensor.clone();
+            anchor.tensor.apply_op1(Function::new(values, move |gradient: &Tensor| {
+                backward(gradient)?;
+                reach(&before)
+            }))
+        }
     }
 }
 
@@ -335,10 +485,10 @@ pub fn to_tensor(
 /// When the device fails.
 pub fn function(
     of: &Tensor,
-    values: Tensor,
+    values: impl Into<Values>,
     backward: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    of.apply_op1(Function { values: Mutex::new(Some(values)), backward })
+    of.apply_op1(Function::new(values.into(), move |gradient: &Tensor| backward(gradient).map(Some)))
 }
 
 /// The anchor of maps made of a tensor, which runs what was made since `sequence` once all that the maps became has got its
@@ -349,7 +499,44 @@ fn anchored(tensor: &Tensor, sum: &GradientSum, sequence: u64) -> Result<Anchor>
         run(sequence)?;
         sum.take().map_or_else(|| Tensor::zeros(&shape, dtype, gradient.device()), Ok)
     })?;
-    Ok(Anchor { tensor: anchor, rooted: false })
+    Ok(Anchor::of(anchor))
+}
+
+/// The gradient by which candle visits an anchor: one is enough.
+fn reach(anchor: &Tensor) -> Result<Option<Tensor>> {
+    if !anchor.track_op() {
+        return Ok(None);
+    }
+    BACKWARD.with_borrow_mut(|backward| {
+        let gathers = backward.variables.is_some();
+        if anchor.is_variable() {
+            return if gathers { Ok(None) } else { bail!("{NOT_GATHERED}") };
+        }
+        // Who passed this on in a pass of candle's own is not known: nobody tells when such a pass begins.
+        if gathers && !backward.reached.insert(anchor.id()) {
+            return Ok(None);
+        }
+        let there = backward.zero.take().filter(|zero| zero.device().same_device(anchor.device()));
+        let zero = there.map_or_else(|| one_number(anchor.device()), Ok)?;
+        backward.zero = gathers.then(|| zero.clone());
+        Ok(Some(zero))
+    })
+}
+
+/// The gradient of a variable, as an operation of candle's returns it: none where it is gathered.
+///
+/// # Errors
+/// When the device fails.
+pub fn gathered(tensor: &Tensor, gradient: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
+    if !tensor.track_op() {
+        return Ok(None);
+    }
+    let gathers = BACKWARD.with_borrow(|backward| backward.variables.is_some());
+    if tensor.is_variable() && gathers {
+        TensorInput(Destination::Variable(tensor.clone())).accumulate(gradient)?;
+        return Ok(None);
+    }
+    gradient().map(Some)
 }
 
 fn one_number(device: &Device) -> Result<Tensor> {
@@ -359,46 +546,45 @@ fn one_number(device: &Device) -> Result<Tensor> {
 /// A result that is there already, and what makes a gradient out of its own.
 struct Function<F> {
     /// Until they are the result.
-    values: Mutex<Option<Tensor>>,
+    values: Mutex<Option<Values>>,
     backward: F,
 }
 
 impl<F> Function<F> {
-    fn values(&self) -> Result<Tensor> {
+    fn new(values: Values, backward: F) -> Self {
+        Self { values: Mutex::new(Some(values)), backward }
+    }
+
+    fn values(&self) -> Result<Values> {
         match self.values.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // What is copied is all of it, not the part that a tensor shows.
-            Some(values) => dense(&values),
+            Some(values) => Ok(values),
             None => bail!("a function is computed once"),
         }
     }
 }
 
-impl<F: Fn(&Tensor) -> Result<Tensor> + Send + Sync> CustomOp1 for Function<F> {
+impl<F: Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync> CustomOp1 for Function<F> {
     fn name(&self) -> &'static str {
         "maps and tensors"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        let values = self.values()?;
-        let (storage, layout) = values.storage_and_layout();
-        match &*storage {
-            Storage::Cpu(storage) => Ok((storage.try_clone(layout)?, values.shape().clone())),
+    fn cpu_fwd(&self, of: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.values()?.into_storage(of.device(), |storage, layout| match storage {
+            Storage::Cpu(storage) => storage.try_clone(layout),
             _ => bail!("{} on two devices", self.name()),
-        }
+        })
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, _: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-        let values = self.values()?;
-        let (storage, layout) = values.storage_and_layout();
-        match &*storage {
-            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, values.shape().clone())),
+    fn cuda_fwd(&self, of: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        self.values()?.into_storage(of.device(), |storage, layout| match storage {
+            Storage::Cuda(storage) => storage.try_clone(layout),
             _ => bail!("{} on two devices", self.name()),
-        }
+        })
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        (self.backward)(&dense(gradient)?).map(Some)
+        (self.backward)(&dense(gradient)?)
     }
 }
 
@@ -426,8 +612,7 @@ impl CustomOp2 for Join {
     }
 
     fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let passed = |of: &Tensor| of.track_op().then(|| one_number(of.device())).transpose();
-        Ok((passed(a)?, passed(b)?))
+        Ok((reach(a)?, reach(b)?))
     }
 }
 

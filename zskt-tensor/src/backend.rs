@@ -8,7 +8,7 @@ use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
-use crate::update_rule::{UpdateOperands, UpdateRule};
+use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 
 /// Keeps the norm of an attention map without energy from zero, as PyTorch's `normalize` does.
 pub const ATTENTION_EPSILON: f64 = 1e-12;
@@ -59,8 +59,8 @@ pub trait Backend: Clone + Sized {
     fn global_average(&self) -> Result<Tensor>;
     /// [`crate::ops::attention_map`]
     fn attention_map(&self) -> Result<Tensor>;
-    /// [`crate::ops::attention_distance`]
-    fn attention_distance(&self, target: &Tensor) -> Result<Tensor>;
+    /// [`crate::ops::attention_distances`], of maps and targets that fit.
+    fn attention_distances(pairs: &[(&Self, &Tensor)], factor: f64) -> Result<Tensor>;
     /// [`crate::ops::conv2d`]; the geometry is that of [`shape`](Self::shape).
     fn conv2d(
         &self,
@@ -71,6 +71,12 @@ pub trait Backend: Clone + Sized {
     ) -> Result<Self>;
     /// [`crate::ops::batch_moments`]
     fn batch_moments(&self) -> Result<BatchNormStatistics>;
+    /// [`crate::ops::tracked_batch_moments`]
+    fn tracked_batch_moments(&self, running: RunningStatistics<'_>, momentum: f64) -> Result<BatchNormStatistics> {
+        let (statistics, shape) = (self.detach().batch_moments()?, self.shape());
+        Self::track(running, &statistics, momentum, shape.batch * shape.height * shape.width)?;
+        Ok(statistics)
+    }
     /// [`crate::ops::batch_norm`]
     fn batch_norm(
         &self,
@@ -91,6 +97,8 @@ pub trait Backend: Clone + Sized {
     fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor>;
     /// [`crate::ops::apply_updates`]
     fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()>;
+    /// [`crate::ops::apply_adam`]
+    fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()>;
     /// The L2 norm of all numbers of some tensors, an `f64` scalar on their device.
     fn norm(tensors: &[Tensor]) -> Result<Tensor>;
     /// Dense tensors times `limit / (norm + 1e-6)` where that is below one.

@@ -6,16 +6,17 @@ use candle_core::{Device, Tensor};
 
 use crate::cuda::{graph, graph_parameters};
 use crate::error::{Error, Result};
+use crate::flop;
 
 /// Work that was captured as a CUDA graph, and what it returned: tensors whose numbers are those of the latest replay.
 ///
 /// What changes from replay to replay must lie in tensors that were there before, or be a parameter of
-/// [`apply_updates`](crate::ops::apply_updates): replays read these anew.
+/// [`apply_updates`](crate::ops::apply_updates) or [`apply_adam`](crate::ops::apply_adam): replays read these anew.
 pub struct CudaGraph<T> {
     graph: graph::Graph,
-    /// The parameters of all updates, `[updates, 4]`, in the order in which they were asked for.
+    /// The parameters of all updates, `[rows, 4]`, in the order in which they were asked for.
     buffer: Tensor,
-    updates: usize,
+    rows: usize,
     /// Its memory belongs to the graph.
     captured: ManuallyDrop<T>,
 }
@@ -36,7 +37,7 @@ impl<T> CudaGraph<T> {
         else {
             return Ok(None);
         };
-        let graph = Self { graph, updates: parameters.len() / 4, buffer, captured: ManuallyDrop::new(captured) };
+        let graph = Self { graph, rows: parameters.len() / 4, buffer, captured: ManuallyDrop::new(captured) };
         graph_parameters::write_parameters(&graph.buffer, parameters)?;
         Ok(Some(graph))
     }
@@ -46,12 +47,12 @@ impl<T> CudaGraph<T> {
         &self.captured
     }
 
-    /// Computes it with the parameters that it was captured with.
+    /// Computes it with the parameters that it was captured with, for a trial: what it computes is not counted.
     ///
     /// # Errors
     /// When the device fails.
     pub fn launch(&self) -> Result<()> {
-        self.graph.launch()
+        flop::uncounted(|| self.graph.launch()).0
     }
 
     /// Computes it with the parameters of the updates that `updates` asks for, of which none is made.
@@ -60,9 +61,11 @@ impl<T> CudaGraph<T> {
     /// When `updates` fails or asks for another number of updates than were captured, or the device fails.
     pub fn replay<R>(&self, updates: impl FnOnce() -> Result<R>) -> Result<R> {
         let (asked, parameters) = graph_parameters::collect_parameters(updates)?;
-        if parameters.len() / 4 != self.updates {
-            let found = parameters.len() / 4;
-            return Err(Error::new(format!("{} updates were captured, and {found} are to be replayed", self.updates)));
+        let (found, captured) = (parameters.len() / 4, self.rows);
+        if found != captured {
+            let message =
+                format!("the captured updates have {captured} rows of parameters, those to be replayed {found}");
+            return Err(Error::new(message));
         }
         graph_parameters::write_parameters(&self.buffer, parameters)?;
         self.graph.launch()?;

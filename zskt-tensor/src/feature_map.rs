@@ -19,6 +19,9 @@ use crate::trace::{self, Origin, TracedOperation};
 /// [`from_channels_last`](Self::from_channels_last) convert, by a pass over memory each time, where a plugin computes with
 /// candle tensors of its own. Gradients flow through all of them.
 ///
+/// What is computed later reads parameters and running statistics as they are then: a map that outlives an update is to be read, or
+/// [`detach`](Self::detach)ed, before it.
+///
 /// Gradients lie with the map: one backward pass at a time may go through it. Tasks that share a map (`rayon::join`) may read
 /// it at the same time once one of them has read it before.
 #[derive(Clone)]
@@ -137,7 +140,7 @@ impl FeatureMap {
         on_backend!(self, map => Backend::device(map))
     }
 
-    /// The same values, through which no gradient flows.
+    /// The same values, through which no gradient flows: those of the parameters as they are now, whatever becomes of these.
     #[must_use]
     pub fn detach(&self) -> Self {
         on_backend!(self, map => Self::from(Backend::detach(map)).same_as(self))

@@ -20,7 +20,6 @@ pub(crate) fn add(multiply_adds: u64, passes: u64) {
 }
 
 /// What some work has taken, and that work's result. It is not counted: whoever captures work to do it later counts it then.
-#[cfg(feature = "cuda")]
 pub(crate) fn uncounted<T>(work: impl FnOnce() -> T) -> (T, u64) {
     let before = done();
     let result = work();

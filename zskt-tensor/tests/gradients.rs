@@ -107,6 +107,11 @@ const CASES: &[GradientCase] = &[
     ("ops::attention_distance", |name| {
         check(name, &[&[2, 3, 4, 5], &[2, 12]], |x| ops::attention_distance(&map(&x[0]), &x[1]));
     }),
+    ("ops::attention_distances", |name| {
+        check(name, &[&[2, 3, 4, 5], &[2, 12], &[2, 2, 3, 4], &[2, 6]], |x| {
+            ops::attention_distances(&[(&map(&x[0]), &x[1]), (&map(&x[2]), &x[3])], 2.5)
+        });
+    }),
     ("ops::attention_map", |name| check(name, &[&[2, 3, 4, 5]], |x| ops::attention_map(&map(&x[0])))),
     ("ops::average_pool", |name| {
         for windows in pool_windows() {
@@ -219,6 +224,17 @@ const CASES: &[GradientCase] = &[
         for shift in [Shift { down: 1, right: -6, flip: true }, Shift { down: isize::MIN, right: 2, flip: false }] {
             check(name, &[&[2, 3, 4, 2]], |x| ops::roll(&map(&x[0]), shift)?.channels_last());
         }
+    }),
+    ("ops::tracked_batch_moments", |name| {
+        // The normalization takes the gradient through them.
+        check(name, &[&[3, 2, 2, 4], &[4], &[4]], |x| {
+            let [mean, variance] = [0.0, 1.0].map(|value| Var::from_tensor(&Tensor::full(value, 4, &Device::Cpu)?));
+            let batches = Var::zeros((), DType::I64, &Device::Cpu)?;
+            let running = ops::RunningStatistics { mean: &mean?, variance: &variance?, batches: &batches };
+            let x0 = map(&x[0]);
+            let statistics = ops::tracked_batch_moments(&x0, running, 0.1)?;
+            ops::batch_norm(&x0, &x[1], &x[2], &statistics, 1e-5, Activation::LeakyRelu(0.2))?.channels_last()
+        });
     }),
     ("ops::upsample_nearest", |name| {
         check(name, &[&[2, 5, 4, 3]], |x| ops::upsample_nearest(&map(&x[0]), 3)?.channels_last());

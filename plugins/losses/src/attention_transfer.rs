@@ -1,7 +1,7 @@
 //! Attention transfer (Zagoruyko & Komodakis, ICLR 2017), as the paper's code computes it.
 
 use zskt_api::candle_core::Tensor;
-use zskt_api::ops::{attention_distance, attention_map};
+use zskt_api::ops::{attention_distances, attention_map};
 use zskt_api::{CheckError, Loss, LossBatch, LossInputs, OutputShape, Result, TeacherOutput, params};
 
 params! {
@@ -72,18 +72,14 @@ impl Loss for AttentionTransfer {
     }
 
     fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
-        let mut sum: Option<Tensor> = None;
         let student = batch.student()?;
-        for ([mine, _], target) in self.pairs(student.activations.len()).into_iter().zip(batch.target) {
-            let Some(activation) = student.activations.get(mine) else { continue };
-            let distance = attention_distance(activation, target)?;
-            sum = Some(match sum {
-                None => distance,
-                Some(sum) => (sum + distance)?,
-            });
+        let pairs = self.pairs(student.activations.len()).into_iter().zip(batch.target);
+        let pairs = pairs.filter_map(|([mine, _], target)| Some((student.activations.get(mine)?, target)));
+        let pairs: Vec<_> = pairs.collect();
+        if pairs.is_empty() {
+            return Err(zskt_api::Error::new("the networks have no activations to compare"));
         }
-        let sum = sum.ok_or_else(|| zskt_api::Error::new("the networks have no activations to compare"))?;
-        Ok((sum * self.beta)?)
+        attention_distances(&pairs, self.beta)
     }
 
     fn replays(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use zskt_api::candle_core::{DType, Device, Tensor};
-use zskt_api::ops::{UpdateOperands, UpdateRule, apply_updates};
+use zskt_api::ops::{AdamOperands, AdamStep, apply_adam};
 use zskt_api::{Context, Error, Gradients, OptimizerState, Parameter, Result};
 
 use crate::saved_state::saved_tensor;
@@ -44,25 +44,27 @@ impl AdamState {
 impl OptimizerState for AdamState {
     fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         self.steps += 1;
-        let AdamSettings { betas: [beta1, beta2], eps: epsilon, weight_decay, decoupled } = self.settings;
+        let AdamSettings { betas, eps: epsilon, weight_decay, decoupled } = self.settings;
+        let [beta1, beta2] = betas;
         let (weight_decay, keep) =
             if decoupled { (0.0, 1.0 - learning_rate * weight_decay) } else { (weight_decay, 1.0) };
         let rate = learning_rate / (1.0 - beta1.powi(self.steps as i32));
         let root_bias = (1.0 - beta2.powi(self.steps as i32)).sqrt();
         let mut moved = Vec::new();
         for (parameter, gradient) in gradients.iter() {
-            let [first, second] = self
+            let [average, average_of_squares] = self
                 .averages
                 .get(parameter.name())
                 .ok_or_else(|| Error::new(format!("`{}` is not this optimizer's", parameter.name())))?;
-            moved.push((parameter.value(), gradient, first, second));
+            moved.push((parameter.value(), gradient, average, average_of_squares));
         }
-        let updated = moved.iter().map(|(b, a, target, _)| UpdateOperands { target, a, b }).collect::<Vec<_>>();
-        apply_updates(&updated, UpdateRule::Average { decay: beta1, share: 1.0 - beta1, weight_decay })?;
-        let updated = moved.iter().map(|(b, a, _, target)| UpdateOperands { target, a, b }).collect::<Vec<_>>();
-        apply_updates(&updated, UpdateRule::AverageOfSquares { decay: beta2, weight_decay })?;
-        let updated = moved.iter().map(|(target, _, a, b)| UpdateOperands { target, a, b }).collect::<Vec<_>>();
-        apply_updates(&updated, UpdateRule::Adam { keep, rate, root_bias, epsilon })
+        let operands = moved.iter().map(|(weight, gradient, average, average_of_squares)| AdamOperands {
+            weight,
+            gradient,
+            average,
+            average_of_squares,
+        });
+        apply_adam(&operands.collect::<Vec<_>>(), AdamStep { betas, weight_decay, keep, rate, root_bias, epsilon })
     }
 
     fn replays(&self) -> bool {

@@ -7,7 +7,8 @@ use zskt_api::candle_core::{DType, Tensor};
 use zskt_api::nn::Wanted;
 use zskt_api::{
     ClassifierNetwork, ClassifierOutput, Context, Error, FeatureMap, ForwardMode, GeneratorInput, GeneratorNetwork,
-    Gradients, Latents, Objective, OptimizerState, Parameter, Player, Result, Turn,
+    Gradients, Latents, Objective, OptimizerState, PackedWeights, Parameter, Player, Result, Turn, Weights,
+    forget_packed_weights,
 };
 
 use crate::batch_metrics::BatchResult;
@@ -110,6 +111,13 @@ impl Networks<'_> {
         self.student.forward.replays()
             && self.teacher.is_none_or(|teacher| teacher.forward.replays())
             && self.generator.is_none_or(|generator| generator.forward.replays())
+    }
+
+    /// The weights of all of them, to be packed in each batch.
+    pub fn packed_weights(&self) -> PackedWeights {
+        let classifiers = [self.teacher, Some(self.student)].into_iter().flatten().map(|network| &network.weights);
+        let weights = classifiers.chain(self.generator.map(|generator| &generator.weights));
+        PackedWeights::new(weights.flat_map(Weights::parameters).map(|parameter| parameter.var().as_tensor()))
     }
 }
 
@@ -224,6 +232,7 @@ impl TurnRuntime {
             let given = Given { targets: self.targets(networks, &images)?, images: Some(images), labels };
             self.step(student.transpose()?.as_ref(), &given, result)?;
             generator.forward.constrain()?;
+            forget_packed_weights(self.parameters.iter().map(|parameter| parameter.var().as_tensor()))?;
         }
         Ok(())
     }

@@ -40,6 +40,8 @@ pub trait Classifier: Send + Sync {
     /// - What else it computes with is the same in every batch: a captured number stays what it was, so no factor may change
     ///   from call to call.
     /// - It takes the same path in every batch: no branch on numbers of the host, no shapes that change.
+    /// - It changes no weight of a convolution, or calls [`forget_packed_weights`](crate::forget_packed_weights) when it has: on a GPU
+    ///   convolutions read packed copies, which only updates write too.
     ///
     /// `false` unless a plugin says otherwise, so that one that knows nothing of this is never replayed.
     fn replays(&self) -> bool {

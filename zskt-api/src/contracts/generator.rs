@@ -57,8 +57,8 @@ pub trait Generator: Send + Sync {
         Ok(())
     }
 
-    /// Puts weights back where they have to be, such as pixels into what an image can hold. Called after each update; does nothing by
-    /// default.
+    /// Puts weights back where they have to be, such as pixels into what an image can hold. Called after each update, and the one place
+    /// beside updates where a generator may change its own weights within a batch; does nothing by default.
     fn constrain(&self) -> Result<()> {
         Ok(())
     }

@@ -36,7 +36,8 @@ pub trait OptimizerState: Send {
     /// Whether a GPU may capture [`step`](Self::step) once, in a CUDA graph, and replay it. For each replay `step` is called all the
     /// same, for the constants of its updates, which are not made then. `true` is right where all of these hold:
     ///
-    /// - `step` changes tensors through [`apply_updates`](crate::ops::apply_updates) only.
+    /// - `step` changes tensors through [`apply_updates`](crate::ops::apply_updates) and [`apply_adam`](crate::ops::apply_adam) only;
+    ///   what keeps weights in another order beside them relies on it.
     /// - It makes the same updates, of the same tensors, in the same order each time; their constants may change.
     /// - It reads no tensor on the host, and what it counts there is the same for a step that is replayed.
     /// - The tensors of its state stay the same ones: only [`restore`](Self::restore) may replace them.

@@ -14,7 +14,7 @@ use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
-use crate::update_rule::{UpdateOperands, UpdateRule};
+use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 
 impl Backend for CpuMap {
     fn from_channels_last(tensor: &Tensor) -> Result<Self> {
@@ -97,8 +97,8 @@ impl Backend for CpuMap {
         attention_map::attention_map(self)
     }
 
-    fn attention_distance(&self, target: &Tensor) -> Result<Tensor> {
-        attention_map::attention_distance(self, target)
+    fn attention_distances(pairs: &[(&Self, &Tensor)], factor: f64) -> Result<Tensor> {
+        attention_map::attention_distances(pairs, factor)
     }
 
     fn conv2d(
@@ -144,6 +144,10 @@ impl Backend for CpuMap {
 
     fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
         update::update(tensors, update)
+    }
+
+    fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
+        update::adam(tensors, step)
     }
 
     fn norm(tensors: &[Tensor]) -> Result<Tensor> {

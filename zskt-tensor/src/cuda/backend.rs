@@ -7,14 +7,14 @@ use crate::backend::Backend;
 use crate::cuda::map::CudaMap;
 use crate::cuda::ops::{
     activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, multiply, placement,
-    pooling, shift, update, upsample,
+    pooling, shift, update,
 };
 use crate::ops::{Border, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
-use crate::update_rule::{UpdateOperands, UpdateRule};
+use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 
 impl Backend for CudaMap {
     fn from_channels_last(tensor: &Tensor) -> Result<Self> {
@@ -30,7 +30,7 @@ impl Backend for CudaMap {
     }
 
     fn device(&self) -> &Device {
-        self.values.device()
+        self.device()
     }
 
     fn shape(&self) -> MapShape {
@@ -50,55 +50,57 @@ impl Backend for CudaMap {
     }
 
     fn materialized(&self) -> Result<Self> {
-        Ok(self.clone())
+        self.enlarged()
     }
 
     fn activate(&self, form: Form) -> Result<Self> {
-        activation::activate(self, form)
+        activation::activate(&self.enlarged()?, form)
     }
 
     fn add(&self, other: &Self) -> Result<Self> {
-        add::add(self, other)
+        add::add(&self.enlarged()?, &other.enlarged()?)
     }
 
     fn multiply(&self, other: &Self) -> Result<Self> {
-        multiply::multiply(self, other)
+        multiply::multiply(&self.enlarged()?, &other.enlarged()?)
     }
 
     fn concat(maps: &[Self]) -> Result<Self> {
-        placement::concat(maps)
+        placement::concat(&maps.iter().map(Self::enlarged).collect::<Result<Vec<_>>>()?)
     }
 
     fn pad(&self, padding: &Padding) -> Result<Self> {
-        placement::pad(self, padding)
+        placement::pad(&self.enlarged()?, padding)
     }
 
     fn shift(&self, shifts: &[Shift], border: &Border<'_>) -> Result<Self> {
-        shift::shift(self, shifts, border)
+        shift::shift(&self.enlarged()?, shifts, border)
     }
 
     fn upsample(&self, factor: usize) -> Result<Self> {
-        upsample::upsample(self, factor)
+        Ok(self.upsampled(factor))
     }
 
     fn max_pool(&self, geometry: &PoolGeometry) -> Result<Self> {
-        pooling::max_pool(self, geometry)
+        pooling::max_pool(&self.enlarged()?, geometry)
     }
 
     fn average_pool(&self, geometry: &PoolGeometry) -> Result<Self> {
-        pooling::average_pool(self, geometry)
+        pooling::average_pool(&self.enlarged()?, geometry)
     }
 
     fn global_average(&self) -> Result<Tensor> {
-        pooling::global_average(self)
+        pooling::global_average(&self.enlarged()?)
     }
 
     fn attention_map(&self) -> Result<Tensor> {
-        attention_map::attention_map(self)
+        attention_map::attention_map(&self.enlarged()?)
     }
 
-    fn attention_distance(&self, target: &Tensor) -> Result<Tensor> {
-        attention_map::attention_distance(self, target)
+    fn attention_distances(pairs: &[(&Self, &Tensor)], factor: f64) -> Result<Tensor> {
+        let maps = pairs.iter().map(|(x, _)| x.enlarged()).collect::<Result<Vec<_>>>()?;
+        let targets = pairs.iter().map(|(_, target)| *target);
+        attention_map::attention_distances(&maps.iter().zip(targets).collect::<Vec<_>>(), factor)
     }
 
     fn conv2d(
@@ -112,7 +114,11 @@ impl Backend for CudaMap {
     }
 
     fn batch_moments(&self) -> Result<BatchNormStatistics> {
-        batch_norm::moments(self)
+        batch_norm::moments(&self.enlarged()?)
+    }
+
+    fn tracked_batch_moments(&self, running: RunningStatistics<'_>, momentum: f64) -> Result<BatchNormStatistics> {
+        batch_norm::tracked_moments(&self.enlarged()?, running, momentum)
     }
 
     fn batch_norm(
@@ -123,7 +129,7 @@ impl Backend for CudaMap {
         epsilon: f64,
         rectifier: Rectifier,
     ) -> Result<Self> {
-        batch_norm::normalize(self, gamma, beta, statistics, epsilon, rectifier)
+        batch_norm::normalize(&self.enlarged()?, gamma, beta, statistics, epsilon, rectifier)
     }
 
     fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, momentum: f64, count: usize) -> Result<()> {
@@ -144,6 +150,10 @@ impl Backend for CudaMap {
 
     fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
         update::update(tensors, update)
+    }
+
+    fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
+        update::adam(tensors, step)
     }
 
     fn norm(tensors: &[Tensor]) -> Result<Tensor> {

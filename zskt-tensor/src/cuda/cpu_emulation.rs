@@ -42,6 +42,7 @@ pub fn address(storage: &CpuStorage) -> u64 {
         CpuStorage::F64(numbers) => numbers.as_ptr() as u64,
         CpuStorage::BF16(numbers) => numbers.as_ptr() as u64,
         CpuStorage::I64(numbers) => numbers.as_ptr() as u64,
+        CpuStorage::U32(numbers) => numbers.as_ptr() as u64,
         other => panic!("kernels of {:?}", candle_core::backend::BackendStorage::dtype(other)),
     }
 }

@@ -75,6 +75,7 @@ mod cuda {
 
     use super::Device;
     use super::Result;
+    use crate::cuda::ticket::tickets;
     use crate::error::Error;
     use crate::flop;
 
@@ -128,7 +129,10 @@ mod cuda {
     /// # Errors
     /// When the work fails or cannot be captured.
     pub fn capture<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
-        let Device::Cuda(device) = device else { return Ok(None) };
+        let Device::Cuda(cuda) = device else { return Ok(None) };
+        // What is made within a graph does not outlive it.
+        tickets(device)?;
+        let device = cuda;
         let stream = device.cuda_stream();
         let failed = |error: DriverError| Error::new(format!("CUDA, capturing: {error}"));
         trim(device).map_err(failed)?;

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::error::{Error, Result};
 
-/// Updates that a buffer has room for.
+/// Rows of four parameters that a buffer has room for.
 const CAPACITY: usize = 4096;
 
 /// What becomes of the parameters of updates in this thread.
@@ -28,13 +28,13 @@ thread_local! {
 pub enum UpdateParameters {
     /// It uses them.
     Immediate,
-    /// It reads them from this row of a buffer.
+    /// It reads them from this row of a buffer on.
     Buffered(Tensor, usize),
     /// It is not made.
     Collected,
 }
 
-/// A buffer for as many updates as there may be, `[CAPACITY, 4]`.
+/// A buffer for as many updates as there may be, `[CAPACITY, 4]`: each has a row, or some.
 ///
 /// # Errors
 /// When the device has no room.
@@ -42,17 +42,18 @@ pub fn new_parameter_buffer(device: &Device) -> Result<Tensor> {
     Ok(Tensor::zeros((CAPACITY, 4), DType::F64, device)?)
 }
 
-/// What is to be done with the parameters of an update.
+/// What is to be done with the parameters of an update, whole rows of four.
 ///
 /// # Errors
 /// When a buffer is full.
-pub fn place_parameters(parameters: [f64; 4]) -> candle_core::Result<UpdateParameters> {
+pub fn place_parameters<const COUNT: usize>(parameters: [f64; COUNT]) -> candle_core::Result<UpdateParameters> {
+    const { assert!(COUNT.is_multiple_of(4)) };
     MODE.with_borrow_mut(|mode| match mode {
         Mode::Immediate => Ok(UpdateParameters::Immediate),
         Mode::Buffered(buffer, all) => {
             let row = all.len() / 4;
-            if row == CAPACITY {
-                candle_core::bail!("more than {CAPACITY} updates in a captured graph");
+            if row + COUNT / 4 > CAPACITY {
+                candle_core::bail!("the parameters of the updates in a captured graph have more than {CAPACITY} rows");
             }
             all.extend(parameters);
             Ok(UpdateParameters::Buffered(buffer.clone(), row))
@@ -98,8 +99,8 @@ fn within<T>(mode: Mode, work: impl FnOnce() -> Result<T>) -> Result<(T, Vec<f64
 /// # Errors
 /// When the device fails.
 pub fn write_parameters(buffer: &Tensor, parameters: Vec<f64>) -> Result<()> {
-    let updates = parameters.len() / 4;
-    Ok(buffer.slice_set(&Tensor::from_vec(parameters, (updates, 4), buffer.device())?, 0, 0)?)
+    let rows = parameters.len() / 4;
+    Ok(buffer.slice_set(&Tensor::from_vec(parameters, (rows, 4), buffer.device())?, 0, 0)?)
 }
 
 #[cfg(test)]

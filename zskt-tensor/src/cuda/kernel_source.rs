@@ -18,6 +18,7 @@ pub const SOURCE: &str = concat!(
     include_str!("kernels/shift.cu"),
     include_str!("kernels/attention_map.cu"),
     include_str!("kernels/log_softmax.cu"),
+    include_str!("kernels/linear.cu"),
     include_str!("kernels/update.cu"),
     include_str!("kernels/layout.cu"),
 );

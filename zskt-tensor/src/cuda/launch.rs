@@ -1,11 +1,9 @@
 //! How kernels are launched: by the driver on a GPU; in tests, on the CPU.
 
-use candle_core::{DType, Device, Result, Tensor, bail};
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::{CpuStorage, DType, Device, Result, Tensor, bail};
 
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
-
-/// Channels or numbers that one block adds up in the end, `FINISHED` in the kernels.
-const FINISHED: usize = 16;
 
 /// The most blocks among which sums are divided: two for each multiprocessor of an H200. A constant, for sums to be the same
 /// everywhere.
@@ -19,6 +17,8 @@ const DIVIDED: usize = 4096;
 pub enum Argument<'a> {
     /// The numbers of a dense tensor, read or written.
     Tensor(&'a Tensor),
+    /// Numbers that lie here.
+    Address(u64),
     /// No tensor.
     Nothing,
     /// An `unsigned`.
@@ -49,29 +49,75 @@ pub fn launch(
     if blocks == 0 {
         return Ok(());
     }
+    #[cfg(test)]
+    launch_count::add(kernel);
+    let words = words(kernel, variant.real_size(), arguments)?;
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => crate::cuda::nvrtc::launch(device, variant, kernel, blocks, words),
+        #[cfg(test)]
+        Device::Cpu => {
+            crate::cuda::cpu_emulation::launch(variant, kernel, blocks, &words);
+            Ok(())
+        }
+        other => {
+            drop(words);
+            bail!("there are no kernels for {:?}", other.location())
+        }
+    }
+}
+
+/// The bytes of a kernel's struct, in which a `Real` has so many.
+///
+/// # Errors
+/// When a tensor is not dense or too large.
+pub fn words(kernel: &str, real_size: usize, arguments: &[Argument<'_>]) -> Result<Vec<u64>> {
     let mut layout = Arguments::default();
     for argument in arguments {
         match argument {
             Argument::Tensor(tensor) => layout.put(&address(tensor)?.to_ne_bytes()),
+            Argument::Address(address) => layout.put(&address.to_ne_bytes()),
             Argument::Nothing => layout.put(&0_u64.to_ne_bytes()),
             Argument::Count(count) => match u32::try_from(*count) {
                 Ok(count) if count < 1 << 31 => layout.put(&count.to_ne_bytes()),
                 _ => bail!("{kernel} of {count} numbers: kernels count to 2³¹; a smaller batch would do"),
             },
-            Argument::Real(real) if variant.real_size() == 8 => layout.put(&real.to_ne_bytes()),
+            Argument::Real(real) if real_size == 8 => layout.put(&real.to_ne_bytes()),
             Argument::Real(real) => layout.put(&(*real as f32).to_ne_bytes()),
             Argument::Double(real) => layout.put(&real.to_ne_bytes()),
         }
     }
-    match device {
-        #[cfg(feature = "cuda")]
-        Device::Cuda(device) => crate::cuda::nvrtc::launch(device, variant, kernel, blocks, &mut layout.words),
-        #[cfg(test)]
-        Device::Cpu => {
-            crate::cuda::cpu_emulation::launch(variant, kernel, blocks, &layout.words);
-            Ok(())
+    Ok(layout.words)
+}
+
+/// How often each kernel is launched: what a step costs on a GPU as long as its kernels are small. Kernels of candle's own are
+/// not seen, nor what cuDNN launches.
+#[cfg(test)]
+pub mod launch_count {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    /// Launches by the kernel's name.
+    pub type Launches = BTreeMap<&'static str, usize>;
+
+    thread_local! {
+        static LAUNCHES: RefCell<Launches> = const { RefCell::new(Launches::new()) };
+    }
+
+    /// Counts a launch.
+    pub fn add(kernel: &'static str) {
+        LAUNCHES.with_borrow_mut(|launches| *launches.entry(kernel).or_default() += 1);
+    }
+
+    /// What work returns, and what it launches.
+    pub fn counted<T>(work: impl FnOnce() -> T) -> (T, Launches) {
+        let before = LAUNCHES.take();
+        let done = work();
+        let launches = LAUNCHES.with_borrow(Clone::clone);
+        for (kernel, count) in before {
+            LAUNCHES.with_borrow_mut(|all| *all.entry(kernel).or_default() += count);
         }
-        other => bail!("there are no kernels for {:?}", other.location()),
+        (done, launches)
     }
 }
 
@@ -107,10 +153,34 @@ pub fn address(tensor: &Tensor) -> Result<u64> {
     let offset = (start * tensor.dtype().size_in_bytes()) as u64;
     match &*storage {
         #[cfg(feature = "cuda")]
-        candle_core::Storage::Cuda(storage) => Ok(crate::cuda::nvrtc::address(storage)? + offset),
-        #[cfg(test)]
-        candle_core::Storage::Cpu(storage) => Ok(crate::cuda::cpu_emulation::address(storage) + offset),
+        candle_core::Storage::Cuda(storage) => Ok(storage.address()? + offset),
+        candle_core::Storage::Cpu(storage) => Ok(storage.address()? + offset),
         _ => bail!("there are no kernels for {:?}, where {offset} would be", tensor.device().location()),
+    }
+}
+
+/// Storages that kernels read and write.
+pub trait Addressed: BackendStorage<Device: BackendDevice<Storage = Self>> {
+    /// Where its numbers begin.
+    ///
+    /// # Errors
+    /// When there are no kernels for it.
+    fn address(&self) -> Result<u64>;
+}
+
+impl Addressed for CpuStorage {
+    fn address(&self) -> Result<u64> {
+        #[cfg(test)]
+        return Ok(crate::cuda::cpu_emulation::address(self));
+        #[cfg(not(test))]
+        bail!("there are no kernels for the CPU");
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl Addressed for candle_core::CudaStorage {
+    fn address(&self) -> Result<u64> {
+        crate::cuda::nvrtc::address(self)
     }
 }
 
@@ -143,11 +213,6 @@ pub fn blocks_of_pixels(variant: KernelVariant, pixels: usize, channels: usize) 
 /// Blocks for sums over pixels: with at least eight pixels for each thread.
 pub fn blocks_of_sums(variant: KernelVariant, pixels: usize, channels: usize) -> usize {
     pixels.div_ceil(8 * rows(variant, channels)).min(SUMMING)
-}
-
-/// Blocks that finish sums of channels.
-pub fn blocks_of_finish(channels: usize) -> usize {
-    channels.div_ceil(FINISHED)
 }
 
 /// Pixels that a block has in hand at once.

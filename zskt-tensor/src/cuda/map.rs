@@ -1,10 +1,13 @@
 //! A feature map on a GPU, and how tensors become one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor};
 
 use crate::autograd::{self, Node, TapeEntry, TensorInput, dense};
+use crate::cuda::fusion::gradient::{Gradient, GradientAccumulator, Part};
+use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap};
+use crate::cuda::ops::upsample;
 use crate::cuda::sum::plus;
 use crate::precision::Precision;
 use crate::shape::MapShape;
@@ -12,22 +15,12 @@ use crate::shape::MapShape;
 /// A feature map on a GPU. Clones are the same map.
 #[derive(Clone)]
 pub struct CudaMap {
-    /// `[B, H, W, C]`, dense.
-    pub values: Tensor,
+    /// What is read.
+    pub input: LazyInput,
     /// How exact its numbers are.
     pub precision: Precision,
     gradient: GradientAccumulator,
     entry: Option<Arc<TapeEntry>>,
-}
-
-/// The gradient of a map, `[B, H, W, C]`, as it is gathered from those that read the map.
-#[derive(Clone, Default)]
-struct GradientAccumulator(Arc<Mutex<Option<Tensor>>>);
-
-impl GradientAccumulator {
-    fn take(&self) -> Option<Tensor> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
 }
 
 /// What an operation does with the gradient of its output.
@@ -42,23 +35,28 @@ pub trait Backward: Send + Sync {
 /// An operation on the tape, with the gradient of its output.
 struct Operation<B> {
     gradient: GradientAccumulator,
+    precision: Precision,
     operation: B,
 }
 
 impl<B: Backward> Node for Operation<B> {
     fn backward(&self) -> Result<()> {
-        self.gradient.take().map_or(Ok(()), |gradient| self.operation.backward(&gradient))
+        self.operation.backward(&self.gradient.take(self.precision)?.sum()?.dense()?)
     }
 
     fn reset(&self) {
-        self.gradient.take();
+        self.gradient.reset();
     }
 }
 
 impl CudaMap {
     /// A map through which no gradient flows.
     pub fn constant(values: Tensor, precision: Precision) -> Self {
-        Self { values, precision, gradient: GradientAccumulator::default(), entry: None }
+        Self::new(LazyInput::new(Arc::new(LazyMap::of(values, precision))), precision, None)
+    }
+
+    fn new(input: LazyInput, precision: Precision, entry: Option<Arc<TapeEntry>>) -> Self {
+        Self { input, precision, gradient: GradientAccumulator::default(), entry }
     }
 
     /// Records an operation on maps and tensors whose result is there.
@@ -72,11 +70,29 @@ impl CudaMap {
         tensors: &[TensorInput],
         operation: impl FnOnce() -> B,
     ) -> Result<Self> {
+        let input = LazyInput::new(Arc::new(LazyMap::of(values, precision)));
+        Self::record_lazy(input, precision, inputs, tensors, |gradient| Operation {
+            gradient,
+            precision,
+            operation: operation(),
+        })
+    }
+
+    /// Records an operation whose result may be computed later, and which takes the gradient that is gathered for it.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn record_lazy<N: Node + 'static>(
+        input: LazyInput,
+        precision: Precision,
+        inputs: &[&Self],
+        tensors: &[TensorInput],
+        node: impl FnOnce(GradientAccumulator) -> N,
+    ) -> Result<Self> {
         let gradient = GradientAccumulator::default();
         let (maps, tensors) = (inputs.iter().map(|map| map.entry()), tensors.iter().collect::<Vec<_>>());
-        let node = || Operation { gradient: gradient.clone(), operation: operation() };
-        let entry = autograd::record(values.device(), maps, &tensors, node)?;
-        Ok(Self { values, precision, gradient, entry })
+        let entry = autograd::record(&input.map.device, maps, &tensors, || node(gradient.clone()))?;
+        Ok(Self { input, precision, gradient, entry })
     }
 
     /// A map made of a tensor, whose numbers are in `values`; `backward` makes the tensor's gradient of the map's.
@@ -88,12 +104,9 @@ impl CudaMap {
         let precision = Precision::of(tensor.dtype())?;
         let gradient = GradientAccumulator::default();
         let [gathered, dropped] = [gradient.clone(), gradient.clone()];
-        let of_tensor = move || match gathered.take() {
-            Some(gradient) => backward(&gradient),
-            None => bail!("a map that is tracked has no gradient"),
-        };
-        let reset = move || drop(dropped.take());
-        Ok(Self { values, precision, gradient, entry: autograd::from_tensor(tensor, of_tensor, reset)? })
+        let of_tensor = move || backward(&gathered.take(precision)?.sum()?.dense()?);
+        let entry = autograd::from_tensor(tensor, of_tensor, move || dropped.reset())?;
+        Ok(Self { gradient, ..Self::new(LazyInput::new(Arc::new(LazyMap::of(values, precision))), precision, entry) })
     }
 
     /// From a tensor `[B, H, W, C]` of `f32` or `f64`.
@@ -118,18 +131,30 @@ impl CudaMap {
     /// # Errors
     /// When the device fails.
     pub fn channels_last(&self) -> Result<Tensor> {
-        let map = self.clone();
-        let values = map.values.to_dtype(map.precision.dtype())?;
-        autograd::to_tensor(self.entry(), &[], values, move |gradient| {
-            let gradient = gradient.to_dtype(map.values.dtype())?;
+        let map = self.enlarged()?;
+        let values = map.values()?.to_dtype(map.precision.dtype())?;
+        autograd::to_tensor(map.clone().entry(), &[], values, move |gradient| {
+            let gradient = gradient.to_dtype(map.precision.storage_dtype())?;
             map.accumulate(|earlier| plus(gradient, earlier, map.precision))
         })
     }
 
-    /// Its shape.
+    /// Its numbers, `[B, H, W, C]`, before any upsampling.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn values(&self) -> Result<&Tensor> {
+        self.input.values()
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> &Device {
+        &self.input.map.device
+    }
+
+    /// The shape that its readers see.
     pub fn shape(&self) -> MapShape {
-        let dims = self.values.dims();
-        MapShape { batch: dims[0], height: dims[1], width: dims[2], channels: dims[3] }
+        self.input.shape()
     }
 
     /// Its place on the tape, if a gradient may flow through it.
@@ -148,16 +173,37 @@ impl CudaMap {
     /// When `part` fails.
     pub fn accumulate(&self, part: impl FnOnce(Option<&Tensor>) -> Result<Tensor>) -> Result<()> {
         let Some(entry) = &self.entry else { return Ok(()) };
-        let mut gradient = self.gradient.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *gradient = Some(part(gradient.as_ref())?);
+        self.gradient.accumulate(part)?;
         entry.schedule();
         Ok(())
     }
 
-    /// The same values, through which no gradient flows.
+    /// Adds a part of its gradient, if it is tracked.
+    pub fn accumulate_part(&self, part: Part) {
+        if let Some(entry) = &self.entry {
+            self.gradient.push(part);
+            entry.schedule();
+        }
+    }
+
+    /// Adds a gradient that others may get too.
+    pub fn accumulate_gradient(&self, gradient: &Gradient) -> Result<()> {
+        match gradient {
+            Gradient::Dense(values) => self.accumulate(|earlier| plus(values.clone(), earlier, self.precision)),
+            shared @ Gradient::BehindBatchNorm(_) => {
+                self.accumulate_part(Part::Complete(shared.clone()));
+                Ok(())
+            }
+        }
+    }
+
+    /// The same values, through which no gradient flows. They are computed now, for they may outlive an update of the parameters of
+    /// a batch norm, which are read where its result is.
     #[must_use]
     pub fn detach(&self) -> Self {
-        Self::constant(self.values.clone(), self.precision)
+        // Whoever reads them gets the error.
+        let _ = self.values();
+        Self::new(self.input.clone(), self.precision, None)
     }
 
     /// The same values in another precision of the same `dtype`.
@@ -168,8 +214,32 @@ impl CudaMap {
         if precision == self.precision {
             return Ok(self.clone());
         }
-        let values = self.values.to_dtype(precision.storage_dtype())?;
-        Self::record(values, precision, &[self], &[], || Cast(self.clone()))
+        let map = self.enlarged()?;
+        let values = map.values()?.to_dtype(precision.storage_dtype())?;
+        Self::record(values, precision, &[&map], &[], || Cast(map.clone()))
+    }
+
+    /// The map with each pixel as a square of the given number of rows and columns, where it is read.
+    #[must_use]
+    pub fn upsampled(&self, factor: usize) -> Self {
+        let mut upsampled = self.clone();
+        upsampled.input.upsampling *= factor;
+        upsampled
+    }
+
+    /// The same values, with no upsampling left to be done.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn enlarged(&self) -> Result<Self> {
+        match self.input.upsampling {
+            1 => Ok(self.clone()),
+            factor => {
+                let mut small = self.clone();
+                small.input.upsampling = 1;
+                upsample::enlarge(&small, factor)
+            }
+        }
     }
 }
 
@@ -178,7 +248,7 @@ struct Cast(CudaMap);
 
 impl Backward for Cast {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
-        let gradient = gradient.to_dtype(self.0.values.dtype())?;
+        let gradient = gradient.to_dtype(self.0.precision.storage_dtype())?;
         self.0.accumulate(|earlier| plus(gradient, earlier, self.0.precision))
     }
 }

@@ -3,6 +3,7 @@
 //! The tests run the same code, kernels included, on the CPU, and compare it with the CPU's own kernels.
 
 mod backend;
+mod conv;
 mod convolution;
 #[cfg(test)]
 mod cpu_emulation;
@@ -10,14 +11,21 @@ mod cpu_emulation;
 mod cudnn;
 #[cfg(feature = "cuda")]
 pub mod driver;
+mod fusion;
 pub mod graph;
 pub mod graph_parameters;
 mod kernel_source;
-mod launch;
+pub mod launch;
 pub mod map;
 #[cfg(feature = "cuda")]
 mod nvrtc;
+#[cfg(test)]
+mod nvrtc_library;
 mod ops;
+pub mod packed_weights;
 mod sum;
+mod tensor_array;
 #[cfg(test)]
 mod tests;
+mod ticket;
+mod weight_gradients;

@@ -34,7 +34,7 @@ pub fn launch(
     variant: KernelVariant,
     kernel: &'static str,
     blocks: usize,
-    arguments: &mut [u64],
+    mut arguments: Vec<u64>,
 ) -> Result<()> {
     let function = COMPILED.with_borrow_mut(|compiled| {
         let compiled = compiled.entry(device.id()).or_default();
@@ -95,6 +95,7 @@ pub fn address(storage: &CudaStorage) -> Result<u64> {
         CudaStorageSlice::F64(slice) => Ok(of(slice)),
         CudaStorageSlice::BF16(slice) => Ok(of(slice)),
         CudaStorageSlice::I64(slice) => Ok(of(slice)),
+        CudaStorageSlice::U32(slice) => Ok(of(slice)),
         _ => bail!("no kernel reads {:?}", candle_core::backend::BackendStorage::dtype(storage)),
     }
 }

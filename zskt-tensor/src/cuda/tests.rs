@@ -1,12 +1,17 @@
 //! The operations on GPUs, their kernels run on the CPU, against the CPU's own kernels.
 
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Tensor, Var};
 
 use crate::autograd::backward;
 use crate::backend::Backend;
+use crate::cuda::conv;
 use crate::cuda::convolution::{Convolution, Direction};
 use crate::cuda::kernel_source::{KernelVariant, SOURCE};
+use crate::cuda::launch::launch_count;
 use crate::cuda::map::CudaMap;
+use crate::cuda::nvrtc_library::Nvrtc;
 use crate::cuda::{cpu_emulation, graph_parameters};
 use crate::error::Result;
 use crate::feature_map::FeatureMap;
@@ -22,35 +27,11 @@ type Make<'a> = &'a dyn Fn(&Tensor) -> FeatureMap;
 fn compare(name: &str, shapes: &[&[usize]], compute: impl Fn(Make<'_>, &[Tensor]) -> Result<Tensor>) {
     let bounds = [(Precision::F64, 1e-10), (Precision::F32, 5e-5), (Precision::Tf32, 5e-3), (Precision::Bf16, 3e-2)];
     for (precision, bound) in bounds {
-        let mut rng = RandomStreams::new(0).named(name);
-        let numbers: Vec<Tensor> = shapes
-            .iter()
-            .map(|shape| {
-                let numbers = standard_normal(&mut rng, shape.iter().product());
-                let numbers = Tensor::from_vec(numbers, *shape, &Device::Cpu).unwrap();
-                // What bf16 can hold, for both to begin with the same.
-                numbers.to_dtype(DType::BF16).unwrap().to_dtype(precision.dtype()).unwrap()
-            })
-            .collect();
-        let found = |device: &Device, map: Make<'_>| -> Vec<Vec<f64>> {
-            let vars = numbers.iter().map(|numbers| Var::from_tensor(&numbers.to_device(device).unwrap()).unwrap());
-            let inputs: Vec<Tensor> = vars.map(|var| var.as_tensor().clone()).collect();
-            let value = compute(&|x| map(x).to_precision(precision).unwrap(), &inputs).unwrap();
-            // Weighted, so that no gradient cancels out.
-            let weights = standard_normal(&mut RandomStreams::new(1).named(name), value.elem_count());
-            let weights = Tensor::from_vec(weights, value.shape(), device).unwrap();
-            let loss = (&value * weights.to_dtype(value.dtype()).unwrap()).unwrap().sum_all().unwrap();
-            let store = backward(&loss).unwrap();
-            let gradient = |input: &Tensor| store.get(input).unwrap().clone();
-            std::iter::once(value)
-                .chain(inputs.iter().map(gradient))
-                .map(|t| t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap())
-                .collect()
-        };
-        let host = found(&Device::Cpu, &|x| FeatureMap::from_nchw(x).unwrap());
-        let on_device = found(&device(), &|x| CudaMap::from_nchw(x).unwrap().into());
+        let numbers = random(name, shapes, precision);
+        let host = values(name, &numbers, (&Device::Cpu, &|x| FeatureMap::from_nchw(x).unwrap()), precision, &compute);
+        let on_device = values(name, &numbers, (&device(), &cuda_map), precision, &compute);
         cpu_emulation::BACKWARDS.set(true);
-        let backwards = found(&device(), &|x| CudaMap::from_nchw(x).unwrap().into());
+        let backwards = values(name, &numbers, (&device(), &cuda_map), precision, &compute);
         cpu_emulation::BACKWARDS.set(false);
         assert!(on_device == backwards, "{name} in {precision:?}: the order of threads, or chance, changes the result");
         for (index, (host, on_device)) in host.iter().zip(&on_device).enumerate() {
@@ -60,6 +41,70 @@ fn compare(name: &str, shapes: &[&[usize]], compute: impl Fn(Make<'_>, &[Tensor]
             assert_eq!(host.len(), on_device.len());
         }
     }
+}
+
+/// Random numbers that bf16 can hold, for all to begin with the same.
+fn random(name: &str, shapes: &[&[usize]], precision: Precision) -> Vec<Tensor> {
+    let mut rng = RandomStreams::new(0).named(name);
+    let numbers = shapes.iter().map(|shape| {
+        let numbers = standard_normal(&mut rng, shape.iter().product());
+        let numbers = Tensor::from_vec(numbers, *shape, &Device::Cpu).unwrap();
+        numbers.to_dtype(DType::BF16).unwrap().to_dtype(precision.dtype()).unwrap()
+    });
+    numbers.collect()
+}
+
+/// A function's value, and its gradients by all numbers.
+fn values(
+    name: &str,
+    numbers: &[Tensor],
+    (device, map): (&Device, Make<'_>),
+    precision: Precision,
+    compute: &impl Fn(Make<'_>, &[Tensor]) -> Result<Tensor>,
+) -> Vec<Vec<f64>> {
+    let vars = numbers.iter().map(|numbers| Var::from_tensor(&numbers.to_device(device).unwrap()).unwrap());
+    let inputs: Vec<Tensor> = vars.map(|var| var.as_tensor().clone()).collect();
+    let value = compute(&|x| map(x).to_precision(precision).unwrap(), &inputs).unwrap();
+    // Weighted, so that no gradient cancels out.
+    let weights = standard_normal(&mut RandomStreams::new(1).named(name), value.elem_count());
+    let weights = Tensor::from_vec(weights, value.shape(), device).unwrap();
+    let loss = (&value * weights.to_dtype(value.dtype()).unwrap()).unwrap().sum_all().unwrap();
+    let store = backward(&loss).unwrap();
+    let gradient = |input: &Tensor| store.get(input).unwrap().clone();
+    std::iter::once(value)
+        .chain(inputs.iter().map(gradient))
+        .map(|t| t.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap())
+        .collect()
+}
+
+fn cuda_map(x: &Tensor) -> FeatureMap {
+    CudaMap::from_nchw(x).unwrap().into()
+}
+
+/// From random variables: a function's value and gradients in bf16, by our own convolutions and by others, against f64: ours are as
+/// near.
+fn compare_fused(name: &str, shapes: &[&[usize]], compute: impl Fn(Make<'_>, &[Tensor]) -> Result<Tensor>) {
+    let exact = random(name, shapes, Precision::F64);
+    let exact = values(name, &exact, (&Device::Cpu, &|x| FeatureMap::from_nchw(x).unwrap()), Precision::F64, &compute);
+    let numbers = random(name, shapes, Precision::Bf16);
+    let errors = || -> Vec<f64> {
+        let found = values(name, &numbers, (&device(), &cuda_map), Precision::Bf16, &compute);
+        let size = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>().sqrt();
+        let error = |found: &[f64], exact: &[f64]| {
+            assert_eq!(found.len(), exact.len());
+            size(&mut found.iter().zip(exact).map(|(a, b)| a - b)) / size(&mut exact.iter().copied())
+        };
+        found.iter().zip(&exact).map(|(found, exact)| error(found, exact)).collect()
+    };
+    conv::DISABLED.set(true);
+    let others = errors();
+    conv::DISABLED.set(false);
+    let (ours, launches) = launch_count::counted(errors);
+    for kernel in ["convolution", "convolution, data gradient"] {
+        assert!(launches.contains_key(kernel), "{name}: nothing is fused: {launches:?}");
+    }
+    let near = |(ours, others): (&f64, &f64)| *ours < 1.5 * others + 2e-3;
+    assert!(ours.iter().zip(&others).all(near), "{name}: {ours:.4?}, and others {others:.4?}");
 }
 
 #[test]
@@ -131,6 +176,11 @@ fn each_operation_agrees_with_the_kernels() {
             let target = ((target * 1e-3)?.reshape((*batch, height * width))?).to_dtype(x[0].dtype())?;
             ops::attention_distance(&map(&x[0]), &target)
         });
+        compare("attention distances", &[maps[0], maps[0], &[*batch, height * width]], |map, x| {
+            let (a, b, target) = (map(&x[0]), map(&x[1]), ops::attention_map(&map(&x[0]).detach())?);
+            let constant = ops::attention_distances(&[(&a, &target), (&b, &target), (&a, &target)], 2.5)?;
+            Ok((constant + ops::attention_distances(&[(&b, &x[2]), (&a, &x[2])], 0.5)?)?)
+        });
         compare("attention distance of two", &[maps[0], &[*batch, height * width]], |map, x| {
             ops::attention_distance(&map(&x[0]), &x[1])
         });
@@ -195,6 +245,86 @@ fn batch_norm_agrees_with_the_kernels() {
     }
 }
 
+/// A batch norm by the statistics of `x`, with its rectifier.
+fn normed(x: &FeatureMap, gamma: &Tensor, beta: &Tensor, activation: Activation) -> Result<FeatureMap> {
+    let (mean, variance) = (
+        Var::zeros(gamma.shape(), gamma.dtype(), gamma.device())?,
+        Var::ones(gamma.shape(), gamma.dtype(), gamma.device())?,
+    );
+    let batches = Var::zeros((), DType::I64, gamma.device())?;
+    let running = ops::RunningStatistics { mean: &mean, variance: &variance, batches: &batches };
+    let statistics = ops::tracked_batch_moments(x, running, 0.1)?;
+    ops::batch_norm(x, gamma, beta, &statistics, 1e-5, activation)
+}
+
+/// Our own convolutions take batch norms, rectifiers, residual sums and upsampling along: whole blocks, as networks have them.
+#[test]
+fn blocks_agree_with_the_kernels() {
+    let conv = |x: &FeatureMap, weight: &Tensor, stride: usize| {
+        let padding = weight.dims()[2] / 2;
+        ops::conv2d(x, weight, None, stride, padding, 1, x.precision())
+    };
+    // Pre-activation blocks: the first changes channels and size, the second has an identity; another reader in between.
+    let mut shapes: Vec<&[usize]> = vec![&[2, 3, 10, 12], &[16, 3, 3, 3]];
+    shapes.extend([&[16][..], &[16], &[32, 16, 3, 3], &[32], &[32], &[32, 32, 3, 3], &[32, 16, 1, 1]]);
+    shapes.extend([&[32][..], &[32], &[32, 32, 3, 3], &[32], &[32], &[32, 32, 3, 3], &[32], &[32]]);
+    compare_fused("pre-activation blocks", &shapes, |map, x| {
+        let relu = Activation::Relu;
+        let stem = conv(&map(&x[0]), &x[1], 1)?;
+        let z = normed(&stem, &x[2], &x[3], relu)?;
+        let inner = normed(&conv(&z, &x[4], 2)?, &x[5], &x[6], relu)?;
+        let first = ops::add(&conv(&inner, &x[7], 1)?, &conv(&z, &x[8], 2)?)?;
+        let attention = ops::attention_map(&first)?.sum_all()?;
+        let inner = conv(&normed(&first, &x[9], &x[10], relu)?, &x[11], 1)?;
+        let second = ops::add(&conv(&normed(&inner, &x[12], &x[13], relu)?, &x[14], 1)?, &first)?;
+        let average = ops::global_average(&normed(&second, &x[15], &x[16], relu)?)?;
+        Ok(average.broadcast_add(&attention)?)
+    });
+    // The same statistics for every batch: only images and no parameters have a gradient through them.
+    compare_fused("by running statistics", &[&[2, 16, 7, 9], &[16], &[32, 16, 3, 3], &[32, 32, 3, 3]], |map, x| {
+        let eval = |y: &FeatureMap| {
+            let mean = (Tensor::arange(0., y.image().channels as f64, x[0].device())? * 0.1)?.to_dtype(x[0].dtype())?;
+            let (variance, gamma) = ((&mean + 0.5)?, ((&mean * 0.2)? + 0.7)?);
+            let statistics = ops::BatchNormStatistics { mean: mean.clone(), variance, of_batch: false };
+            ops::batch_norm(y, &gamma, &mean, &statistics, 1e-5, Activation::Relu6)
+        };
+        let z = eval(&map(&x[0]))?;
+        let y = ops::conv2d(&z, &x[2].detach(), None, 1, 1, 1, z.precision())?;
+        let sum = ops::add(&ops::conv2d(&eval(&y)?, &x[3].detach(), None, 1, 1, 1, z.precision())?, &y)?;
+        Ok(eval(&sum)?
+            .to_nchw()?
+            .flatten_from(1)?
+            .broadcast_mul(&x[1].mean_all()?)?
+            .broadcast_add(&(x[2].sum_all()? + x[3].sum_all()?)?)?)
+    });
+    // A generator: a bias in front of a batch norm, upsampling behind one, leaky rectifiers; few channels at the end.
+    let shapes: &[&[usize]] =
+        &[&[2, 16, 4, 5], &[16], &[16], &[32, 16, 3, 3], &[32], &[32], &[32], &[3, 32, 3, 3], &[3]];
+    compare_fused("upsampling", shapes, |map, x| {
+        let leaky = Activation::LeakyRelu(0.2);
+        let z = ops::upsample_nearest(&normed(&map(&x[0]), &x[1], &x[2], Activation::Identity)?, 2)?;
+        let y = ops::conv2d(&z, &x[3], Some(&x[4]), 1, 1, 1, z.precision())?;
+        let z = ops::upsample_nearest(&normed(&y, &x[5], &x[6], leaky)?, 2)?;
+        ops::conv2d(&z, &x[7], Some(&x[8]), 1, 1, 1, z.precision())?.to_nchw()
+    });
+    // One weight in two convolutions; a convolution of a convolution; a sum that is read as it is, and a post-activation block.
+    compare_fused("shared", &[&[2, 16, 6, 6], &[16, 16, 3, 3], &[16], &[16]], |map, x| {
+        let y = conv(&conv(&map(&x[0]), &x[1], 1)?, &x[1], 1)?;
+        let z = normed(&y, &x[2], &x[3], Activation::Identity)?;
+        let sum = ops::activate(&ops::add(&z, &map(&x[0]))?, Activation::Relu)?;
+        Ok((conv(&sum, &x[1], 1)?.to_nchw()? + ops::add(&y, &z)?.to_nchw()?)?)
+    });
+    // A weight and a bias that are made of others, behind another layer; a weight that cuDNN's convolution shares with ours.
+    compare_fused("made", &[&[2, 16, 6, 6], &[16, 16, 3, 3], &[16], &[16], &[16]], |map, x| {
+        let z = normed(&conv(&map(&x[0]), &x[1], 1)?, &x[2], &x[3], Activation::LeakyRelu(0.5))?;
+        let (weight, bias) = ((x[1].sqr()? * 0.5)?, x[4].exp()?);
+        let y = ops::conv2d(&z, &weight, Some(&bias), 1, 1, 1, z.precision())?;
+        let by_cudnn = ops::conv2d(&z, &x[1], None, 1, 0, 1, z.precision())?;
+        let y = conv(&y, &x[1], 1)?.to_nchw()?.flatten_all()?;
+        Ok(Tensor::cat(&[y, by_cudnn.to_nchw()?.flatten_all()?], 0)?)
+    });
+}
+
 #[test]
 fn a_large_mean_costs_a_variance_no_digits() -> Result<()> {
     let numbers = standard_normal(&mut RandomStreams::new(3).named("mean"), 2 * 8 * 16 * 16);
@@ -253,9 +383,40 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
             assert!(difference(copy, target)? < 1e-14, "{update:?}");
         }
     }
+    let step = ops::AdamStep {
+        betas: [0.9, 0.999],
+        weight_decay: 0.01,
+        keep: 0.98,
+        rate: 0.02,
+        root_bias: 0.3,
+        epsilon: 1e-8,
+    };
+    fn adam(tensors: &[[Tensor; 4]]) -> Vec<ops::AdamOperands<'_>> {
+        let operands = tensors.iter().map(|[weight, gradient, average, average_of_squares]| ops::AdamOperands {
+            weight,
+            gradient,
+            average,
+            average_of_squares,
+        });
+        operands.collect()
+    }
+    let tensors = shapes.iter().map(|shape| Ok([tensor(shape)?, tensor(shape)?, tensor(shape)?, tensor(shape)?]));
+    let tensors = tensors.collect::<Result<Vec<_>>>()?;
+    let copies =
+        tensors.iter().map(|[w, g, a, s]| Ok([there(&w.copy()?)?, there(g)?, there(&a.copy()?)?, there(&s.copy()?)?]));
+    let copies = copies.collect::<candle_core::Result<Vec<_>>>()?;
+    let (done, launches) = launch_count::counted(|| CudaMap::adam(&adam(&copies), step));
+    done?;
+    assert_eq!(launches, [("adam", 2)].into());
+    ops::apply_adam(&adam(&tensors), step)?;
+    for (found, expected) in copies.iter().flatten().zip(tensors.iter().flatten()) {
+        assert!(difference(found, expected)? < 1e-14);
+    }
     let tensors = shapes.iter().map(|shape| tensor(shape)).collect::<Result<Vec<_>>>()?;
     let copies = tensors.iter().map(there).collect::<candle_core::Result<Vec<_>>>()?;
-    let (norm, expected) = (CudaMap::norm(&copies)?, ops::norm(&tensors)?);
+    let (norm, launches) = launch_count::counted(|| CudaMap::norm(&copies));
+    let (norm, expected) = (norm?, ops::norm(&tensors)?);
+    assert_eq!(launches, [("norm", 2)].into());
     assert!(difference(&norm, &expected)? < 1e-11);
     for limit in [0.5, 1e9] {
         let (found, expected) = (CudaMap::clip(&copies, &norm, limit)?, ops::clip(&tensors, &expected, limit)?);
@@ -267,15 +428,16 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
         let (logits, target) = (tensor(&[7, 300])?, ops::log_softmax(&tensor(&[7, 300])?)?);
         let (copy, logits) = (Var::from_tensor(&there(&logits)?)?, Var::from_tensor(&logits)?);
         let there = there(&target)?;
-        let found = CudaMap::kl_divergence(&copy, &there.exp()?, &there, temperature)?;
+        let (there, log_target) = (there.exp()?, there);
+        let divergence = || CudaMap::kl_divergence(&copy, &there, &log_target, temperature);
+        let (found, launches) = launch_count::counted(divergence);
+        let found = found?;
+        assert_eq!(launches, [("divergence", 1)].into());
         let expected = ops::kl_divergence(&logits, &target.exp()?, &target, temperature)?;
         assert!(difference(&found, &expected)? < 1e-15);
         let gradient = |of: &Tensor, by: &Var| of.affine(3.0, 0.0)?.backward()?.remove(by.as_tensor()).unwrap().copy();
         assert!(difference(&gradient(&found, &copy)?, &gradient(&expected, &logits)?)? < 1e-15);
     }
-    let (x, weight, bias) = (tensor(&[3, 4])?, tensor(&[5, 4])?, tensor(&[5])?);
-    let found = CudaMap::linear(&there(&x)?, &there(&weight)?, &there(&bias)?)?;
-    assert!(difference(&found, &ops::linear(&x, &weight, &bias)?)? < 1e-13);
     let logits = tensor(&[7, 300])?;
     let (copy, logits) = (Var::from_tensor(&there(&logits)?)?, Var::from_tensor(&logits)?);
     let (found, expected) = (CudaMap::log_softmax(&copy)?, ops::log_softmax(&logits)?);
@@ -284,6 +446,52 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
         Ok::<_, crate::error::Error>(of.sqr()?.sum_all()?.backward()?.remove(by.as_tensor()).unwrap())
     };
     assert!(difference(&gradient(&found, &copy)?, &gradient(&expected, &logits)?)? < 1e-11);
+    Ok(())
+}
+
+#[test]
+fn linear_layers_agree_with_the_kernels() -> Result<()> {
+    // Fewer numbers than a block has threads, more than one has, and more than our kernels do.
+    for (shape @ [batch, inputs, outputs], ours) in
+        [([3, 4, 5], true), ([130, 65, 40], true), ([9, 300, 33], true), ([128, 512, 17], false)]
+    {
+        let numbers = |name: &str, shape: &[usize]| -> Result<Tensor> {
+            let numbers = standard_normal(&mut RandomStreams::new(6).named(name), shape.iter().product());
+            Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?)
+        };
+        let tensors = [numbers("x", &[batch, inputs])?, numbers("w", &[outputs, inputs])?, numbers("b", &[outputs])?];
+        let by = numbers("gradient", &[batch, outputs])?;
+        // All learn; or only what is in front of the layer, or only its parameters.
+        for tracked in [[true; 3], [true, false, false], [false, true, true]] {
+            let found = |emulated: bool| -> Result<Vec<Vec<f64>>> {
+                let device = if emulated { device() } else { Device::Cpu };
+                let variables = tensors.iter().map(|tensor| Ok(Var::from_tensor(&tensor.to_device(&device)?)?));
+                let variables = variables.collect::<Result<Vec<_>>>()?;
+                let inputs = variables.iter().zip(tracked).map(|(variable, tracked)| {
+                    if tracked { variable.as_tensor().clone() } else { variable.as_detached_tensor() }
+                });
+                let [x, weight, bias] = &inputs.collect::<Vec<_>>()[..] else { unreachable!() };
+                let y = if emulated { CudaMap::linear(x, weight, bias)? } else { ops::linear(x, weight, bias)? };
+                let gradients = backward(&(&y * by.to_device(&device)?)?.sum_all()?)?;
+                let of_variables = variables.iter().filter_map(|variable| gradients.get(variable));
+                let all = std::iter::once(&y).chain(of_variables);
+                Ok(all.map(|tensor| tensor.flatten_all()?.to_vec1()).collect::<candle_core::Result<_>>()?)
+            };
+            let (emulated, launches) = launch_count::counted(|| found(true));
+            let expected = if ours { [("linear", 1), ("linear_gradient", 1)].into() } else { BTreeMap::new() };
+            assert_eq!(launches, expected);
+            let (emulated, expected) = (emulated?, found(false)?);
+            cpu_emulation::BACKWARDS.set(true);
+            let backwards = found(true)?;
+            cpu_emulation::BACKWARDS.set(false);
+            assert!(emulated == backwards, "{shape:?} {tracked:?}: the order of threads changes the result");
+            assert_eq!(emulated.len(), 1 + tracked.iter().filter(|tracked| **tracked).count());
+            assert_eq!(emulated.len(), expected.len());
+            for (found, expected) in emulated.iter().flatten().zip(expected.iter().flatten()) {
+                assert!((found - expected).abs() < 1e-11, "{shape:?} {tracked:?}: {found} {expected}");
+            }
+        }
+    }
     Ok(())
 }
 
@@ -321,6 +529,31 @@ fn captured_updates_read_their_parameters_from_a_buffer() -> Result<()> {
     step(&plain, &a, 6.0)?;
     assert_eq!(values(&captured)?, values(&plain)?);
     assert!(values(&plain)?[5..].iter().all(|value| *value != 0.0));
+    // Adam's have two rows, here behind another's.
+    let adam = |rate: f64| -> Result<Vec<f64>> {
+        let [weight, gradient, average, average_of_squares] =
+            [1.0, 2.0, 3.0, 4.0].map(|number| Tensor::full(number, 5, &device()));
+        let (weight, gradient, average, average_of_squares) = (weight?, gradient?, average?, average_of_squares?);
+        let moved = ops::AdamOperands {
+            weight: &weight,
+            gradient: &gradient,
+            average: &average,
+            average_of_squares: &average_of_squares,
+        };
+        let (betas, root_bias) = ([0.1 * rate, 0.2 * rate], 0.3 * rate);
+        step(std::slice::from_ref(&weight), std::slice::from_ref(&gradient), rate)?;
+        CudaMap::adam(
+            &[moved],
+            ops::AdamStep { betas, weight_decay: rate, keep: rate, rate, root_bias, epsilon: rate },
+        )?;
+        values(&[weight.clone(), average.clone(), average_of_squares.clone()]).map_err(Into::into)
+    };
+    let (_, constants) = graph_parameters::collect_parameters(|| adam(3.0))?;
+    assert_eq!(constants.len(), 3 * 4);
+    graph_parameters::write_parameters(&buffer, constants)?;
+    let (found, _) = graph_parameters::with_parameter_buffer(&buffer, || adam(2.0))?;
+    assert_eq!(found, adam(3.0)?);
+    assert_ne!(found, adam(2.0)?);
     Ok(())
 }
 
@@ -350,50 +583,105 @@ fn running_statistics_agree() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn the_moments_of_a_batch_move_running_statistics_in_the_same_launch() -> Result<()> {
+    // More channels than are finished at once; more blocks than partial sums are in flight.
+    for shape in [[2, 3, 4, 5], [2, 40, 12, 16], [4, 4, 80, 80]] {
+        let numbers = standard_normal(&mut RandomStreams::new(4).named("moments"), shape.iter().product());
+        let x = Tensor::from_vec(numbers, &shape[..], &Device::Cpu)?;
+        let found = |map: &FeatureMap, device: &Device| -> Result<[Vec<f64>; 4]> {
+            let (ones, zeros) =
+                (Tensor::ones(shape[1], DType::F64, device)?, Tensor::zeros(shape[1], DType::F64, device)?);
+            let (mean, variance) = (Var::from_tensor(&zeros)?, Var::from_tensor(&ones)?);
+            let batches = Var::new(6_i64, device)?;
+            let running = ops::RunningStatistics { mean: &mean, variance: &variance, batches: &batches };
+            let batch = ops::tracked_batch_moments(map, running, 0.1)?;
+            assert_eq!(batches.to_scalar::<i64>()?, 7);
+            let numbers = |tensor: &Tensor| tensor.to_vec1::<f64>();
+            Ok([numbers(&batch.mean)?, numbers(&batch.variance)?, numbers(&mean)?, numbers(&variance)?])
+        };
+        let map = CudaMap::from_nchw(&x.to_device(&device())?)?.into();
+        let (emulated, launches) = launch_count::counted(|| found(&map, &device()));
+        assert_eq!(launches, [("moments", 1)].into());
+        let expected = found(&FeatureMap::from_nchw(&x)?, &Device::Cpu)?;
+        for (found, expected) in emulated?.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((found - expected).abs() < 1e-13, "{shape:?}: {found} {expected}");
+        }
+    }
+    Ok(())
+}
+
+/// What candle's tape has of a step costs on a GPU: zeros and a sum for each gradient.
+#[test]
+fn little_of_a_step_is_on_candles_tape() -> Result<()> {
+    let var = |shape: &[usize]| -> Result<Var> {
+        let numbers = standard_normal(&mut RandomStreams::new(5).named("tape"), shape.iter().product());
+        Ok(Var::from_tensor(&Tensor::from_vec(numbers, shape, &device())?.to_dtype(DType::F32)?)?)
+    };
+    let map = |tensor: &Tensor| CudaMap::from_nchw(tensor).map(FeatureMap::from);
+    let [x, weight, matrix, bias] = [var(&[2, 4, 3, 5])?, var(&[4, 4, 3, 3])?, var(&[6, 4])?, var(&[6])?];
+    let step = |x: &FeatureMap, weight: &Tensor| -> Result<Tensor> {
+        let y = &(&ops::conv2d(x, weight, None, 1, 1, 1, Precision::F32)? + x)?;
+        let target = ops::attention_map(&x.detach())?;
+        let logits = CudaMap::linear(&ops::global_average(y)?, &matrix, &bias)?;
+        let beliefs = CudaMap::log_softmax(&logits.detach())?.affine(0.5, 0.0)?;
+        let divergence = CudaMap::kl_divergence(&logits, &beliefs.exp()?, &beliefs, 1.0)?;
+        Ok((divergence + ops::attention_distances(&[(y, &target), (x, &target), (y, &target)], 2.0)?)?)
+    };
+    let operations = |loss: &Tensor| loss.sorted_nodes().iter().filter(|node| !node.is_variable()).count();
+    // The sum, both losses, the logits and the mean.
+    let ((loss, gradients), launches) = {
+        let done = || -> Result<_> {
+            let loss = step(&map(&x.as_detached_tensor())?, &weight)?;
+            let gradients = backward(&loss)?;
+            Ok((loss, gradients))
+        };
+        let (done, launches) = launch_count::counted(done);
+        (done?, launches)
+    };
+    assert_eq!(operations(&loss), 5);
+    for kernel in ["divergence", "divergence_gradient", "average", "average_gradient", "linear", "linear_gradient"] {
+        assert_eq!(launches[kernel], 1, "{kernel}");
+    }
+    // The target's and that of all distances; the map that is in two of these gets its gradient twice.
+    assert_eq!([launches["attention"], launches["attention_gradient"]], [2, 2]);
+    for variable in [&weight, &matrix, &bias] {
+        assert!(gradients.get(variable).is_some());
+    }
+    // And where a tensor became a map, and that meets the map of a weight.
+    let loss = step(&map(&x)?, &weight)?;
+    assert_eq!(operations(&loss), 5 + 2);
+    let gradients = backward(&loss)?;
+    for variable in [&x, &weight, &matrix, &bias] {
+        assert!(gradients.get(variable).is_some());
+    }
+    Ok(())
+}
+
+#[test]
+fn launches_are_counted_where_they_are_asked_for() -> Result<()> {
+    let x = FeatureMap::from(CudaMap::from_nchw(&Tensor::ones((1, 4, 2, 2), DType::F32, &device())?)?);
+    let (inner, outer) = launch_count::counted(|| -> Result<_> {
+        ops::max_pool(&x, Pool::squares(2))?;
+        let (_, inner) = launch_count::counted(|| ops::average_pool(&x, Pool::squares(2)));
+        Ok(inner)
+    });
+    assert_eq!(inner?, [("mean", 1)].into());
+    assert_eq!(outer, [("mean", 1), ("largest", 1)].into());
+    Ok(())
+}
+
 /// The compiler of a GPU's driver takes every kernel in every variant: needs no GPU, but NVRTC.
 #[test]
 #[ignore = "needs the NVRTC library of a CUDA toolkit, in NVRTC_LIBRARY"]
-#[expect(unsafe_code, reason = "a C library is called")]
 fn every_kernel_compiles() {
-    use std::ffi::{CString, c_char, c_int, c_void};
-
-    type Program = *mut c_void;
-    type Create =
-        unsafe extern "C" fn(*mut Program, *const c_char, *const c_char, c_int, *const c_void, *const c_void) -> c_int;
-    type Compile = unsafe extern "C" fn(Program, c_int, *const *const c_char) -> c_int;
-    type Size = unsafe extern "C" fn(Program, *mut usize) -> c_int;
-    type Text = unsafe extern "C" fn(Program, *mut c_char) -> c_int;
-    let library = std::env::var("NVRTC_LIBRARY").expect("NVRTC_LIBRARY is the path of libnvrtc.so");
-    let source = CString::new(SOURCE).unwrap();
+    let nvrtc = Nvrtc::open();
     let kernels = SOURCE.matches("\nKERNEL(").count();
     assert!(kernels > 20);
     for (variant, architecture) in KernelVariant::ALL.iter().flat_map(|variant| [(variant, "80"), (variant, "90")]) {
         let options = [vec![format!("--gpu-architecture=sm_{architecture}")], variant.options().to_vec()].concat();
-        let options: Vec<CString> = options.into_iter().map(|option| CString::new(option).unwrap()).collect();
-        let options: Vec<*const c_char> = options.iter().map(|option| option.as_ptr()).collect();
-        // SAFETY: these are NVRTC's functions, and what they get lives until they return.
-        let (status, log) = unsafe {
-            let nvrtc = libloading::Library::new(&library).unwrap();
-            let mut program = std::ptr::null_mut();
-            let (none, nothing) = (std::ptr::null(), std::ptr::null());
-            let create = nvrtc.get::<Create>(b"nvrtcCreateProgram").unwrap();
-            assert_eq!(create(&raw mut program, source.as_ptr(), none, 0, nothing, nothing), 0);
-            let compile = nvrtc.get::<Compile>(b"nvrtcCompileProgram").unwrap();
-            let status = compile(program, options.len() as c_int, options.as_ptr());
-            let text = |size: &[u8], text: &[u8]| {
-                let mut bytes = 0;
-                nvrtc.get::<Size>(size).unwrap()(program, &raw mut bytes);
-                let mut out = vec![0_u8; bytes];
-                nvrtc.get::<Text>(text).unwrap()(program, out.as_mut_ptr().cast());
-                String::from_utf8_lossy(&out).into_owned()
-            };
-            if status == 0 {
-                let ptx = text(b"nvrtcGetPTXSize", b"nvrtcGetPTX");
-                assert_eq!(ptx.matches(".entry zskt_").count(), kernels, "{variant:?}");
-            }
-            (status, text(b"nvrtcGetProgramLogSize", b"nvrtcGetProgramLog"))
-        };
-        assert_eq!(status, 0, "{variant:?}: {log}");
+        let (ptx, log) = nvrtc.compile(SOURCE, &options);
+        assert_eq!(ptx.matches(".entry zskt_").count(), kernels, "{variant:?}");
         assert!(!log.contains("warning"), "{variant:?}: {log}");
     }
 }

@@ -110,14 +110,12 @@ impl BatchNorm2d {
         observation::batch_norm_input(x, || [self.running_mean.value(), self.running_variance.value()])?;
         let statistics = if mode.uses_batch_statistics() {
             // The normalization itself takes the gradient through them.
-            let statistics = ops::batch_moments(&x.detach())?;
             let running = RunningStatistics {
                 mean: self.running_mean.var(),
                 variance: self.running_variance.var(),
                 batches: self.batches.var(),
             };
-            ops::track(running, &statistics, self.momentum, x.batch() * x.image().height * x.image().width)?;
-            statistics
+            ops::tracked_batch_moments(x, running, self.momentum)?
         } else {
             let (mean, variance) = (self.running_mean.value(), self.running_variance.value());
             BatchNormStatistics { mean, variance, of_batch: false }

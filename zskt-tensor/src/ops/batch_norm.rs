@@ -27,6 +27,19 @@ pub fn batch_moments(x: &FeatureMap) -> Result<BatchNormStatistics> {
     Ok(on_backend!(x, x => x.batch_moments())?)
 }
 
+/// [`batch_moments`] of `x` `[B, C, H, W]`, as constants (where they normalize `x`, the normalization itself takes the gradient
+/// through them), and by them [`track`] of running statistics.
+///
+/// # Errors
+/// When the device fails.
+pub fn tracked_batch_moments(
+    x: &FeatureMap,
+    running: RunningStatistics<'_>,
+    momentum: f64,
+) -> Result<BatchNormStatistics> {
+    Ok(on_backend!(x, x => x.tracked_batch_moments(running, momentum)?))
+}
+
 /// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` for `x` `[B, C, H, W]`, `gamma` and `beta` `[C]`. With a mean of 0,
 /// a variance of 1 and an epsilon of 0 it is a factor and a term for each channel.
 ///

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::feature_map::with_backend;
-use crate::update_rule::{UpdateOperands, UpdateRule};
+use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 
 /// Updates tensors of one type and device in place: on a GPU many of them at once.
 ///
@@ -13,20 +13,37 @@ use crate::update_rule::{UpdateOperands, UpdateRule};
 /// When shapes differ or the device fails.
 pub fn apply_updates(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
     for UpdateOperands { target, a, b } in tensors {
-        if target.dims() != a.dims() || target.dims() != b.dims() {
-            let message = format!("cannot update {:?} from {:?} and {:?}", target.dims(), a.dims(), b.dims());
-            return Err(Error::new(message));
-        }
-        if [a.dtype(), b.dtype()] != [target.dtype(); 2] {
-            let message = format!("cannot update {:?} from {:?} and {:?}", target.dtype(), a.dtype(), b.dtype());
-            return Err(Error::new(message));
-        }
-        if ![a, b].iter().all(|source| source.device().same_device(target.device())) {
-            return Err(Error::new("cannot update a tensor from tensors on another device"));
-        }
+        check(target, &[a, b])?;
     }
     let Some(first) = tensors.first() else { return Ok(()) };
     Ok(with_backend!(first.target.device(), B => B::update(tensors, update))?)
+}
+
+/// Moves weights of one type and device by Adam, and the averages that it takes: on a GPU many of them by one kernel, which reads
+/// each number once.
+///
+/// # Errors
+/// When shapes differ or the device fails.
+pub fn apply_adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
+    for AdamOperands { weight, gradient, average, average_of_squares } in tensors {
+        check(weight, &[gradient, average, average_of_squares])?;
+    }
+    let Some(first) = tensors.first() else { return Ok(()) };
+    Ok(with_backend!(first.weight.device(), B => B::adam(tensors, step))?)
+}
+
+/// That tensors can be updated together.
+fn check(target: &Tensor, others: &[&Tensor]) -> Result<()> {
+    for other in others {
+        if other.dims() != target.dims() || other.dtype() != target.dtype() {
+            let of = |tensor: &Tensor| format!("{:?} of {:?}", tensor.dims(), tensor.dtype());
+            return Err(Error::new(format!("cannot update {} from {}", of(target), of(other))));
+        }
+        if !other.device().same_device(target.device()) {
+            return Err(Error::new("cannot update a tensor from tensors on another device"));
+        }
+    }
+    Ok(())
 }
 
 /// The L2 norm of all numbers of some tensors of one device, an `f64` scalar there: on a GPU nothing waits for it.

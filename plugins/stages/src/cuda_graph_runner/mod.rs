@@ -6,7 +6,7 @@
 
 mod capture;
 
-use zskt_api::Result;
+use zskt_api::{PackedWeights, Result};
 
 use self::capture::{CapturedGraph, GraphCapture};
 use crate::batch_metrics::BatchResult;
@@ -24,6 +24,9 @@ const TOLERANCE: f64 = 1e-3;
 /// Trains on batches, by replays where that is possible.
 pub struct CudaGraphRunner<C: GraphCapture> {
     device: C,
+    /// Whether all plugins may be replayed, and so change weights by `apply_updates`, `apply_adam` and `constrain` only.
+    keeps_promises: bool,
+    weights: PackedWeights,
     mode: Mode<C::Graph>,
 }
 
@@ -45,8 +48,14 @@ struct BatchGraph<G> {
 impl<C: GraphCapture> CudaGraphRunner<C> {
     /// Replays if that is wanted and all networks, losses and optimizers allow it.
     pub fn new(device: C, turns: &[TurnRuntime], networks: Networks<'_>, wanted: bool) -> Self {
-        let allowed = wanted && device.is_available() && networks.replays() && turns.iter().all(TurnRuntime::replays);
-        Self { device, mode: if allowed { Mode::WarmUp(WARM_UP) } else { Mode::Eager } }
+        let keeps_promises = networks.replays() && turns.iter().all(TurnRuntime::replays);
+        let allowed = wanted && device.is_available() && keeps_promises;
+        Self {
+            device,
+            keeps_promises,
+            weights: networks.packed_weights(),
+            mode: if allowed { Mode::WarmUp(WARM_UP) } else { Mode::Eager },
+        }
     }
 
     /// Trains on one batch.
@@ -57,6 +66,11 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
         input: &BatchInput,
         position: BatchPosition,
     ) -> Result<BatchResult> {
+        let (keeps_promises, weights) = (self.keeps_promises, &mut self.weights);
+        let mut train_eagerly = |turns: &mut [TurnRuntime]| {
+            let mut train = || train_eagerly(turns, networks, input, position);
+            if keeps_promises { weights.within(train) } else { train() }
+        };
         match (&mut self.mode, input) {
             (Mode::Replay(graph), BatchInput::Latents(latents)) => {
                 let results = graph.replay(turns, latents, position)?;
@@ -65,7 +79,7 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
             (Mode::WarmUp(0), BatchInput::Latents(latents)) => {
                 self.mode = Mode::Eager;
                 let before = StateSnapshot::take(turns, networks)?;
-                let result = self.device.rehearse(|| train_eagerly(turns, networks, input, position))?;
+                let result = self.device.rehearse(|| train_eagerly(turns))?;
                 let after = StateSnapshot::take(turns, networks)?;
                 before.restore(turns)?;
                 match self.capture(turns, networks, latents, position, (&result, &after)) {
@@ -77,15 +91,15 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
             }
             (Mode::WarmUp(left), _) => {
                 *left = left.saturating_sub(1);
-                train_eagerly(turns, networks, input, position)
+                train_eagerly(turns)
             }
-            (Mode::Eager | Mode::Replay(_), _) => train_eagerly(turns, networks, input, position),
+            (Mode::Eager | Mode::Replay(_), _) => train_eagerly(turns),
         }
     }
 
     /// Captures a batch and replays it; `None` where that does not give the expected results and state.
     fn capture(
-        &self,
+        &mut self,
         turns: &mut [TurnRuntime],
         networks: Networks<'_>,
         latents: &LatentDraws,
@@ -94,9 +108,10 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
     ) -> Result<Option<BatchGraph<C::Graph>>> {
         let latents = latents.copied()?;
         let input = BatchInput::Latents(latents.clone());
-        let graph = self
-            .device
-            .capture(|| turns.iter_mut().map(|turn| turn.train_for_replays(networks, &input, position)).collect())?;
+        let graph = self.device.capture(|| {
+            let turns = turns.iter_mut();
+            self.weights.within(|| turns.map(|turn| turn.train_for_replays(networks, &input, position)).collect())
+        })?;
         let Some(graph) = graph else { return Ok(None) };
         // The optimizers have counted this batch while it was captured.
         graph.launch()?;

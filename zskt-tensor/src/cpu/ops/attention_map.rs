@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::autograd::{self, TensorInput};
 use crate::backend::ATTENTION_EPSILON;
@@ -38,11 +38,28 @@ pub fn attention_map(x: &CpuMap) -> Result<Tensor> {
     })
 }
 
-/// The mean over batch and pixels of the squared difference between the attention map of `x` and `target` `[B, H·W]`.
+/// `factor` times the sum of the distances of maps from targets, `[B, H·W]`.
 ///
 /// # Errors
-/// When there is no room.
-pub fn attention_distance(x: &CpuMap, target: &Tensor) -> Result<Tensor> {
+/// When there are no maps, or there is no room.
+pub fn attention_distances(pairs: &[(&CpuMap, &Tensor)], factor: f64) -> Result<Tensor> {
+    let mut sum: Option<Tensor> = None;
+    for (x, target) in pairs {
+        let distance = attention_distance(x, target)?;
+        sum = Some(match sum {
+            None => distance,
+            Some(sum) => (sum + distance)?,
+        });
+    }
+    match sum {
+        Some(sum) if factor == 1.0 => Ok(sum),
+        Some(sum) => sum * factor,
+        None => bail!("a distance of no maps"),
+    }
+}
+
+/// The mean over batch and pixels of the squared difference between the attention map of `x` and `target` `[B, H·W]`.
+fn attention_distance(x: &CpuMap, target: &Tensor) -> Result<Tensor> {
     let target_input = TensorInput::of(target)?;
     let (x, target) = (x.materialized()?, target.contiguous()?);
     dispatch_precision!(x.precision(), T => {

@@ -7,7 +7,7 @@ use crate::cpu::fusion::storage::Scalar;
 use crate::cpu::simd::float::Float;
 use crate::cpu::tensor_slice::{Dense, dispatch_dtype, slice};
 use crate::cpu::threads;
-use crate::update_rule::{UpdateOperands, UpdateRule};
+use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 
 /// Updates tensors of one type in place.
 ///
@@ -16,6 +16,19 @@ use crate::update_rule::{UpdateOperands, UpdateRule};
 pub fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
     for UpdateOperands { target, a, b } in tensors {
         target.inplace_op3(&a.contiguous()?, &b.contiguous()?, &update)?;
+    }
+    Ok(())
+}
+
+/// Adam's step.
+///
+/// # Errors
+/// When a tensor that is updated is not dense.
+pub fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
+    for tensor in tensors {
+        for (operands, rule) in tensor.updates(step) {
+            update(&[operands], rule)?;
+        }
     }
     Ok(())
 }

@@ -1,11 +1,19 @@
 // Batch normalization with the activation behind it (Ioffe & Szegedy 2015).
 
-// Sums of x − p and of its square over the pixels, p being the first pixel: no digits are lost where the mean is large.
+// Mean and biased variance of each channel, by the sums of x − p and of its square over the pixels, p being the first pixel: no
+// digits are lost where the mean is large. They move running statistics, if there are any, of which the variance is the unbiased one.
 typedef struct {
     const Number *x;
     Real *partial;
+    unsigned *ticket;
+    Real *mean, *variance;
+    Real *running_mean, *running_variance;
+    long long *batches;
     unsigned pixels, channels;
+    Real momentum, unbiased;
 } Moments;
+
+INLINE void move(Real *running, Real momentum, Real batch) { *running = (1 - momentum) * *running + momentum * batch; }
 
 KERNEL(moments, Moments) {
     const Place place = place_over(a.channels);
@@ -24,28 +32,27 @@ KERNEL(moments, Moments) {
         }
         put_sums(place, column, busy, sums, a.partial + blockIdx.x * 2 * a.channels, a.channels);
     }
-}
-
-typedef struct {
-    const Number *x;
-    const Real *partial;
-    Real *mean, *variance;
-    unsigned blocks, pixels, channels;
-} FinishMoments;
-
-KERNEL(finish_moments, FinishMoments) {
-    const Totals totals = summed_blocks(a.partial, a.blocks, a.channels);
-    const unsigned channel = blockIdx.x * FINISHED + threadIdx.x;
-    if (threadIdx.x < FINISHED && channel < a.channels) {
-        const double from = totals.first / a.pixels;
-        const double variance = totals.second / a.pixels - from * from;
-        a.mean[channel] = (Real)(load(a.x[channel]) + from);
-        // A NaN stays one.
-        a.variance[channel] = (Real)(variance < 0 ? 0 : variance);
+    if (!is_last_block(a.ticket)) return;
+    EACH_FINISHED(first, a.channels) {
+        const Totals totals = summed_blocks(a.partial, a.channels, first);
+        const unsigned channel = first + threadIdx.x;
+        if (threadIdx.x < FINISHED && channel < a.channels) {
+            const double from = totals.first / a.pixels;
+            const double square = totals.second / a.pixels - from * from;
+            // A NaN stays one.
+            const Real mean = (Real)(load(a.x[channel]) + from), variance = (Real)(square < 0 ? 0 : square);
+            a.mean[channel] = mean;
+            a.variance[channel] = variance;
+            if (a.batches) {
+                move(a.running_mean + channel, a.momentum, mean);
+                move(a.running_variance + channel, a.momentum, a.unbiased * variance);
+            }
+        }
     }
+    if (a.batches && threadIdx.x == 0) a.batches[0] += 1;
 }
 
-// Moves the running statistics, of which the variance is the unbiased one.
+// Moves running statistics by those of a batch.
 typedef struct {
     const Real *mean, *variance;
     Real *running_mean, *running_variance;
@@ -56,9 +63,8 @@ typedef struct {
 
 KERNEL(track, Track) {
     EACH_PACK(channel, a.channels) {
-        const Real kept = 1 - a.momentum;
-        a.running_mean[channel] = kept * a.running_mean[channel] + a.momentum * a.mean[channel];
-        a.running_variance[channel] = kept * a.running_variance[channel] + a.momentum * (a.unbiased * a.variance[channel]);
+        move(a.running_mean + channel, a.momentum, a.mean[channel]);
+        move(a.running_variance + channel, a.momentum, a.unbiased * a.variance[channel]);
         if (channel == 0) a.batches[0] += 1;
     }
 }
@@ -101,11 +107,15 @@ KERNEL(normalize, Normalize) {
     }
 }
 
-// Sums over the pixels of the gradient g' in front of the activation, and of g' · (x − mean).
+// From the sums over the pixels of the gradient g' in front of the activation, and of g' · (x − mean): the gradients of gamma and
+// beta and, per channel, what makes the gradient of x out of g' and x where the statistics are those of x:
+// by_gradient · g' + by_value · x + constant.
 typedef struct {
     const Number *x, *gradient;
     const Real *gamma, *beta, *mean, *variance;
     Real *partial;
+    unsigned *ticket;
+    Real *of_gamma, *of_beta, *by_value, *constant;
     unsigned pixels, channels;
     Real epsilon, slope, limit;
 } NormalizeSums;
@@ -129,29 +139,20 @@ KERNEL(normalize_sums, NormalizeSums) {
         }
         put_sums(place, column, busy, sums, a.partial + blockIdx.x * 2 * a.channels, a.channels);
     }
-}
-
-// From those sums the gradients of gamma and beta and, per channel, what makes the gradient of x out of g' and x where the
-// statistics are those of x: by_gradient · g' + by_value · x + constant.
-typedef struct {
-    const Real *partial, *gamma, *mean, *variance;
-    Real *of_gamma, *of_beta, *by_value, *constant;
-    unsigned blocks, pixels, channels;
-    Real epsilon;
-} FinishNormalize;
-
-KERNEL(finish_normalize, FinishNormalize) {
-    const Totals totals = summed_blocks(a.partial, a.blocks, a.channels);
-    const unsigned channel = blockIdx.x * FINISHED + threadIdx.x;
-    if (threadIdx.x < FINISHED && channel < a.channels) {
-        const double inv_std = 1 / sqrt((double)a.variance[channel] + a.epsilon);
-        const double scale = a.gamma[channel] * inv_std;
-        const double projection = totals.second * inv_std;
-        const double by_value = -scale * inv_std * projection / a.pixels;
-        a.of_gamma[channel] = (Real)projection;
-        a.of_beta[channel] = (Real)totals.first;
-        a.by_value[channel] = (Real)by_value;
-        a.constant[channel] = (Real)(-scale * totals.first / a.pixels - by_value * a.mean[channel]);
+    if (!is_last_block(a.ticket)) return;
+    EACH_FINISHED(first, a.channels) {
+        const Totals totals = summed_blocks(a.partial, a.channels, first);
+        const unsigned channel = first + threadIdx.x;
+        if (threadIdx.x < FINISHED && channel < a.channels) {
+            const double inv_std = 1 / sqrt((double)a.variance[channel] + a.epsilon);
+            const double scale = a.gamma[channel] * inv_std;
+            const double projection = totals.second * inv_std;
+            const double by_value = -scale * inv_std * projection / a.pixels;
+            a.of_gamma[channel] = (Real)projection;
+            a.of_beta[channel] = (Real)totals.first;
+            a.by_value[channel] = (Real)by_value;
+            a.constant[channel] = (Real)(-scale * totals.first / a.pixels - by_value * a.mean[channel]);
+        }
     }
 }
 

@@ -56,12 +56,14 @@ KERNEL(log_softmax_gradient, LogSoftmaxGradient) {
     }
 }
 
-// The sum over the classes of t · (log t − log s) for each image, where s is the softmax of logits / temperature; log s is kept.
+// The sum over the classes of t · (log t − log s) for each image, and scale times the sum of these, where s is the softmax of
+// logits / temperature; log s is kept.
 typedef struct {
     const Real *logits, *target, *log_target;
-    Real *log_softmax, *divergence;
+    Real *log_softmax, *divergence, *total;
+    unsigned *ticket;
     unsigned classes;
-    Real temperature;
+    Real temperature, scale;
 } Divergence;
 
 KERNEL(divergence, Divergence) {
@@ -75,6 +77,11 @@ KERNEL(divergence, Divergence) {
     }
     divergence = summed_block(divergence);
     if (threadIdx.x == 0) a.divergence[blockIdx.x] = (Real)divergence;
+    if (!is_last_block(a.ticket)) return;
+    double total = 0;
+    for (unsigned image = threadIdx.x; image < gridDim.x; image += BLOCK) total += a.divergence[image];
+    total = summed_block(total);
+    if (threadIdx.x == 0) a.total[0] = (Real)(a.scale * total);
 }
 
 // The gradient of the logits: scale · gradient · (s · Σ t − t).

@@ -54,7 +54,7 @@ INLINE CurveAt curve_at(Curve curve, Real x) {
         at.y = HYPERBOLIC_TANGENT(x);
         at.slope = 1 - at.y * at.y;
     } else {
-        at.y = curve.alpha * x + curve.beta;
+        at.y = PRODUCT(curve.alpha, x) + curve.beta;
         at.slope = at.y > curve.low && at.y < curve.high ? curve.alpha : 0;
         at.y = at.y < curve.low ? curve.low : at.y > curve.high ? curve.high : at.y;
     }
@@ -194,6 +194,8 @@ KERNEL(add_bias, AddBias) {
 typedef struct {
     const Number *gradient;
     Real *partial;
+    unsigned *ticket;
+    Real *of_bias;
     unsigned pixels, channels;
 } BiasSums;
 
@@ -209,16 +211,10 @@ KERNEL(bias_sums, BiasSums) {
         }
         put_sums(place, column, busy, sums, a.partial + blockIdx.x * 2 * a.channels, a.channels);
     }
-}
-
-typedef struct {
-    const Real *partial;
-    Real *of_bias;
-    unsigned blocks, channels;
-} FinishBias;
-
-KERNEL(finish_bias, FinishBias) {
-    const Totals totals = summed_blocks(a.partial, a.blocks, a.channels);
-    const unsigned channel = blockIdx.x * FINISHED + threadIdx.x;
-    if (threadIdx.x < FINISHED && channel < a.channels) a.of_bias[channel] = (Real)totals.first;
+    if (!is_last_block(a.ticket)) return;
+    EACH_FINISHED(first, a.channels) {
+        const Totals totals = summed_blocks(a.partial, a.channels, first);
+        const unsigned channel = first + threadIdx.x;
+        if (threadIdx.x < FINISHED && channel < a.channels) a.of_bias[channel] = (Real)totals.first;
+    }
 }

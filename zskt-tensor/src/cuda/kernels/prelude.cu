@@ -6,12 +6,25 @@
 
 #define BLOCK 256
 
+// A product that no sum is contracted with, for a threshold to lie where it does on the CPU.
+#if defined(EMULATED)
+#define PRODUCT(a, b) ((a) * (b))
+#elif defined(NUMBER_F64)
+#define PRODUCT(a, b) __dmul_rn(a, b)
+#else
+#define PRODUCT(a, b) __fmul_rn(a, b)
+#endif
+
 #ifdef EMULATED
 #define KERNEL(name, arguments)                                                                                      \
     static void name##_thread(const arguments a);                                                                    \
     void zskt_##name(const void *a) { name##_thread(*(const arguments *)a); }                                        \
     static void name##_thread(const arguments a)
+#define FENCE()
+#define COUNT_UP(number) ((*(number))++)
 #else
+#define FENCE() __threadfence()
+#define COUNT_UP(number) atomicAdd(number, 1u)
 #define KERNEL(name, arguments) extern "C" __global__ void __launch_bounds__(BLOCK) zskt_##name(const arguments a)
 #define INLINE static __device__ __forceinline__
 #define PACKED(bytes) __align__(bytes)
@@ -155,24 +168,52 @@ INLINE double summed_block(double number) {
     return shared[0];
 }
 
-// Channels whose partial sums a block adds up.
+// Whether the block is the last of its launch to ask, which all threads of each do, and may read what the others wrote before.
+// The ticket is 0 at first and left so: kernels that share it must not run at once.
+INLINE unsigned is_last_block(unsigned *ticket) {
+    __shared__ unsigned last;
+    FENCE();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        last = COUNT_UP(ticket) == gridDim.x - 1;
+        if (last) *ticket = 0;
+    }
+    __syncthreads();
+    FENCE();
+    return last;
+}
+
+// Channels whose partial sums a block adds up at once.
 #define FINISHED 16
+// Partial sums that a thread has in flight.
+#define IN_FLIGHT 4
+
+#define EACH_FINISHED(first, channels) for (unsigned first = 0; first < (channels); first += FINISHED)
 
 typedef struct { double first, second; } Totals;
 
-// Adds up the [blocks][2][channels] sums of all blocks, for the channel of each thread (blockIdx.x · FINISHED + threadIdx.x %
-// FINISHED); threads below FINISHED have the result.
-INLINE Totals summed_blocks(const Real *partial, unsigned blocks, unsigned channels) {
+// Adds up the [blocks][2][channels] sums of all blocks, for the channel of each thread (first + threadIdx.x % FINISHED); threads
+// below FINISHED have the result. For all threads of a block.
+INLINE Totals summed_blocks(const Real *partial, unsigned channels, unsigned first) {
     __shared__ double shared[2][BLOCK];
-    const unsigned channel = blockIdx.x * FINISHED + threadIdx.x % FINISHED;
+    const unsigned channel = first + threadIdx.x % FINISHED, blocks = gridDim.x, rows = BLOCK / FINISHED;
     Totals totals;
     totals.first = totals.second = 0;
     if (channel < channels) {
-        for (unsigned block = threadIdx.x / FINISHED; block < blocks; block += BLOCK / FINISHED) {
-            totals.first += partial[block * 2 * channels + channel];
-            totals.second += partial[(block * 2 + 1) * channels + channel];
+        for (unsigned block = threadIdx.x / FINISHED; block < blocks; block += IN_FLIGHT * rows) {
+            Real some[2][IN_FLIGHT];
+            for (unsigned k = 0; k < IN_FLIGHT; k++) {
+                const unsigned row = block + k * rows;
+                some[0][k] = row < blocks ? partial[row * 2 * channels + channel] : 0;
+                some[1][k] = row < blocks ? partial[(row * 2 + 1) * channels + channel] : 0;
+            }
+            for (unsigned k = 0; k < IN_FLIGHT; k++) {
+                totals.first += some[0][k];
+                totals.second += some[1][k];
+            }
         }
     }
+    __syncthreads();
     shared[0][threadIdx.x] = totals.first;
     shared[1][threadIdx.x] = totals.second;
     __syncthreads();

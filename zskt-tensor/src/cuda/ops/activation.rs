@@ -13,11 +13,11 @@ use crate::cuda::sum::flat;
 /// # Errors
 /// When the device fails.
 pub fn activate(x: &CudaMap, form: Form) -> Result<CudaMap> {
-    let values = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
-    let (variant, packs) = flat(&x.values, x.precision);
-    let arguments = [&[Of(&x.values), Of(&values), Count(packs)][..], &arguments(form)].concat();
+    let values = empty(x.values()?.shape(), x.precision.storage_dtype(), x.device())?;
+    let (variant, packs) = flat(x.values()?, x.precision);
+    let arguments = [&[Of(x.values()?), Of(&values), Count(packs)][..], &arguments(form)].concat();
     let kernel = if matches!(form, Form::Rectifier(_)) { "activate" } else { "apply_curve" };
-    launch(x.values.device(), variant, kernel, blocks_of_packs(packs), &arguments)?;
+    launch(x.device(), variant, kernel, blocks_of_packs(packs), &arguments)?;
     CudaMap::record(values, x.precision, &[x], &[], || Activate { x: x.clone(), form })
 }
 
@@ -45,12 +45,12 @@ impl Backward for Activate {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
         let Self { x, form } = self;
         x.accumulate(|plus| {
-            let of_x = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
-            let (variant, packs) = flat(&x.values, x.precision);
-            let maps = [Of(&x.values), Of(gradient), plus.into(), Of(&of_x), Count(packs)];
+            let of_x = empty(x.values()?.shape(), x.precision.storage_dtype(), x.device())?;
+            let (variant, packs) = flat(x.values()?, x.precision);
+            let maps = [Of(x.values()?), Of(gradient), plus.into(), Of(&of_x), Count(packs)];
             let kernel = if matches!(form, Form::Rectifier(_)) { "activate_gradient" } else { "curve_gradient" };
             let arguments = [&maps[..], &arguments(*form)].concat();
-            launch(x.values.device(), variant, kernel, blocks_of_packs(packs), &arguments)?;
+            launch(x.device(), variant, kernel, blocks_of_packs(packs), &arguments)?;
             Ok(of_x)
         })
     }

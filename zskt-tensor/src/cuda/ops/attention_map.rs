@@ -1,52 +1,134 @@
-//! Attention maps and how far two are apart, on GPUs.
+//! Attention maps and how far they are from others, on GPUs.
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::autograd::to_tensor;
+use crate::autograd::{Values, to_tensor};
 use crate::backend::ATTENTION_EPSILON;
 use crate::cuda::kernel_source::KernelVariant;
-use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
+use crate::cuda::launch::Argument::{self, Address, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{empty, launch};
 use crate::cuda::map::CudaMap;
+use crate::cuda::tensor_array::put_array;
+use crate::cuda::ticket::tickets;
 use crate::shape::MapShape;
+
+/// Maps of one launch, `MAPS` in the kernels.
+const MAPS: usize = 8;
 
 /// The attention map `[B, H·W]` of a feature map, and what its gradient takes.
 #[derive(Clone)]
 struct Attention {
     x: CudaMap,
-    variant: KernelVariant,
     map: Tensor,
     norm: Tensor,
     target: Option<Tensor>,
 }
 
+/// A feature map's gradient that is to be computed: `plus`, and what comes of its attention map.
+struct Pending<'a> {
+    attention: &'a Attention,
+    plus: Option<Tensor>,
+    of_x: Tensor,
+}
+
 impl Attention {
-    /// Of a map, and with a target the sum of the squared differences from it for each image, `[B]`.
-    fn of(x: &CudaMap, target: Option<Tensor>) -> Result<(Self, Option<Tensor>)> {
-        let MapShape { batch, height, width, channels } = x.shape();
-        let (device, dtype, pixels) = (x.values.device(), x.precision.dtype(), height * width);
-        let variant = KernelVariant::of(x.precision, channels);
-        let (map, norm) = (empty((batch, pixels), dtype, device)?, empty(batch, dtype, device)?);
-        let distances = target.as_ref().map(|_| empty(batch, dtype, device)).transpose()?;
-        let maps = [Of(&x.values), target.as_ref().into(), Of(&map), Of(&norm), distances.as_ref().into()];
-        let scalars = [Count(pixels), Count(channels / variant.vector_width), Real(ATTENTION_EPSILON)];
-        launch(device, variant, "attention", batch, &[&maps[..], &scalars].concat())?;
-        Ok((Self { x: x.clone(), variant, map, norm, target }, distances))
+    /// With room for the numbers.
+    fn empty(x: &CudaMap, target: Option<Tensor>) -> Result<Self> {
+        let MapShape { batch, height, width, .. } = x.shape();
+        let (device, dtype) = (x.device(), x.precision.dtype());
+        let (map, norm) = (empty((batch, height * width), dtype, device)?, empty(batch, dtype, device)?);
+        Ok(Self { x: x.clone(), map, norm, target })
     }
 
-    /// Gives the map its gradient, from that of the attention map or of the distance.
-    fn backward(&self, gradient: &Tensor) -> Result<()> {
-        let Self { x, variant, map, norm, target } = self;
-        let MapShape { batch, height, width, channels } = x.shape();
-        x.accumulate(|plus| {
-            let of_x = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
-            let maps = [Of(&x.values), plus.into(), Of(map), Of(norm), target.as_ref().into(), Of(gradient), Of(&of_x)];
-            let counts = [Count(batch), Count(height * width), Count(channels / variant.vector_width)];
-            let arguments = [&maps[..], &counts, &[Real(ATTENTION_EPSILON)]].concat();
-            launch(of_x.device(), *variant, "attention_gradient", batch, &arguments)?;
-            Ok(of_x)
-        })
+    fn pixels(&self) -> usize {
+        self.x.shape().height * self.x.shape().width
     }
+
+    /// Computes them for some maps, and for maps with targets what is to be at `total`: the sum of the squared differences from all,
+    /// those of each times its factor.
+    fn compute(all: &[Self], factors: &[f64], total: Option<u64>) -> Result<()> {
+        let Some(Self { x, .. }) = all.first() else { bail!("attention of no maps") };
+        let (device, dtype, variant) = (x.device(), x.precision.dtype(), variant(all.iter())?);
+        let images = all.iter().map(|attention| attention.x.shape().batch).sum();
+        let distances = total.map(|_| empty(images, dtype, device)).transpose()?;
+        let ticket = total.map(|_| tickets(device)).transpose()?;
+        let values = all.iter().map(|attention| attention.x.values()).collect::<Result<Vec<_>>>()?;
+        let mut arguments = Vec::new();
+        put_array::<MAPS>(&mut arguments, values.into_iter().map(Of), Nothing);
+        put_array::<MAPS>(&mut arguments, all.iter().map(|attention| attention.target.as_ref().into()), Nothing);
+        put_array::<MAPS>(&mut arguments, all.iter().map(|attention| Of(&attention.map)), Nothing);
+        put_array::<MAPS>(&mut arguments, all.iter().map(|attention| Of(&attention.norm)), Nothing);
+        put_shapes(&mut arguments, all.iter(), variant);
+        put_array::<MAPS>(&mut arguments, factors.iter().copied().map(Real), Real(0.0));
+        arguments.extend([distances.as_ref().into(), total.map_or(Nothing, Address), ticket.as_ref().into()]);
+        arguments.push(Real(ATTENTION_EPSILON));
+        launch(device, variant, "attention", images, &arguments)
+    }
+
+    /// Gives the maps their gradients, from that of the attention map or of `factor` times the mean squared differences.
+    fn backward(all: &[Self], gradient: &Tensor, factor: f64) -> Result<()> {
+        let mut pending: Vec<Pending<'_>> = Vec::new();
+        for attention in all {
+            let x = &attention.x;
+            x.accumulate(|plus| {
+                // The same map twice.
+                if pending.iter().any(|pending| plus.is_some_and(|plus| plus.id() == pending.of_x.id())) {
+                    Pending::compute(&pending, gradient, factor)?;
+                    pending.clear();
+                }
+                let of_x = empty(x.values()?.shape(), x.precision.storage_dtype(), x.device())?;
+                pending.push(Pending { attention, plus: plus.cloned(), of_x: of_x.clone() });
+                Ok(of_x)
+            })?;
+        }
+        Pending::compute(&pending, gradient, factor)
+    }
+}
+
+impl Pending<'_> {
+    fn compute(all: &[Self], gradient: &Tensor, factor: f64) -> Result<()> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        let attentions = || all.iter().map(|pending| pending.attention);
+        let variant = variant(attentions())?;
+        let values = attentions().map(|attention| attention.x.values()).collect::<Result<Vec<_>>>()?;
+        let mut arguments = Vec::new();
+        put_array::<MAPS>(&mut arguments, values.into_iter().map(Of), Nothing);
+        put_array::<MAPS>(&mut arguments, all.iter().map(|pending| pending.plus.as_ref().into()), Nothing);
+        put_array::<MAPS>(&mut arguments, attentions().map(|attention| Of(&attention.map)), Nothing);
+        put_array::<MAPS>(&mut arguments, attentions().map(|attention| Of(&attention.norm)), Nothing);
+        put_array::<MAPS>(&mut arguments, attentions().map(|attention| attention.target.as_ref().into()), Nothing);
+        put_array::<MAPS>(&mut arguments, all.iter().map(|pending| Of(&pending.of_x)), Nothing);
+        put_shapes(&mut arguments, attentions(), variant);
+        arguments.extend([Of(gradient), Real(ATTENTION_EPSILON), Real(factor)]);
+        let images = attentions().map(|attention| attention.x.shape().batch).sum();
+        launch(gradient.device(), variant, "attention_gradient", images, &arguments)
+    }
+}
+
+/// By packs where the channels of all maps allow it.
+fn variant<'a>(all: impl Iterator<Item = &'a Attention>) -> Result<KernelVariant> {
+    let narrowest = all.map(|Attention { x, .. }| KernelVariant::of(x.precision, x.shape().channels));
+    match narrowest.min_by_key(|variant| variant.vector_width) {
+        Some(variant) => Ok(variant),
+        None => bail!("attention of no maps"),
+    }
+}
+
+/// The arrays of batches, pixels and packs of a pixel.
+fn put_shapes<'a>(
+    arguments: &mut Vec<Argument<'_>>,
+    all: impl Iterator<Item = &'a Attention> + Clone,
+    variant: KernelVariant,
+) {
+    put_array::<MAPS>(arguments, all.clone().map(|attention| Count(attention.x.shape().batch)), Count(0));
+    put_array::<MAPS>(arguments, all.clone().map(|attention| Count(attention.pixels())), Count(0));
+    put_array::<MAPS>(
+        arguments,
+        all.map(|attention| Count(attention.x.shape().channels / variant.vector_width)),
+        Count(0),
+    );
 }
 
 /// The attention map, `[B, H·W]`.
@@ -54,16 +136,52 @@ impl Attention {
 /// # Errors
 /// When the device fails.
 pub fn attention_map(x: &CudaMap) -> Result<Tensor> {
-    let (attention, _) = Attention::of(x, None)?;
+    let attention = Attention::empty(x, None)?;
+    Attention::compute(std::slice::from_ref(&attention), &[], None)?;
     let map = attention.map.clone();
-    to_tensor(x.entry(), &[], map, move |gradient| attention.backward(gradient))
+    to_tensor(x.entry(), &[], map, move |gradient| Attention::backward(std::slice::from_ref(&attention), gradient, 1.0))
 }
 
-/// The mean over batch and pixels of the squared difference between the attention map and `target`, `[B, H·W]`.
+/// `factor` times the sum of the distances of maps from targets, `[B, H·W]`: the mean over batch and pixels of the squared difference
+/// between the attention map and the target. One kernel computes it, and one its gradients.
 ///
 /// # Errors
-/// When the shapes or types differ or the device fails.
-pub fn attention_distance(x: &CudaMap, target: &Tensor) -> Result<Tensor> {
+/// When there are no maps, the shapes or types differ or the device fails.
+pub fn attention_distances(pairs: &[(&CudaMap, &Tensor)], factor: f64) -> Result<Tensor> {
+    let alike = pairs.windows(2).all(|pairs| pairs[0].0.precision == pairs[1].0.precision);
+    if pairs.len() > MAPS || !alike || pairs.iter().any(|(_, target)| target.track_op()) {
+        return one_by_one(pairs, factor);
+    }
+    let maps = pairs.iter().map(|(x, target)| Attention::empty(x, Some(checked(x, target)?.contiguous()?)));
+    let maps = maps.collect::<Result<Vec<_>>>()?;
+    let shares = maps.iter().map(|attention| factor / attention.map.elem_count() as f64).collect::<Vec<_>>();
+    let Some((x, _)) = pairs.first() else { bail!("a distance of no maps") };
+    let computed = maps.clone();
+    let distance = Values::written(x.device(), x.precision.dtype(), (), move |total| {
+        Attention::compute(&computed, &shares, Some(total))
+    });
+    let entries = pairs.iter().filter_map(|(x, _)| x.entry());
+    to_tensor(entries, &[], distance, move |gradient| Attention::backward(&maps, gradient, factor))
+}
+
+/// By operations of candle's, which has gradients of targets too.
+fn one_by_one(pairs: &[(&CudaMap, &Tensor)], factor: f64) -> Result<Tensor> {
+    let mut sum: Option<Tensor> = None;
+    for (x, target) in pairs {
+        let distance = (attention_map(x)? - checked(x, target)?)?.sqr()?.mean_all()?;
+        sum = Some(match sum {
+            None => distance,
+            Some(sum) => (sum + distance)?,
+        });
+    }
+    match sum {
+        Some(sum) => sum * factor,
+        None => bail!("a distance of no maps"),
+    }
+}
+
+/// A target that fits a map.
+fn checked<'a>(x: &CudaMap, target: &'a Tensor) -> Result<&'a Tensor> {
     let MapShape { batch, height, width, .. } = x.shape();
     let (pixels, dtype) = (height * width, x.precision.dtype());
     if target.dims() != [batch, pixels] || target.dtype() != dtype {
@@ -73,13 +191,5 @@ pub fn attention_distance(x: &CudaMap, target: &Tensor) -> Result<Tensor> {
             target.dtype()
         );
     }
-    if target.track_op() {
-        return (attention_map(x)? - target)?.sqr()?.mean_all();
-    }
-    let (attention, distances) = Attention::of(x, Some(target.contiguous()?))?;
-    let distance = empty((), dtype, target.device())?;
-    let numbers = distances.as_ref().map_or(Nothing, Of);
-    let arguments = [numbers, Of(&distance), Count(batch), Real(1.0 / (batch * pixels) as f64)];
-    launch(target.device(), KernelVariant::of_tensors(dtype)?, "total", 1, &arguments)?;
-    to_tensor(x.entry(), &[], distance, move |gradient| attention.backward(gradient))
+    Ok(target)
 }

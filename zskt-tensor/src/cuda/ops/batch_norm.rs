@@ -1,20 +1,27 @@
 //! Batch normalization and the activation behind it, on GPUs.
 
-use candle_core::{Result, Tensor};
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor, bail};
 
 use crate::activation::Rectifier;
-use crate::autograd::{self, TensorInput};
+use crate::autograd::{self, Node, TensorInput};
+use crate::cuda::conv::{BatchNormSums, Moments, Normalization, Towards};
+use crate::cuda::fusion::gradient::{BehindBatchNorm, Gradient, GradientAccumulator, Part};
+use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap, Normalized};
 use crate::cuda::kernel_source::KernelVariant;
-use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
-use crate::cuda::map::{Backward, CudaMap};
+use crate::cuda::launch::Argument::{self, Count, Nothing, Real, Tensor as Of};
+use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
+use crate::cuda::map::CudaMap;
 use crate::cuda::sum::plus;
+use crate::cuda::ticket::tickets;
+use crate::precision::Precision;
 use crate::statistics::{BatchNormStatistics, RunningStatistics, bessel_correction};
 
 /// Pixels of all images, and channels.
-fn extent(x: &CudaMap) -> (usize, usize) {
-    let shape = x.shape();
-    (shape.batch * shape.height * shape.width, shape.channels)
+fn extent(values: &Tensor) -> (usize, usize) {
+    let channels = values.dims()[3];
+    (values.elem_count() / channels.max(1), channels)
 }
 
 /// Mean and biased variance of each channel, `[C]`.
@@ -22,16 +29,8 @@ fn extent(x: &CudaMap) -> (usize, usize) {
 /// # Errors
 /// When the device fails.
 pub fn moments(x: &CudaMap) -> Result<BatchNormStatistics> {
-    let (device, dtype) = (x.values.device(), x.precision.dtype());
-    let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
-    let blocks = blocks_of_sums(variant, pixels, channels);
-    let partial = empty((blocks, 2, channels), dtype, device)?;
-    let arguments = [Of(&x.values), Of(&partial), Count(pixels), Count(channels)];
-    launch(device, variant, "moments", blocks, &arguments)?;
-    let [mean, variance] = [empty(channels, dtype, device)?, empty(channels, dtype, device)?];
-    let counts = [Count(blocks), Count(pixels), Count(channels)];
-    let arguments = [&[Of(&x.values), Of(&partial), Of(&mean), Of(&variance)][..], &counts].concat();
-    launch(device, variant, "finish_moments", blocks_of_finish(channels), &arguments)?;
+    let pixels = extent(x.values()?).0;
+    let BatchNormStatistics { mean, variance, .. } = moments_and_track(x, None)?;
     let (of_mean, of_variance, constant_mean) = (x.clone(), x.clone(), mean.clone());
     let mean = autograd::to_tensor(x.entry(), &[], mean, move |gradient| {
         let constant = (gradient / pixels as f64)?;
@@ -44,24 +43,113 @@ pub fn moments(x: &CudaMap) -> Result<BatchNormStatistics> {
     Ok(BatchNormStatistics { mean, variance, of_batch: true })
 }
 
+/// [`moments`] through which no gradient flows, and running statistics that they move, by a momentum: in one kernel.
+///
+/// # Errors
+/// When the device fails.
+fn moments_and_track(x: &CudaMap, running: Option<(RunningStatistics<'_>, f64)>) -> Result<BatchNormStatistics> {
+    let [mean, variance] = [(); 2].map(|()| empty(x.shape().channels, x.precision.dtype(), x.device()));
+    let (mean, variance) = (mean?, variance?);
+    write_moments(x.values()?, x.precision, &Moments { mean: &mean, variance: &variance, running })?;
+    Ok(BatchNormStatistics { mean, variance, of_batch: true })
+}
+
+/// Writes the moments of a map, and moves running statistics.
+///
+/// # Errors
+/// When running statistics are of another type, or the device fails.
+fn write_moments(x: &Tensor, precision: Precision, moments: &Moments<'_>) -> Result<()> {
+    let (device, dtype) = (x.device(), precision.dtype());
+    let (pixels, channels) = extent(x);
+    let (variant, ticket) = (KernelVariant::of(precision, channels), tickets(device)?);
+    let blocks = blocks_of_sums(variant, pixels, channels);
+    let partial = empty((blocks, 2, channels), dtype, device)?;
+    let running = moments.running.as_ref().map(|(RunningStatistics { mean, variance, batches }, momentum)| {
+        ([mean.detach(), variance.detach(), batches.detach()], *momentum)
+    });
+    let (moved, momentum) = match &running {
+        Some((running, momentum)) if running[0].dtype() == dtype => (running.each_ref().map(Of), *momentum),
+        Some((running, _)) => bail!("running statistics of {:?} and a batch's of {dtype:?}", running[0].dtype()),
+        None => ([Nothing; 3], 0.0),
+    };
+    let tensors = [Of(x), Of(&partial), Of(&ticket), Of(moments.mean), Of(moments.variance)];
+    let scalars = [Count(pixels), Count(channels), Real(momentum), Real(bessel_correction(pixels))];
+    launch(device, variant, "moments", blocks, &[&tensors[..], &moved, &scalars].concat())
+}
+
 /// Adds `by_value · x + constant`, per channel, to the gradient of a map.
 fn accumulate(x: &CudaMap, by_value: &Tensor, constant: &Tensor) -> Result<()> {
     x.accumulate(|earlier| {
         // A normalization that leaves the map as it is, then scales and shifts it.
-        let [mean, variance] = [constant.zeros_like()?, constant.ones_like()?];
-        let gradient = normalized(x, [by_value, constant, &mean, &variance], 0.0, Rectifier::NONE)?;
+        let (gamma, beta) = (by_value.clone(), constant.clone());
+        let gradient = normalized(x.values()?, x.precision, &identity(gamma, beta)?)?;
         plus(gradient, earlier, x.precision)
     })
 }
 
-/// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` of dense gamma, beta, mean and variance.
-fn normalized(x: &CudaMap, parameters: [&Tensor; 4], epsilon: f64, rectifier: Rectifier) -> Result<Tensor> {
-    let values = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
-    let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
-    let scalars = [Count(pixels), Count(channels), Real(epsilon), Real(rectifier.slope), Real(rectifier.limit)];
-    let arguments = [&[Of(&x.values)][..], &parameters.map(Of), &[Of(&values)], &scalars].concat();
-    launch(x.values.device(), variant, "normalize", blocks_of_pixels(variant, pixels, channels), &arguments)?;
+/// A normalization that only multiplies by gamma and adds beta.
+fn identity(gamma: Tensor, beta: Tensor) -> Result<Normalization> {
+    let (mean, variance) = (gamma.zeros_like()?, gamma.ones_like()?);
+    Ok(Normalization { gamma, beta, mean, variance, epsilon: 0.0, rectifier: Rectifier::NONE })
+}
+
+/// What a normalization makes of a map's numbers.
+///
+/// # Errors
+/// When the device fails.
+pub fn normalized(x: &Tensor, precision: Precision, normalization: &Normalization) -> Result<Tensor> {
+    let values = empty(x.shape(), x.dtype(), x.device())?;
+    let (pixels, channels) = extent(x);
+    let variant = KernelVariant::of(precision, channels);
+    let scalars = scalars(pixels, channels, normalization);
+    let arguments = [&[Of(x)][..], &parameters(normalization), &[Of(&values)], &scalars].concat();
+    launch(x.device(), variant, "normalize", blocks_of_pixels(variant, pixels, channels), &arguments)?;
     Ok(values)
+}
+
+/// `a · gradient + b · x + c + plus`, per channel.
+///
+/// # Errors
+/// When the device fails.
+pub fn combined(
+    gradient: &Tensor,
+    x: &Tensor,
+    [a, b, c]: &[Tensor; 3],
+    plus: Option<&Tensor>,
+    precision: Precision,
+) -> Result<Tensor> {
+    gradient_of(x, gradient, plus, precision, &identity(a.clone(), a.zeros_like()?)?, Some([b, c]))
+}
+
+/// The gradient of what is normalized, from that behind it, plus what comes from elsewhere; without factors and constants of x the
+/// statistics are not its own.
+fn gradient_of(
+    x: &Tensor,
+    gradient: &Tensor,
+    plus: Option<&Tensor>,
+    precision: Precision,
+    normalization: &Normalization,
+    along: Option<[&Tensor; 2]>,
+) -> Result<Tensor> {
+    let of_x = empty(x.shape(), x.dtype(), x.device())?;
+    let (pixels, channels) = extent(x);
+    let variant = KernelVariant::of(precision, channels);
+    let along = along.map_or([Nothing; 2], |along| along.map(Of));
+    let maps = [Of(x), Of(gradient), plus.into()];
+    let scalars = scalars(pixels, channels, normalization);
+    let arguments = [&maps[..], &parameters(normalization), &along, &[Of(&of_x)], &scalars].concat();
+    launch(x.device(), variant, "normalize_gradient", blocks_of_pixels(variant, pixels, channels), &arguments)?;
+    Ok(of_x)
+}
+
+fn parameters(normalization: &Normalization) -> [Argument<'_>; 4] {
+    let Normalization { gamma, beta, mean, variance, .. } = normalization;
+    [gamma, beta, mean, variance].map(Of)
+}
+
+fn scalars(pixels: usize, channels: usize, normalization: &Normalization) -> [Argument<'static>; 5] {
+    let Normalization { epsilon, rectifier, .. } = normalization;
+    [Count(pixels), Count(channels), Real(*epsilon), Real(rectifier.slope), Real(rectifier.limit)]
 }
 
 /// Moves running statistics by those of a batch of `count` numbers per channel.
@@ -89,7 +177,23 @@ pub fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, moment
     )
 }
 
-/// `act(gamma · (x − mean) / √(variance + epsilon) + beta)`.
+/// [`moments`] as constants, which move running statistics: taken as the map's convolution is computed, if nobody has read it yet.
+///
+/// # Errors
+/// When the device fails.
+pub fn tracked_moments(x: &CudaMap, running: RunningStatistics<'_>, momentum: f64) -> Result<BatchNormStatistics> {
+    if x.input.is_plain() && x.input.map.is_pending() {
+        let [mean, variance] = [(); 2].map(|()| empty(x.shape().channels, x.precision.dtype(), x.device()));
+        let (mean, variance) = (mean?, variance?);
+        let moments = Moments { mean: &mean, variance: &variance, running: Some((running, momentum)) };
+        if x.input.map.evaluate_with(&moments)? {
+            return Ok(BatchNormStatistics { mean, variance, of_batch: true });
+        }
+    }
+    moments_and_track(&x.detach(), Some((running, momentum)))
+}
+
+/// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` of a map that is not upsampled.
 ///
 /// # Errors
 /// When the device fails.
@@ -101,98 +205,111 @@ pub fn normalize(
     epsilon: f64,
     rectifier: Rectifier,
 ) -> Result<CudaMap> {
-    let dtype = x.precision.dtype();
-    let dense = |tensor: &Tensor| tensor.detach().to_dtype(dtype)?.contiguous();
+    let (dtype, precision) = (x.precision.dtype(), x.precision);
+    let dense = |tensor: &Tensor| autograd::dense(&tensor.detach().to_dtype(dtype)?);
+    let [gamma_values, beta_values] = [dense(gamma)?, dense(beta)?];
     let [mean, variance] = [dense(&statistics.mean)?, dense(&statistics.variance)?];
+    let normalization = Normalization { gamma: gamma_values, beta: beta_values, mean, variance, epsilon, rectifier };
     let weights = [TensorInput::of(gamma)?, TensorInput::of(beta)?];
-    let norm = BatchNorm {
-        x: x.clone(),
-        weights: weights.clone(),
-        gamma: dense(gamma)?,
-        beta: dense(beta)?,
-        mean,
-        variance,
-        of_batch: statistics.of_batch,
-        epsilon,
-        rectifier,
+    let map = match x.input.is_plain() {
+        true => Arc::clone(&x.input.map),
+        false => Arc::new(LazyMap::of(x.values()?.clone(), precision)),
     };
-    let values = normalized(x, [&norm.gamma, &norm.beta, &norm.mean, &norm.variance], epsilon, rectifier)?;
-    CudaMap::record(values, x.precision, &[x], &weights, || norm)
+    let normalized = Arc::new(Normalized::new(normalization));
+    let input = LazyInput { map, normalized: Some(Arc::clone(&normalized)), upsampling: 1 };
+    if precision != Precision::Bf16 {
+        input.values()?;
+    }
+    let (map, of_batch) = (Arc::clone(&input.map), statistics.of_batch);
+    let node = |gradient| BatchNorm { x: x.clone(), map, normalized, weights: weights.clone(), of_batch, gradient };
+    CudaMap::record_lazy(input, precision, &[x], &weights, node)
 }
 
 struct BatchNorm {
     x: CudaMap,
+    /// What is normalized, as it is.
+    map: Arc<LazyMap>,
+    normalized: Arc<Normalized>,
     /// Gamma and beta.
     weights: [TensorInput; 2],
-    gamma: Tensor,
-    beta: Tensor,
-    mean: Tensor,
-    variance: Tensor,
     of_batch: bool,
-    epsilon: f64,
-    rectifier: Rectifier,
+    gradient: GradientAccumulator,
+}
+
+impl Node for BatchNorm {
+    fn backward(&self) -> Result<()> {
+        let (x, normalization) = (&self.x, &self.normalized.normalization);
+        let mut parts = self.gradient.take(x.precision)?;
+        let learns = self.weights.iter().any(TensorInput::is_tracked);
+        if !self.of_batch && learns {
+            return self.backward_of(&parts.sum()?.dense()?);
+        }
+        // What a convolution passes back last takes the others' gradients along on its way through the rectifier.
+        let Some(last) = parts.convolutions.pop() else { return self.backward_of(&parts.sum()?.dense()?) };
+        let plus = match parts.is_empty() {
+            true => None,
+            false => Some(parts.sum()?.dense()?),
+        };
+        let (plus, values) = (plus.as_ref(), self.map.values()?);
+        if !self.of_batch {
+            return x.accumulate(|behind| last.run(&Towards::FixedNorm { x: values, normalization, plus, behind }));
+        }
+        let sums = empty_sums(self.map.shape.channels, x)?;
+        let behind = last.run(&Towards::BatchNorm { x: values, normalization, plus, sums: &sums })?;
+        let BatchNormSums { of_gamma, of_beta, coefficients } = sums;
+        self.weights[0].accumulate(|| Ok(of_gamma))?;
+        self.weights[1].accumulate(|| Ok(of_beta))?;
+        let gradient = BehindBatchNorm::new(behind, Arc::clone(&self.map), coefficients);
+        x.accumulate_part(Part::Complete(Gradient::BehindBatchNorm(Arc::new(gradient))));
+        Ok(())
+    }
+
+    fn reset(&self) {
+        self.gradient.reset();
+    }
+}
+
+fn empty_sums(channels: usize, x: &CudaMap) -> Result<BatchNormSums> {
+    let channel = || empty(channels, x.precision.dtype(), x.device());
+    let coefficients = [channel()?, channel()?, channel()?];
+    Ok(BatchNormSums { of_gamma: channel()?, of_beta: channel()?, coefficients })
 }
 
 impl BatchNorm {
-    fn parameters(&self) -> [crate::cuda::launch::Argument<'_>; 4] {
-        [Of(&self.gamma), Of(&self.beta), Of(&self.mean), Of(&self.variance)]
-    }
-
-    /// The gradients of gamma and beta, and per channel the factor of x and the constant in the gradient of x.
-    fn sums(&self, gradient: &Tensor, variant: KernelVariant) -> Result<[Tensor; 4]> {
-        let (device, dtype) = (gradient.device(), self.x.precision.dtype());
-        let (pixels, channels) = extent(&self.x);
-        let blocks = blocks_of_sums(variant, pixels, channels);
-        let partial = empty((blocks, 2, channels), dtype, device)?;
-        let scalars = [
-            Count(pixels),
-            Count(channels),
-            Real(self.epsilon),
-            Real(self.rectifier.slope),
-            Real(self.rectifier.limit),
-        ];
-        let maps = [Of(&self.x.values), Of(gradient)];
-        let arguments = [&maps[..], &self.parameters(), &[Of(&partial)], &scalars].concat();
-        launch(device, variant, "normalize_sums", blocks, &arguments)?;
-        let channel = || empty(channels, dtype, device);
-        let results = [channel()?, channel()?, channel()?, channel()?];
-        let inputs = [Of(&partial), Of(&self.gamma), Of(&self.mean), Of(&self.variance)];
-        let scalars = [Count(blocks), Count(pixels), Count(channels), Real(self.epsilon)];
-        let arguments = [&inputs[..], &results.each_ref().map(Of), &scalars].concat();
-        launch(device, variant, "finish_normalize", blocks_of_finish(channels), &arguments)?;
-        Ok(results)
-    }
-}
-
-impl Backward for BatchNorm {
-    fn backward(&self, gradient: &Tensor) -> Result<()> {
+    /// From the whole gradient behind it.
+    fn backward_of(&self, gradient: &Tensor) -> Result<()> {
         let x = &self.x;
-        let ((pixels, channels), variant) = (extent(x), KernelVariant::of(x.precision, x.shape().channels));
         let through_statistics = self.of_batch && x.is_tracked();
         let wanted = through_statistics || self.weights.iter().any(TensorInput::is_tracked);
-        let sums = wanted.then(|| self.sums(gradient, variant)).transpose()?;
+        let sums = wanted.then(|| self.sums(gradient)).transpose()?;
         if let Some([of_gamma, of_beta, ..]) = &sums {
             self.weights[0].accumulate(|| Ok(of_gamma.clone()))?;
             self.weights[1].accumulate(|| Ok(of_beta.clone()))?;
         }
         x.accumulate(|plus| {
-            let of_x = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
             let along = match &sums {
-                Some([_, _, by_value, constant]) if through_statistics => [Of(by_value), Of(constant)],
-                _ => [Nothing, Nothing],
+                Some([_, _, by_value, constant]) if through_statistics => Some([by_value, constant]),
+                _ => None,
             };
-            let scalars = [
-                Count(pixels),
-                Count(channels),
-                Real(self.epsilon),
-                Real(self.rectifier.slope),
-                Real(self.rectifier.limit),
-            ];
-            let maps = [Of(&x.values), Of(gradient), plus.into()];
-            let arguments = [&maps[..], &self.parameters(), &along, &[Of(&of_x)], &scalars].concat();
-            let blocks = blocks_of_pixels(variant, pixels, channels);
-            launch(x.values.device(), variant, "normalize_gradient", blocks, &arguments)?;
-            Ok(of_x)
+            gradient_of(self.map.values()?, gradient, plus, x.precision, &self.normalized.normalization, along)
         })
+    }
+
+    /// The gradients of gamma and beta, and per channel the factor of x and the constant in the gradient of x.
+    fn sums(&self, gradient: &Tensor) -> Result<[Tensor; 4]> {
+        let (values, normalization) = (self.map.values()?, &self.normalized.normalization);
+        let (device, dtype) = (gradient.device(), self.x.precision.dtype());
+        let (pixels, channels) = extent(values);
+        let variant = KernelVariant::of(self.x.precision, channels);
+        let blocks = blocks_of_sums(variant, pixels, channels);
+        let partial = empty((blocks, 2, channels), dtype, device)?;
+        let channel = || empty(channels, dtype, device);
+        let results = [channel()?, channel()?, channel()?, channel()?];
+        let (maps, ticket) = ([Of(values), Of(gradient)], tickets(device)?);
+        let (kept, written) = ([Of(&partial), Of(&ticket)], results.each_ref().map(Of));
+        let numbers = scalars(pixels, channels, normalization);
+        let arguments = [&maps[..], &parameters(normalization), &kept, &written, &numbers].concat();
+        launch(device, variant, "normalize_sums", blocks, &arguments)?;
+        Ok(results)
     }
 }

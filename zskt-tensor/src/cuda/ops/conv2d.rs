@@ -1,14 +1,22 @@
-//! Convolutions of maps `[B, H, W, C]`: by cuDNN, with the gradients that are asked for and no others.
+//! Convolutions of maps `[B, H, W, C]`: by our own kernels with what precedes and follows them, or by cuDNN; with the gradients
+//! that are asked for and no others.
+
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::TensorInput;
+use crate::autograd::{Node, TensorInput, dense};
+use crate::cuda::conv;
 use crate::cuda::convolution::{Convolution, Direction};
+use crate::cuda::fusion::gradient::{DataGradient, GradientAccumulator, ParameterGradients, Part};
+use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap, PendingConvolution};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
-use crate::cuda::launch::{blocks_of_finish, blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
+use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
+use crate::cuda::packed_weights;
 use crate::cuda::sum::plus;
+use crate::cuda::ticket::tickets;
 use crate::flop;
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
@@ -30,16 +38,20 @@ fn convolve(convolution: &Convolution, a: &Tensor, b: &Tensor) -> Result<Tensor>
 /// # Errors
 /// When the device fails.
 pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Option<&Tensor>) -> Result<CudaMap> {
-    let (geometry, device, precision) = (*geometry, x.values.device(), x.precision);
+    let (LazyInput { map, upsampling, .. }, precision) = (&x.input, x.precision);
+    let stored =
+        ConvGeometry { height: map.shape.height, width: map.shape.width, upsampling: *upsampling, ..*geometry };
+    if conv::is_ours(x.device(), &stored, precision) {
+        return fused(x, stored, weight, bias);
+    }
+    let (x, geometry, device) = (&x.enlarged()?, *geometry, x.device());
     let mut weights = vec![TensorInput::of(weight)?];
-    let ConvGeometry { out_channels, kernel, .. } = geometry;
-    let packed = empty((out_channels, kernel, kernel, geometry.group_inputs()), precision.storage_dtype(), device)?;
-    let dense = weight.detach().contiguous()?;
-    launch_layout("pack_weight", &geometry, precision, &dense, &packed)?;
+    let packed = packed_weights::packed(weight, precision)?;
     let convolution = Convolution { geometry, direction: Direction::Forward, precision };
-    let values = convolve(&convolution, &x.values, &packed)?;
+    let values = convolve(&convolution, x.values()?, &packed)?;
     if let Some(bias) = bias {
         weights.push(TensorInput::of(bias)?);
+        let out_channels = geometry.out_channels;
         let (variant, pixels) = (KernelVariant::of(precision, out_channels), values.elem_count() / out_channels);
         let bias = bias.detach().contiguous()?;
         let arguments = [Of(&values), Of(&bias), Count(pixels), Count(out_channels)];
@@ -49,18 +61,52 @@ pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Optio
     CudaMap::record(values, precision, &[x], &weights, || node)
 }
 
-/// From weights to packed weights or back.
-fn launch_layout(
-    kernel: &'static str,
-    geometry: &ConvGeometry,
-    precision: Precision,
-    from: &Tensor,
-    to: &Tensor,
-) -> Result<()> {
-    let ConvGeometry { out_channels, kernel: side, .. } = *geometry;
-    let counts = [Count(out_channels), Count(geometry.group_inputs()), Count(side * side)];
-    let arguments = [&[Of(from), Of(to)][..], &counts].concat();
-    launch(from.device(), KernelVariant::of(precision, 1), kernel, blocks_of_packs(from.elem_count()), &arguments)
+/// A convolution by our own kernels, with all that precedes and follows it: computed when it is read.
+fn fused(x: &CudaMap, geometry: ConvGeometry, weight: &Tensor, bias: Option<&Tensor>) -> Result<CudaMap> {
+    flop::add(geometry.multiply_adds(), 1);
+    let packed = packed_weights::packed(weight, x.precision)?;
+    let weights = [Some(weight), bias].into_iter().flatten().map(TensorInput::of).collect::<Result<Vec<_>>>()?;
+    let bias = bias.map(|bias| dense(&bias.detach())).transpose()?;
+    let (weight, input) = (packed.clone(), LazyInput { upsampling: 1, ..x.input.clone() });
+    let convolution = PendingConvolution { geometry, weight, bias, input, residual: None };
+    let output = LazyInput::new(Arc::new(LazyMap::convolved(convolution, x.precision)));
+    let node = |gradient| FusedConv2d { x: x.clone(), geometry, packed, weights: weights.clone(), gradient };
+    CudaMap::record_lazy(output, x.precision, &[x], &weights, node)
+}
+
+struct FusedConv2d {
+    x: CudaMap,
+    geometry: ConvGeometry,
+    packed: Tensor,
+    /// The weight and, if there is one, the bias.
+    weights: Vec<TensorInput>,
+    gradient: GradientAccumulator,
+}
+
+impl Node for FusedConv2d {
+    fn backward(&self) -> Result<()> {
+        let Self { x, geometry, packed, weights, .. } = self;
+        let (geometry, precision) = (*geometry, x.precision);
+        let gradient = self.gradient.take(precision)?.sum()?;
+        let input = LazyInput { upsampling: 1, ..x.input.clone() };
+        let parameters = ParameterGradients { input, weights: weights.clone() };
+        let mut parameters = weights.iter().any(TensorInput::is_tracked).then_some(parameters);
+        if weights.iter().any(TensorInput::is_made)
+            && let Some(parameters) = parameters.take()
+        {
+            parameters.run(&geometry, precision, &gradient)?;
+        }
+        if x.is_tracked() {
+            let weight = packed.clone();
+            x.accumulate_part(Part::Convolution(DataGradient { geometry, precision, weight, gradient, parameters }));
+            return Ok(());
+        }
+        parameters.map_or(Ok(()), |parameters| parameters.run(&geometry, precision, &gradient))
+    }
+
+    fn reset(&self) {
+        self.gradient.reset();
+    }
 }
 
 struct Conv2d {
@@ -78,32 +124,35 @@ impl Backward for Conv2d {
         x.accumulate(|earlier| plus(convolve(&towards(Direction::Input), gradient, packed)?, earlier, x.precision))?;
         weights[0].accumulate(|| {
             let geometry = &convolution.geometry;
-            let of_packed = convolve(&towards(Direction::Weight), &x.values, gradient)?;
+            let of_packed = convolve(&towards(Direction::Weight), x.values()?, gradient)?;
             let ConvGeometry { out_channels, kernel, .. } = *geometry;
             let shape = (out_channels, geometry.group_inputs(), kernel, kernel);
             let of_weight = empty(shape, x.precision.dtype(), gradient.device())?;
-            launch_layout("unpack_weight", geometry, x.precision, &of_packed, &of_weight)?;
+            let counts = [Count(out_channels), Count(geometry.group_inputs()), Count(kernel * kernel)];
+            let arguments = [&[Of(&of_packed), Of(&of_weight)][..], &counts].concat();
+            let (variant, blocks) = (KernelVariant::of(x.precision, 1), blocks_of_packs(of_weight.elem_count()));
+            launch(of_weight.device(), variant, "unpack_weight", blocks, &arguments)?;
             Ok(of_weight)
         })?;
         match weights.get(1) {
-            Some(bias) => bias.accumulate(|| self.of_bias(gradient)),
+            Some(bias) => bias.accumulate(|| of_bias(gradient, x.precision)),
             None => Ok(()),
         }
     }
 }
 
-impl Conv2d {
-    fn of_bias(&self, gradient: &Tensor) -> Result<Tensor> {
-        let (precision, channels) = (self.x.precision, self.convolution.geometry.out_channels);
-        let (device, variant) = (gradient.device(), KernelVariant::of(precision, channels));
-        let pixels = gradient.elem_count() / channels;
-        let blocks = blocks_of_sums(variant, pixels, channels);
-        let partial = empty((blocks, 2, channels), precision.dtype(), device)?;
-        let arguments = [Of(gradient), Of(&partial), Count(pixels), Count(channels)];
-        launch(device, variant, "bias_sums", blocks, &arguments)?;
-        let of_bias = empty(channels, precision.dtype(), device)?;
-        let arguments = [Of(&partial), Of(&of_bias), Count(blocks), Count(channels)];
-        launch(device, variant, "finish_bias", blocks_of_finish(channels), &arguments)?;
-        Ok(of_bias)
-    }
+/// The gradient of a bias, from that of the convolution's result.
+///
+/// # Errors
+/// When the device fails.
+pub fn of_bias(gradient: &Tensor, precision: Precision) -> Result<Tensor> {
+    let channels = gradient.dims()[3];
+    let (device, variant) = (gradient.device(), KernelVariant::of(precision, channels));
+    let pixels = gradient.elem_count() / channels;
+    let blocks = blocks_of_sums(variant, pixels, channels);
+    let partial = empty((blocks, 2, channels), precision.dtype(), device)?;
+    let (of_bias, ticket) = (empty(channels, precision.dtype(), device)?, tickets(device)?);
+    let arguments = [Of(gradient), Of(&partial), Of(&ticket), Of(&of_bias), Count(pixels), Count(channels)];
+    launch(device, variant, "bias_sums", blocks, &arguments)?;
+    Ok(of_bias)
 }

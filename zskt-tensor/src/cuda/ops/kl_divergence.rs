@@ -2,11 +2,12 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::function;
+use crate::autograd::{Values, function};
 use crate::cuda::kernel_source::KernelVariant;
-use crate::cuda::launch::Argument::{Count, Real, Tensor as Of};
+use crate::cuda::launch::Argument::{Address, Count, Real, Tensor as Of};
 use crate::cuda::launch::{empty, launch};
 use crate::cuda::ops::log_softmax::log_softmax;
+use crate::cuda::ticket::tickets;
 
 /// The mean over images and classes of `t · (log t − log s)`, in one kernel for constants `t` and `log t`, where `s` is the softmax of
 /// `logits / temperature`.
@@ -23,12 +24,16 @@ pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temp
     let (batch, classes) = dense.dims2()?;
     let (device, dtype, variant) = (dense.device(), dense.dtype(), KernelVariant::of_tensors(dense.dtype())?);
     let log_softmax = empty((batch, classes), dtype, device)?;
-    let (divergences, divergence) = (empty(batch, dtype, device)?, empty((), dtype, device)?);
-    let tensors = [Of(&dense), Of(&target), Of(&log_target), Of(&log_softmax), Of(&divergences)];
-    launch(device, variant, "divergence", batch, &[&tensors[..], &[Count(classes), Real(temperature)]].concat())?;
-    let share = 1.0 / (batch * classes) as f64;
-    launch(device, variant, "total", 1, &[Of(&divergences), Of(&divergence), Count(batch), Real(share)])?;
-    function(logits, divergence, move |gradient| {
+    let divergences = empty(batch, dtype, device)?;
+    let (share, ticket) = (1.0 / (batch * classes) as f64, tickets(device)?);
+    let (on, kept, constant) = (device.clone(), log_softmax.clone(), target.clone());
+    let write = move |mean| {
+        let sources = [Of(&dense), Of(&constant), Of(&log_target)];
+        let results = [Of(&kept), Of(&divergences), Address(mean), Of(&ticket)];
+        let scalars = [Count(classes), Real(temperature), Real(share)];
+        launch(&on, variant, "divergence", batch, &[&sources[..], &results, &scalars].concat())
+    };
+    function(logits, Values::written(logits.device(), dtype, (), write), move |gradient| {
         let of_logits = empty((batch, classes), dtype, gradient.device())?;
         let tensors = [Of(&target), Of(&log_softmax), Of(gradient), Of(&of_logits)];
         let scalars = [Count(classes), Real(share / temperature)];

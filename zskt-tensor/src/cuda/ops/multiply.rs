@@ -12,7 +12,7 @@ use crate::cuda::map::{Backward, CudaMap};
 /// # Errors
 /// When the device fails.
 pub fn multiply(x: &CudaMap, factor: &CudaMap) -> Result<CudaMap> {
-    let values = product(x, Of(&x.values), factor, Argument::Nothing)?;
+    let values = product(x, Of(x.values()?), factor, Argument::Nothing)?;
     CudaMap::record(values, x.precision, &[x, factor], &[], || Multiply { x: x.clone(), factor: factor.clone() })
 }
 
@@ -24,13 +24,13 @@ fn pixels(x: &CudaMap, factor: &CudaMap) -> usize {
 
 /// `values`, of the shape of `x`, times a factor.
 fn product(x: &CudaMap, values: Argument<'_>, factor: &CudaMap, plus: Argument<'_>) -> Result<Tensor> {
-    let out = empty(x.values.shape(), x.values.dtype(), x.values.device())?;
+    let out = empty(x.values()?.shape(), x.precision.storage_dtype(), x.device())?;
     let (shape, of_factor) = (x.shape(), factor.shape());
     let variant = KernelVariant::of(x.precision, shape.channels);
     let [packs, columns] = [shape.len(), shape.channels].map(|numbers| numbers / variant.vector_width);
     let counts = [packs, columns, pixels(x, factor), of_factor.batch * of_factor.height * of_factor.width].map(Count);
-    let arguments = [&[values, Of(&factor.values), plus, Of(&out)][..], &counts].concat();
-    launch(x.values.device(), variant, "product", blocks_of_packs(packs), &arguments)?;
+    let arguments = [&[values, Of(factor.values()?), plus, Of(&out)][..], &counts].concat();
+    launch(x.device(), variant, "product", blocks_of_packs(packs), &arguments)?;
     Ok(out)
 }
 
@@ -47,11 +47,11 @@ impl Backward for Multiply {
             if factor.shape() == x.shape() {
                 return product(x, Of(gradient), x, plus.into());
             }
-            let out = empty(factor.values.shape(), factor.values.dtype(), factor.values.device())?;
+            let out = empty(factor.values()?.shape(), factor.precision.storage_dtype(), factor.device())?;
             let (whole, part) = (x.shape(), factor.shape());
             let variant = KernelVariant::of(x.precision, part.channels);
             let counts = [whole.height * whole.width, whole.batch / part.batch.max(1), part.channels].map(Count);
-            let arguments = [&[Of(&x.values), Of(gradient), plus.into(), Of(&out)][..], &counts].concat();
+            let arguments = [&[Of(x.values()?), Of(gradient), plus.into(), Of(&out)][..], &counts].concat();
             launch(out.device(), variant, "product_sums", part.batch, &arguments)?;
             Ok(out)
         })

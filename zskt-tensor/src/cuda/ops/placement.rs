@@ -46,7 +46,7 @@ pub fn concat(maps: &[CudaMap]) -> Result<CudaMap> {
         place
     });
     let shape = (whole.batch, whole.height, whole.width, whole.channels);
-    let values = empty(shape, first.values.dtype(), first.values.device())?;
+    let values = empty(shape, first.precision.storage_dtype(), first.device())?;
     place(maps, places.collect(), values)
 }
 
@@ -61,14 +61,14 @@ pub fn pad(x: &CudaMap, padding: &Padding) -> Result<CudaMap> {
     let (height, width) = (sum(part.height, rows), sum(part.width, columns));
     let whole = MapShape { height, width, channels: sum(part.channels, channels), ..part };
     let shape = (whole.batch, whole.height, whole.width, whole.channels);
-    let values = Tensor::zeros(shape, x.values.dtype(), x.values.device())?;
+    let values = Tensor::zeros(shape, x.precision.storage_dtype(), x.device())?;
     place(std::slice::from_ref(x), vec![Placement { part, whole, at: [rows[0], columns[0], channels[0]] }], values)
 }
 
 fn place(maps: &[CudaMap], places: Vec<Placement>, values: Tensor) -> Result<CudaMap> {
     let precision = maps[0].precision;
     for (map, place) in maps.iter().zip(&places) {
-        place.launch("put_part", precision, [Of(&map.values), Argument::Nothing, Of(&values)], &values)?;
+        place.launch("put_part", precision, [Of(map.values()?), Argument::Nothing, Of(&values)], &values)?;
     }
     let parts = maps.iter().cloned().zip(places).collect();
     CudaMap::record(values, precision, &maps.iter().collect::<Vec<_>>(), &[], || Place(parts))
@@ -80,7 +80,7 @@ impl Backward for Place {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
         for (map, place) in &self.0 {
             map.accumulate(|plus| {
-                let part = empty(map.values.shape(), map.values.dtype(), map.values.device())?;
+                let part = empty(map.values()?.shape(), map.precision.storage_dtype(), map.device())?;
                 place.launch("take_part", map.precision, [Of(gradient), plus.into(), Of(&part)], &part)?;
                 Ok(part)
             })?;

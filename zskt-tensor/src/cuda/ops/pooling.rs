@@ -2,9 +2,9 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::to_tensor;
+use crate::autograd::{Values, to_tensor};
 use crate::cuda::kernel_source::KernelVariant;
-use crate::cuda::launch::Argument::{Count, Nothing, Real, Tensor as Of};
+use crate::cuda::launch::Argument::{Address, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{Argument, blocks_of_packs, empty, launch};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::pool_windows::{PoolAxis, PoolGeometry, Windows};
@@ -29,7 +29,7 @@ impl Squares {
         scale: f64,
     ) -> Result<Tensor> {
         let MapShape { batch, height, width, channels } = self.small;
-        let out = empty((batch, to.height, to.width, channels), like.values.dtype(), like.values.device())?;
+        let out = empty((batch, to.height, to.width, channels), like.precision.storage_dtype(), like.device())?;
         let variant = KernelVariant::of(like.precision, channels);
         let columns = channels / variant.vector_width;
         let arguments = [
@@ -46,7 +46,7 @@ impl Squares {
             Count(self.large.width),
             Real(scale),
         ];
-        launch(like.values.device(), variant, kernel, blocks_of_packs(to.len() / variant.vector_width), &arguments)?;
+        launch(like.device(), variant, kernel, blocks_of_packs(to.len() / variant.vector_width), &arguments)?;
         Ok(out)
     }
 }
@@ -59,7 +59,7 @@ fn pool(
     to: MapShape,
     like: &CudaMap,
 ) -> Result<Tensor> {
-    let out = empty((to.batch, to.height, to.width, to.channels), like.values.dtype(), like.values.device())?;
+    let out = empty((to.batch, to.height, to.width, to.channels), like.precision.storage_dtype(), like.device())?;
     let variant = KernelVariant::of(like.precision, to.channels);
     let axis = |PoolAxis { input, output, windows }| {
         let (size, stride, before, count_padding) = match windows {
@@ -71,7 +71,7 @@ fn pool(
     let [rows, columns] = geometry.axes.map(axis);
     let maps = [from, other, plus, Of(&out), Count(to.batch), Count(to.channels / variant.vector_width)];
     let blocks = blocks_of_packs(to.len() / variant.vector_width);
-    launch(like.values.device(), variant, kernel, blocks, &[&maps[..], &rows, &columns].concat())?;
+    launch(like.device(), variant, kernel, blocks, &[&maps[..], &rows, &columns].concat())?;
     Ok(out)
 }
 
@@ -80,7 +80,7 @@ fn pool(
 /// # Errors
 /// When the device fails.
 pub fn average_pool(x: &CudaMap, geometry: &PoolGeometry) -> Result<CudaMap> {
-    let values = pool("mean", geometry, [Of(&x.values), Nothing, Nothing], geometry.output(), x)?;
+    let values = pool("mean", geometry, [Of(x.values()?), Nothing, Nothing], geometry.output(), x)?;
     CudaMap::record(values, x.precision, &[x], &[], || AveragePool { x: x.clone(), geometry: *geometry })
 }
 
@@ -101,7 +101,7 @@ impl Backward for AveragePool {
 /// # Errors
 /// When the device fails.
 pub fn max_pool(x: &CudaMap, geometry: &PoolGeometry) -> Result<CudaMap> {
-    let values = pool("largest", geometry, [Of(&x.values), Nothing, Nothing], geometry.output(), x)?;
+    let values = pool("largest", geometry, [Of(x.values()?), Nothing, Nothing], geometry.output(), x)?;
     CudaMap::record(values, x.precision, &[x], &[], || MaxPool { x: x.clone(), geometry: *geometry })
 }
 
@@ -114,7 +114,7 @@ impl Backward for MaxPool {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
         let Self { x, geometry } = self;
         x.accumulate(|plus| {
-            let maps = [Of(gradient), Of(&x.values), plus.into()];
+            let maps = [Of(gradient), Of(x.values()?), plus.into()];
             pool("largest_gradient", geometry, maps, geometry.input(), x)
         })
     }
@@ -126,13 +126,16 @@ impl Backward for MaxPool {
 /// When the device fails.
 pub fn global_average(x: &CudaMap) -> Result<Tensor> {
     let MapShape { batch, height, width, channels } = x.shape();
-    let (variant, pixels, device) = (KernelVariant::of(x.precision, channels), height * width, x.values.device());
-    let mean = empty((batch, channels), x.precision.dtype(), device)?;
-    launch(device, variant, "average", batch, &[Of(&x.values), Of(&mean), Count(pixels), Count(channels)])?;
-    let map = x.clone();
+    let (variant, pixels, device) = (KernelVariant::of(x.precision, channels), height * width, x.device());
+    let (map, averaged, on) = (x.clone(), x.clone(), device.clone());
+    let write = move |mean| {
+        let arguments = [Of(averaged.values()?), Address(mean), Count(pixels), Count(channels)];
+        launch(&on, variant, "average", batch, &arguments)
+    };
+    let mean = Values::written(device, x.precision.dtype(), (batch, channels), write);
     to_tensor(x.entry(), &[], mean, move |gradient| {
         map.accumulate(|plus| {
-            let of_x = empty(map.values.shape(), map.values.dtype(), map.values.device())?;
+            let of_x = empty(map.values()?.shape(), map.precision.storage_dtype(), map.device())?;
             let packs = of_x.elem_count() / variant.vector_width;
             let counts = [Count(packs), Count(pixels), Count(channels / variant.vector_width)];
             let arguments = [&[Of(gradient), plus.into(), Of(&of_x)][..], &counts].concat();

@@ -14,11 +14,11 @@ use crate::ops::{Border, Shift};
 /// When the device fails.
 pub fn shift(x: &CudaMap, shifts: &[Shift], border: &Border<'_>) -> Result<CudaMap> {
     let fill = match border {
-        Border::Fill(fill) => Some(Tensor::new(*fill, x.values.device())?.to_dtype(x.precision.dtype())?),
+        Border::Fill(fill) => Some(Tensor::new(*fill, x.device())?.to_dtype(x.precision.dtype())?),
         Border::Wrap => None,
     };
     let wraps = matches!(border, Border::Wrap);
-    let values = moved(x, &x.values, shifts, wraps, [Nothing, fill.as_ref().into()])?;
+    let values = moved(x, x.values()?, shifts, wraps, [Nothing, fill.as_ref().into()])?;
     let node = || Moved { x: x.clone(), back: shifts.iter().map(|shift| shift.inverse()).collect(), wraps };
     CudaMap::record(values, x.precision, &[x], &[], node)
 }
@@ -30,7 +30,7 @@ fn moved(
     wraps: bool,
     [plus, fill]: [Argument<'_>; 2],
 ) -> Result<Tensor> {
-    let (shape, device) = (like.shape(), like.values.device());
+    let (shape, device) = (like.shape(), like.device());
     let to = empty(from.shape(), from.dtype(), device)?;
     let numbers = shifts.iter().flat_map(|shift| [shift.down as i64, shift.right as i64, i64::from(shift.flip)]);
     let shifts = Tensor::from_vec(numbers.collect::<Vec<i64>>(), (shape.batch, 3), device)?;

@@ -1,33 +1,18 @@
 //! Updates, norms and clipping of many tensors at once, on GPUs.
 
+use std::ops::Range;
+
 use candle_core::{DType, Result, Tensor, bail};
 
 use crate::cuda::graph_parameters::{UpdateParameters, place_parameters};
-use crate::cuda::kernel_source::{BLOCK, KernelVariant};
-use crate::cuda::launch::Argument::{Count, Double, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{Argument, empty, launch};
-use crate::update_rule::{UpdateOperands, UpdateRule};
-
-/// Tensors of one launch, `TENSORS` in the kernels.
-const TENSORS: usize = 64;
-
-/// Blocks of each tensor.
-fn blocks(counts: &[usize]) -> usize {
-    counts.iter().max().copied().unwrap_or_default().div_ceil(BLOCK).clamp(1, 64)
-}
-
-/// Tensors and how many numbers they have as the arrays of a kernel's struct.
-fn arrays<'a>(tensors: &[Vec<&'a Tensor>], counts: &[usize]) -> Vec<Argument<'a>> {
-    let missing = TENSORS - counts.len();
-    let mut arguments = Vec::with_capacity((tensors.len() + 1) * TENSORS);
-    for tensors in tensors {
-        arguments.extend(tensors.iter().map(|tensor| Of(tensor)));
-        arguments.extend(std::iter::repeat_n(Nothing, missing));
-    }
-    arguments.extend(counts.iter().map(|count| Count(*count)));
-    arguments.extend(std::iter::repeat_n(Count(0), missing));
-    arguments
-}
+use crate::cuda::kernel_source::KernelVariant;
+use crate::cuda::launch::Argument::{self, Count, Double, Nothing, Real, Tensor as Of};
+use crate::cuda::launch::{empty, launch};
+use crate::cuda::packed_weights;
+use crate::cuda::tensor_array::{TENSORS, arrays, blocks_of_each, put_array};
+use crate::cuda::ticket::tickets;
+use crate::precision::Precision;
+use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 
 /// Updates tensors of one type in place.
 ///
@@ -41,33 +26,108 @@ pub fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> 
         UpdateRule::Step { keep, x, y } => (3, [keep, x, y, 0.0]),
     };
     for tensors in tensors.chunks(TENSORS) {
-        let dtype = tensors[0].target.dtype();
-        let dense = |of: &Tensor| of.detach().contiguous();
-        if tensors.iter().any(|tensor| !tensor.target.is_contiguous()) {
-            bail!("updates are made to dense tensors");
-        }
+        check_dense(tensors.iter().map(|tensor| tensor.target))?;
         let sources = tensors.iter().map(|tensor| Ok([dense(tensor.a)?, dense(tensor.b)?]));
         let sources = sources.collect::<Result<Vec<_>>>()?;
-        let targets = tensors.iter().map(|tensor| tensor.target).collect();
-        let [a, b] = [0, 1].map(|which| sources.iter().map(|sources| &sources[which]).collect());
-        let counts: Vec<usize> = tensors.iter().map(|tensor| tensor.target.elem_count()).collect();
-        let blocks = blocks(&counts);
-        let mut arguments = arrays(&[targets, a, b], &counts);
-        let buffered;
-        let (buffer, row) = match place_parameters(constants)? {
-            UpdateParameters::Collected => continue,
-            UpdateParameters::Immediate => (Nothing, 0),
-            UpdateParameters::Buffered(buffer, row) => {
-                buffered = buffer;
-                (Of(&buffered), row)
-            }
-        };
-        arguments.extend([Count(formula), Count(blocks), buffer, Count(row)]);
+        let Some((buffer, row)) = placed(constants)? else { continue };
+        let targets = Targets::of(tensors.iter().map(|tensor| tensor.target))?;
+        let mut arguments = Vec::new();
+        put_array::<TENSORS>(&mut arguments, targets.tensors.iter().map(|target| Of(target)), Nothing);
+        for which in [0, 1] {
+            put_array::<TENSORS>(&mut arguments, sources.iter().map(|sources| Of(&sources[which])), Nothing);
+        }
+        targets.put(&mut arguments);
+        arguments.extend([Count(formula), Count(targets.blocks), buffer.as_ref().into(), Count(row)]);
         arguments.extend(constants.map(Real));
-        let device = tensors[0].target.device();
-        launch(device, KernelVariant::of_tensors(dtype)?, "update", tensors.len() * blocks, &arguments)?;
+        targets.launch("update", &arguments)?;
     }
     Ok(())
+}
+
+/// Adam's step.
+///
+/// # Errors
+/// When the device fails.
+pub fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
+    let AdamStep { betas: [beta1, beta2], weight_decay, keep, rate, root_bias, epsilon } = step;
+    let constants = [beta1, beta2, weight_decay, keep, rate, 1.0 / root_bias, epsilon, 0.0];
+    for tensors in tensors.chunks(TENSORS) {
+        check_dense(tensors.iter().flat_map(|tensor| [tensor.weight, tensor.average, tensor.average_of_squares]))?;
+        let gradients = tensors.iter().map(|tensor| dense(tensor.gradient)).collect::<Result<Vec<_>>>()?;
+        let Some((buffer, row)) = placed(constants)? else { continue };
+        let targets = Targets::of(tensors.iter().map(|tensor| tensor.weight))?;
+        let mut arguments = Vec::new();
+        put_array::<TENSORS>(&mut arguments, targets.tensors.iter().map(|weight| Of(weight)), Nothing);
+        put_array::<TENSORS>(&mut arguments, gradients.iter().map(Of), Nothing);
+        put_array::<TENSORS>(&mut arguments, tensors.iter().map(|tensor| Of(tensor.average)), Nothing);
+        put_array::<TENSORS>(&mut arguments, tensors.iter().map(|tensor| Of(tensor.average_of_squares)), Nothing);
+        targets.put(&mut arguments);
+        arguments.extend([Count(targets.blocks), buffer.as_ref().into(), Count(row)]);
+        arguments.extend(constants.map(Double));
+        targets.launch("adam", &arguments)?;
+    }
+    Ok(())
+}
+
+/// The weights of one launch, and the packed copies that it writes too.
+struct Targets<'a> {
+    tensors: Vec<&'a Tensor>,
+    packed: Vec<Option<Tensor>>,
+    counts: Vec<usize>,
+    /// Blocks of each.
+    blocks: usize,
+}
+
+impl<'a> Targets<'a> {
+    fn of(tensors: impl Iterator<Item = &'a Tensor>) -> Result<Self> {
+        let tensors: Vec<_> = tensors.collect();
+        let packed = packed_weights::to_be_updated(&tensors)?;
+        let counts: Vec<_> = tensors.iter().map(|tensor| tensor.elem_count()).collect();
+        Ok(Self { packed, blocks: blocks_of_each(&counts), counts, tensors })
+    }
+
+    /// Puts the arrays of the copies, the counts and the shapes of the copies.
+    fn put<'b>(&'b self, arguments: &mut Vec<Argument<'b>>) {
+        put_array::<TENSORS>(arguments, self.packed.iter().map(|packed| packed.as_ref().into()), Nothing);
+        put_array::<TENSORS>(arguments, self.counts.iter().copied().map(Count), Count(0));
+        // A packed weight is `[O, K, K, I]`.
+        let sides = |sides: Range<usize>| {
+            let side = move |packed: &Option<Tensor>| {
+                packed.as_ref().map_or(0, |packed| packed.dims()[sides.clone()].iter().product())
+            };
+            self.packed.iter().map(side).map(Count)
+        };
+        put_array::<TENSORS>(arguments, sides(3..4), Count(0));
+        put_array::<TENSORS>(arguments, sides(1..3), Count(0));
+    }
+
+    fn launch(&self, kernel: &'static str, arguments: &[Argument<'_>]) -> Result<()> {
+        let mut variant = KernelVariant::of_tensors(self.tensors[0].dtype())?;
+        if self.packed.iter().flatten().any(|packed| packed.dtype() == DType::BF16) {
+            variant = KernelVariant::of(Precision::Bf16, 1);
+        }
+        launch(self.tensors[0].device(), variant, kernel, self.tensors.len() * self.blocks, arguments)
+    }
+}
+
+fn check_dense<'a>(mut updated: impl Iterator<Item = &'a Tensor>) -> Result<()> {
+    if updated.any(|tensor| !tensor.is_contiguous()) {
+        bail!("updates are made to dense tensors");
+    }
+    Ok(())
+}
+
+fn dense(tensor: &Tensor) -> Result<Tensor> {
+    tensor.detach().contiguous()
+}
+
+/// Where a captured update reads its parameters, if it is one: a buffer and a row. `None` where the update is not made.
+fn placed<const COUNT: usize>(constants: [f64; COUNT]) -> Result<Option<(Option<Tensor>, usize)>> {
+    Ok(match place_parameters(constants)? {
+        UpdateParameters::Collected => None,
+        UpdateParameters::Immediate => Some((None, 0)),
+        UpdateParameters::Buffered(buffer, row) => Some((Some(buffer), row)),
+    })
 }
 
 /// The L2 norm of all numbers of some tensors of one type, an `f64` scalar on their device.
@@ -79,19 +139,19 @@ pub fn norm(tensors: &[Tensor]) -> Result<Tensor> {
     let (device, variant) = (first.device(), KernelVariant::of_tensors(first.dtype())?);
     let chunks: Vec<(&[Tensor], Vec<usize>)> =
         tensors.chunks(TENSORS).map(|tensors| (tensors, tensors.iter().map(Tensor::elem_count).collect())).collect();
-    let total = chunks.iter().map(|(tensors, counts)| tensors.len() * blocks(counts)).sum::<usize>();
-    let partial = empty(total, DType::F64, device)?;
-    let mut start = 0;
+    let total = chunks.iter().map(|(tensors, counts)| tensors.len() * blocks_of_each(counts)).sum::<usize>();
+    let (partial, norm) = (empty(total, DType::F64, device)?, empty((), DType::F64, device)?);
+    let (ticket, mut first) = (tickets(device)?, 0);
     for (tensors, counts) in &chunks {
-        let blocks = blocks(counts);
-        let part = partial.narrow(0, start, tensors.len() * blocks)?;
-        start += tensors.len() * blocks;
+        let blocks = blocks_of_each(counts);
+        let launched = tensors.len() * blocks;
+        let is_last = first + launched == total;
         let mut arguments = arrays(&[tensors.iter().collect()], counts);
-        arguments.extend([Count(blocks), Of(&part)]);
-        launch(device, variant, "squares", tensors.len() * blocks, &arguments)?;
+        arguments.extend([Count(blocks), Count(first), Count(total), Of(&partial), Of(&ticket)]);
+        arguments.push(is_last.then_some(&norm).into());
+        launch(device, variant, "norm", launched, &arguments)?;
+        first += launched;
     }
-    let norm = empty((), DType::F64, device)?;
-    launch(device, variant, "norm", 1, &[Of(&partial), Of(&norm), Count(total)])?;
     Ok(norm)
 }
 
@@ -105,7 +165,7 @@ pub fn clip(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tensor>
         let targets = tensors.iter().map(|tensor| empty(tensor.shape(), tensor.dtype(), tensor.device()));
         let targets = targets.collect::<Result<Vec<_>>>()?;
         let counts: Vec<usize> = tensors.iter().map(Tensor::elem_count).collect();
-        let blocks = blocks(&counts);
+        let blocks = blocks_of_each(&counts);
         let mut arguments = arrays(&[targets.iter().collect(), tensors.iter().collect()], &counts);
         arguments.extend([Count(blocks), Of(norm), Double(limit)]);
         let variant = KernelVariant::of_tensors(tensors[0].dtype())?;

@@ -7,15 +7,15 @@ use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::ops::pooling::Squares;
 use crate::shape::MapShape;
 
-/// Each pixel as a `factor`×`factor` square.
+/// Each pixel as a `factor`×`factor` square, of a map that is not upsampled itself.
 ///
 /// # Errors
 /// When the device fails.
-pub fn upsample(x: &CudaMap, factor: usize) -> Result<CudaMap> {
+pub fn enlarge(x: &CudaMap, factor: usize) -> Result<CudaMap> {
     let small = x.shape();
     let large = MapShape { height: small.height * factor, width: small.width * factor, ..small };
     let squares = Squares { small, large, factor };
-    let values = squares.resample("enlarge", [Of(&x.values), Nothing, Nothing], large, x, 1.0)?;
+    let values = squares.resample("enlarge", [Of(x.values()?), Nothing, Nothing], large, x, 1.0)?;
     CudaMap::record(values, x.precision, &[x], &[], || Upsample { x: x.clone(), squares })
 }
 

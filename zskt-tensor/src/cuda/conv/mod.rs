@@ -1,0 +1,142 @@
+//! Convolutions of maps `[B, H, W, C]` with what is around them: the batch norm and the rectifier through which a map is read, and the
+//! sums that batch norms need of a result. All tensors are dense and on one device; maps, their gradients and packed weights
+//! have the precision's type in memory, everything else its type of weights.
+
+use std::sync::LazyLock;
+
+use candle_core::{Device, Tensor};
+
+use crate::activation::Rectifier;
+use crate::precision::Precision;
+use crate::shape::ConvGeometry;
+use crate::statistics::RunningStatistics;
+
+#[cfg(all(test, feature = "cuda"))]
+mod by_cudnn;
+pub mod tensor_cores;
+#[cfg(all(test, feature = "cuda"))]
+mod times;
+
+/// Whether a convolution and both its gradients are computed by our own kernels: not with `ZSKT_TENSOR_CORES=0`, for comparisons.
+pub fn is_ours(device: &Device, geometry: &ConvGeometry, precision: Precision) -> bool {
+    static ENABLED: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("ZSKT_TENSOR_CORES").is_none_or(|value| value != "0"));
+    #[cfg(test)]
+    if DISABLED.get() {
+        return false;
+    }
+    let is_empty = [geometry.batch, geometry.height, geometry.width].contains(&0);
+    *ENABLED && !is_empty && tensor_cores::covers(geometry, precision) && tensor_cores::are_supported(device)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Whether none is.
+    pub static DISABLED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// What a batch norm and its rectifier do to a map where it is read: act(gamma · (x − mean) / √(variance + epsilon) + beta),
+/// rounded as the map is.
+#[derive(Clone)]
+pub struct Normalization {
+    /// `[C]`.
+    pub gamma: Tensor,
+    /// `[C]`.
+    pub beta: Tensor,
+    /// `[C]`.
+    pub mean: Tensor,
+    /// `[C]`.
+    pub variance: Tensor,
+    /// What keeps the root from zero.
+    pub epsilon: f64,
+    /// The activation.
+    pub rectifier: Rectifier,
+}
+
+/// A map as a convolution reads it: upsampled, if the geometry says so.
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    /// The map as it is stored.
+    pub values: &'a Tensor,
+    /// Through which it is read.
+    pub normalization: Option<&'a Normalization>,
+}
+
+/// Where a convolution leaves the statistics of its rounded result, and what these move.
+pub struct Moments<'a> {
+    /// `[C]`, written.
+    pub mean: &'a Tensor,
+    /// The biased variance, `[C]`, written.
+    pub variance: &'a Tensor,
+    /// Running statistics and their momentum.
+    pub running: Option<(RunningStatistics<'a>, f64)>,
+}
+
+/// The gradient of a convolution's result.
+#[derive(Clone, Copy)]
+pub enum ResultGradient<'a> {
+    /// As it is.
+    Dense(&'a Tensor),
+    /// Through a batch norm by the batch's own statistics: a · behind + b · x + c, plus what others gave.
+    Normalized {
+        /// The gradient behind the batch norm, in front of its rectifier.
+        behind: &'a Tensor,
+        /// The convolution's result.
+        x: &'a Tensor,
+        /// a, b and c, `[C]` each.
+        coefficients: &'a [Tensor; 3],
+        /// What others gave.
+        plus: Option<&'a Tensor>,
+        /// Written: the gradient itself, for those that read it later.
+        kept: Option<&'a Tensor>,
+    },
+}
+
+/// What becomes of the gradient with respect to what a convolution reads.
+pub enum Towards<'a> {
+    /// It is the result.
+    Operand {
+        /// What others gave.
+        plus: Option<&'a Tensor>,
+    },
+    /// It goes through a rectifier, and is summed over the batch for its batch norm, whose statistics are the batch's.
+    BatchNorm {
+        /// The map that is normalized.
+        x: &'a Tensor,
+        /// How it is.
+        normalization: &'a Normalization,
+        /// What others gave to the gradient behind the rectifier.
+        plus: Option<&'a Tensor>,
+        /// Written.
+        sums: &'a BatchNormSums,
+    },
+    /// It goes through a rectifier and a batch norm whose statistics are constants.
+    FixedNorm {
+        /// The map that is normalized.
+        x: &'a Tensor,
+        /// How it is.
+        normalization: &'a Normalization,
+        /// What others gave to the gradient behind the rectifier.
+        plus: Option<&'a Tensor>,
+        /// What others gave to the gradient of `x`.
+        behind: Option<&'a Tensor>,
+    },
+}
+
+/// What a batch norm's gradients take of sums over the batch, `[C]` each.
+#[derive(Clone)]
+pub struct BatchNormSums {
+    /// The gradient of gamma.
+    pub of_gamma: Tensor,
+    /// The gradient of beta.
+    pub of_beta: Tensor,
+    /// a, b and c of [`ResultGradient::Normalized`].
+    pub coefficients: [Tensor; 3],
+}
+
+/// The gradient of a weight in parts that are still to be added up.
+#[derive(Clone)]
+pub struct WeightParts(
+    /// `[parts, O, K, K, I / groups]`.
+    pub Tensor,
+);

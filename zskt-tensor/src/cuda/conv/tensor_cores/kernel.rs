@@ -1,0 +1,183 @@
+//! The kernels of `kernels/conv/*.cuh`, each compiled for one plan, operand and epilogue.
+
+use crate::cuda::conv::tensor_cores::plan::{ConvolutionPlan, Direction, WeightPlan};
+
+/// Templates that all kernels are instantiated from; in front of them come the operations of a GPU, or of the emulator.
+#[cfg(any(test, feature = "cuda"))]
+pub const TEMPLATES: &str = concat!(
+    include_str!("../../kernels/conv/operand.cuh"),
+    include_str!("../../kernels/conv/tile.cuh"),
+    include_str!("../../kernels/conv/channel_sums.cuh"),
+    include_str!("../../kernels/conv/epilogue.cuh"),
+    include_str!("../../kernels/conv/implicit_gemm.cuh"),
+    include_str!("../../kernels/conv/weight_gradient.cuh"),
+    include_str!("../../kernels/conv/add_up.cuh"),
+);
+
+/// The operations of a GPU.
+#[cfg(any(test, feature = "cuda"))]
+pub const DEVICE: &str = include_str!("../../kernels/conv/device.cuh");
+
+/// What is done to a map where it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OperandKind {
+    /// Nothing.
+    Plain,
+    /// Batch norm and its rectifier.
+    Normalized,
+    /// The gradient in front of a batch norm is made of the one behind it.
+    NormGradient,
+}
+
+impl OperandKind {
+    #[cfg(any(test, feature = "cuda"))]
+    fn template(self, channels: usize) -> String {
+        match self {
+            Self::Plain => format!("Plain<{channels}>"),
+            Self::Normalized => format!("Normalized<{channels}>"),
+            Self::NormGradient => format!("NormGradient<{channels}>"),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Normalized => "normalized",
+            Self::NormGradient => "norm_gradient",
+        }
+    }
+}
+
+/// What becomes of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EpilogueKind {
+    /// Of a convolution; with the moments of it.
+    Result { moments: bool },
+    /// Of a gradient: nothing.
+    Gradient,
+    /// Of a gradient: through a rectifier, with sums for its batch norm.
+    BatchNorm,
+    /// Of a gradient: through a rectifier and a batch norm with constant statistics.
+    FixedNorm,
+}
+
+impl EpilogueKind {
+    #[cfg(any(test, feature = "cuda"))]
+    fn template(self, channels: usize) -> String {
+        match self {
+            Self::Result { moments } => format!("Result<{channels}, {moments}>"),
+            Self::Gradient => format!("GradientResult<{channels}, NOTHING>"),
+            Self::BatchNorm => format!("GradientResult<{channels}, BATCH>"),
+            Self::FixedNorm => format!("GradientResult<{channels}, FIXED>"),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Result { moments: false } | Self::Gradient => "as_it_is",
+            Self::Result { moments: true } => "moments",
+            Self::BatchNorm => "batch_norm",
+            Self::FixedNorm => "fixed_norm",
+        }
+    }
+}
+
+/// A kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kernel {
+    /// A convolution or the gradient of its input.
+    Convolution { plan: ConvolutionPlan, operand: OperandKind, epilogue: EpilogueKind },
+    /// The gradient of a weight, in parts.
+    WeightGradient { plan: WeightPlan, input: OperandKind, gradient: OperandKind },
+    /// The sums of these parts.
+    AddUp,
+}
+
+/// Weights whose parts are added up by one launch, `AddUp::MOST` in the kernels.
+pub const TOTALS: usize = 40;
+
+/// Numbers of which a block adds up the parts, `AddUp::NUMBERS` in the kernels.
+pub const TOTALLED: usize = 128;
+
+impl Kernel {
+    /// What it computes, whatever its shape.
+    #[cfg(test)]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Convolution { plan, .. } if plan.direction == Direction::Forward => "convolution",
+            Self::Convolution { .. } => "convolution, data gradient",
+            Self::WeightGradient { .. } => "convolution, weight gradient",
+            Self::AddUp => "add_up",
+        }
+    }
+
+    /// The name of its function.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Convolution { plan, operand, epilogue } => {
+                let ConvolutionPlan { layer, tile, channels, across, ring, .. } = plan;
+                let direction = if plan.direction == Direction::Data { "data" } else { "forward" };
+                let (operand, epilogue) = (operand.name(), epilogue.name());
+                format!("zskt_conv_{direction}_{layer}_{tile}_c{channels}a{across}r{ring}_{operand}_{epilogue}")
+            }
+            Self::WeightGradient { plan, input, gradient } => {
+                let WeightPlan { layer, tile, outputs, inputs, ahead, .. } = plan;
+                let (input, gradient, ahead) = (input.name(), gradient.name(), u8::from(*ahead));
+                format!("zskt_conv_weight_{layer}_{tile}_o{outputs}i{inputs}a{ahead}_{input}_{gradient}")
+            }
+            Self::AddUp => "zskt_conv_weight_add_up".into(),
+        }
+    }
+
+    /// Bytes of shared memory.
+    #[cfg(any(test, feature = "cuda"))]
+    pub fn shared(&self) -> usize {
+        match self {
+            Self::Convolution { plan, .. } => plan.shared(),
+            Self::WeightGradient { plan, .. } => plan.shared(),
+            Self::AddUp => 8 * TOTALLED * size_of::<f64>(),
+        }
+    }
+
+    /// What instantiates it, behind the templates.
+    #[cfg(any(test, feature = "cuda"))]
+    pub fn entry(&self) -> String {
+        let (name, shared) = (self.name(), self.shared());
+        let (shape, arguments, function) = match self {
+            Self::Convolution { plan, operand, epilogue } => {
+                let layer = &plan.layer;
+                let (read, made) = match plan.direction {
+                    Direction::Forward => (layer.inputs, layer.outputs),
+                    Direction::Data => (layer.outputs, layer.inputs),
+                };
+                let (operand, epilogue) = (operand.template(read), epilogue.template(made));
+                let shape = format!("Shape<{}>", plan.template());
+                (shape, format!("Convolution<{operand}, {epilogue}>"), format!("convolve<of_{name}::S>"))
+            }
+            Self::WeightGradient { plan, input, gradient } => {
+                let (input, gradient) = (input.template(plan.layer.inputs), gradient.template(plan.layer.outputs));
+                let shape = format!("WeightShape<{}>", plan.template());
+                (shape, format!("WeightGradient<{input}, {gradient}>"), format!("weight_gradient<of_{name}::S>"))
+            }
+            Self::AddUp => ("AddUp".into(), "AddUp".into(), "add_up".into()),
+        };
+        format!(
+            "namespace of_{name} {{\nusing S = {shape};\nusing Arguments = {arguments};\n\
+             static_assert(S::SHARED == {shared}, \"the plan knows shared memory\");\n}}\n\
+             ENTRY({name}, of_{name}::S::RESIDENT, of_{name}::Arguments, {function})\n"
+        )
+    }
+}
+
+/// All that is compiled for a GPU.
+#[cfg(feature = "cuda")]
+pub fn source(kernel: &Kernel) -> String {
+    [DEVICE, TEMPLATES, &kernel.entry()].concat()
+}
+
+/// The compiler's options for a compute capability, as in `90`.
+#[cfg(any(test, feature = "cuda"))]
+pub fn options(capability: &str) -> Vec<String> {
+    // 177: a function that no kernel of these calls.
+    vec![format!("--gpu-architecture=sm_{capability}"), "-std=c++17".into(), "-diag-suppress=177".into()]
+}

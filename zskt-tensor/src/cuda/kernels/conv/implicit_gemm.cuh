@@ -1,0 +1,268 @@
+// Convolutions of maps and the gradients of their inputs, as implicit matrix products on tensor cores. A block computes ROWS ×
+// COLUMNS pixels of IMAGES images, CHANNELS channels of them: it brings the pixels they depend on to shared memory once, with all
+// channels and with batch norm applied (operand.cuh), and multiplies them, shifted by each tap, with the weights, which are all in
+// shared memory (RING = 0) or pass through a ring of RING stages. The sums go through shared memory to an epilogue that sees eight
+// channels of a pixel at once.
+
+enum Direction { FORWARD, DATA };
+
+template <bool FIRST, class A, class B> struct Choice { using Type = A; };
+template <class A, class B> struct Choice<false, A, B> { using Type = B; };
+
+template <Direction DIRECTION_, int CI_, int CO_, int SIDE_, int STRIDE_, int UP_, int IMAGES_, int ROWS_, int COLUMNS_, int CHANNELS_, int ACROSS_, int RING_ = 0, int RESIDENT_ = 1>
+struct Shape {
+    static constexpr Direction DIRECTION = DIRECTION_;
+    static constexpr int CI = CI_, CO = CO_, SIDE = SIDE_, STRIDE = STRIDE_, UP = UP_, IMAGES = IMAGES_, ROWS = ROWS_, COLUMNS = COLUMNS_;
+    static constexpr int CHANNELS = CHANNELS_, RING = RING_, RESIDENT = RESIDENT_; // RESIDENT: blocks at once on a multiprocessor
+    static constexpr bool BACK = DIRECTION == DATA;
+    static constexpr int IN = BACK ? CO : CI, OUT = BACK ? CI : CO, TAPS = SIDE * SIDE;
+    static constexpr int PADDED = quotient_up(IN, 16) * 16, PIXELS = IMAGES * ROWS * COLUMNS;
+    // A gradient behind a stride: pixels by the parity of their row and column, for each class has taps of its own.
+    static constexpr int CLASSES = BACK && STRIDE == 2 ? 4 : 1;
+    static constexpr bool POOLED = BACK && UP == 2;
+
+    // Warps: ACROSS over pixels, DOWN over channels; of a warp's part, tiles of 16 pixels and of 8 channels.
+    static constexpr int ACROSS = ACROSS_, DOWN = WARPS / ACROSS, OF_PIXELS = PIXELS / ACROSS / 16, OF_CHANNELS = CHANNELS / DOWN / 8;
+    static_assert(ACROSS * DOWN == WARPS && OF_PIXELS * ACROSS * 16 == PIXELS && OF_CHANNELS * DOWN * 8 == CHANNELS && OF_CHANNELS % 2 == 0);
+    static_assert(COLUMNS % 8 == 0 && (UP == 1 || (SIDE == 3 && STRIDE == 1 && ROWS % 2 == 0)));
+
+    using Read = typename Footprint<PADDED, SIDE, STRIDE, UP, IMAGES, ROWS, COLUMNS>::Pixels;
+    // Of a gradient, every pixel is read: with the edge on one side only where each class has taps of its own.
+    static constexpr int EDGE = SIDE == 3 ? 1 : 0, BEYOND = CLASSES > 1 ? EDGE : 2 * EDGE;
+    using Gradient = Tile<IMAGES, ROWS + BEYOND, COLUMNS + BEYOND, PADDED, 1, 0, (CLASSES > 1 ? 0 : EDGE), ROWS, COLUMNS>;
+    using Pixels = typename Choice<BACK, Gradient, Read>::Type;
+
+    // A piece of the weights: a tap, DEPTH channels of the operand, the most up to 64 that divide them.
+    static constexpr int DEPTH = 16 * (PADDED % 64 == 0 ? 4 : PADDED % 48 == 0 ? 3 : PADDED % 32 == 0 ? 2 : 1), PIECES_OF_TAP = PADDED / DEPTH, PIECES = TAPS * PIECES_OF_TAP;
+    static constexpr int LINES = BACK ? DEPTH : CHANNELS, LENGTH = BACK ? CHANNELS : DEPTH, LINE = LENGTH * 2 + 16;
+    static constexpr int PIECE = LINES * LINE, STAGES = RING ? RING : PIECES;
+    static_assert(!RING || (RING > 1 && RING <= PIECES));
+
+    static constexpr int SUM_LINE = CHANNELS * 4 + 32, SUMS = PIXELS * SUM_LINE;
+    static constexpr int WEIGHTS = Pixels::BYTES, OPERANDS = WEIGHTS + STAGES * PIECE, STAGED = CLASSES > 1 ? OPERANDS : 0;
+    // What the epilogue sees: of all channels of the block, GROUPS eights.
+    static constexpr int GROUPS = at_least(1, at_most(CHANNELS, OUT) / EIGHT), SEEN = GROUPS * EIGHT;
+    static constexpr int OVER_PIXELS = STAGED + SUMS, SHARED = at_least(OPERANDS, OVER_PIXELS + BYTES_OF_SUMS<GROUPS>);
+    static constexpr int ITEMS = PIXELS / (POOLED ? 4 : 1) * GROUPS, ITEMS_OF_THREAD = quotient_up(ITEMS, THREADS);
+    static constexpr int BLOCKS_DOWN = quotient_up(OUT, CHANNELS);
+    static constexpr bool EARLY = CLASSES == 1 && ITEMS_OF_THREAD <= 4; // what the epilogue reads is fetched before the products
+    // Taps, and sixteens of a piece's channels, unrolled as far as registers allow.
+    static constexpr int UNROLLED = RING || CLASSES > 1 || PADDED > 32 ? 1 : TAPS, STEPS = OF_PIXELS * OF_CHANNELS < 16 ? 4 : 1;
+
+    // Taps by class, and where a class begins.
+    DEVICE int tap_row(int tap) { return CLASSES > 1 && SIDE == 3 ? 0x28215 >> 2 * tap & 3 : tap / SIDE; }
+    DEVICE int tap_column(int tap) { return CLASSES > 1 && SIDE == 3 ? 0x22161 >> 2 * tap & 3 : tap % SIDE; }
+    DEVICE int first_tap(int of_class) { return CLASSES == 1 ? 0 : SIDE == 1 ? (of_class ? 1 : 0) : 0x95310 >> 4 * of_class & 15; }
+    DEVICE int end_tap(int of_class) { return CLASSES == 1 ? TAPS : SIDE == 1 ? 1 : 0x95310 >> 4 * (of_class + 1) & 15; }
+};
+
+template <class Operand, class Epilogue> struct Convolution {
+    typename Operand::Arguments operand;
+    const bf16 *weight; // [CO][SIDE · SIDE][CI]
+    Map in, out;        // of the operand and of the result
+    typename Epilogue::Arguments epilogue;
+};
+
+// Pieces of the weights, from `first` on, to a stage each.
+template <class S> DEVICE void bring_weights(const bf16 *weight, int first, int count, int stage, int channel) {
+    constexpr int EIGHTS = S::LENGTH / EIGHT, OF_PIECE = S::LINES * EIGHTS;
+    for (int item = thread_index(); item < count * OF_PIECE; item += THREADS) {
+        const int piece = first + item / OF_PIECE, line = item / EIGHTS % S::LINES, eight = item % EIGHTS;
+        const int tap = S::tap_row(piece / S::PIECES_OF_TAP) * S::SIDE + S::tap_column(piece / S::PIECES_OF_TAP);
+        const int depth = piece % S::PIECES_OF_TAP * S::DEPTH + (S::BACK ? line : eight * EIGHT);
+        const int wide = channel + (S::BACK ? eight * EIGHT : line);
+        const int co = S::BACK ? depth : wide, ci = S::BACK ? wide : depth;
+        const unsigned at = S::WEIGHTS + (stage + item / OF_PIECE) * S::PIECE + line * S::LINE + eight * 16;
+        const bool inside = (S::CO % 16 == 0 || co < S::CO) && (S::CI % 16 == 0 || ci < S::CI);
+        const bf16 *from = weight + ((inside ? co : 0) * S::TAPS + tap) * S::CI;
+        if constexpr (S::CI % EIGHT == 0) {
+            copy_async(at, from + ci, inside);
+        } else {
+            shared_store(at, inside ? load_eight<S::CI>(from, 0, ci) : Quad{});
+        }
+    }
+}
+
+// Where in shared memory a lane finds its rows of the operand.
+template <class S> struct Rows {
+    unsigned first[S::OF_PIXELS];
+    MEMBER void place(int warp, int lane) {
+        UNROLL(8)
+        for (int i = 0; i < S::OF_PIXELS; i++) {
+            const int pixel = (warp * S::OF_PIXELS + i) * 16 + lane % 16;
+            const int column = pixel % S::COLUMNS, row = pixel / S::COLUMNS % S::ROWS, image = pixel / S::COLUMNS / S::ROWS;
+            if constexpr (S::UP == 2 && !S::BACK) {
+                first[i] = image << 16 | row << 8 | column;
+            } else {
+                first[i] = ((image * S::Pixels::ROWS + row * (S::Pixels::EVEN ? 2 : 1)) * S::Pixels::COLUMNS + column) * S::Pixels::PITCH + lane / 16 * 16;
+            }
+        }
+    }
+    MEMBER unsigned at(int i, int lane, int dy, int dx) const {
+        if constexpr (S::UP == 2 && !S::BACK) {
+            const int image = first[i] >> 16, row = first[i] >> 8 & 255, column = first[i] & 255;
+            return ((image * S::Pixels::ROWS + (row + dy + 1) / 2) * S::Pixels::COLUMNS + (column + dx + 1) / 2) * S::Pixels::PITCH + lane / 16 * 16;
+        } else if constexpr (S::CLASSES > 1) {
+            return first[i] + S::Pixels::offset(S::SIDE == 3 && dy == 0, S::SIDE == 3 && dx == 0);
+        } else {
+            return first[i] + (S::BACK ? S::Pixels::offset(S::SIDE - 1 - dy, S::SIDE - 1 - dx) : S::Pixels::offset(dy, dx));
+        }
+    }
+};
+
+template <class S>
+DEVICE void multiply_piece(float (&sums)[S::OF_PIXELS][S::OF_CHANNELS][4], const Rows<S> &rows, int dy, int dx, int depth, unsigned weights, int down, int lane) {
+    UNROLL(S::STEPS)
+    for (int k = 0; k < S::DEPTH; k += 16) {
+        Quad b[S::OF_CHANNELS / 2];
+        UNROLL(8)
+        for (int j = 0; j < S::OF_CHANNELS / 2; j++) {
+            const int channel = (down * S::OF_CHANNELS / 2 + j) * 16;
+            if constexpr (S::BACK) {
+                b[j] = matrices_transposed(weights + (k + lane % 16) * S::LINE + (channel + lane / 16 * 8) * 2);
+            } else {
+                b[j] = matrices(weights + (channel + lane % 8 + lane / 16 * 8) * S::LINE + (k + lane / 8 % 2 * 8) * 2);
+            }
+        }
+        UNROLL(8)
+        for (int i = 0; i < S::OF_PIXELS; i++) {
+            const Quad a = matrices(rows.at(i, lane, dy, dx) + (depth + k) * 2);
+            UNROLL(8)
+            for (int j = 0; j < S::OF_CHANNELS / 2; j++) {
+                multiply(sums[i][2 * j], a, b[j].at[0], b[j].at[1]);
+                multiply(sums[i][2 * j + 1], a, b[j].at[2], b[j].at[3]);
+            }
+        }
+    }
+}
+
+// An epilogue's item: its pixel of the result, or OUTSIDE, and the first of its sums.
+template <class S> DEVICE unsigned result_pixel(const Map &out, const Place &place, int of_class, int item, unsigned &staged) {
+    constexpr int SHRUNK = S::POOLED ? 2 : 1, COLUMNS = S::COLUMNS / SHRUNK, ROWS = S::ROWS / SHRUNK;
+    const int pixel = item / S::GROUPS, column = pixel % COLUMNS, row = pixel / COLUMNS % ROWS, image = pixel / COLUMNS / ROWS;
+    staged = S::STAGED + ((image * S::ROWS + row * SHRUNK) * S::COLUMNS + column * SHRUNK) * S::SUM_LINE + item % S::GROUPS * 32;
+    unsigned y = place.row / SHRUNK + row, x = place.column / SHRUNK + column;
+    if (S::CLASSES > 1) y = 2 * y + of_class / 2, x = 2 * x + of_class % 2;
+    const unsigned n = place.image + image;
+    return item < S::ITEMS && n < out.batch && y < out.height && x < out.width ? (n * out.height + y) * out.width + x : OUTSIDE;
+}
+DEVICE void add_staged(float (&v)[EIGHT], unsigned at) {
+    UNROLL(2)
+    for (int half = 0; half < 2; half++) {
+        const Quad q = shared_load(at + half * 16);
+        UNROLL(4)
+        for (int k = 0; k < 4; k++) v[half * 4 + k] += as_float(q.at[k]);
+    }
+}
+
+template <class S, class Operand, class Epilogue> DEVICE void convolve(const Convolution<Operand, Epilogue> &a) {
+    const int thread = thread_index(), lane = thread % 32, warp = thread / 32, across = warp / S::DOWN, down = warp % S::DOWN;
+    const int channel = block_row() * S::CHANNELS;
+    // The first pixel of the block, of the result or, backwards, of the gradient.
+    const Map &over = S::BACK ? a.in : a.out;
+    const unsigned tall = (over.height + S::ROWS - 1) / S::ROWS, wide = (over.width + S::COLUMNS - 1) / S::COLUMNS;
+    const Place place = {block_index() / (tall * wide) * S::IMAGES, (int)(block_index() / wide % tall) * S::ROWS, (int)(block_index() % wide) * S::COLUMNS};
+    constexpr int EDGE = S::CLASSES > 1 ? 0 : S::EDGE;
+    const int step = S::BACK ? 1 : S::STRIDE, shrunk = S::BACK ? 1 : S::UP;
+    const Place from = {place.image, place.row * step / shrunk - EDGE, place.column * step / shrunk - EDGE};
+
+    constexpr int BEFORE = S::RING ? S::RING - 1 : 1; // groups of copies on their way
+    if constexpr (S::RING == 0) {
+        bring_weights<S>(a.weight, 0, S::PIECES, 0, channel);
+        copies_end();
+    } else {
+        for (int piece = 0; piece < BEFORE; piece++) {
+            bring_weights<S>(a.weight, piece, 1, piece, channel);
+            if (piece + 1 < BEFORE) copies_end(); // the last goes with the pixels
+        }
+    }
+    bring<typename S::Pixels, (S::RESIDENT > 2 ? 1 : 4)>(Operand::of(a.operand, thread % S::Pixels::GROUPS * EIGHT), a.in, from, 0, block_row() == 0);
+    copies_end();
+
+    const unsigned seen = channel + thread % S::GROUPS * EIGHT;
+    typename Epilogue::Early early[S::EARLY ? S::ITEMS_OF_THREAD : 1];
+    unsigned staged;
+    if constexpr (S::EARLY) {
+        UNROLL(8)
+        for (int i = 0; i < S::ITEMS_OF_THREAD; i++) {
+            const unsigned pixel = result_pixel<S>(a.out, place, 0, thread + i * THREADS, staged);
+            if (pixel != OUTSIDE) early[i] = Epilogue::early(a.epilogue, pixel, seen);
+        }
+    }
+
+    Rows<S> rows;
+    rows.place(across, lane);
+    Sums<S::GROUPS> sums = {};
+    // Sums over pixels are on their way before the result is stored, where registers can keep it for so long.
+    constexpr bool KEPT = Epilogue::SUMS && S::EARLY && (S::PADDED <= 32 || S::ITEMS_OF_THREAD <= 2);
+    Quad kept[KEPT ? S::ITEMS_OF_THREAD : 1];
+    if constexpr (S::RING == 0) {
+        copies_wait<0>();
+        barrier();
+    }
+    int piece = 0;
+    UNROLL(1)
+    for (int of_class = 0; of_class < S::CLASSES; of_class++) {
+        float products[S::OF_PIXELS][S::OF_CHANNELS][4] = {};
+        UNROLL(S::UNROLLED)
+        for (int tap = S::first_tap(of_class); tap < S::end_tap(of_class); tap++) {
+            UNROLL(1)
+            for (int part = 0; part < S::PIECES_OF_TAP; part++, piece++) {
+                unsigned weights = S::WEIGHTS + (tap * S::PIECES_OF_TAP + part) * S::PIECE;
+                if constexpr (S::RING != 0) {
+                    // Pixels and the first pieces are one group: while the first is waited for, none may be left.
+                    if (piece == 0) copies_wait<0>(); else copies_wait<S::RING - 2>();
+                    barrier();
+                    if (piece + BEFORE < S::PIECES) bring_weights<S>(a.weight, piece + BEFORE, 1, (piece + BEFORE) % S::RING, channel);
+                    copies_end();
+                    weights = S::WEIGHTS + piece % S::RING * S::PIECE;
+                }
+                multiply_piece<S>(products, rows, S::tap_row(tap), S::tap_column(tap), part * S::DEPTH, weights, down, lane);
+            }
+        }
+        if (S::CLASSES == 1 || of_class > 0) barrier(); // the operands, or the sums of the class before, were read
+        UNROLL(8)
+        for (int i = 0; i < S::OF_PIXELS; i++) {
+            UNROLL(8)
+            for (int j = 0; j < S::OF_CHANNELS; j++) {
+                const int pixel = (across * S::OF_PIXELS + i) * 16 + lane / 4, column = (down * S::OF_CHANNELS + j) * 8 + lane % 4 * 2;
+                shared_store_pair(S::STAGED + pixel * S::SUM_LINE + column * 4, products[i][j][0], products[i][j][1]);
+                shared_store_pair(S::STAGED + (pixel + 8) * S::SUM_LINE + column * 4, products[i][j][2], products[i][j][3]);
+            }
+        }
+        const Epilogue epilogue = Epilogue::of(a.epilogue, seen);
+        barrier();
+        UNROLL(4)
+        for (int i = 0; i < S::ITEMS_OF_THREAD; i++) {
+            const unsigned pixel = result_pixel<S>(a.out, place, of_class, thread + i * THREADS, staged);
+            if (pixel == OUTSIDE) continue;
+            if constexpr (!S::EARLY) early[0] = Epilogue::early(a.epilogue, pixel, seen);
+            float v[EIGHT] = {};
+            add_staged(v, staged);
+            if constexpr (S::POOLED) {
+                add_staged(v, staged + S::SUM_LINE);
+                add_staged(v, staged + S::COLUMNS * S::SUM_LINE);
+                add_staged(v, staged + (S::COLUMNS + 1) * S::SUM_LINE);
+            }
+            const Quad q = epilogue.late(v, early[S::EARLY ? i : 0], pixel, sums);
+            if constexpr (KEPT) kept[i] = q; else epilogue.keep(pixel, q);
+        }
+    }
+    if constexpr (Epilogue::SUMS) {
+        const double pixels = (double)a.out.batch * a.out.height * a.out.width;
+        float *partial = a.epilogue.partial + (size_t)block_row() * blocks() * 2 * S::SEEN;
+        unsigned *ticket = a.epilogue.ticket + block_row();
+        const unsigned came = leave_sums<S::GROUPS, S::OVER_PIXELS>(sums, partial, ticket);
+        const Epilogue epilogue = Epilogue::of(a.epilogue, seen);
+        if constexpr (KEPT) {
+            UNROLL(4)
+            for (int i = 0; i < S::ITEMS_OF_THREAD; i++) {
+                const unsigned pixel = result_pixel<S>(a.out, place, 0, thread + i * THREADS, staged);
+                if (pixel != OUTSIDE) epilogue.keep(pixel, kept[i]);
+            }
+        }
+        finish_sums<S::GROUPS, S::OVER_PIXELS>(partial, ticket, came,
+                                               [&](int c, double first, double second) { epilogue.finish(c, first, second, pixels); });
+    }
+    if constexpr (S::RING != 0) copies_wait<0>();
+}

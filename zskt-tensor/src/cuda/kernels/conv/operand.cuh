@@ -1,0 +1,171 @@
+// Maps [B, H, W, C] in bf16 as operands of a convolution: what is done to their numbers on the way to shared memory. A number of
+// channels is a multiple of eight, or below eight.
+
+constexpr int EIGHT = 8; // channels of a Quad
+
+BOTH constexpr int at_least(int least, int value) { return value < least ? least : value; }
+BOTH constexpr int at_most(int most, int value) { return value > most ? most : value; }
+BOTH constexpr int quotient_up(int a, int b) { return (a + b - 1) / b; }
+
+DEVICE float low(unsigned both) { return as_float(both << 16); }
+DEVICE float high(unsigned both) { return as_float(both & 0xffff0000u); }
+DEVICE float one_of(const Quad &q, int k) { return k % 2 ? high(q.at[k / 2]) : low(q.at[k / 2]); }
+
+struct Map { unsigned batch, height, width; };
+
+template <int C> DEVICE Quad load_eight(const bf16 *map, unsigned pixel, unsigned channel) {
+    if constexpr (C % EIGHT == 0) {
+        return load_quad(map + (pixel * C + channel));
+    } else {
+        static_assert(C < EIGHT, "other channels come in eights");
+        Quad q = {};
+        if (channel == 0) {
+            UNROLL(8)
+            for (int k = 0; k < C; k++) q.at[k / 2] |= (unsigned)load(map + (pixel * C + k)) << k % 2 * 16;
+        }
+        return q;
+    }
+}
+template <int C> DEVICE void store_eight(bf16 *map, unsigned pixel, unsigned channel, const Quad &q) {
+    if constexpr (C % EIGHT == 0) {
+        store_quad(map + (pixel * C + channel), q);
+    } else if (channel == 0) {
+        UNROLL(8)
+        for (int k = 0; k < C; k++) store(map + (pixel * C + k), (bf16)(q.at[k / 2] >> k % 2 * 16));
+    }
+}
+// Of eight channels; zeros where there are none.
+template <int C> DEVICE void load_floats(float (&to)[EIGHT], const float *from, unsigned channel) {
+    if constexpr (C % EIGHT == 0) {
+        UNROLL(2)
+        for (int half = 0; half < 2; half++) {
+            const Quad q = load_quad(from + channel + half * 4);
+            UNROLL(4)
+            for (int k = 0; k < 4; k++) to[half * 4 + k] = as_float(q.at[k]);
+        }
+    } else {
+        UNROLL(8)
+        for (int k = 0; k < EIGHT; k++) to[k] = channel + k < C ? load(from + channel + k) : 0.f;
+    }
+}
+
+// `x` between zero and a limit, the limit above, slope · `x` below zero; and the gradient in front of that, which does not come
+// through from the limit on.
+struct Rectifier { float slope, limit; };
+DEVICE float activated(float x, const Rectifier &by) {
+    const float y = x > 0 ? x : by.slope * x;
+    return y > by.limit ? by.limit : y;
+}
+DEVICE float through_activation(float x, float gradient, const Rectifier &by) {
+    return x > 0 ? (x < by.limit ? gradient : 0) : by.slope * gradient;
+}
+
+// A batch norm and what follows it: act(scale · x + shift).
+struct Norm {
+    const float *gamma, *beta, *mean, *variance;
+    float epsilon;
+    Rectifier rectifier;
+};
+template <int C> struct Factors {
+    float scale[EIGHT], shift[EIGHT];
+    DEVICE Factors of(const Norm &norm, unsigned channel) {
+        Factors factors;
+        float mean[EIGHT];
+        load_floats<C>(factors.scale, norm.gamma, channel);
+        load_floats<C>(mean, norm.variance, channel);
+        UNROLL(8)
+        for (int k = 0; k < EIGHT; k++) {
+            // Channels that are not there are zero, however small epsilon is.
+            if (C % EIGHT == 0 || channel + k < C) factors.scale[k] *= inverse_root(mean[k] + norm.epsilon);
+        }
+        load_floats<C>(mean, norm.mean, channel);
+        load_floats<C>(factors.shift, norm.beta, channel);
+        UNROLL(8)
+        for (int k = 0; k < EIGHT; k++) factors.shift[k] = multiply_add(-factors.scale[k], mean[k], factors.shift[k]);
+        return factors;
+    }
+    MEMBER float at(int k, float x) const { return multiply_add(scale[k], x, shift[k]); }
+};
+
+// The map as it is.
+template <int C> struct Plain {
+    static constexpr bool COPIED = C % EIGHT == 0; // asynchronously: nothing to compute
+    static constexpr int MAPS = 1;
+    struct Arguments { const bf16 *map; };
+    struct Raw { Quad x; };
+    const bf16 *map;
+    unsigned channel;
+    DEVICE Plain of(const Arguments &a, unsigned channel) { return Plain{a.map, channel}; }
+    MEMBER Raw raw(unsigned pixel) const { return Raw{load_eight<C>(map, pixel, channel)}; }
+    MEMBER Quad value(const Raw &raw) const { return raw.x; }
+    MEMBER const bf16 *copied(unsigned pixel) const { return map + (pixel * C + channel); }
+    MEMBER void keep(unsigned, const Quad &) const {}
+};
+
+// Through a batch norm and its rectifier.
+template <int C> struct Normalized {
+    static constexpr bool COPIED = false;
+    static constexpr int MAPS = 1;
+    struct Arguments { const bf16 *map; Norm norm; };
+    struct Raw { Quad x; };
+    const bf16 *map;
+    unsigned channel;
+    Rectifier rectifier;
+    Factors<C> factors;
+    DEVICE Normalized of(const Arguments &a, unsigned channel) {
+        return Normalized{a.map, channel, a.norm.rectifier, Factors<C>::of(a.norm, channel)};
+    }
+    MEMBER Raw raw(unsigned pixel) const { return Raw{load_eight<C>(map, pixel, channel)}; }
+    MEMBER Quad value(const Raw &raw) const {
+        Quad q;
+        UNROLL(4)
+        for (int k = 0; k < 4; k++) {
+            q.at[k] = packed(activated(factors.at(2 * k, low(raw.x.at[k])), rectifier),
+                             activated(factors.at(2 * k + 1, high(raw.x.at[k])), rectifier));
+        }
+        return q;
+    }
+    MEMBER void keep(unsigned, const Quad &) const {}
+};
+
+// The gradient of x in front of a batch norm by the batch's own statistics: a · g + b · x + c, g being the gradient behind it, plus
+// what comes from elsewhere if anything does. It may be kept, for others to read.
+template <int C> struct NormGradient {
+    static constexpr bool COPIED = false;
+    static constexpr int MAPS = 3;
+    struct Arguments {
+        const bf16 *behind, *x, *plus;
+        const float *a, *b, *c;
+        bf16 *kept;
+    };
+    struct Raw { Quad g, x, plus; };
+    const Arguments &all;
+    unsigned channel;
+    float a[EIGHT], b[EIGHT], c[EIGHT];
+    DEVICE NormGradient of(const Arguments &all, unsigned channel) {
+        NormGradient operand{all, channel, {}, {}, {}};
+        load_floats<C>(operand.a, all.a, channel);
+        load_floats<C>(operand.b, all.b, channel);
+        load_floats<C>(operand.c, all.c, channel);
+        return operand;
+    }
+    MEMBER Raw raw(unsigned pixel) const {
+        Raw raw = {};
+        raw.g = load_eight<C>(all.behind, pixel, channel);
+        raw.x = load_eight<C>(all.x, pixel, channel);
+        if (all.plus) raw.plus = load_eight<C>(all.plus, pixel, channel);
+        return raw;
+    }
+    MEMBER float one(const Raw &raw, int k) const {
+        return multiply_add(a[k], one_of(raw.g, k), multiply_add(b[k], one_of(raw.x, k), c[k])) + one_of(raw.plus, k);
+    }
+    MEMBER Quad value(const Raw &raw) const {
+        Quad q;
+        UNROLL(4)
+        for (int k = 0; k < 4; k++) q.at[k] = packed(one(raw, 2 * k), one(raw, 2 * k + 1));
+        return q;
+    }
+    MEMBER void keep(unsigned pixel, const Quad &q) const {
+        if (all.kept) store_eight<C>(all.kept, pixel, channel, q);
+    }
+};
