@@ -142,9 +142,9 @@ impl<T: KernelTable> DepthwiseConv<T> {
 
     /// Whether rows are few outputs, of the 3×3 taps around each: a kernel computes them at once.
     fn is_narrow(&self) -> bool {
-        let [columns] = &self.axes[1][..] else { return false };
+        let ([rows], [columns]) = (&self.axes[0][..], &self.axes[1][..]) else { return false };
         let alike = columns.origin == -1 && columns.taps.len() == 3 && self.input[1] == self.output[1];
-        alike && self.stride == 1 && self.output[1] <= NARROW && self.axes[0][0].taps.len() == 3
+        alike && self.stride == 1 && self.output[1] <= NARROW && rows.taps.len() == 3
     }
 
     /// The outputs of a phase of the columns all of whose taps are in the image.

@@ -335,6 +335,8 @@ fn depthwise_convolutions_of_usual_shapes_agree_with_the_definition() {
         ([64, 33], 40, 5, 1),
         ([66, 66], 24, 5, 2),
         ([4, 4], 96, 3, 1),
+        // One column, whose rows are of two kinds backwards.
+        ([2, 1], 40, 5, 2),
         ([9, 8], 40, 3, 1),
         ([1, 7], 20, 3, 1),
         ([16, 1], 33, 3, 1),
