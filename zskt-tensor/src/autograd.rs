@@ -19,13 +19,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, TensorId, Var, bail,
-};
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail};
 
-use crate::cuda::launch::{Addressed, address, empty};
+use crate::candle_function::{Function, Values};
 
 /// An operation whose output is a map.
 pub trait Node: Send + Sync {
@@ -380,82 +378,6 @@ impl<G: Fn() -> Result<Tensor> + Send + Sync, R: Fn() + Send + Sync> Node for Fr
     }
 }
 
-/// The numbers of a tensor on candle's tape.
-pub enum Values {
-    /// They are there, and are copied.
-    There(Tensor),
-    /// Kernels write them into candle's memory: a copy would be one launch more.
-    Written {
-        /// Where they are to be.
-        device: Device,
-        /// What they are.
-        dtype: DType,
-        /// Their shape.
-        shape: Shape,
-        /// Writes all of them to an address.
-        write: Box<dyn FnOnce(u64) -> Result<()> + Send>,
-    },
-}
-
-impl From<Tensor> for Values {
-    fn from(values: Tensor) -> Self {
-        Self::There(values)
-    }
-}
-
-impl Values {
-    /// Numbers that kernels write to the address that `write` gets.
-    pub fn written(
-        device: &Device,
-        dtype: DType,
-        shape: impl Into<Shape>,
-        write: impl FnOnce(u64) -> Result<()> + Send + 'static,
-    ) -> Self {
-        Self::Written { device: device.clone(), dtype, shape: shape.into(), write: Box::new(write) }
-    }
-
-    fn device(&self) -> &Device {
-        match self {
-            Self::There(values) => values.device(),
-            Self::Written { device, .. } => device,
-        }
-    }
-
-    fn into_tensor(self) -> Result<Tensor> {
-        match self {
-            Self::There(values) => Ok(values),
-            Self::Written { device, dtype, shape, write } => {
-                let values = empty(shape, dtype, &device)?;
-                write(address(&values)?)?;
-                Ok(values)
-            }
-        }
-    }
-
-    /// In a storage of this device.
-    fn into_storage<S: Addressed>(
-        self,
-        device: &S::Device,
-        copied: impl FnOnce(&Storage, &Layout) -> Result<S>,
-    ) -> Result<(S, Shape)> {
-        match self {
-            Self::There(values) => {
-                // What is copied is all of it, not the part that a tensor shows.
-                let values = dense(&values)?;
-                let (storage, layout) = values.storage_and_layout();
-                Ok((copied(&storage, layout)?, values.shape().clone()))
-            }
-            Self::Written { dtype, shape, write, .. } => {
-                #[expect(unsafe_code, reason = "all of it is written")]
-                // SAFETY: numbers of any bits are numbers.
-                let storage = unsafe { device.alloc_uninit(&shape, dtype) }?;
-                write(storage.address()?)?;
-                Ok((storage, shape))
-            }
-        }
-    }
-}
-
 /// A tensor made of maps and of tensors: `values`, whose gradient `backward` gives to these.
 ///
 /// # Errors
@@ -543,51 +465,6 @@ fn one_number(device: &Device) -> Result<Tensor> {
     Tensor::zeros((), DType::F32, device)
 }
 
-/// A result that is there already, and what makes a gradient out of its own.
-struct Function<F> {
-    /// Until they are the result.
-    values: Mutex<Option<Values>>,
-    backward: F,
-}
-
-impl<F> Function<F> {
-    fn new(values: Values, backward: F) -> Self {
-        Self { values: Mutex::new(Some(values)), backward }
-    }
-
-    fn values(&self) -> Result<Values> {
-        match self.values.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(values) => Ok(values),
-            None => bail!("a function is computed once"),
-        }
-    }
-}
-
-impl<F: Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync> CustomOp1 for Function<F> {
-    fn name(&self) -> &'static str {
-        "maps and tensors"
-    }
-
-    fn cpu_fwd(&self, of: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.values()?.into_storage(of.device(), |storage, layout| match storage {
-            Storage::Cpu(storage) => storage.try_clone(layout),
-            _ => bail!("{} on two devices", self.name()),
-        })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, of: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-        self.values()?.into_storage(of.device(), |storage, layout| match storage {
-            Storage::Cuda(storage) => storage.try_clone(layout),
-            _ => bail!("{} on two devices", self.name()),
-        })
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        (self.backward)(&dense(gradient)?)
-    }
-}
-
 /// One anchor for two.
 struct Join;
 
@@ -613,17 +490,5 @@ impl CustomOp2 for Join {
 
     fn bwd(&self, a: &Tensor, b: &Tensor, _: &Tensor, _: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((reach(a)?, reach(b)?))
-    }
-}
-
-/// The tensor, dense and with nothing before it in its storage.
-///
-/// # Errors
-/// When the device has no room.
-pub fn dense(tensor: &Tensor) -> Result<Tensor> {
-    if tensor.is_contiguous() && tensor.layout().start_offset() == 0 {
-        Ok(tensor.clone())
-    } else {
-        tensor.force_contiguous()
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::autograd::{self, Node, TapeEntry, TensorInput, dense};
+use crate::autograd::{self, Node, TapeEntry, TensorInput};
 use crate::cuda::fusion::gradient::{Gradient, GradientAccumulator, Part};
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap};
 use crate::cuda::ops::upsample;
 use crate::cuda::sum::plus;
+use crate::dense::dense;
 use crate::precision::Precision;
 use crate::shape::MapShape;
 

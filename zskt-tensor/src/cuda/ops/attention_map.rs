@@ -2,8 +2,9 @@
 
 use candle_core::{Result, Tensor, bail};
 
-use crate::autograd::{Values, to_tensor};
+use crate::autograd::to_tensor;
 use crate::backend::ATTENTION_EPSILON;
+use crate::candle_function::Values;
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{self, Address, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{empty, launch};
@@ -152,7 +153,7 @@ pub fn attention_distances(pairs: &[(&CudaMap, &Tensor)], factor: f64) -> Result
     if pairs.len() > MAPS || !alike || pairs.iter().any(|(_, target)| target.track_op()) {
         return one_by_one(pairs, factor);
     }
-    let maps = pairs.iter().map(|(x, target)| Attention::empty(x, Some(checked(x, target)?.contiguous()?)));
+    let maps = pairs.iter().map(|(x, target)| Attention::empty(x, Some(target.contiguous()?)));
     let maps = maps.collect::<Result<Vec<_>>>()?;
     let shares = maps.iter().map(|attention| factor / attention.map.elem_count() as f64).collect::<Vec<_>>();
     let Some((x, _)) = pairs.first() else { bail!("a distance of no maps") };
@@ -168,7 +169,7 @@ pub fn attention_distances(pairs: &[(&CudaMap, &Tensor)], factor: f64) -> Result
 fn one_by_one(pairs: &[(&CudaMap, &Tensor)], factor: f64) -> Result<Tensor> {
     let mut sum: Option<Tensor> = None;
     for (x, target) in pairs {
-        let distance = (attention_map(x)? - checked(x, target)?)?.sqr()?.mean_all()?;
+        let distance = (attention_map(x)? - *target)?.sqr()?.mean_all()?;
         sum = Some(match sum {
             None => distance,
             Some(sum) => (sum + distance)?,
@@ -178,18 +179,4 @@ fn one_by_one(pairs: &[(&CudaMap, &Tensor)], factor: f64) -> Result<Tensor> {
         Some(sum) => sum * factor,
         None => bail!("a distance of no maps"),
     }
-}
-
-/// A target that fits a map.
-fn checked<'a>(x: &CudaMap, target: &'a Tensor) -> Result<&'a Tensor> {
-    let MapShape { batch, height, width, .. } = x.shape();
-    let (pixels, dtype) = (height * width, x.precision.dtype());
-    if target.dims() != [batch, pixels] || target.dtype() != dtype {
-        bail!(
-            "an attention map [{batch}, {pixels}] of {dtype:?} cannot be compared with {:?} of {:?}",
-            target.dims(),
-            target.dtype()
-        );
-    }
-    Ok(target)
 }

@@ -15,6 +15,7 @@ use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, blocks_of_sums, emp
 use crate::cuda::map::CudaMap;
 use crate::cuda::sum::plus;
 use crate::cuda::ticket::tickets;
+use crate::dense::dense;
 use crate::precision::Precision;
 use crate::statistics::{BatchNormStatistics, RunningStatistics, bessel_correction};
 
@@ -206,9 +207,9 @@ pub fn normalize(
     rectifier: Rectifier,
 ) -> Result<CudaMap> {
     let (dtype, precision) = (x.precision.dtype(), x.precision);
-    let dense = |tensor: &Tensor| autograd::dense(&tensor.detach().to_dtype(dtype)?);
-    let [gamma_values, beta_values] = [dense(gamma)?, dense(beta)?];
-    let [mean, variance] = [dense(&statistics.mean)?, dense(&statistics.variance)?];
+    let in_dtype = |tensor: &Tensor| dense(&tensor.detach().to_dtype(dtype)?);
+    let [gamma_values, beta_values] = [in_dtype(gamma)?, in_dtype(beta)?];
+    let [mean, variance] = [in_dtype(&statistics.mean)?, in_dtype(&statistics.variance)?];
     let normalization = Normalization { gamma: gamma_values, beta: beta_values, mean, variance, epsilon, rectifier };
     let weights = [TensorInput::of(gamma)?, TensorInput::of(beta)?];
     let map = match x.input.is_plain() {

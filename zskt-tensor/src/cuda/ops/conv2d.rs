@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::{Node, TensorInput, dense};
+use crate::autograd::{Node, TensorInput};
 use crate::cuda::conv;
 use crate::cuda::convolution::{Convolution, Direction};
 use crate::cuda::fusion::gradient::{DataGradient, GradientAccumulator, ParameterGradients, Part};
@@ -17,6 +17,7 @@ use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::packed_weights;
 use crate::cuda::sum::plus;
 use crate::cuda::ticket::tickets;
+use crate::dense::dense;
 use crate::flop;
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;

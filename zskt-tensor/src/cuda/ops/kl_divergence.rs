@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::{Values, function};
+use crate::autograd::function;
+use crate::candle_function::Values;
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Address, Count, Real, Tensor as Of};
 use crate::cuda::launch::{empty, launch};

@@ -4,10 +4,11 @@ use candle_core::backend::BackendDevice;
 use candle_core::op::Add;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 
-use crate::autograd::{dense, gathered};
+use crate::autograd::gathered;
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 use crate::cuda::launch::Argument::{Address, Count, Tensor as Of};
 use crate::cuda::launch::{Addressed, empty, launch};
+use crate::dense::dense;
 
 /// The most multiplications of a layer that our kernels do: what cuBLAS needs several launches for is less than one of them takes.
 const SMALL: usize = 1 << 20;

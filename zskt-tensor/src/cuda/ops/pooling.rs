@@ -2,7 +2,8 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::{Values, to_tensor};
+use crate::autograd::to_tensor;
+use crate::candle_function::Values;
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Address, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{Argument, blocks_of_packs, empty, launch};

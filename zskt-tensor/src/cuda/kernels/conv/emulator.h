@@ -4,7 +4,6 @@
 // written before it is read, and no two threads at one word between two barriers unless both read. What differs between two
 // orders of threads and blocks is a race as well. Every access to global memory is aligned and inside a tensor of the launch.
 #undef _FORTIFY_SOURCE // whose longjmp forbids fibers
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // of what is written and read where a pixel is inside, in two loops
 #include <math.h>
 #include <setjmp.h>
 #include <stdio.h>
