@@ -91,7 +91,7 @@ pub fn state(state: &RunState) -> Markup {
     let class = match state {
         RunState::Finished => "good",
         RunState::Failed(_) | RunState::Killed => "bad",
-        RunState::Running | RunState::Interrupted => "quiet",
+        RunState::Running | RunState::Interrupted | RunState::OutOfBudget => "quiet",
     };
     html! { span class=(class) { (state) } }
 }

@@ -77,6 +77,8 @@ pub struct LoggedWarning {
 pub enum LoggedEnd {
     /// It was asked to stop.
     Interrupted,
+    /// Its budget was used up.
+    OutOfBudget,
     /// It failed: why.
     Failed(String),
 }
@@ -103,6 +105,7 @@ impl Log {
                 message: text("message").unwrap_or_default(),
             }),
             (Some("interrupted"), ..) => self.end = Some(LoggedEnd::Interrupted),
+            (Some("out_of_budget"), ..) => self.end = Some(LoggedEnd::OutOfBudget),
             (Some("failed"), ..) => self.end = Some(LoggedEnd::Failed(text("message").unwrap_or_default())),
             (None, Some(metric), _) => {
                 let stage = stage.or_else(|| text("after"));

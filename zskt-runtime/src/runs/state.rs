@@ -20,6 +20,8 @@ pub enum RunState {
     Finished,
     /// It was asked to stop, and can go on.
     Interrupted,
+    /// Its budget was used up, and it can go on.
+    OutOfBudget,
     /// It failed: why.
     Failed(String),
     /// It ended without a word: it was killed, or the machine stopped. It can go on from its last checkpoint.
@@ -39,6 +41,7 @@ impl RunState {
         }
         match last_word(&files.metrics()) {
             Some(LoggedEnd::Interrupted) => Self::Interrupted,
+            Some(LoggedEnd::OutOfBudget) => Self::OutOfBudget,
             Some(LoggedEnd::Failed(why)) => Self::Failed(why),
             None => Self::Killed,
         }
@@ -51,6 +54,7 @@ impl fmt::Display for RunState {
             Self::Running => out.write_str("running"),
             Self::Finished => out.write_str("finished"),
             Self::Interrupted => out.write_str("interrupted"),
+            Self::OutOfBudget => out.write_str("out of budget"),
             Self::Failed(_) => out.write_str("failed"),
             Self::Killed => out.write_str("killed"),
         }

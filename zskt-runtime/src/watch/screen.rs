@@ -101,7 +101,7 @@ fn head(seen: &Seen<'_>) -> Vec<Line<'static>> {
     let state = match &run.state {
         RunState::Failed(_) | RunState::Killed => run.state.to_string().red(),
         RunState::Finished => run.state.to_string().green(),
-        RunState::Running | RunState::Interrupted => run.state.to_string().yellow(),
+        RunState::Running | RunState::Interrupted | RunState::OutOfBudget => run.state.to_string().yellow(),
     };
     let mut lines = vec![Line::from(vec![
         Span::from(one_line(&run.name)).bold(),

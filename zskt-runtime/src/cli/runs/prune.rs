@@ -82,7 +82,7 @@ impl Removal {
             RunState::Finished if what.contains(&Pruned::Checkpoints) => run.folder.join("checkpoint"),
             RunState::Failed(_) if what.contains(&Pruned::Failed) => run.folder.clone(),
             RunState::Killed if what.contains(&Pruned::Killed) => run.folder.clone(),
-            RunState::Interrupted if what.contains(&Pruned::Interrupted) => run.folder.clone(),
+            RunState::Interrupted | RunState::OutOfBudget if what.contains(&Pruned::Interrupted) => run.folder.clone(),
             _ => return Ok(None),
         };
         // What a link leads to is not of this run.

@@ -13,6 +13,7 @@ use super::stage_output;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::interrupt::Interrupted;
+use crate::run::options::Budget;
 use crate::run::record::{Recorder, manifest, notice};
 use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory};
 use crate::text_format;
@@ -72,8 +73,8 @@ impl<'p> Executor<'p> {
     }
 
     /// Notes why the run ends here. A log that cannot be written any more leaves it unsaid: the user is told anyway.
-    pub fn note_end(&mut self, error: &Error) {
-        let _ = self.recorder.end(error);
+    pub fn note_end(&mut self, error: &Error, budget: Option<&Budget>) {
+        let _ = self.recorder.end(error, budget);
     }
 
     /// Stops showing anything, and gives the folder that all is kept in.

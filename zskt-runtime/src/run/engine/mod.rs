@@ -53,7 +53,7 @@ pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: 
     };
     let last = executor.last_checkpoint().map(str::to_owned);
     if last.is_some() {
-        executor.note_end(&error);
+        executor.note_end(&error, options.budget.as_ref());
     }
     let directory = executor.into_directory();
     let resume = resume_command(directory.path());

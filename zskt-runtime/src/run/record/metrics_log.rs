@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use zskt_api::{Error, LoggedScalar, Progress};
 
 use super::histogram::Histogram;
+use crate::run::options::Budget;
 use crate::run::timestamp::timestamp;
 
 /// A batch of a stage.
@@ -61,10 +62,15 @@ pub fn warning(stage: &str, batch: usize, message: &str) -> Value {
 }
 
 /// Why a run ends before its end; where it goes on, this is no longer part of the log.
-pub fn end(error: &Error) -> Value {
+pub fn end(error: &Error, budget: Option<&Budget>) -> Value {
     let time = timestamp(SystemTime::now());
     if error.is_interrupted() {
-        return json!({ "time": time, "event": "interrupted" });
+        return match budget.filter(|budget| budget.is_used_up()) {
+            Some(budget) => {
+                json!({ "time": time, "event": "out_of_budget", "budget_seconds": budget.limit.as_secs_f64() })
+            }
+            None => json!({ "time": time, "event": "interrupted" }),
+        };
     }
     json!({ "time": time, "event": "failed", "message": error.to_string() })
 }
@@ -103,10 +109,29 @@ pub fn points(metric: &str, figures: &Map<String, Value>) -> Vec<(String, f64)> 
 
 #[cfg(test)]
 mod tests {
-    use zskt_api::LoggedDistribution;
+    use std::time::{Duration, Instant};
 
-    use super::{Histogram, distributions, line};
+    use zskt_api::{Error, LoggedDistribution};
+
+    use super::{Budget, Histogram, distributions, end, line};
     use crate::runs::Log;
+
+    #[test]
+    fn why_a_run_ends_is_read_again() {
+        let budget = |limit| Some(Budget { limit, began: Instant::now() });
+        let [used_up, ample] = [budget(Duration::ZERO), budget(Duration::MAX)];
+        let ends = [
+            (Error::interrupted(), &None, "Some(Interrupted)"),
+            (Error::interrupted(), &ample, "Some(Interrupted)"),
+            (Error::interrupted(), &used_up, "Some(OutOfBudget)"),
+            (Error::new("no"), &used_up, r#"Some(Failed("no"))"#),
+        ];
+        for (error, budget, expected) in ends {
+            let mut log = Log::default();
+            log.add_line(&end(&error, budget.as_ref()).to_string());
+            assert_eq!(format!("{:?}", log.end), expected);
+        }
+    }
 
     #[test]
     fn how_images_are_spread_over_classes_is_read_as_curves() {

@@ -13,6 +13,7 @@ use super::histogram::Histogram;
 use super::tensorboard::{EventFile, SessionStatus};
 use super::{data_free, expectations, image_grid, metrics_log, page, report, stated_accuracy};
 use crate::plan::{Plan, PlanNode};
+use crate::run::options::Budget;
 use crate::run::resume::{
     AppendLog, Checkpointer, FinishedStage, LogMarks, MeasuredMetric, ResumeState, RunDirectory, WeightsFile,
 };
@@ -266,11 +267,11 @@ impl Recorder {
     ///
     /// # Errors
     /// When the log cannot be written.
-    pub fn end(&mut self, error: &Error) -> Result<()> {
+    pub fn end(&mut self, error: &Error, budget: Option<&Budget>) -> Result<()> {
         if !error.is_interrupted() {
             self.events.end_session(SessionStatus::Failure)?;
         }
-        self.log(&metrics_log::end(error), 0, &[])
+        self.log(&metrics_log::end(error, budget), 0, &[])
     }
 
     /// Adds an object to the log, shows it to a program that reads along, and adds its points to the curves.
