@@ -13,7 +13,8 @@ pub enum Precision {
     /// Double precision throughout, for comparisons.
     F64,
     /// Maps and their gradients in bf16, half the memory; weights, sums, statistics and everything that is not a feature
-    /// map in f32. Where the processor has tiles for it (AMX), convolutions multiply bf16 numbers and add in f32.
+    /// map in f32. Where the processor has instructions for it that are faster (AMX, or AVX-512's dot products on AMD's),
+    /// convolutions multiply bf16 numbers and add in f32.
     Bf16,
 }
 

@@ -1,7 +1,8 @@
 //! Feature maps on the CPU.
 
-pub mod amx;
 mod backend;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod bf16_tiles;
 mod buffer_pool;
 mod conv;
 mod fusion;

@@ -300,15 +300,13 @@ proptest! {
 /// are rounded once more.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn check_tiles(geometry: ConvGeometry) -> Result<(), TestCaseError> {
-    use crate::cpu::amx;
-    if !amx::available() {
-        return Ok(());
-    }
+    use crate::cpu::bf16_tiles::{TileWeightGradient, Unit};
+    let Some(unit) = Unit::best() else { return Ok(()) };
     let case = Case::rounded(geometry, |value| bf16::narrow(value).widen());
     let set = InstructionSet::best();
     for half in [false, true] {
         let computed =
-            case.computed_by::<bf16>(set, half, |problem, _, _| Box::new(amx::AmxWeightGradient::new(set, problem)));
+            case.computed_by::<bf16>(set, half, |problem, _, _| Box::new(TileWeightGradient::new(unit, set, problem)));
         case.compare(computed, "tiles", if geometry.upsampling > 1 { 8e-3 } else { 2e-5 })?;
     }
     Ok(())

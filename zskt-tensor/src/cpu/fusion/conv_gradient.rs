@@ -2,13 +2,14 @@
 
 use half::bf16;
 
-use crate::cpu::amx;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use crate::cpu::bf16_tiles::{TileWeightGradient, Unit, for_data_gradient, for_weight_gradient};
 use crate::cpu::conv::data_gradient::data_gradient;
 use crate::cpu::conv::fused_backward;
 use crate::cpu::conv::grouped::{self, GroupedConv};
 use crate::cpu::conv::operand::Operand;
 use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientProblem, WeightGradientSums};
-use crate::cpu::fusion::convolution::{ConvElement, uses_amx};
+use crate::cpu::fusion::convolution::ConvElement;
 use crate::cpu::fusion::lazy_map::LazyInput;
 use crate::cpu::fusion::storage::Scalar;
 use crate::cpu::kernels::epilogue::ChannelSums;
@@ -53,10 +54,11 @@ impl ConvGradient for f32 {
             return grouped_gradients(g, weight, x, dy, wanted);
         }
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-        if uses_amx(precision) {
-            let problem = WeightGradientProblem::of(g);
-            let sums = amx::AmxWeightGradient::new(InstructionSet::best(), &problem);
-            return gradients::<bf16>(g, weight, x, dy, wanted, &|_, read| read(&sums));
+        {
+            let (of_data, of_weight) = (for_data_gradient(precision, g), for_weight_gradient(precision, g));
+            if of_data.is_some() || of_weight.is_some() {
+                return bf16_gradients(g, weight, x, dy, wanted, of_data.is_some(), of_weight);
+            }
         }
         multiply_add(g, weight, x, dy, wanted)
     }
@@ -75,6 +77,30 @@ impl ConvGradient for f64 {
             return grouped_gradients(g, weight, x, dy, wanted);
         }
         multiply_add(g, weight, x, dy, wanted)
+    }
+}
+
+/// [`ConvGradient::backward`] of bf16 maps, the data gradient as bf16 or not, the weight gradient by a unit or by fused
+/// multiply-adds.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn bf16_gradients(
+    g: &ConvGeometry,
+    weight: &[f32],
+    x: &LazyInput,
+    dy: &InputView<f32>,
+    wanted: WantedGradients,
+    data: bool,
+    unit: Option<Unit>,
+) -> Option<Vec<f32>> {
+    let (set, problem) = (InstructionSet::best(), WeightGradientProblem::of(g));
+    let weights: &WithSums<'_, f32> = &|x, read| match unit {
+        Some(unit) => read(&TileWeightGradient::new(unit, set, &problem)),
+        None => read(&DirectWeightGradient::new(set, &problem, x, dy)),
+    };
+    if data {
+        gradients::<bf16>(g, weight, x, dy, wanted, weights)
+    } else {
+        gradients::<f32>(g, weight, x, dy, wanted, weights)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use half::bf16;
 
-use crate::cpu::amx;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use crate::cpu::bf16_tiles;
 use crate::cpu::conv::forward::forward;
 use crate::cpu::conv::grouped::GroupedConv;
 use crate::cpu::conv::packed_conv::PackedConv;
@@ -29,11 +30,6 @@ pub enum Convolution {
     Tiles(PackedConv<bf16>),
 }
 
-/// Whether maps of this precision are multiplied by tiles here.
-pub fn uses_amx(precision: Precision) -> bool {
-    precision == Precision::Bf16 && amx::available()
-}
-
 /// A type that maps are computed with.
 pub trait ConvElement: Scalar {
     /// The convolution with `weight` `[O, I / groups, K, K]` plus `bias` `[O]`, into maps of the given precision.
@@ -55,7 +51,7 @@ impl ConvElement for f32 {
             return Convolution::GroupedF32(GroupedConv::forward(set, g, weight, bias));
         }
         #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-        if uses_amx(precision) {
+        if bf16_tiles::for_forward(precision, g).is_some() {
             return Convolution::Tiles(forward(set, g, weight, bias));
         }
         Convolution::F32(forward(set, g, weight, bias))

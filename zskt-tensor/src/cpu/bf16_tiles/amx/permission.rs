@@ -3,7 +3,7 @@
 
 use std::arch::{asm, x86_64 as arch};
 
-/// Asks; see [`available`](crate::cpu::amx::available).
+/// Asks whether the processor has AMX with bf16 and the operating system saves the tile registers, and has them granted.
 pub fn ask() -> bool {
     /// CPUID leaf 7, EDX: AMX-BF16 and AMX-TILE.
     const AMX: u32 = 1 << 22 | 1 << 24;
@@ -16,11 +16,7 @@ pub fn ask() -> bool {
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
     const XFEATURE_XTILE_DATA: u64 = 18;
 
-    let avx512 = is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512bf16");
-    if !avx512 || arch::__cpuid(0).eax < 7 || arch::__cpuid_count(7, 0).edx & AMX != AMX {
+    if arch::__cpuid(0).eax < 7 || arch::__cpuid_count(7, 0).edx & AMX != AMX {
         return false;
     }
     if !is_x86_feature_detected!("xsave") || arch::__cpuid(1).ecx & OSXSAVE == 0 {

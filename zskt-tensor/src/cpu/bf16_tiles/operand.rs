@@ -6,14 +6,23 @@ use std::ops::Range;
 
 use half::bf16;
 
-use crate::cpu::amx::{StripShape, TileStrip, Tiles, strip};
+use crate::cpu::bf16_tiles::amx::strip::{self, TileStrip};
+use crate::cpu::bf16_tiles::dot_product::strip::{self as dot_strip, DotStrip};
+use crate::cpu::bf16_tiles::shape::StripShape;
+use crate::cpu::bf16_tiles::tile::Tiles;
+use crate::cpu::bf16_tiles::unit::Unit;
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::conv::operand::{Operand, PhaseShape, RowBlock, STRIP, SumLayout};
 use crate::cpu::conv::sub_kernels::SubKernels;
 use crate::cpu::simd::instruction_set::InstructionSet;
 
-/// Channels and outputs come in sixteens.
+/// Outputs come in sixteens, with AMX channels too.
 const SIXTEEN: usize = 16;
+
+/// What computes.
+fn unit() -> Unit {
+    Unit::best().expect("something that multiplies bf16, or bf16 would be no operand")
+}
 
 /// How the rows of a strip are computed.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +31,8 @@ pub enum Rowwise {
     Together,
     /// Each on its own.
     Apart,
+    /// By dot products, which need no margins.
+    Dense,
 }
 
 impl Operand for bf16 {
@@ -36,15 +47,21 @@ impl Operand for bf16 {
     }
 
     fn pixel(channels: usize) -> usize {
-        channels.next_multiple_of(SIXTEEN)
+        match unit() {
+            Unit::Amx => channels.next_multiple_of(SIXTEEN),
+            Unit::DotProducts => channels,
+        }
     }
 
     fn thread_state() -> Tiles {
-        Tiles::enter()
+        Tiles::enter(unit())
     }
 
     fn block(outputs: usize) -> usize {
-        outputs
+        match unit() {
+            Unit::Amx => outputs,
+            Unit::DotProducts => SIXTEEN,
+        }
     }
 
     fn pitch(blocking: usize, _: usize) -> usize {
@@ -52,8 +69,12 @@ impl Operand for bf16 {
     }
 
     fn behind(step: usize) -> usize {
-        // At most 31 pixels more than asked for, and a chunk of inputs.
-        32 * step + 64
+        match unit() {
+            // At most 31 pixels more than asked for, and a chunk of inputs.
+            Unit::Amx => 32 * step + 64,
+            // The other half of a pair.
+            Unit::DotProducts => 1,
+        }
     }
 
     fn pack(
@@ -69,7 +90,8 @@ impl Operand for bf16 {
             return Buffer::new(0);
         }
         let pixel = Self::pixel(taps.inputs);
-        let shape = StripShape { x_step: step, kernel_rows: rows.len(), run: columns.len() * pixel, outputs: blocking };
+        let run = columns.len() * pixel;
+        let shape = StripShape { unit: unit(), x_step: step, kernel_rows: rows.len(), run, outputs: blocking };
         let mut packed = Buffer::new(shape.packed_len());
         if rows.iter().chain(columns).all(|taps| taps.len() == 1) {
             // Where each weight begins is found once for all outputs and rows.
@@ -95,9 +117,14 @@ impl Operand for bf16 {
 
     fn sum_layout(_: InstructionSet, blocking: usize, phase: &PhaseShape) -> SumLayout<Rowwise> {
         let PhaseShape { count: [rows, columns], canvas_columns, pixel, step, .. } = *phase;
+        let unit = unit();
+        if unit == Unit::DotProducts {
+            let rows = (STRIP / (blocking * columns).max(1)).clamp(1, rows);
+            return SumLayout { kernel: Rowwise::Dense, rows, row: columns, pixels: rows * columns, scratch: 0 };
+        }
         // How many pixels are written depends on the step alone.
-        let written =
-            |pixels: usize| StripShape { x_step: step, kernel_rows: 1, run: pixel, outputs: blocking }.written(pixels);
+        let shape = StripShape { unit, x_step: step, kernel_rows: 1, run: pixel, outputs: blocking };
+        let written = |pixels: usize| shape.written(pixels);
         if step == pixel {
             let rows = (STRIP / (blocking * canvas_columns).max(1)).clamp(1, rows);
             let pixels = written((rows - 1) * canvas_columns + columns);
@@ -122,8 +149,30 @@ impl Operand for bf16 {
             }
             return;
         }
-        let shape = StripShape { x_step: rows.x_step, kernel_rows: rows.taps, run: rows.run, outputs: blocking };
+        let unit = tiles.unit();
+        let shape = StripShape { unit, x_step: rows.x_step, kernel_rows: rows.taps, run: rows.run, outputs: blocking };
         let (runs, pixels) = match sum_layout.kernel {
+            Rowwise::Dense => {
+                for block in rows.blocks.clone() {
+                    let strip_of_block = DotStrip {
+                        shape,
+                        x: rows.x,
+                        x_row: rows.x_row,
+                        x_down: rows.x_down,
+                        weights: rows.weights[block * shape.column()..].as_ptr(),
+                        start: rows.start[block * SIXTEEN..].as_ptr(),
+                        y: rows.y.wrapping_add(block * SIXTEEN),
+                        y_step: blocking,
+                        y_down: sum_layout.row * blocking,
+                        rows: sum_layout.rows,
+                        columns: rows.columns,
+                    };
+                    // SAFETY: there are such tiles, so the processor has the instructions; the weights are packed for this
+                    // shape, the padded input has every input, and the layout has room for all pixels.
+                    unsafe { dot_strip::strip(&strip_of_block) };
+                }
+                return;
+            }
             Rowwise::Together => (1, (sum_layout.rows - 1) * sum_layout.row + rows.columns),
             Rowwise::Apart => (sum_layout.rows, rows.columns),
         };
@@ -142,7 +191,7 @@ impl Operand for bf16 {
             debug_assert!(shape.read(pixels) <= pixels * rows.x_step + rows.run + Self::behind(rows.x_step));
             // SAFETY: the weights are packed for this shape; the padded input has every input and is finite behind the last; the
             // layout has room for what is written.
-            unsafe { strip(tiles, &strip_of_run) };
+            unsafe { strip::strip(tiles, &strip_of_run) };
         }
     }
 }

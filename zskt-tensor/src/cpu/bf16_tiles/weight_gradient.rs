@@ -4,7 +4,9 @@
 
 use half::bf16;
 
-use crate::cpu::amx::{OuterShape, TileOuter, Tiles};
+use crate::cpu::bf16_tiles::outer_product::{OuterShape, TileOuter};
+use crate::cpu::bf16_tiles::tile::Tiles;
+use crate::cpu::bf16_tiles::unit::Unit;
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::conv::padded_input::PaddedInput;
 use crate::cpu::conv::sub_kernels::AxisPhase;
@@ -16,19 +18,20 @@ use crate::cpu::simd::instruction_set::InstructionSet;
 const TASK: usize = 1 << 24;
 
 /// The weight gradient `[outputs, inputs, kernel, kernel]`, by tiles.
-pub struct AmxWeightGradient<'a> {
+pub struct TileWeightGradient<'a> {
+    unit: Unit,
     set: InstructionSet,
     plans: Vec<PhasePlan<'a>>,
 }
 
-impl<'a> AmxWeightGradient<'a> {
+impl<'a> TileWeightGradient<'a> {
     /// Plans the sums.
-    pub fn new(set: InstructionSet, problem: &'a WeightGradientProblem) -> Self {
-        Self { set, plans: problem.phases().map(|axes| PhasePlan::new(problem, axes)).collect() }
+    pub fn new(unit: Unit, set: InstructionSet, problem: &'a WeightGradientProblem) -> Self {
+        Self { unit, set, plans: problem.phases().map(|axes| PhasePlan::new(unit, problem, axes)).collect() }
     }
 }
 
-impl WeightGradientSums<f32> for AmxWeightGradient<'_> {
+impl WeightGradientSums<f32> for TileWeightGradient<'_> {
     fn images(&self) -> usize {
         let pixels = |plan: &PhasePlan| plan.axes[0].count * plan.axes[1].count;
         let products: usize = self.plans.iter().map(|plan| pixels(plan) * plan.outer.sums()).sum();
@@ -37,8 +40,8 @@ impl WeightGradientSums<f32> for AmxWeightGradient<'_> {
 
     fn begin<'a>(&'a self, x: &'a InputView<'a, f32>, dy: &'a InputView<'a, f32>) -> Box<dyn PartialSums<f32> + 'a> {
         self.plans.iter().for_each(|plan| plan.problem.check(x, dy));
-        let tiles = Tiles::enter();
-        Box::new(AmxPartialSums {
+        let tiles = Tiles::enter(self.unit);
+        Box::new(TilePartialSums {
             set: self.set,
             x,
             dy,
@@ -72,7 +75,7 @@ struct PhasePlan<'a> {
 }
 
 impl<'a> PhasePlan<'a> {
-    fn new(problem: &'a WeightGradientProblem, axes: [&'a AxisPhase; 2]) -> Self {
+    fn new(unit: Unit, problem: &'a WeightGradientProblem, axes: [&'a AxisPhase; 2]) -> Self {
         let WeightGradientProblem { in_channels, out_channels, stride, .. } = *problem;
         let padded = [in_channels, out_channels].map(|channels| channels.next_multiple_of(16));
         let (taps, count) = (axes.map(|axis| axis.taps.len()), axes.map(|axis| axis.count));
@@ -84,11 +87,11 @@ impl<'a> PhasePlan<'a> {
         let first = axes.map(|axis| axis.first);
         let gradients = PaddedInput::sampled(problem.output, out_channels, padded[1], first, problem.out_step);
         // Few pixels at a time, and the sums travel too often; many, and the operands leave the cache.
-        let pixels = if padded[0] * padded[1] <= 256 { 128 } else { 256 };
+        let pixels = if unit == Unit::Amx && padded[0] * padded[1] <= 256 { 128 } else { 256 };
         let most = (pixels / count[1]).clamp(1, count[0]);
         let band = (1..=most).rev().find(|band| count[0].is_multiple_of(*band)).unwrap_or(1);
         let places = (pixels / (band * count[1])).clamp(1, 16);
-        let outer = TileOuter::new(&OuterShape {
+        let shape = OuterShape {
             channels: padded[0],
             outputs: padded[1],
             kernel_rows: taps[0],
@@ -98,7 +101,8 @@ impl<'a> PhasePlan<'a> {
             columns: count[1],
             pitch: inputs.pitch(),
             images: places,
-        });
+        };
+        let outer = TileOuter::new(unit, &shape);
         Self { problem, axes, inputs, gradients, band, outer, places, padded }
     }
 
@@ -124,7 +128,7 @@ impl<'a> PhasePlan<'a> {
 }
 
 /// One task: some images, all phases.
-struct AmxPartialSums<'a> {
+struct TilePartialSums<'a> {
     set: InstructionSet,
     x: &'a InputView<'a, f32>,
     dy: &'a InputView<'a, f32>,
@@ -132,7 +136,7 @@ struct AmxPartialSums<'a> {
     tiles: Tiles,
 }
 
-impl PartialSums<f32> for AmxPartialSums<'_> {
+impl PartialSums<f32> for TilePartialSums<'_> {
     fn image(&mut self, image: usize) {
         for phase in &mut self.phases {
             phase.image(self.set, self.x, self.dy, image, &self.tiles);

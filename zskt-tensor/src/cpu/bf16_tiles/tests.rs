@@ -1,4 +1,4 @@
-//! The kernels against plain loops in f64 over the same rounded numbers. The tests return early where there's no AMX.
+//! The kernels against plain loops in f64 over the same rounded numbers. By every unit that there is.
 #![expect(unsafe_code, reason = "calls the kernels")]
 
 use std::sync::mpsc::channel;
@@ -6,7 +6,12 @@ use std::thread;
 
 use half::bf16;
 
-use crate::cpu::amx::*;
+use crate::cpu::bf16_tiles::Unit;
+use crate::cpu::bf16_tiles::amx::strip::{TileStrip, strip};
+use crate::cpu::bf16_tiles::dot_product::strip::{self as dot_strip, DotStrip};
+use crate::cpu::bf16_tiles::outer_product::{OuterShape, TileOuter};
+use crate::cpu::bf16_tiles::shape::StripShape;
+use crate::cpu::bf16_tiles::tile::Tiles;
 use rand::{Rng, SeedableRng};
 
 use crate::cpu::buffer_pool::Buffer;
@@ -18,6 +23,11 @@ fn filled<E: Plain>(len: usize, value: impl FnMut() -> E) -> Buffer<E> {
     let mut memory = Buffer::new(len);
     memory.fill_with(value);
     memory
+}
+
+/// What there is to test.
+fn units() -> impl Iterator<Item = Unit> {
+    Unit::ALL.into_iter().filter(|unit| unit.available())
 }
 
 /// Test data.
@@ -67,18 +77,31 @@ fn strip_against_loops(random: &mut Random, shape: StripShape, outputs: usize, p
     const UNTOUCHED: f32 = 12345.0;
     let guard = 64;
     let mut y = filled((shape.written(pixels) - 1) * y_step + shape.outputs + guard, || UNTOUCHED);
-    let s = TileStrip {
-        shape,
-        x: x.as_ptr(),
-        x_row,
-        weights: packed.as_ptr(),
-        start: start.as_ptr(),
-        y: y.as_mut_ptr(),
-        y_step,
-        pixels,
-    };
-    // SAFETY: the buffers have just the sizes that the shape gives.
-    unsafe { strip(&Tiles::enter(), &s) };
+    let (inputs, weights) = (x.as_ptr(), packed.as_ptr());
+    if shape.unit == Unit::Amx {
+        let (start, y) = (start.as_ptr(), y.as_mut_ptr());
+        let s = TileStrip { shape, x: inputs, x_row, weights, start, y, y_step, pixels };
+        // SAFETY: the buffers have just the sizes that the shape gives.
+        unsafe { strip(&Tiles::enter(shape.unit), &s) };
+    } else {
+        for block in 0..shape.outputs / 16 {
+            let s = DotStrip {
+                shape,
+                x: inputs,
+                x_row,
+                x_down: 0,
+                weights: packed[block * shape.column()..].as_ptr(),
+                start: start[block * 16..].as_ptr(),
+                y: y[block * 16..].as_mut_ptr(),
+                y_step,
+                y_down: 0,
+                rows: 1,
+                columns: pixels,
+            };
+            // SAFETY: as above, and the processor has the unit.
+            unsafe { dot_strip::strip(&s) };
+        }
+    }
     for p in 0..pixels {
         for o in 0..shape.outputs {
             let mut sum = f64::from(start[o]);
@@ -109,13 +132,15 @@ fn strip_against_loops(random: &mut Random, shape: StripShape, outputs: usize, p
 
 #[test]
 fn strips_agree_with_plain_loops() {
-    if !available() {
-        return;
-    }
+    units().for_each(strips_by);
+}
+
+fn strips_by(unit: Unit) {
     let mut random = Random::new(1);
-    for pixels in [1, 2, 15, 16, 17, 31, 32, 33, 47, 64, 65, 80, 81, 97, 113, 129, 161] {
+    for pixels in [1, 2, 3, 4, 5, 6, 11, 15, 16, 17, 31, 32, 33, 47, 64, 65, 80, 81, 97, 113, 129, 161] {
         for (channels, stride, columns, outputs) in [(16, 1, 3, 16), (32, 1, 3, 32), (32, 2, 1, 48), (48, 1, 2, 16)] {
-            let shape = StripShape { x_step: stride * channels, kernel_rows: 2, run: columns * channels, outputs };
+            let shape =
+                StripShape { unit, x_step: stride * channels, kernel_rows: 2, run: columns * channels, outputs };
             strip_against_loops(&mut random, shape, outputs, pixels, 0);
         }
     }
@@ -123,6 +148,7 @@ fn strips_agree_with_plain_loops() {
         let channels = random.one_of(&[16, 32, 48, 64, 80, 128]);
         let outputs = random.one_of(&[16, 32, 48, 80]);
         let shape = StripShape {
+            unit,
             x_step: random.one_of(&[1, 2, 3]) * channels,
             kernel_rows: random.one_of(&[1, 2, 3, 5]),
             run: random.one_of(&[1, 2, 3, 5]) * channels,
@@ -134,15 +160,15 @@ fn strips_agree_with_plain_loops() {
     }
     // Steps and runs that are no multiple of anything.
     for (x_step, run) in [(7, 7), (1, 1), (17, 40), (33, 3)] {
-        let shape = StripShape { x_step, kernel_rows: 3, run, outputs: 32 };
+        let shape = StripShape { unit, x_step, kernel_rows: 3, run, outputs: 32 };
         strip_against_loops(&mut random, shape, 29, 40, 0);
     }
 }
 
 /// Puts two rounds of images and checks that the sums grew by what they contribute.
-fn outer_against_loops(random: &mut Random, shape: &OuterShape, images: usize) {
+fn outer_against_loops(random: &mut Random, unit: Unit, shape: &OuterShape, images: usize) {
     let s = *shape;
-    let outer = TileOuter::new(shape);
+    let outer = TileOuter::new(unit, shape);
     let canvas_rows = (s.rows - 1) * s.stride + s.kernel_rows;
     let used = ((s.columns - 1) * s.stride + s.kernel_columns) * s.channels;
     let mut sums = filled(outer.sums(), || random.number());
@@ -164,7 +190,7 @@ fn outer_against_loops(random: &mut Random, shape: &OuterShape, images: usize) {
         }
         let sums = sums.as_mut_ptr();
         // SAFETY: the same.
-        unsafe { outer.add(&Tiles::enter(), images, scratch.as_ptr(), sums) };
+        unsafe { outer.add(&Tiles::enter(unit), images, scratch.as_ptr(), sums) };
     }
     for (i, &got) in sums.iter().enumerate() {
         let (channel, output) = (i % s.channels, i / s.channels % s.outputs);
@@ -185,15 +211,16 @@ fn outer_against_loops(random: &mut Random, shape: &OuterShape, images: usize) {
                 }
             }
         }
-        check(got, (sum, magnitude), &format!("{s:?}, {images} images: element {i}"));
+        check(got, (sum, magnitude), &format!("{unit:?}, {s:?}, {images} images: element {i}"));
     }
 }
 
 #[test]
 fn outer_products_agree_with_plain_loops() {
-    if !available() {
-        return;
-    }
+    units().for_each(outer_products_by);
+}
+
+fn outer_products_by(unit: Unit) {
     let mut random = Random::new(2);
     for (rows, columns) in [(32, 32), (16, 16), (8, 8), (7, 5), (1, 1), (5, 7), (2, 3), (1, 16), (33, 1), (4, 4)] {
         for (kernel, stride) in [(1, 1), (1, 2), (2, 1), (3, 1), (3, 2), (5, 1), (5, 2)] {
@@ -212,7 +239,7 @@ fn outer_products_agree_with_plain_loops() {
                 pitch,
                 images: 1,
             };
-            outer_against_loops(&mut random, &shape, 1);
+            outer_against_loops(&mut random, unit, &shape, 1);
         }
     }
     for _ in 0..40 {
@@ -231,7 +258,7 @@ fn outer_products_agree_with_plain_loops() {
             images,
         };
         let used = 1 + random.below(images);
-        outer_against_loops(&mut random, &shape, used);
+        outer_against_loops(&mut random, unit, &shape, used);
     }
 }
 
@@ -240,7 +267,8 @@ fn outer_products_agree_with_plain_loops() {
 #[test]
 fn threads_of_any_age_may_use_tiles() {
     fn use_tiles() {
-        let shape = StripShape { x_step: 32, kernel_rows: 1, run: 32, outputs: 16 };
+        let unit = Unit::Amx;
+        let shape = StripShape { unit, x_step: 32, kernel_rows: 1, run: 32, outputs: 16 };
         strip_against_loops(&mut Random::new(3), shape, 16, 20, 0);
     }
     let (send, receive) = channel::<bool>();
@@ -249,7 +277,7 @@ fn threads_of_any_age_may_use_tiles() {
             use_tiles();
         }
     });
-    let there = available();
+    let there = Unit::Amx.available();
     send.send(there).expect("the thread waits");
     early.join().expect("an earlier thread may use tiles");
     if there {
@@ -260,13 +288,14 @@ fn threads_of_any_age_may_use_tiles() {
 
 #[test]
 fn tiles_can_be_entered_again_while_held() {
-    if !available() {
+    let unit = Unit::Amx;
+    if !unit.available() {
         return;
     }
-    let shape = StripShape { x_step: 32, kernel_rows: 1, run: 32, outputs: 16 };
-    let outer = Tiles::enter();
+    let shape = StripShape { unit, x_step: 32, kernel_rows: 1, run: 32, outputs: 16 };
+    let outer = Tiles::enter(unit);
     strip_against_loops(&mut Random::new(4), shape, 16, 20, 0);
-    let inner = Tiles::enter();
+    let inner = Tiles::enter(unit);
     drop(outer);
     strip_against_loops(&mut Random::new(5), shape, 16, 20, 0);
     drop(inner);

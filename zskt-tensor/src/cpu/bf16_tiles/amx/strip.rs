@@ -5,95 +5,9 @@ use std::ptr::{null, null_mut};
 
 use half::bf16;
 
-use crate::cpu::amx::tile::{Block, DEPTH, ROWS, TILE, Tiles, narrow_block};
-use crate::cpu::simd::dtype::Element;
-use crate::cpu::threads;
-
-/// What the weights of a [`strip`] are packed for. All lengths are in elements.
-///
-/// Where neighbouring pixels' inputs are 16 elements apart (16 channels, stride 1), two neighbouring pixels count as
-/// one with twice the outputs. Their inputs overlap but for a pixel, and every row of a tile begins on a cache line if
-/// the first does, where else every other row would straddle two; a 3x3 kernel is 1.5 times as fast that way. It takes
-/// a second set of weights, shifted by a pixel, which `pack` lays down. With more channels it gains nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StripShape {
-    /// Elements between the inputs of neighbouring output pixels: the channels, times the stride.
-    pub x_step: usize,
-    /// Rows of the kernel, at least 1.
-    pub kernel_rows: usize,
-    /// Neighbouring inputs under a row of the kernel: its columns times the channels; at least 1.
-    pub run: usize,
-    /// Output channels, padded to a multiple of 16.
-    pub outputs: usize,
-}
-
-impl StripShape {
-    /// Pixels that share their inputs: 2 or 1.
-    fn group(&self) -> usize {
-        if self.x_step == DEPTH / 2 { 2 } else { 1 }
-    }
-
-    /// Chunks of 32 inputs that cover a group's inputs under a row of the kernel.
-    fn chunks(&self) -> usize {
-        ((self.group() - 1) * self.x_step + self.run).div_ceil(DEPTH)
-    }
-
-    /// bf16 elements of the packed weights.
-    pub fn packed_len(&self) -> usize {
-        self.group() * (self.outputs / ROWS) * self.kernel_rows * self.chunks() * TILE
-    }
-
-    /// Packs the weights `weight(output, kernel row, input within the run)`, which is asked for `outputs` outputs
-    /// (those beyond, up to the padded number, get zeros), rounded to nearest even.
-    ///
-    /// Layout: `[pixel of the group][16 outputs][kernel row][chunk of 32 inputs][16 pairs of inputs][16 outputs][2]`.
-    ///
-    /// # Panics
-    /// If `packed` hasn't [`packed_len`](Self::packed_len) elements or isn't aligned to 64 bytes, or if the outputs
-    /// don't fit.
-    pub fn pack(&self, outputs: usize, weight: impl Fn(usize, usize, usize) -> f32 + Sync, packed: &mut [bf16]) {
-        assert!(self.outputs.is_multiple_of(ROWS) && outputs <= self.outputs, "{outputs} outputs in {self:?}");
-        assert_eq!(packed.len(), self.packed_len(), "the packed length of {self:?}");
-        assert!(packed.as_ptr().addr().is_multiple_of(64), "packed weights are aligned to 64 bytes");
-        let chunks = self.chunks();
-        // Some tens of microseconds are worth a second thread.
-        threads::update(packed, 16 * TILE, |at, tiles| {
-            for (i, tile) in (at / TILE..).zip(tiles.chunks_exact_mut(TILE)) {
-                let (chunk, row) = (i % chunks, i / chunks % self.kernel_rows);
-                let (pixel, first) = self.place(i / chunks / self.kernel_rows);
-                for (j, value) in tile.iter_mut().enumerate() {
-                    let (pair, column, odd) = (j / 32, j / 2 % 16, j % 2);
-                    let output = first + column;
-                    let input = (chunk * DEPTH + pair * 2 + odd).checked_sub(pixel * self.x_step);
-                    *value = match input {
-                        Some(input) if input < self.run && output < outputs => {
-                            <bf16 as Element<f32>>::narrow(weight(output, row, input))
-                        }
-                        _ => bf16::default(),
-                    };
-                }
-            }
-        });
-    }
-
-    /// Pixels that are written for `pixels` pixels, from the first on: the same number rounded up to the group (2 or
-    /// 1), but at least 16 groups.
-    pub fn written(&self, pixels: usize) -> usize {
-        self.group() * pixels.div_ceil(self.group()).max(ROWS)
-    }
-
-    /// Elements that are read under each row of the kernel for `pixels` pixels, from the first input of the first
-    /// pixel on.
-    pub fn read(&self, pixels: usize) -> usize {
-        (self.written(pixels) - self.group()) * self.x_step + self.chunks() * DEPTH
-    }
-
-    /// Of the tile with the given number, the pixel within the group and the first output.
-    fn place(&self, tile: usize) -> (usize, usize) {
-        let tiles = self.outputs / ROWS;
-        (tile / tiles, tile % tiles * ROWS)
-    }
-}
+use crate::cpu::bf16_tiles::shape::StripShape;
+use crate::cpu::bf16_tiles::tile::{Block, DEPTH, ROWS, Tiles, narrow_block};
+use crate::cpu::bf16_tiles::unit::Unit;
 
 /// A run of output pixels of a convolution, for [`strip`].
 ///
@@ -140,8 +54,9 @@ pub struct TileStrip {
 pub unsafe fn strip(tiles: &Tiles, s: &TileStrip) {
     let shape = &s.shape;
     assert!(s.pixels.min(shape.kernel_rows).min(shape.run) > 0 && shape.outputs.is_multiple_of(ROWS), "{s:?}");
+    debug_assert!(shape.unit == Unit::Amx && tiles.unit() == Unit::Amx);
     debug_assert!(s.weights.addr().is_multiple_of(64));
-    let (group, chunks) = (shape.group(), shape.chunks());
+    let (group, chunks) = (shape.group(), shape.pairs() / ROWS);
     let bf16 = size_of::<bf16>();
     let groups = s.pixels.div_ceil(group);
     let left = groups.div_ceil(ROWS);
@@ -164,7 +79,7 @@ pub unsafe fn strip(tiles: &Tiles, s: &TileStrip) {
         from_stride: 0,
         to_stride: group * s.y_step * size_of::<f32>(),
     };
-    let column = shape.kernel_rows * chunks * TILE;
+    let column = shape.column();
     // Where two columns of weights (and the pixels' inputs) are more than the first cache holds, they had better
     // serve three tiles of pixels each time they come by.
     let tall = if 2 * column * bf16 > 32 << 10 { 3 } else { 2 };

@@ -1,5 +1,5 @@
 //! Sums of outer products over pixels: the gradient of a convolution's weights.
-#![expect(unsafe_code, reason = "reads and writes memory through pointers, with AVX-512 and the tile registers")]
+#![expect(unsafe_code, reason = "reads and writes memory through pointers, with AVX-512")]
 
 use std::ptr::{null, null_mut};
 
@@ -7,10 +7,8 @@ use half::bf16;
 
 use std::arch::x86_64::*;
 
-use crate::cpu::amx::tile::{Block, DEPTH, ROWS, TILE, Tiles, narrow_block};
-
-/// bf16 elements of 16 channels of a pair of pixels, one row of a right tile.
-const PAIR: usize = 2 * ROWS;
+use crate::cpu::bf16_tiles::tile::{Block, DEPTH, PAIR, ROWS, TILE, Tiles, narrow_block};
+use crate::cpu::bf16_tiles::unit::Unit;
 
 /// A convolution whose weight gradient [`TileOuter`] computes. Lengths are in elements unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +34,15 @@ pub struct OuterShape {
     pub images: usize,
 }
 
-/// Sums of outer products over pixels, in two steps: [`put`](Self::put) transposes an image's operands into scratch
+/// Sums of outer products over pixels, in two steps: [`put`](Self::put) lays an image's operands down in scratch
 /// memory, [`add`](Self::add) adds the products of all images that lie there to the sums.
 ///
-/// Output pixels count in pairs of neighbouring columns (an odd row ends with half a pair), a tile product takes 16
-/// pairs. The gradient of the output is transposed into left tiles, `[16 outputs][image][16 pairs][output][32
-/// pixels]`. The input goes pair by pair into right tiles, one copy for every column of the kernel, so that a tile's
-/// rows never straddle cache lines (which would make loads three times as slow) and another row of the kernel only
-/// begins some pairs later: `[kernel column][16 channels][image][row mod stride][row div stride][pair][channel][2]`.
+/// Output pixels count in pairs of neighbouring columns (an odd row ends with half a pair); a tile product of AMX takes
+/// 16 pairs. The gradient of the output goes into left tiles, for AMX transposed, `[16 outputs][image][16
+/// pairs][output][32 pixels]`, for dot products `[16 outputs][image][pair][output][2]`. The input goes pair by pair into
+/// right tiles, one copy for every column of the kernel, so that a tile's rows never straddle cache lines (which would
+/// make loads three times as slow) and another row of the kernel only begins some pairs later: `[kernel column][16
+/// channels][image][row mod stride][row div stride][pair][channel][2]`.
 ///
 /// How many pixels to `put` before an `add` matters: with few, the sums' way to the registers and back prevails, with
 /// many the operands leave the caches. On 8x8 maps with 64 or 128 channels, four images at a time are 1.5 times as
@@ -51,11 +50,12 @@ pub struct OuterShape {
 /// 64, and in bands of 8 rows with 128 (1.2 times, a scratch memory of 1 MB otherwise).
 #[derive(Clone, Copy, Debug)]
 pub struct TileOuter {
+    unit: Unit,
     shape: OuterShape,
     /// Pairs in a row of output pixels.
     row: usize,
-    /// Tile products per image.
-    steps: usize,
+    /// Pairs per image; with AMX, those of whole tile products.
+    pairs: usize,
     /// Rows of the kernel taken modulo the stride.
     phases: usize,
     /// Pairs of one phase, with those that products read behind the last row.
@@ -65,15 +65,18 @@ pub struct TileOuter {
 impl TileOuter {
     /// # Panics
     /// If the shape isn't as its fields say.
-    pub fn new(shape: &OuterShape) -> Self {
+    pub fn new(unit: Unit, shape: &OuterShape) -> Self {
         let s = *shape;
         assert!(s.channels.is_multiple_of(ROWS) && s.outputs.is_multiple_of(ROWS), "channels of {s:?}");
         assert!(s.kernel_rows.min(s.kernel_columns).min(s.stride) > 0, "kernel of {s:?}");
         assert!(s.rows.min(s.columns).min(s.images) > 0, "pixels of {s:?}");
         let row = s.columns.div_ceil(2);
-        let steps = (s.rows * row).div_ceil(ROWS);
-        let phase = (s.kernel_rows - 1) / s.stride * row + steps * ROWS;
-        Self { shape: s, row, steps, phases: s.stride.min(s.kernel_rows), phase }
+        let pairs = match unit {
+            Unit::Amx => (s.rows * row).next_multiple_of(ROWS),
+            Unit::DotProducts => s.rows * row,
+        };
+        let phase = (s.kernel_rows - 1) / s.stride * row + pairs;
+        Self { unit, shape: s, row, pairs, phases: s.stride.min(s.kernel_rows), phase }
     }
 
     /// bf16 elements of scratch memory, aligned to 64 bytes.
@@ -90,7 +93,7 @@ impl TileOuter {
 
     /// Elements of the left tiles of 16 outputs, of all images.
     fn left_column(&self) -> usize {
-        self.shape.images * self.steps * TILE
+        self.shape.images * self.pairs * PAIR
     }
 
     /// Elements of the right tiles of 16 channels and one column of the kernel, of an image.
@@ -103,7 +106,7 @@ impl TileOuter {
         self.shape.images * self.right_image()
     }
 
-    /// Transposes an image's operands into its place in the scratch memory.
+    /// Lays an image's operands down in its place in the scratch memory.
     ///
     /// `x` is the padded input, `[row][pitch / channels][channels]`, which begins with the input of the first output pixel
     /// under the first element of the kernel; `dy` is the gradient of the output, `[rows][columns][outputs]`, dense.
@@ -112,7 +115,7 @@ impl TileOuter {
     /// If there's no place `image`.
     ///
     /// # Safety
-    /// - The process may use AMX and AVX-512: [`available`](crate::cpu::amx::available) was true.
+    /// - The processor has AVX-512, which every [`Unit`] comes with.
     /// - Of the padded input, `(rows - 1) * stride + kernel_rows` rows of `((columns - 1) * stride + kernel_columns) *
     ///   channels` elements can be read, of `dy` all; nothing beyond is.
     /// - `scratch` is aligned to 64 bytes and has [`scratch`](Self::scratch) elements, which nobody else uses
@@ -123,18 +126,30 @@ impl TileOuter {
         debug_assert!(scratch.addr().is_multiple_of(64));
         // SAFETY: the caller vouches for the memory; both offsets lie within the scratch memory.
         unsafe {
-            self.put_left(dy, scratch.add(image * self.steps * TILE));
+            self.put_left(dy, scratch.add(image * self.pairs * PAIR));
             let right = scratch.add(self.shape.outputs / ROWS * self.left_column());
             self.put_right(x, right.add(image * self.right_image()));
         }
     }
 
-    /// Transposes the output's gradient; `to` is the image's first left tile.
+    /// Copies or transposes the output's gradient; `to` is the image's first left tile.
     #[inline(always)]
     unsafe fn put_left(&self, dy: *const bf16, to: *mut bf16) {
         let s = &self.shape;
+        if self.unit == Unit::DotProducts {
+            for (row, output) in
+                (0..s.rows).flat_map(|row| (0..s.outputs).step_by(ROWS).map(move |output| (row, output)))
+            {
+                // SAFETY: the row and the outputs exist, and so do the row's pairs in the outputs' tile.
+                unsafe {
+                    let to = to.add(output / ROWS * self.left_column() + row * self.row * PAIR);
+                    put_row(dy.add(row * s.columns * s.outputs + output), s.outputs, s.columns, to);
+                }
+            }
+            return;
+        }
         let pairs = s.rows * self.row;
-        for step in 0..self.steps {
+        for step in 0..self.pairs / ROWS {
             for output in (0..s.outputs).step_by(ROWS) {
                 // SAFETY: pair `j` is within the image where `j < pairs`: its first pixel is in column `2 * (j mod
                 // row) < columns`, its second is read only if there is one. The tile is within its column.
@@ -199,22 +214,27 @@ impl TileOuter {
     /// `scratch` is as [`put`](Self::put) left it, for each of the images; `sums` points to [`sums`](Self::sums)
     /// elements, which nobody else uses meanwhile.
     pub unsafe fn add(&self, tiles: &Tiles, images: usize, scratch: *const bf16, sums: *mut f32) {
+        debug_assert!(tiles.unit() == self.unit);
         let s = &self.shape;
         assert!(images <= s.images, "{images} images in {} places", s.images);
         if images == 0 {
             return;
         }
         let (bf16, sums_stride) = (size_of::<bf16>(), s.channels * size_of::<f32>());
+        let (a_stride, a_step, chunks) = match self.unit {
+            Unit::Amx => (DEPTH * bf16, TILE * bf16, self.pairs / ROWS),
+            Unit::DotProducts => (2 * bf16, PAIR * bf16, self.pairs),
+        };
         let mut block = Block {
             a: [null(); 4],
             b: [null(); 4],
             from: [null(); 6],
             to: [null_mut(); 6],
-            a_stride: DEPTH * bf16,
-            a_step: TILE * bf16,
+            a_stride,
+            a_step,
             a_gap: 0,
-            b_gap: (self.right_image() * bf16) as isize - (self.steps * TILE * bf16) as isize,
-            chunks: self.steps,
+            b_gap: (self.right_image() * bf16) as isize - (self.pairs * PAIR * bf16) as isize,
+            chunks,
             rows: images,
             from_stride: sums_stride,
             to_stride: sums_stride,
