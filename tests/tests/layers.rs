@@ -1,12 +1,16 @@
 //! Operations and layers against PyTorch's: values and gradients, from identical numbers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::Value;
 use zskt_api::candle_core::{Tensor, Var};
-use zskt_api::nn::{Activation, BatchNorm2d, Padding, Pool, PoolWindows};
+use zskt_api::nn::{
+    Activation, BatchNorm2d, Conv2d, Conv2dShape, ConvTranspose2d, ConvTranspose2dShape, GroupNorm, LayerNorm, Linear,
+    Padding, Pool, PoolWindows,
+};
 use zskt_api::tensor::ops::Shift;
 use zskt_api::tensor::{backward, ops};
-use zskt_api::{Builder, FeatureMap, ForwardMode, Precision, Result};
+use zskt_api::{Builder, FeatureMap, ForwardMode, Init, Precision, Result};
 use zskt_tests::{assert_close, device, fixture, numbers, tensor, uniform};
 
 type Case = fn(&[Tensor], Precision) -> Result<FeatureMap>;
@@ -62,48 +66,125 @@ fn wide(x: &Tensor, activation: Activation) -> Result<FeatureMap> {
     ops::activate(&map(&(x * 8.0)?)?, activation)
 }
 
+type Forward = Box<dyn Fn(&Tensor, ForwardMode) -> Result<Tensor>>;
+
+/// A layer, and the names of its weights in the order in which the fixture has them.
+type Layer = (&'static str, &'static [&'static str], fn(&Builder) -> Result<Forward>);
+
+const LAYERS: &[Layer] = &[
+    ("dilated convolution", &["weight", "bias"], |builder| {
+        let shape = Conv2dShape { stride: 2, padding: 3, dilation: 3, groups: 2, ..Conv2dShape::same(6, 4, 3) };
+        let layer = Conv2d::new(builder, shape)?;
+        Ok(Box::new(move |x, mode| layer.forward(&map(x)?, mode)?.to_nchw()))
+    }),
+    ("transposed convolution", &["weight", "bias"], |builder| {
+        transposed(builder, true, ConvTranspose2dShape::doubling(6, 4))
+    }),
+    ("transposed convolution in groups", &["weight"], |builder| {
+        let doubling = ConvTranspose2dShape::doubling(6, 4);
+        transposed(builder, false, ConvTranspose2dShape { kernel: 3, output_padding: 1, groups: 2, ..doubling })
+    }),
+    ("transposed convolution of stride 1", &["weight", "bias"], |builder| {
+        let doubling = ConvTranspose2dShape::doubling(6, 4);
+        transposed(builder, true, ConvTranspose2dShape { kernel: 3, stride: 1, padding: 0, ..doubling })
+    }),
+    ("transposed convolution with gaps", &["weight", "bias"], |builder| {
+        let doubling = ConvTranspose2dShape::doubling(6, 4);
+        let shape = ConvTranspose2dShape { kernel: 2, stride: 3, padding: 0, output_padding: 2, ..doubling };
+        transposed(builder, true, shape)
+    }),
+    ("group norm and ReLU", &["weight", "bias"], |builder| {
+        let layer = GroupNorm::with_epsilon(builder, 3, 6, Activation::Relu, 1e-3)?;
+        Ok(Box::new(move |x, mode| layer.forward(&map(x)?, mode)?.to_nchw()))
+    }),
+    ("layer norm of pixels", &["weight", "bias"], |builder| {
+        let layer = LayerNorm::with_epsilon(builder, 6, 1e-6)?;
+        Ok(Box::new(move |x, mode| layer.forward(&map(x)?, mode)?.to_nchw()))
+    }),
+    ("layer norm of vectors", &["weight", "bias"], |builder| {
+        let layer = LayerNorm::new(builder, 5)?;
+        Ok(Box::new(move |x, mode| layer.forward_vectors(x, mode)))
+    }),
+    ("linear without bias", &["weight"], |builder| {
+        let layer = Linear::without_bias(builder, 5, 4)?;
+        Ok(Box::new(move |x, mode| layer.forward(x, mode)))
+    }),
+];
+
+fn transposed(builder: &Builder, bias: bool, shape: ConvTranspose2dShape) -> Result<Forward> {
+    let layer = match bias {
+        true => ConvTranspose2d::new(builder, shape)?,
+        false => ConvTranspose2d::without_bias(builder, shape, Init::Constant(0.0))?,
+    };
+    Ok(Box::new(move |x, mode| layer.forward(&map(x)?, mode)?.to_nchw()))
+}
+
+const PRECISIONS: [(Precision, f64); 2] = [(Precision::F64, 1e-11), (Precision::F32, 2e-5)];
+
 #[test]
 fn operations_are_those_of_pytorch() {
-    let expected = fixture("layers.json");
-    let names: BTreeSet<&str> = expected.as_object().unwrap().keys().map(String::as_str).collect();
-    let known = CASES.iter().map(|(name, _)| *name).chain(["running statistics"]).collect();
+    let fixture = fixture("layers.json");
+    let names: BTreeSet<&str> = fixture.as_object().unwrap().keys().map(String::as_str).collect();
+    let layers = LAYERS.iter().map(|(name, ..)| *name);
+    let known = CASES.iter().map(|(name, _)| *name).chain(layers).chain(["running statistics"]).collect();
     assert_eq!(names, known, "each entry of the fixture has a case");
-    for (precision, tolerance) in [(Precision::F64, 1e-11), (Precision::F32, 2e-5)] {
+    for (precision, tolerance) in PRECISIONS {
         for (name, case) in CASES {
-            let expected = &expected[*name];
-            let shapes: Vec<Vec<usize>> = expected["shapes"].as_array().unwrap().iter().map(shape).collect();
-            let inputs: Vec<Var> = shapes
-                .iter()
-                .enumerate()
-                .map(|(index, shape)| {
-                    let numbers = tensor(&format!("{name}.{index}"), shape, 1.0);
-                    Var::from_tensor(&numbers.to_dtype(precision.dtype()).unwrap().to_device(&device()).unwrap())
-                        .unwrap()
-                })
-                .collect();
-            let tensors: Vec<Tensor> = inputs.iter().map(|input| input.as_tensor().clone()).collect();
-            let y = case(&tensors, precision).unwrap().to_nchw().unwrap();
-            let weights = tensor(&format!("{name}.r"), y.dims(), 1.0);
-            let weights = weights.to_dtype(precision.dtype()).unwrap().to_device(&device()).unwrap();
-            let value = (y * weights).unwrap().sum_all().unwrap();
-            let gradients = backward(&value).unwrap();
-            assert_close(name, &read(&value), &[expected["value"].as_f64().unwrap()], tolerance);
-            for (index, input) in tensors.iter().enumerate() {
-                let gradient = read(gradients.get(input).unwrap());
-                let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
-                let direction = uniform(&format!("{name}.{index}.g"), gradient.len());
-                let projection: f64 = gradient.iter().zip(direction).map(|(g, d)| g * d).sum();
-                let what = format!("{name} in {precision:?}, gradient {index}");
-                // Of the norm, which cancels out in the projection.
-                let expected = numbers(&expected["gradients"][index]);
-                assert_close(&what, &[norm], &expected[..1], tolerance);
-                assert!(
-                    (expected[1] - projection).abs() < tolerance * norm,
-                    "{what}: {projection}, not {}",
-                    expected[1]
-                );
-            }
+            let inputs = inputs(name, &fixture[*name], precision);
+            let y = case(&inputs, precision).unwrap().to_nchw().unwrap();
+            compare(name, &fixture[*name], &y, &inputs, precision, tolerance);
         }
+    }
+}
+
+#[test]
+fn layers_are_those_of_pytorch() {
+    let fixture = fixture("layers.json");
+    for (precision, tolerance) in PRECISIONS {
+        for (name, weights, make) in LAYERS {
+            let mut inputs = inputs(name, &fixture[*name], precision);
+            let builder = Builder::zeros(precision, &device());
+            let layer = make(&builder).unwrap();
+            let parameters: BTreeMap<_, _> =
+                builder.weights().parameters().map(|weight| (weight.name().to_owned(), weight.var().clone())).collect();
+            assert_eq!(parameters.len(), weights.len(), "{name}");
+            for (weight, input) in weights.iter().zip(&mut inputs[1..]) {
+                parameters[*weight].set(&input.copy().unwrap().detach()).unwrap();
+                *input = parameters[*weight].as_tensor().clone();
+            }
+            let y = layer(&inputs[0], ForwardMode::train()).unwrap();
+            compare(name, &fixture[*name], &y, &inputs, precision, tolerance);
+        }
+    }
+}
+
+/// Variables of the numbers that the fixture was made with.
+fn inputs(name: &str, expected: &Value, precision: Precision) -> Vec<Tensor> {
+    let shapes = expected["shapes"].as_array().unwrap().iter().map(shape);
+    let variables = shapes.enumerate().map(|(index, shape)| {
+        let numbers = tensor(&format!("{name}.{index}"), &shape, 1.0).to_dtype(precision.dtype()).unwrap();
+        Var::from_tensor(&numbers.to_device(&device()).unwrap()).unwrap().as_tensor().clone()
+    });
+    variables.collect()
+}
+
+/// That a weighted sum of `y`, and its gradients by the inputs, are those that are expected.
+fn compare(name: &str, expected: &Value, y: &Tensor, inputs: &[Tensor], precision: Precision, tolerance: f64) {
+    let weights = tensor(&format!("{name}.r"), y.dims(), 1.0);
+    let weights = weights.to_dtype(precision.dtype()).unwrap().to_device(&device()).unwrap();
+    let value = (y * weights).unwrap().sum_all().unwrap();
+    let gradients = backward(&value).unwrap();
+    assert_close(name, &read(&value), &[expected["value"].as_f64().unwrap()], tolerance);
+    for (index, input) in inputs.iter().enumerate() {
+        let gradient = read(gradients.get(input).unwrap());
+        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let direction = uniform(&format!("{name}.{index}.g"), gradient.len());
+        let projection: f64 = gradient.iter().zip(direction).map(|(g, d)| g * d).sum();
+        let what = format!("{name} in {precision:?}, gradient {index}");
+        // Of the norm, which cancels out in the projection.
+        let expected = numbers(&expected["gradients"][index]);
+        assert_close(&what, &[norm], &expected[..1], tolerance);
+        assert!((expected[1] - projection).abs() < tolerance * norm, "{what}: {projection}, not {}", expected[1]);
     }
 }
 
@@ -121,7 +202,7 @@ fn batch_norm_takes_its_constants() {
     assert_close("running statistics", &read(&sum), &[expected["value"].as_f64().unwrap()], 1e-12);
 }
 
-fn shape(value: &serde_json::Value) -> Vec<usize> {
+fn shape(value: &Value) -> Vec<usize> {
     numbers(value).into_iter().map(|extent| extent as usize).collect()
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result, Tensor};
 
 use crate::activation::{Form, Rectifier};
-use crate::ops::{Border, Padding, Shift};
+use crate::ops::{Border, NormalizedOver, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
@@ -43,6 +43,8 @@ pub trait Backend: Clone + Sized {
     fn add(&self, other: &Self) -> Result<Self>;
     /// [`crate::ops::multiply`], of maps of one precision.
     fn multiply(&self, other: &Self) -> Result<Self>;
+    /// [`crate::ops::normalize`]
+    fn normalize(&self, over: NormalizedOver, epsilon: f64) -> Result<Self>;
     /// [`crate::ops::concat`], of maps of one precision.
     fn concat(maps: &[Self]) -> Result<Self>;
     /// [`crate::ops::pad`]

@@ -25,6 +25,7 @@ pub struct Batch {
 pub struct ImageSet {
     shape: ImageShape,
     classes: usize,
+    class_names: Vec<String>,
     pixels: Vec<u8>,
     labels: Vec<u32>,
     scale: Vec<f64>,
@@ -58,6 +59,7 @@ impl ImageSet {
         Ok(Self {
             shape,
             classes,
+            class_names: Vec::new(),
             pixels,
             labels,
             scale,
@@ -78,6 +80,18 @@ impl ImageSet {
         }
         self.scale = std.iter().map(|std| 1.0 / (255.0 * std)).collect();
         self.shift = mean.iter().zip(std).map(|(mean, std)| -mean / std).collect();
+        Ok(self)
+    }
+
+    /// Says what the classes are called, in the order of their numbers; without names, nobody knows.
+    ///
+    /// # Errors
+    /// When there is not one name for each class.
+    pub fn name_classes(mut self, names: Vec<String>) -> Result<Self> {
+        if !names.is_empty() && names.len() != self.classes {
+            return Err(Error::new(format!("{} names for {} classes", names.len(), self.classes)));
+        }
+        self.class_names = names;
         Ok(self)
     }
 
@@ -147,6 +161,11 @@ impl ImageSet {
     /// The shape of every image.
     pub fn shape(&self) -> ImageShape {
         self.shape
+    }
+
+    /// What the classes are called, in the order of their numbers; empty where nobody knows.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
     }
 
     /// Classes its labels name.

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use zskt_tensor::candle_core::{self, DType, Device, Tensor, Var};
 use zskt_tensor::nn::{
-    Activation, BatchNorm2d, Builder, Conv2d, Conv2dShape, ForwardMode, Linear, Padding, Pool, PoolWindows,
+    Activation, BatchNorm2d, Builder, Conv2d, Conv2dShape, ConvTranspose2d, ConvTranspose2dShape, Dropout, ForwardMode,
+    GroupNorm, LayerNorm, Linear, Padding, Pool, PoolWindows, StochasticDepth, with_layer_streams,
 };
-use zskt_tensor::ops::Shift;
+use zskt_tensor::ops::{NormalizedOver, Shift};
 use zskt_tensor::{FeatureMap, Precision, RandomStreams, Result, backward, ops, standard_normal};
 
 fn random(name: &str, shape: &[usize]) -> Tensor {
@@ -81,9 +82,45 @@ const CASES: &[GradientCase] = &[
         let layer = Conv2d::new(&builder(), Conv2dShape::same(5, 3, 3)).unwrap();
         check(name, &[&[2, 3, 4, 5]], |x| layer.forward(&map(&x[0]), ForwardMode::eval())?.channels_last());
     }),
+    ("nn::ConvTranspose2d::forward", |name| {
+        let layer = ConvTranspose2d::new(&builder(), ConvTranspose2dShape::doubling(5, 3)).unwrap();
+        check(name, &[&[2, 3, 4, 5]], |x| layer.forward(&map(&x[0]), ForwardMode::eval())?.channels_last());
+    }),
+    ("nn::Dropout::forward", |name| {
+        let layer = Dropout::new(&builder(), 0.3).unwrap();
+        check(name, &[&[2, 3, 4, 5]], |x| {
+            drawing(|| layer.forward(&map(&x[0]), ForwardMode::train())?.channels_last())
+        });
+    }),
+    ("nn::Dropout::forward_vectors", |name| {
+        let layer = Dropout::new(&builder(), 0.3).unwrap();
+        check(name, &[&[4, 5]], |x| drawing(|| layer.forward_vectors(&x[0], ForwardMode::train())));
+    }),
+    ("nn::GroupNorm::forward", |name| {
+        let layer = GroupNorm::new(&builder(), 2, 4, Activation::LeakyRelu(0.2)).unwrap();
+        check(name, &[&[2, 3, 2, 4]], |x| layer.forward(&map(&x[0]), ForwardMode::eval())?.channels_last());
+    }),
+    ("nn::LayerNorm::forward", |name| {
+        let layer = LayerNorm::new(&builder(), 5).unwrap();
+        check(name, &[&[2, 3, 2, 5]], |x| layer.forward(&map(&x[0]), ForwardMode::eval())?.channels_last());
+    }),
+    ("nn::LayerNorm::forward_vectors", |name| {
+        let layer = LayerNorm::new(&builder(), 5).unwrap();
+        check(name, &[&[2, 3, 5]], |x| layer.forward_vectors(&x[0], ForwardMode::eval()));
+    }),
     ("nn::Linear::forward", |name| {
         let layer = Linear::new(&builder(), 5, 3).unwrap();
         check(name, &[&[2, 5]], |x| layer.forward(&x[0], ForwardMode::eval()));
+    }),
+    ("nn::StochasticDepth::forward", |name| {
+        let layer = StochasticDepth::new(&builder(), 0.5).unwrap();
+        check(name, &[&[4, 2, 2, 3]], |x| {
+            drawing(|| layer.forward(&map(&x[0]), ForwardMode::train())?.channels_last())
+        });
+    }),
+    ("nn::StochasticDepth::forward_vectors", |name| {
+        let layer = StochasticDepth::new(&builder(), 0.5).unwrap();
+        check(name, &[&[4, 5]], |x| drawing(|| layer.forward_vectors(&x[0], ForwardMode::train())));
     }),
     ("ops::activate", |name| {
         for activation in ACTIVATIONS {
@@ -220,6 +257,13 @@ const CASES: &[GradientCase] = &[
         let padding = Padding { channels: [1, 2], rows: [0, 1], columns: [2, 0] };
         check(name, &[&[2, 3, 4, 5]], |x| ops::pad(&map(&x[0]), padding)?.channels_last());
     }),
+    ("ops::normalize", |name| {
+        for over in [NormalizedOver::Pixels, NormalizedOver::Groups(2)] {
+            check(&format!("{name} {over:?}"), &[&[2, 3, 2, 4]], |x| {
+                ops::normalize(&map(&x[0]), over, 1e-5)?.channels_last()
+            });
+        }
+    }),
     ("ops::roll", |name| {
         for shift in [Shift { down: 1, right: -6, flip: true }, Shift { down: isize::MIN, right: 2, flip: false }] {
             check(name, &[&[2, 3, 4, 2]], |x| ops::roll(&map(&x[0]), shift)?.channels_last());
@@ -316,6 +360,11 @@ fn builder() -> Builder {
     Builder::random(&RandomStreams::new(3), "layer", Precision::F64, &Device::Cpu)
 }
 
+/// What layers draw is the same each time.
+fn drawing<T>(work: impl FnOnce() -> T) -> T {
+    with_layer_streams(&RandomStreams::new(3), "test", 1, work)
+}
+
 /// Running statistics of five channels.
 fn running(device: &Device) -> Result<ops::BatchNormStatistics> {
     let tensor = |values: [f64; 5]| Tensor::new(&values, device);
@@ -333,6 +382,40 @@ fn rounded_to_bf16() {
     let error = (store.get(variable.as_tensor()).unwrap() - &weights).unwrap().abs().unwrap();
     let relative = (error / weights.abs().unwrap()).unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
     assert!(relative <= 1.0 / 256.0, "{relative}");
+}
+
+/// Outputs, then the gradients of input and weight, of a convolution of maps of a precision.
+fn convolved(precision: Precision, numbers: [&Tensor; 3], stride: usize) -> Result<[Vec<f64>; 3]> {
+    let [x, weight, r] = numbers;
+    let dtype = if precision == Precision::F64 { DType::F64 } else { DType::F32 };
+    let [x, weight] = [x, weight].map(|tensor| Var::from_tensor(&tensor.to_dtype(dtype).unwrap()).unwrap());
+    let map = map(x.as_tensor()).to_precision(precision)?;
+    let y = ops::conv2d(&map, weight.as_tensor(), None, stride, 1, 1, precision)?.channels_last()?;
+    let store = backward(&(&y * &r.to_dtype(dtype)?)?.sum_all()?)?;
+    let [dx, dweight] = [&x, &weight].map(|of| store.get(of.as_tensor()).unwrap().clone());
+    Ok([y, dx, dweight].map(|tensor| tensor.flatten_all().unwrap().to_dtype(DType::F64).unwrap().to_vec1().unwrap()))
+}
+
+/// Whichever instructions compute it: shapes that differ in what is fastest for them.
+#[test]
+fn convolutions_in_bf16_are_those_in_f64_but_for_rounding() -> Result<()> {
+    for (size, inputs, outputs, stride) in
+        [(16, 16, 32, 1), (8, 16, 32, 1), (8, 32, 16, 2), (8, 3, 16, 1), (8, 64, 3, 1), (2, 20, 24, 1), (7, 5, 9, 2)]
+    {
+        let name = format!("{inputs} to {outputs} channels, {size}x{size}, stride {stride}");
+        let side = usize::div_ceil(size, stride);
+        let x = random("half.x", &[3, size, size, inputs]);
+        let (weight, r) = (random("half.w", &[outputs, inputs, 3, 3]), random("half.r", &[3, side, side, outputs]));
+        let [found, expected] =
+            [Precision::Bf16, Precision::F64].map(|precision| convolved(precision, [&x, &weight, &r], stride));
+        for (what, (found, expected)) in ["output", "dx", "dweight"].iter().zip(found?.iter().zip(expected?)) {
+            let squares = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|number| number * number).sum::<f64>();
+            let error = squares(&mut found.iter().zip(&expected).map(|(found, expected)| found - expected));
+            let relative = (error / squares(&mut expected.iter().copied())).sqrt();
+            assert!(relative < 1e-2, "{name}: {what} is off by {relative}");
+        }
+    }
+    Ok(())
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zskt_api::nn::layer_streams_at;
 use zskt_api::{
     BuildContext, ClassifierNetwork, Context, Error, FeatureMap, ForwardMode, GeneratorInput, ImageSet, ImageSource,
     Player, Result, Rounds, StageContext, StageState, Turn,
@@ -109,6 +110,8 @@ impl TrainingLoop {
                 Some(synthesis) => sampler.banked(synthesis.bank()?, synthesis.rounds(), done, draws),
                 None => sampler.batch(done),
             };
+            // On a GPU the observer hears of batches later.
+            layer_streams_at(done);
             let trained = input.and_then(|input| {
                 let result = runner.train_batch(&mut turns, networks, &input, self.position(done))?;
                 Ok((input, result.after(figures.0, figures.1)))

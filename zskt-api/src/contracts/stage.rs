@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::{BuildContext, Selection};
+use crate::nn::with_layer_streams;
 use crate::{
     CheckError, FeatureMap, ImageSet, Inputs, NodeOutput, Params, PortInfo, PortType, Ports, Result, Signature,
     Signatures,
@@ -128,7 +129,8 @@ pub struct SynthesisProgress<'a> {
 
 /// What a stage reports to: the run, which logs, evaluates metrics and keeps checkpoints.
 pub trait Observer {
-    /// A batch is done.
+    /// A batch is done. Layers that draw random numbers, such as dropout, draw for the next one from here on: whoever observes says so by
+    /// [`layer_streams_at`](crate::nn::layer_streams_at).
     ///
     /// # Errors
     /// When a log cannot be written.
@@ -244,6 +246,9 @@ impl<T: Stage> StageNode for T {
         Stage::pace(self)
     }
     fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
-        Stage::run(self, T::Inputs::take(inputs)?, context)
+        let inputs = T::Inputs::take(inputs)?;
+        let (streams, node) = (context.build.streams.clone(), context.build.node.clone());
+        let batch = context.resume.as_ref().map_or(0, |state| state.batch);
+        with_layer_streams(&streams, &node, batch, || Stage::run(self, inputs, context))
     }
 }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{build_context, finite_differences, normal, same_bits};
+use crate::nn::with_layer_streams;
 use crate::{
     Architecture, Builder, ClassifierNetwork, ClassifierOutput, ClassifierShape, Error, FeatureMap, ForwardMode,
     GeneratorArchitecture, GeneratorInput, GeneratorNetwork, Gradients, ImageShape, Init, Network, Normalization,
@@ -11,6 +12,8 @@ use crate::{
 
 /// Rows and columns of the images that classifiers are tried with.
 const SIDES: [(usize, usize); 8] = [(8, 8), (9, 11), (16, 16), (28, 28), (32, 32), (64, 64), (96, 96), (224, 224)];
+/// A point in the plane.
+const POINT: ImageShape = ImageShape { channels: 2, height: 1, width: 1 };
 /// Of the sizes that a classifier takes, how many are tried.
 const SIZES: usize = 3;
 const BATCH: usize = 2;
@@ -30,7 +33,7 @@ pub fn teacher(plugin: &dyn TeacherSource) -> Result<()> {
 
 fn classifier(shape: &dyn ClassifierShape, build: &dyn Fn(Precision) -> Result<ClassifierNetwork>) -> Result<()> {
     let images = [3, 1].into_iter().flat_map(|channels| SIDES.map(|(h, w)| ImageShape::new(channels, h, w)));
-    let tried: Vec<_> = images.map(|image| (image, shape.output_shape(image))).collect();
+    let tried: Vec<_> = images.chain([POINT]).map(|image| (image, shape.output_shape(image))).collect();
     let taken: Vec<_> = tried.iter().filter_map(|(image, output)| Some((image, output.as_ref().ok()?))).collect();
     for (image, promised) in taken.iter().take(SIZES) {
         let (classes, others) = (promised.classes, shape.classes());
@@ -58,7 +61,11 @@ fn classifier(shape: &dyn ClassifierShape, build: &dyn Fn(Precision) -> Result<C
             let ClassifierOutput { logits, activations } = forward.forward(&FeatureMap::from_nchw(images)?, mode)?;
             [Ok(logits)].into_iter().chain(activations.iter().map(FeatureMap::to_nchw)).collect()
         };
-        Ok(Fresh { weights, replays, forward: Box::new(forward) })
+        Ok(Fresh {
+            weights,
+            replays,
+            forward: Box::new(move |images, mode, batch| in_batch(batch, || forward(images, mode))),
+        })
     })
 }
 
@@ -105,7 +112,11 @@ pub fn generator(plugin: &dyn GeneratorArchitecture) -> Result<()> {
             let input = GeneratorInput { latents, labels: labels.as_ref() };
             Ok(vec![forward.forward(&input, mode)?.to_nchw()?])
         };
-        Ok(Fresh { weights, replays, forward: Box::new(forward) })
+        Ok(Fresh {
+            weights,
+            replays,
+            forward: Box::new(move |latents, mode, batch| in_batch(batch, || forward(latents, mode))),
+        })
     })
 }
 
@@ -128,7 +139,13 @@ fn own_changes(make: &dyn Fn() -> Result<GeneratorNetwork>) -> Result<()> {
     Ok(())
 }
 
-type Forward = dyn Fn(&Tensor, ForwardMode) -> Result<Vec<Tensor>>;
+/// Layers that draw random numbers, such as dropout, draw as in this batch of a run.
+fn in_batch<T>(batch: usize, work: impl FnOnce() -> T) -> T {
+    with_layer_streams(&RandomStreams::new(0), "network", batch, work)
+}
+
+/// In a batch of this number.
+type Forward = dyn Fn(&Tensor, ForwardMode, usize) -> Result<Vec<Tensor>>;
 
 /// A network made anew.
 struct Fresh {
@@ -142,8 +159,8 @@ fn hold(input: &Tensor, through: bool, make: &dyn Fn() -> Result<Fresh>) -> Resu
     for mode in [ForwardMode::eval(), ForwardMode::train_frozen(), ForwardMode::train()] {
         let (network, other) = (make()?, make()?);
         let before = network.weights.snapshot()?;
-        let found = (network.forward)(input, mode)?;
-        let same = same_bits(&found, &(other.forward)(input, mode)?)?;
+        let found = (network.forward)(input, mode, 0)?;
+        let same = same_bits(&found, &(other.forward)(input, mode, 0)?)?;
         promise!(same, "two networks with the same weights give different outputs for the same input");
         let after = network.weights.snapshot()?;
         for weight in network.weights.iter() {
@@ -151,9 +168,9 @@ fn hold(input: &Tensor, through: bool, make: &dyn Fn() -> Result<Fresh>) -> Resu
             let kept = statistic || same_bits([&before[name]], [&after[name]])?;
             promise!(kept, "a forward changes the weight `{name}`");
         }
-        for _ in 0..if network.replays { 2 } else { 0 } {
+        for batch in 1..if network.replays { 3 } else { 1 } {
             network.weights.load(&before)?;
-            let same = same_bits(&found, &(network.forward)(input, mode)?)?;
+            let same = same_bits(&found, &(network.forward)(input, mode, batch)?)?;
             promise!(same, "`replays` promises the same output each time, and there is another for the same input");
         }
         let gradients = Gradients::of(&weighted_sum(&found)?, network.weights.parameters());
@@ -177,7 +194,7 @@ fn hold(input: &Tensor, through: bool, make: &dyn Fn() -> Result<Fresh>) -> Resu
             let parameters: Vec<_> = weights.chain(through.then(|| images.clone())).collect();
             change(&parameters)?;
             let input = if through { images.tensor(ForwardMode::train()) } else { images.value() };
-            Ok((parameters, weighted_sum(&(network.forward)(&input, mode)?)?))
+            Ok((parameters, weighted_sum(&(network.forward)(&input, mode, 0)?)?))
         })?;
     }
     Ok(())

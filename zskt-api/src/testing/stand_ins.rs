@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::normal;
-use crate::nn::{Linear, global_average};
+use crate::nn::{Linear, global_average, layer_streams_at};
 use crate::{
     Batch, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, Dataset, DatasetSignature, FeatureMap,
     ForwardMode, Generator, GeneratorArchitecture, GeneratorInput, Gradients, ImageShape, Loss, LossBatch, LossInputs,
@@ -29,8 +29,9 @@ pub struct TestObserver {
 }
 
 impl Observer for TestObserver {
-    fn batch(&mut self, _: &Progress<'_>) -> Result<()> {
+    fn batch(&mut self, progress: &Progress<'_>) -> Result<()> {
         self.batches += 1;
+        layer_streams_at(progress.batch);
         Ok(())
     }
     fn interrupted(&self) -> bool {

@@ -6,10 +6,10 @@ use crate::activation::{Form, Rectifier};
 use crate::backend::Backend;
 use crate::cpu::map::CpuMap;
 use crate::cpu::ops::{
-    activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, multiply, placement,
-    pooling, shift, update, upsample,
+    activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, multiply, normalize,
+    placement, pooling, shift, update, upsample,
 };
-use crate::ops::{Border, Padding, Shift};
+use crate::ops::{Border, NormalizedOver, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
@@ -63,6 +63,10 @@ impl Backend for CpuMap {
 
     fn multiply(&self, other: &Self) -> Result<Self> {
         multiply::multiply(self, other)
+    }
+
+    fn normalize(&self, over: NormalizedOver, epsilon: f64) -> Result<Self> {
+        normalize::normalize(self, over, epsilon)
     }
 
     fn concat(maps: &[Self]) -> Result<Self> {

@@ -6,10 +6,10 @@ use crate::activation::{Form, Rectifier};
 use crate::backend::Backend;
 use crate::cuda::map::CudaMap;
 use crate::cuda::ops::{
-    activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, multiply, placement,
-    pooling, shift, update,
+    activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, multiply, normalize,
+    placement, pooling, shift, update,
 };
-use crate::ops::{Border, Padding, Shift};
+use crate::ops::{Border, NormalizedOver, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
@@ -63,6 +63,10 @@ impl Backend for CudaMap {
 
     fn multiply(&self, other: &Self) -> Result<Self> {
         multiply::multiply(&self.enlarged()?, &other.enlarged()?)
+    }
+
+    fn normalize(&self, over: NormalizedOver, epsilon: f64) -> Result<Self> {
+        normalize::normalize(self, over, epsilon)
     }
 
     fn concat(maps: &[Self]) -> Result<Self> {

@@ -135,6 +135,14 @@ fn each_operation_agrees_with_the_kernels() {
                 ops::activate(&map(&(&x[0] * 4.0)?), activation)?.to_nchw()
             });
         }
+        let parts =
+            [ops::NormalizedOver::Pixels, ops::NormalizedOver::Groups(1), ops::NormalizedOver::Groups(maps[0][1] / 8)];
+        for over in parts.into_iter().filter(|over| *over != ops::NormalizedOver::Groups(0)) {
+            compare(&format!("normalized over {over:?}"), maps, |map, x| {
+                // Behind what is computed as it is read.
+                ops::normalize(&ops::activate(&map(&x[0]), Activation::LeakyRelu(0.1))?, over, 1e-5)?.to_nchw()
+            });
+        }
         for factor in [maps[0], &[*batch, maps[0][1], 1, 1], &[1, maps[0][1], 1, 1]] {
             compare("multiply", &[maps[0], factor], |map, x| ops::multiply(&map(&x[0]), &map(&x[1]))?.to_nchw());
         }

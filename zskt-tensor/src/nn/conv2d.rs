@@ -1,5 +1,7 @@
 //! Convolution layers.
 
+use candle_core::Tensor;
+
 use crate::error::{Error, Result};
 use crate::feature_map::FeatureMap;
 use crate::nn::forward_mode::ForwardMode;
@@ -23,12 +25,14 @@ pub struct Conv2dShape {
     /// Equal parts of the channels: each part of the outputs is made of its part of the inputs alone. With as many groups as inputs
     /// and outputs, the convolution is depthwise.
     pub groups: usize,
+    /// Pixels from one tap of the kernel to the next: 1 where they are neighbours.
+    pub dilation: usize,
 }
 
 impl Conv2dShape {
-    /// An odd kernel that keeps the map's size.
+    /// An odd kernel that keeps the map's size. (With a `dilation`, a `padding` of `dilation` times half the kernel does.)
     pub fn same(input: usize, output: usize, kernel: usize) -> Self {
-        Self { input, output, kernel, stride: 1, padding: kernel / 2, groups: 1 }
+        Self { input, output, kernel, stride: 1, padding: kernel / 2, groups: 1, dilation: 1 }
     }
 
     /// Input channels that an output is made of.
@@ -49,6 +53,7 @@ pub struct Conv2d {
     stride: usize,
     padding: usize,
     groups: usize,
+    dilation: usize,
     precision: Precision,
 }
 
@@ -68,9 +73,12 @@ impl Conv2d {
     /// # Errors
     /// When the groups do not divide the channels, or the device has no room.
     pub fn without_bias(builder: &Builder, shape: Conv2dShape, init: Init) -> Result<Self> {
-        let Conv2dShape { output, kernel, stride, padding, groups, .. } = shape;
+        let Conv2dShape { output, kernel, stride, padding, groups, dilation, .. } = shape;
+        if dilation == 0 {
+            return Err(Error::new("a dilation of 0: neighbouring taps are 1 apart"));
+        }
         let weight = builder.parameter("weight", &[output, shape.group_inputs()?, kernel, kernel], init)?;
-        Ok(Self { weight, bias: None, stride, padding, groups, precision: builder.precision() })
+        Ok(Self { weight, bias: None, stride, padding, groups, dilation, precision: builder.precision() })
     }
 
     /// Convolves.
@@ -79,6 +87,20 @@ impl Conv2d {
     /// When the channels do not fit or the device fails.
     pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
         let bias = self.bias.as_ref().map(|bias| bias.tensor(mode));
-        ops::conv2d(x, &self.weight.tensor(mode), bias.as_ref(), self.stride, self.padding, self.groups, self.precision)
+        let weight = dilated(&self.weight.tensor(mode), self.dilation)?;
+        ops::conv2d(x, &weight, bias.as_ref(), self.stride, self.padding, self.groups, self.precision)
     }
+}
+
+/// The kernels with zeros between their taps.
+fn dilated(weight: &Tensor, dilation: usize) -> Result<Tensor> {
+    let (output, input, kernel, _) = weight.dims4()?;
+    if dilation == 1 || kernel < 2 {
+        return Ok(weight.clone());
+    }
+    let spread = weight.reshape((output, input, kernel, 1, kernel, 1))?;
+    let spread = spread.pad_with_zeros(3, 0, dilation - 1)?.pad_with_zeros(5, 0, dilation - 1)?;
+    let spread = spread.reshape((output, input, kernel * dilation, kernel * dilation))?;
+    let extent = dilation * (kernel - 1) + 1;
+    Ok(spread.narrow(2, 0, extent)?.narrow(3, 0, extent)?.contiguous()?)
 }

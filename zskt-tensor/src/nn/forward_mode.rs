@@ -24,7 +24,7 @@ impl ForwardMode {
         Self { batch_statistics: false, learns: false }
     }
 
-    /// Whether batch norm uses, and records, the batch's statistics.
+    /// Whether batch norm uses, and records, the batch's statistics, and dropout leaves out numbers: PyTorch's `train()`.
     pub fn uses_batch_statistics(self) -> bool {
         self.batch_statistics
     }

@@ -11,7 +11,12 @@ use crate::ops;
 /// A fully connected layer, `[B, input]` to `[B, output]`.
 pub struct Linear {
     weight: Parameter,
-    bias: Parameter,
+    bias: Bias,
+}
+
+enum Bias {
+    Learnt(Parameter),
+    Zero(Tensor),
 }
 
 impl Linear {
@@ -29,9 +34,19 @@ impl Linear {
     /// # Errors
     /// When the device has no room.
     pub fn with_bias(builder: &Builder, input: usize, output: usize, bias: Init) -> Result<Self> {
-        let weight =
-            builder.parameter("weight", &[output, input], Init::Uniform { bound: 1.0 / (input as f64).sqrt() })?;
-        Ok(Self { weight, bias: builder.parameter("bias", &[output], bias)? })
+        Ok(Self {
+            weight: weight(builder, input, output)?,
+            bias: Bias::Learnt(builder.parameter("bias", &[output], bias)?),
+        })
+    }
+
+    /// Without a bias, PyTorch's `bias=False`.
+    ///
+    /// # Errors
+    /// When the device has no room.
+    pub fn without_bias(builder: &Builder, input: usize, output: usize) -> Result<Self> {
+        let zero = builder.constant("bias", &[output], Init::Constant(0.0))?;
+        Ok(Self { weight: weight(builder, input, output)?, bias: Bias::Zero(zero) })
     }
 
     /// Computes `x · weightᵀ + bias`.
@@ -40,6 +55,14 @@ impl Linear {
     /// When the lengths do not fit or the device fails.
     pub fn forward(&self, x: &Tensor, mode: ForwardMode) -> Result<Tensor> {
         observation::linear_input(x);
-        ops::linear(x, &self.weight.tensor(mode), &self.bias.tensor(mode))
+        let bias = match &self.bias {
+            Bias::Learnt(bias) => bias.tensor(mode),
+            Bias::Zero(zero) => zero.clone(),
+        };
+        ops::linear(x, &self.weight.tensor(mode), &bias)
     }
+}
+
+fn weight(builder: &Builder, input: usize, output: usize) -> Result<Parameter> {
+    builder.parameter("weight", &[output, input], Init::Uniform { bound: 1.0 / (input as f64).sqrt() })
 }

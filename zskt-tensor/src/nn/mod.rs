@@ -2,7 +2,12 @@
 
 mod batch_norm;
 mod conv2d;
+mod conv_transpose2d;
+mod dropout;
 mod forward_mode;
+mod group_norm;
+mod layer_norm;
+mod layer_streams;
 mod linear;
 mod observation;
 mod weights;
@@ -13,8 +18,13 @@ pub use crate::ops::{
     global_average, max_pool, multiply, pad, upsample_nearest,
 };
 pub use batch_norm::BatchNorm2d;
+pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dShape};
 pub use conv2d::{Conv2d, Conv2dShape};
+pub use dropout::{Dropout, StochasticDepth};
 pub use forward_mode::ForwardMode;
+pub use group_norm::GroupNorm;
+pub use layer_norm::LayerNorm;
+pub use layer_streams::{layer_streams_at, with_layer_streams};
 pub use linear::Linear;
 pub use observation::{BatchNormInput, Observation, Wanted, forget_features, observe};
 pub use weights::{Builder, Init, Parameter, Role, Weights};

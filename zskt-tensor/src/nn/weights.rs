@@ -273,6 +273,11 @@ impl Builder {
         Self { prefix: format!("{}{name}.", self.prefix), ..self.clone() }
     }
 
+    /// The name of the part that this builder makes: `layer1.0` for weights such as `layer1.0.weight`; empty for the whole network.
+    pub fn name(&self) -> &str {
+        self.prefix.strip_suffix('.').unwrap_or_default()
+    }
+
     /// A weight that is learnt by gradient.
     ///
     /// # Errors

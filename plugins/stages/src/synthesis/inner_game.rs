@@ -25,6 +25,8 @@ pub struct InnerGame {
     pub step: usize,
     /// The loss at the last of them.
     pub last_loss: Option<f64>,
+    /// Each loss at that step, where there are several.
+    pub last_parts: Vec<f64>,
     /// What the generator is given, `[B, latent_dim]`.
     latents: Parameter,
     /// `u32` `[B]`.
@@ -95,6 +97,7 @@ impl InnerGame {
             copy: copy.transpose()?.map(|start| Copy { start, gradients: None }),
             latents,
             parameters,
+            last_parts: Vec::new(),
             best: None,
             statistics: Vec::new(),
         })
@@ -126,7 +129,8 @@ impl InnerGame {
             .transpose()?;
         let given = Given { targets, images: Some(images.clone()), labels: self.labels.clone() };
         let sum = loss_sum::sum(losses, student.as_ref(), &given)?;
-        let loss = sum.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+        let numbers = sum.numbers()?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let (loss, parts) = (numbers[0], &numbers[1..]);
         if !loss.is_finite() {
             return Err(Error::new(format!(
                 "the loss is {loss} at step {} of synthesis {}: a lower learning rate of this turn may help",
@@ -138,7 +142,8 @@ impl InnerGame {
             self.best = Some(Best { loss, images: copied(&images)? });
         }
         let learnt = self.latents_optimizer.as_ref().map(|_| &self.latents);
-        let gradients = Gradients::of(&sum, self.parameters.iter().chain(learnt))?;
+        self.last_parts = parts.to_vec();
+        let gradients = Gradients::of(&sum.sum, self.parameters.iter().chain(learnt))?;
         self.update(gradients, turn, synthesis)?;
         table.generator.forward.constrain()?;
         self.last_loss = Some(loss);

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::nn::with_layer_streams;
 use zskt_api::{
     BuildContext, Context, Error, GeneratorNetwork, GeneratorParts, ImageSet, LoggedScalar, Loss, Normalization,
     OptimizerState, Parameter, Player, Result, Rounds, Synthesis, SynthesisProgress, Turn,
@@ -18,6 +19,7 @@ use self::inner_game::InnerGame;
 use self::statistics::MovingStatistics;
 use crate::batch_sampler::Targets;
 use crate::draws::Draws;
+use crate::loss_sum;
 use crate::synthesize;
 use crate::turn_runtime::Networks;
 
@@ -149,7 +151,7 @@ impl SynthesisRuntime {
     ) -> Result<Played> {
         let (rounds, images) = (self.rounds(), self.settings().images);
         let mut played = Played { paused: false, figures: Vec::new(), images: 0 };
-        let mut loss = None;
+        let mut found = None;
         while self.position.rounds < rounds.before(batch) {
             let round = self.position.rounds;
             if self.position.in_round == 0 && self.game.is_none() && self.is_reinitialized_before(round) {
@@ -174,22 +176,34 @@ impl SynthesisRuntime {
                         self.game = Some(game);
                         return Ok(Played { paused: true, ..played });
                     }
-                    game.play_step(&self.turn, &losses, table, &self.statistics, draws)?;
+                    self.in_step(table, game.step, || {
+                        game.play_step(&self.turn, &losses, table, &self.statistics, draws)
+                    })?;
                     played.images += images;
                 }
-                loss = game.last_loss;
+                let parts = loss_sum::part_names(&self.turn.name, self.turn.objective, &losses);
+                let parts = loss_sum::part_figures(&parts, &game.last_parts).collect::<Vec<_>>();
+                found = game.last_loss.map(|loss| (loss, parts));
                 self.end(game, table)?;
                 self.position.in_round += 1;
                 self.position.made += 1;
             }
             self.position = Position { rounds: round + 1, in_round: 0, ..self.position };
         }
-        if let Some(loss) = loss {
+        if let Some((loss, parts)) = found {
             played.figures.push(LoggedScalar::on_progress_line(format!("{}.loss", self.turn.name), loss));
+            played.figures.extend(parts);
             let count = self.bank.images().map_or(0, ImageSet::len);
             played.figures.push(LoggedScalar::new(format!("{}.images", self.turn.name), count as f64));
         }
         Ok(played)
+    }
+
+    /// Does a step in which layers that draw random numbers draw by its number, and not by what the batch has drawn before: a synthesis may
+    /// be interrupted, and resumed, before any step.
+    fn in_step<T>(&self, table: &Table<'_>, step: usize, work: impl FnOnce() -> T) -> T {
+        let BuildContext { streams, node, .. } = table.context;
+        with_layer_streams(streams, &format!("{node}/{}/{}", self.turn.name, self.position.made), step, work)
     }
 
     fn is_reinitialized_before(&self, round: usize) -> bool {
@@ -215,7 +229,7 @@ impl SynthesisRuntime {
 
     /// Keeps the images of a synthesis that is over, and moves on what lives from one to the next.
     fn end(&mut self, game: InnerGame, table: &Table<'_>) -> Result<()> {
-        let finished = game.finish(&self.turn, table)?;
+        let finished = self.in_step(table, game.step, || game.finish(&self.turn, table))?;
         if let (Some(outer), Some(gradients), Some(optimizer)) = (
             &mut self.outer,
             &finished.outer_gradients,

@@ -8,6 +8,7 @@ pub mod epilogue;
 pub mod finish;
 pub mod kernel_table;
 pub mod microkernel;
+pub mod normalize;
 pub mod pixel_sums;
 pub mod placement;
 pub mod pooling;

@@ -9,6 +9,7 @@ pub mod kl_divergence;
 pub mod linear;
 pub mod log_softmax;
 pub mod multiply;
+pub mod normalize;
 pub mod placement;
 pub mod pooling;
 pub mod shift;

@@ -109,7 +109,7 @@ pub fn conv(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> {
     }
     operation.weight(format!("{name}.weight"), weight)?;
     let padding = symmetric.unwrap_or(0);
-    let shape = Conv2dShape { input: channels, output, kernel: rows, stride, padding, groups };
+    let shape = Conv2dShape { input: channels, output, kernel: rows, stride, padding, groups, dilation: 1 };
     let slot = operation.step(name, Layer::Convolution { shape, bias: bias.is_some() }, vec![input.slot])?;
     Ok(Value::Tracked(input.with(slot)))
 }
