@@ -17,6 +17,8 @@ pub struct RawImages {
     pub width: usize,
     /// How many classes there are.
     pub classes: usize,
+    /// What they are called, in the order of their numbers; empty where nobody knows.
+    pub class_names: Vec<String>,
 }
 
 impl RawImages {

@@ -4,6 +4,7 @@
 //! green and blue, row by row. Source: <https://www.cs.toronto.edu/~kriz/cifar.html>.
 
 mod archive;
+mod class_names;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -47,6 +48,14 @@ impl Variant {
         match self {
             Self::Cifar10 => 10,
             Self::Cifar100 => 100,
+        }
+    }
+
+    /// What the classes are called, in the order of their numbers.
+    fn class_names(self) -> Vec<String> {
+        match self {
+            Self::Cifar10 => class_names::CIFAR_10.map(str::to_owned).into(),
+            Self::Cifar100 => class_names::CIFAR_100.map(str::to_owned).into(),
         }
     }
 
@@ -144,7 +153,8 @@ pub fn read(path: &Path, variant: Variant, split: Split) -> Result<RawImages, Re
             pixels.extend_from_slice(image);
         }
     }
-    Ok(RawImages { pixels, labels, channels: 3, height: SIDE, width: SIDE, classes: variant.classes() })
+    let (classes, class_names) = (variant.classes(), variant.class_names());
+    Ok(RawImages { pixels, labels, channels: 3, height: SIDE, width: SIDE, classes, class_names })
 }
 
 /// The files that hold those images under `path`.

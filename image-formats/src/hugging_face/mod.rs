@@ -75,7 +75,9 @@ pub fn read(path: &Path, selection: &Selection<'_>) -> Result<RawImages, ReadErr
     let largest = labels.iter().max().map_or(0, |&label| label as usize);
     let classes = classes(&files, selection, || Ok(largest))?;
     let Layout { channels, height, width, .. } = layout;
-    Ok(RawImages { pixels, labels, channels, height, width, classes })
+    // As many as there are classes, unless the pipeline says that there are others.
+    let class_names = files.into_iter().map(|file| file.class_names).find(|names| names.len() == classes);
+    Ok(RawImages { pixels, labels, channels, height, width, classes, class_names: class_names.unwrap_or_default() })
 }
 
 /// Count, size and classes from the footers, the first row and, only where nothing else tells, the labels.

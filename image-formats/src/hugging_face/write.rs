@@ -230,7 +230,7 @@ mod tests {
         let (count, height, width) = (GROUP_ROWS + 7, 5, 3);
         let pixels = (0..count * channels * height * width).map(|i| (i * i / 3 % 256) as u8).collect();
         let labels = (0..count).map(|i| (i * 7 % classes) as u32).collect();
-        RawImages { pixels, labels, channels, height, width, classes }
+        RawImages { pixels, labels, channels, height, width, classes, class_names: Vec::new() }
     }
 
     #[test]
@@ -244,7 +244,11 @@ mod tests {
                 let file = written(&labelled.expect("images"));
                 let selection = Selection::of("train");
                 assert_eq!(header(file.path(), &selection), Ok(images.header()));
-                assert!(read(file.path(), &selection).expect("a dataset") == images, "{channels} channels, {names:?}");
+                let expected = RawImages { class_names: names.into(), ..images.clone() };
+                assert!(
+                    read(file.path(), &selection).expect("a dataset") == expected,
+                    "{channels} channels, {names:?}"
+                );
             }
         }
     }

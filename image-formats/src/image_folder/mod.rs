@@ -65,7 +65,8 @@ pub fn read(path: &Path, split: Split, channels: Option<usize>) -> Result<RawIma
     }
     let labels = found.images.iter().map(|(_, label)| *label).collect();
     let Layout { channels, height, width, .. } = layout;
-    Ok(RawImages { pixels, labels, channels, height, width, classes: found.classes })
+    let Found { class_names, .. } = found;
+    Ok(RawImages { pixels, labels, channels, height, width, classes: class_names.len(), class_names })
 }
 
 /// Count and classes from the names of the files, size and channels from the first one.
@@ -75,7 +76,7 @@ pub fn read(path: &Path, split: Split, channels: Option<usize>) -> Result<RawIma
 pub fn header(path: &Path, split: Split, channels: Option<usize>) -> Result<ImageHeader, ReadError> {
     let found = find(path, split)?;
     let Layout { channels, height, width, .. } = found.layout(channels)?;
-    Ok(ImageHeader { count: found.images.len(), channels, height, width, classes: found.classes })
+    Ok(ImageHeader { count: found.images.len(), channels, height, width, classes: found.class_names.len() })
 }
 
 /// The folder of the classes of `split`.
@@ -89,7 +90,7 @@ pub fn folder(path: &Path, split: Split) -> Result<PathBuf, ReadError> {
 /// The images of a split, with their labels.
 struct Found {
     folder: PathBuf,
-    classes: usize,
+    class_names: Vec<String>,
     images: Vec<(PathBuf, u32)>,
 }
 
@@ -156,7 +157,8 @@ fn find(path: &Path, split: Split) -> Result<Found, ReadError> {
         return Err(ReadError::new(&folder, "there is no folder of a class with PNGs or JPEGs in it")
             .with_help("expected a folder for each class, as cat/1.png, dog/2.jpg"));
     }
-    Ok(Found { folder, classes: classes.len(), images })
+    let class_names = classes.iter().map(|class| class.to_string_lossy().into_owned()).collect();
+    Ok(Found { folder, class_names, images })
 }
 
 /// Whether there are folders of splits in `path`; folders that are called like them may be classes.

@@ -40,6 +40,27 @@ impl Variant {
             Self::KMnist => "KMNIST/raw",
         }
     }
+
+    /// What the classes are called, in the order of their numbers, as torchvision has it.
+    fn class_names(self) -> Vec<String> {
+        let names = match self {
+            Self::Mnist => ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+            Self::FashionMnist => [
+                "T-shirt/top",
+                "Trouser",
+                "Pullover",
+                "Dress",
+                "Coat",
+                "Sandal",
+                "Shirt",
+                "Sneaker",
+                "Bag",
+                "Ankle boot",
+            ],
+            Self::KMnist => ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"],
+        };
+        names.map(str::to_owned).into()
+    }
 }
 
 /// Which part of the dataset.
@@ -84,7 +105,8 @@ pub fn read(path: &Path, variant: Variant, split: Split) -> Result<RawImages, Re
         return Err(file.problem(reason).at(format!("label {at}")));
     }
     let labels = found.into_iter().map(u32::from).collect();
-    Ok(RawImages { pixels, labels, channels: 1, height, width, classes: CLASSES })
+    let class_names = variant.class_names();
+    Ok(RawImages { pixels, labels, channels: 1, height, width, classes: CLASSES, class_names })
 }
 
 /// Count and size from the beginning of the images.

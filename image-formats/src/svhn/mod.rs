@@ -66,7 +66,8 @@ pub fn read(path: &Path, split: Split) -> Result<RawImages, ReadError> {
         return Err(ReadError::new(&file, reason).with_help("they must be as many"));
     }
     let Shape { height, width, .. } = shape;
-    Ok(RawImages { pixels, labels, channels: 3, height, width, classes: CLASSES })
+    let class_names = (0..CLASSES).map(|digit| digit.to_string()).collect();
+    Ok(RawImages { pixels, labels, channels: 3, height, width, classes: CLASSES, class_names })
 }
 
 /// Count and size from the beginning of `X`.

@@ -135,7 +135,8 @@ impl Preprocessing {
         self.signature(raw.header())?;
         let raw_channels = raw.channels;
         let shape = ImageShape::new(raw_channels, raw.height, raw.width);
-        let mut images = ImageSet::new(shape, raw.classes, raw.pixels, raw.labels)?;
+        let images = ImageSet::new(shape, raw.classes, raw.pixels, raw.labels)?;
+        let mut images = images.name_classes(raw.class_names)?;
         if let Some(count) = self.per_class {
             let mut rng = context.streams.named(&format!("{}/subset", context.node));
             images = images.subset(count, &mut rng).context("per_class")?;

@@ -45,7 +45,7 @@ fn measure(plugin: &str, precision: Precision) -> Result<Measurement> {
         );
     }
     let build = testing::build_context("metric", precision);
-    metric.evaluate(inputs, &MetricContext { build, interrupted: Arc::new(|| false) })
+    metric.evaluate(inputs, &MetricContext::alone(build, &std::env::temp_dir()))
 }
 
 #[test]

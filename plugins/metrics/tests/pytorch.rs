@@ -72,8 +72,7 @@ fn measure(plugin: &str, fixture: &Value, pixels: Vec<f64>) -> Result<Measuremen
             inputs.push(port, NodeOutput::Classifier(network(name, fixture)?));
         }
     }
-    let context =
-        MetricContext { build: testing::build_context("metric", Precision::F64), interrupted: Arc::new(|| false) };
+    let context = MetricContext::alone(testing::build_context("metric", Precision::F64), &std::env::temp_dir());
     metric.evaluate(inputs, &context)
 }
 

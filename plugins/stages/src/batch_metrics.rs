@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use zskt_api::{Context, LoggedScalar, Player, Progress, Result, StageContext};
 
-use crate::turn_runtime::{TurnResult, TurnRuntime};
+use crate::loss_sum;
+use crate::turn_runtime::{TurnFigures, TurnResult, TurnRuntime};
 
 /// Batches that an accelerator computes before their metrics are read: to read them is to wait for it.
 const PENDING: usize = 16;
@@ -16,10 +17,16 @@ const LEARNS: f64 = 0.01;
 pub struct BatchResult {
     /// Images that the turns learnt from, each step counted.
     images: usize,
-    /// Of each turn, by its name.
-    turns: Vec<(String, TurnResult)>,
+    /// Of each turn, by its name, and by those of its losses.
+    turns: Vec<(TurnNames, TurnResult)>,
     /// What syntheses before it found.
     figures: Vec<LoggedScalar>,
+}
+
+/// What the log calls the figures of a turn.
+struct TurnNames {
+    turn: String,
+    parts: Vec<Option<(String, f64)>>,
 }
 
 /// The metrics, and the images that were learnt from.
@@ -29,7 +36,11 @@ impl BatchResult {
     /// The results of all turns on a batch of so many images.
     pub fn new(turns: &[TurnRuntime], results: Vec<TurnResult>, batch_size: usize) -> Self {
         let images = turns.iter().map(|turn| batch_size * turn.turn().steps).sum();
-        let names = turns.iter().map(|turn| turn.turn().name.clone());
+        let names = turns.iter().map(TurnRuntime::turn);
+        let names = names.map(|turn| TurnNames {
+            turn: turn.name.clone(),
+            parts: loss_sum::part_names(&turn.name, turn.objective, &turn.losses),
+        });
         Self { images, turns: names.zip(results).collect(), figures: Vec::new() }
     }
 
@@ -63,9 +74,11 @@ impl BatchResult {
     /// Waits for the metrics; `done` is the batch's number, from 1.
     pub fn read(self, done: usize) -> Result<Metrics> {
         let mut metrics = self.figures;
-        for (name, turn) in self.turns {
-            let (loss, norm) = turn.read().context(format!("turn `{name}`, batch {done}"))?;
+        for (TurnNames { turn: name, parts }, turn) in self.turns {
+            let TurnFigures { loss, parts: losses, norm } =
+                turn.read().context(format!("turn `{name}`, batch {done}"))?;
             metrics.push(LoggedScalar::on_progress_line(format!("{name}.loss"), loss));
+            metrics.extend(loss_sum::part_figures(&parts, &losses));
             metrics.push(LoggedScalar::new(format!("{name}.learning_rate"), turn.learning_rate));
             metrics.extend(norm.map(|norm| LoggedScalar::new(format!("{name}.gradient_norm"), norm)));
         }

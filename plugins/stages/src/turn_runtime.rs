@@ -36,7 +36,8 @@ pub struct BatchPosition {
 /// What came of one turn, still where it was computed: an accelerator does not stop for it.
 #[derive(Default)]
 pub struct TurnResult {
-    /// What is minimized, at each step before its update: the sum of the losses, negated for a turn that maximizes it.
+    /// What is minimized, at each step before its update: the sum of the losses, negated for a turn that maximizes it, and behind it
+    /// each loss as it came where there are several.
     losses: Vec<Tensor>,
     /// The gradient's norm before clipping, at each step; empty without clipping.
     norms: Vec<Tensor>,
@@ -63,25 +64,42 @@ impl TurnResult {
         Ok([numbers(&self.losses)?, numbers(&self.norms)?].concat())
     }
 
-    /// The mean loss and, with clipping, the mean norm of the gradient, once all steps are computed.
-    pub fn read(&self) -> Result<(f64, Option<f64>)> {
-        let loss = mean(&self.losses, "loss")?;
-        Ok((loss, (!self.norms.is_empty()).then(|| mean(&self.norms, "gradient's norm")).transpose()?))
+    /// The means over the steps, once all are computed.
+    pub fn read(&self) -> Result<TurnFigures> {
+        let each = self.losses.first().map_or(1, Tensor::elem_count);
+        let losses = numbers(&self.losses)?;
+        let of_part = |part: usize| losses.iter().copied().skip(part).step_by(each).collect::<Vec<_>>();
+        let is_cpu = self.losses.iter().all(|loss| loss.device().is_cpu());
+        let loss = mean(&of_part(0), "loss", is_cpu)?;
+        let parts = (1..each).map(|part| mean(&of_part(part), "loss", is_cpu)).collect::<Result<_>>()?;
+        let norms = numbers(&self.norms)?;
+        let norm = (!norms.is_empty()).then(|| mean(&norms, "gradient's norm", is_cpu)).transpose()?;
+        Ok(TurnFigures { loss, parts, norm })
     }
 }
 
-fn numbers(scalars: &[Tensor]) -> Result<Vec<f64>> {
-    if scalars.is_empty() {
+/// What came of one turn, as numbers.
+pub struct TurnFigures {
+    /// The mean loss.
+    pub loss: f64,
+    /// The mean of each loss as it came, where there are several.
+    pub parts: Vec<f64>,
+    /// With clipping, the mean norm of the gradient before it.
+    pub norm: Option<f64>,
+}
+
+/// The numbers of tensors of one shape, one after the other; to read them is to wait for an accelerator once.
+fn numbers(tensors: &[Tensor]) -> Result<Vec<f64>> {
+    if tensors.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(Tensor::stack(scalars, 0)?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
+    Ok(Tensor::stack(tensors, 0)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
 }
 
-fn mean(scalars: &[Tensor], what: &str) -> Result<f64> {
-    let numbers = numbers(scalars)?;
+fn mean(numbers: &[f64], what: &str, is_cpu: bool) -> Result<f64> {
     if let Some(value) = numbers.iter().find(|value| !value.is_finite()) {
         // On the CPU the run has looked at every output on the way here.
-        let elsewhere = !scalars[0].device().is_cpu();
+        let elsewhere = !is_cpu;
         let culprit = if elsewhere {
             "; `--set device=cpu` names the node whose output is the first that is not finite"
         } else {
@@ -297,12 +315,12 @@ impl TurnRuntime {
     }
 
     fn step(&mut self, student: Option<&ClassifierOutput>, given: &Given, result: &mut TurnResult) -> Result<()> {
-        let mut sum = loss_sum::sum(&self.turn.losses, student, given)?;
+        let mut loss = loss_sum::sum(&self.turn.losses, student, given)?;
         if self.turn.objective == Objective::Maximize {
-            sum = sum.neg()?;
+            loss = loss.negated()?;
         }
-        result.losses.push(sum.detach());
-        let mut gradients = Gradients::of(&sum, self.parameters.iter())?;
+        result.losses.push(loss.numbers()?);
+        let mut gradients = Gradients::of(&loss.sum, self.parameters.iter())?;
         if let Some(limit) = self.turn.clip_norm {
             result.norms.push(gradients.clip(limit)?);
         }

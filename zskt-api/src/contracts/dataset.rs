@@ -57,6 +57,11 @@ pub trait Dataset: Send + Sync {
     /// Its shape.
     fn signature(&self) -> DatasetSignature;
 
+    /// What its classes are called, in the order of their numbers; empty where nobody knows. Reports and TensorBoard show them.
+    fn class_names(&self) -> &[String] {
+        &[]
+    }
+
     /// The images of these indices in this order; augmented when there is a random generator to do it with, and the
     /// dataset augments.
     ///
@@ -69,6 +74,10 @@ pub trait Dataset: Send + Sync {
 impl Dataset for ImageSet {
     fn signature(&self) -> DatasetSignature {
         DatasetSignature { image: self.shape(), classes: self.classes(), images: self.len() }
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.class_names()
     }
 
     fn batch(

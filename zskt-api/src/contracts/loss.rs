@@ -192,4 +192,10 @@ pub trait Loss: Send + Sync {
     fn replays(&self) -> bool {
         false
     }
+
+    /// The node that it is in a pipeline, after which its value is logged where a turn adds up several: `imitate.loss.belief`. The run
+    /// answers this; a plugin leaves it as it is.
+    fn node(&self) -> Option<&str> {
+        None
+    }
 }

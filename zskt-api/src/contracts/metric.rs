@@ -1,10 +1,12 @@
 //! Metrics: what is measured, on real images.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{BuildContext, Score};
+use super::{BuildContext, MetricFiles, Picture, Score};
 use crate::{CheckError, Inputs, Params, PortInfo, Ports, Result, Signatures};
 
 /// What a metric found.
@@ -14,15 +16,20 @@ pub struct Measurement {
     pub figures: Map<String, Value>,
     /// One line for a person; control characters in it are shown, not obeyed.
     pub summary: String,
+    /// Pictures by name.
+    pub pictures: BTreeMap<String, Picture>,
 }
 
 impl Measurement {
     /// A line for a person, and no figures yet.
     pub fn new(summary: impl Into<String>) -> Self {
-        Self { figures: Map::new(), summary: summary.into() }
+        Self { summary: summary.into(), ..Self::default() }
     }
 
-    /// Adds a figure: a number, or what else JSON has. A float that is NaN or infinite, of which JSON has none, becomes `null`
+    /// Adds a figure: a number, or what else JSON has. Beside numbers TensorBoard shows lists of numbers, each of up to 20 as a curve and
+    /// more as a histogram, and lists of such lists, which are matrices, as pictures; an entry for each class is called as the class where
+    /// the dataset [names its classes](crate::Dataset::class_names). The report shows lists by class whose names begin with `per_class`,
+    /// and a matrix `confusion`. A float that is NaN or infinite, of which JSON has none, becomes `null`
     /// there and in every file made of it, as does a figure that does not exist (the accuracy of a class without images): a
     /// reader that takes `null` for "no number" is right either way. The summary is the place to say why.
     #[must_use]
@@ -30,14 +37,36 @@ impl Measurement {
         self.figures.insert(name.to_owned(), value.into());
         self
     }
+
+    /// Adds a picture, which is kept as `NAME.png` in the folder of the evaluation, and is in TensorBoard and in the report's page. A page
+    /// is passed on more easily than a folder: pictures of a dataset's own images are better [files](MetricContext::files).
+    #[must_use]
+    pub fn picture(mut self, name: &str, picture: Picture) -> Self {
+        self.pictures.insert(name.to_owned(), picture);
+        self
+    }
 }
 
-/// Where a metric is evaluated.
+/// Where and when a metric is evaluated.
 pub struct MetricContext {
     /// The node's name, device, precision and random streams.
     pub build: BuildContext,
+    /// The stage whose network is measured, while it trains or when it is done; `None` where no stage leads to the metric.
+    pub stage: Option<String>,
+    /// Batches of that stage that are done; 0 without one.
+    pub batch: usize,
+    /// Where files go.
+    pub files: MetricFiles,
     /// Set when the user asked to stop; a long evaluation looks at it between batches.
     pub interrupted: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl MetricContext {
+    /// For an evaluation outside of a run, as in a test: after no stage, with files below `folder`.
+    pub fn alone(build: BuildContext, folder: &Path) -> Self {
+        let files = MetricFiles::new(folder.join(&build.node), "start");
+        Self { build, stage: None, batch: 0, files, interrupted: Arc::new(|| false) }
+    }
 }
 
 /// A plugin that measures.

@@ -1,5 +1,6 @@
 //! Turns, stages and metrics: what stands in a graph, with stand-ins for what arrives there.
 
+use std::fs;
 use std::sync::Arc;
 
 use candle_core::Device;
@@ -74,10 +75,15 @@ pub fn stage(plugin: &dyn StageNode, output: Option<PortType>) -> Result<()> {
 pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
     let arriving = accepted(&plugin.ports(), &|inputs| plugin.check(inputs))?;
     let build = build_context(NODE, Precision::F32);
-    let context = MetricContext { build, interrupted: Arc::new(|| false) };
+    let folder = std::env::temp_dir().join(format!("zskt-conforms-{}-{:p}", std::process::id(), &raw const build));
+    fs::create_dir(&folder).map_err(|error| Error::new(format!("{} cannot be made: {error}", folder.display())))?;
+    let context = MetricContext::alone(build, &folder);
     let evaluate = || plugin.evaluate(arriving.inputs.clone(), &context);
-    let measured = evaluate()?;
-    promise!(measured == evaluate()?, "it measures something else the second time");
+    let measured = evaluate().and_then(|measured| Ok((evaluate()? == measured, measured)));
+    // What it left there is of no use; that it cannot be removed is no fault of the plugin.
+    let _ = fs::remove_dir_all(&folder);
+    let (is_same, measured) = measured?;
+    promise!(is_same, "it measures something else the second time");
     if let Some(score) = plugin.score() {
         let found = measured.figures.get(score.figure);
         let is_score = found.is_some_and(|found| found.is_number() || found.is_null());

@@ -64,6 +64,7 @@ pub struct CheckedDataset {
     boundary: Boundary,
     inner: Arc<dyn Dataset>,
     signature: DatasetSignature,
+    class_names: Vec<String>,
     /// For each image, whether its numbers have been looked at.
     seen: Mutex<Vec<bool>>,
 }
@@ -82,8 +83,13 @@ impl CheckedDataset {
             let declared = format!("describes {}", told(described));
             return Err(boundary.violation(declared, format_args!("loaded {}", told(&signature))));
         }
+        let class_names = boundary.plugin.call(|| inner.class_names().to_vec());
+        if !class_names.is_empty() && class_names.len() != signature.classes {
+            let declared = format_args!("declares {} classes", signature.classes);
+            return Err(boundary.violation(declared, format_args!("has names for {}", class_names.len())));
+        }
         let seen = Mutex::new(vec![false; signature.images]);
-        Ok(Self { boundary, inner, signature, seen })
+        Ok(Self { boundary, inner, signature, class_names, seen })
     }
 
     fn check(&self, batch: &Batch, indices: &[usize], dtype: DType, device: &Device) -> Result<()> {
@@ -119,6 +125,10 @@ impl CheckedDataset {
 impl Dataset for CheckedDataset {
     fn signature(&self) -> DatasetSignature {
         self.signature.clone()
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.class_names
     }
 
     fn batch(

@@ -79,6 +79,10 @@ impl Loss for CheckedLoss {
         self.boundary.plugin.call(|| self.inner.replays())
     }
 
+    fn node(&self) -> Option<&str> {
+        (!self.boundary.plugin.is_nested()).then(|| self.boundary.plugin.node())
+    }
+
     fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
         // Of what it is given it makes a loss of the same type, on the same device.
         let given = batch.student.map(|student| &student.logits).or(batch.target.first());

@@ -7,6 +7,10 @@ use crate::text_format;
 
 /// The last part of a figure's key or a curve's, that says what it is: `loss` of `distill/imitate.loss`.
 pub fn kind(key: &str) -> &str {
+    // Each of a turn's losses is one, whatever its node is called.
+    if key.contains(".loss.") {
+        return "loss";
+    }
     let parts = key.rsplit(['.', '/']);
     let named = parts.clone().find(|part| !part.chars().all(|c| c.is_ascii_digit()));
     // Whose it is, is no matter of its kind.

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::chart::{Chart, Line};
-use super::figure_text::{number, title};
+use super::figure_text::{brief, number, title};
 use crate::text_format;
 
 /// A larger matrix is read as a list of what is confused most.
@@ -51,15 +51,32 @@ pub fn transition_curves(report: &Value) -> Vec<Chart> {
 /// The confusion matrices and the figures by class.
 pub fn by_class(report: &Value) -> Option<Markup> {
     let parts = metrics(report).flat_map(|(node, figures)| {
+        let names = ClassNames::of(report, node);
         let matrix = figures.get("confusion").and_then(matrix);
         let whole = matrix.as_ref().is_some_and(|matrix| matrix.len() <= WHOLE_MATRIX);
-        let matrix = matrix.map(|matrix| confusion(node, &matrix));
+        let matrix = matrix.map(|matrix| confusion(node, &matrix, &names));
         let per_class = figures.iter().filter(|(name, _)| name.starts_with("per_class"));
-        let per_class = per_class.filter_map(|(name, values)| Some(list(node, name, values.as_array()?, !whole)));
+        let per_class =
+            per_class.filter_map(|(name, values)| Some(list(node, name, values.as_array()?, &names, !whole)));
         matrix.into_iter().chain(per_class).collect::<Vec<_>>()
     });
     let parts: Vec<_> = parts.collect();
     (!parts.is_empty()).then(|| html! { @for part in &parts { (part) } })
+}
+
+/// What the classes are called that a metric looked at.
+struct ClassNames(Vec<String>);
+
+impl ClassNames {
+    fn of(report: &Value, node: &str) -> Self {
+        let names = report["class_names"][node].as_array().into_iter().flatten();
+        Self(names.map(|name| brief(name.as_str().unwrap_or_default()).into_owned()).collect())
+    }
+
+    /// Its name, or its number where it has none.
+    fn name(&self, class: usize) -> String {
+        self.0.get(class).cloned().unwrap_or_else(|| class.to_string())
+    }
 }
 
 fn numbers(value: &Value) -> Option<Vec<f64>> {
@@ -76,7 +93,7 @@ fn matrix(value: &Value) -> Option<Vec<Vec<u64>>> {
     if rows.is_empty() || rows.len() > MOST_CLASSES { None } else { rows.iter().map(row).collect() }
 }
 
-fn confusion(node: &str, matrix: &[Vec<u64>]) -> Markup {
+fn confusion(node: &str, matrix: &[Vec<u64>], names: &ClassNames) -> Markup {
     let share =
         |count: u64, row: &[u64]| count as f64 / row.iter().fold(0u64, |sum, n| sum.saturating_add(*n)).max(1) as f64;
     if matrix.len() <= WHOLE_MATRIX {
@@ -85,9 +102,9 @@ fn confusion(node: &str, matrix: &[Vec<u64>]) -> Markup {
             div.scroll tabindex="0" role="region" aria-label=(format!("{node}: confusion matrix")) {
                 table.matrix {
                     caption { "A row for each label, a column for each class that was predicted; images." }
-                    thead { tr { th scope="col" { "label" } @for class in 0..matrix.len() { th scope="col" { (class) } } } }
+                    thead { tr { th scope="col" { "label" } @for class in 0..matrix.len() { th scope="col" { (names.name(class)) } } } }
                     tbody { @for (label, row) in matrix.iter().enumerate() { tr {
-                        th scope="row" { (label) }
+                        th scope="row" { (names.name(label)) }
                         @for count in row { td style=(format!("--share: {:.3}", share(*count, row))) { (count) } }
                     } } }
                 }
@@ -106,10 +123,11 @@ fn confusion(node: &str, matrix: &[Vec<u64>]) -> Markup {
         div.scroll tabindex="0" role="region" aria-label=(format!("{node}: most often confused")) {
             table {
                 thead { tr {
-                    @for name in ["label", "predicted", "images", "of the label's"] { th.number scope="col" { (name) } }
+                    th scope="col" { "label" } th scope="col" { "predicted" }
+                    th.number scope="col" { "images" } th.number scope="col" { "of the label's" }
                 } }
                 tbody { @for (count, label, class) in confused.iter().take(MOST_CONFUSED) { tr {
-                    td.number { (label) } td.number { (class) } td.number { (count) }
+                    td { (names.name(*label)) } td { (names.name(*class)) } td.number { (count) }
                     td.number { (format!("{:.1} %", 100.0 * share(*count, &matrix[*label]))) }
                 } } }
             }
@@ -117,7 +135,7 @@ fn confusion(node: &str, matrix: &[Vec<u64>]) -> Markup {
     }
 }
 
-fn list(node: &str, name: &str, values: &[Value], open: bool) -> Markup {
+fn list(node: &str, name: &str, values: &[Value], names: &ClassNames, open: bool) -> Markup {
     let heading = format!("{node}: {}", title(name));
     let shown = values.iter().take(MOST_CLASSES);
     html! {
@@ -125,9 +143,9 @@ fn list(node: &str, name: &str, values: &[Value], open: bool) -> Markup {
             summary { (heading) }
             div.scroll tabindex="0" role="region" aria-label=(heading) {
                 table {
-                    thead { tr { th.number scope="col" { "class" } th.number scope="col" { (title(name)) } } }
+                    thead { tr { th scope="col" { "class" } th.number scope="col" { (title(name)) } } }
                     tbody { @for (class, value) in shown.enumerate() { tr {
-                        th.number scope="row" { (class) }
+                        th scope="row" { (names.name(class)) }
                         td.number { (value.as_f64().map_or("no images".into(), number)) }
                     } } }
                 }

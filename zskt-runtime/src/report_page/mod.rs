@@ -25,11 +25,13 @@ use std::collections::BTreeSet;
 
 use zskt_api::{PluginKind, Registry};
 
+use crate::pipeline::find_shown;
 use crate::runs::Configuration;
 
 /// The nodes of a configuration that are metrics.
 fn metric_nodes<'c>(configuration: &'c Configuration, registry: &Registry) -> BTreeSet<&'c str> {
-    let is_metric = |plugin: &String| registry.find(plugin).is_some_and(|plugin| plugin.kind == PluginKind::Metric);
+    let is_metric =
+        |plugin: &String| find_shown(plugin, registry).is_some_and(|plugin| plugin.kind == PluginKind::Metric);
     let nodes = configuration.parameters.iter().filter(|(key, plugin)| !key.contains('.') && is_metric(plugin));
     nodes.map(|(key, _)| key.as_str()).collect()
 }

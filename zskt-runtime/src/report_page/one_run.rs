@@ -39,6 +39,7 @@ pub fn page(run: &Run, graph: Option<&str>, registry: &Registry) -> Result<Strin
     let transitions = page.charts(found::transition_curves(report));
     page.section("transitions", "Transition curves", transitions);
     page.section("classes", "Classes", found::by_class(report));
+    page.section("pictures", "Pictures of metrics", pictures::of_metrics(run, report));
     page.section(
         "graph",
         "Graph",

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
+use serde_json::Value;
 use zskt_api::{PluginKind, Registry};
 
+use crate::pipeline::find_shown;
 use crate::runs::Run;
 
 /// More pictures say no more.
@@ -45,8 +47,7 @@ pub fn over_time(run: &Run, registry: &Registry) -> Option<Markup> {
         html! {
             div.pictures { @for (Picture { stage, batch, width, height, .. }, png) in &pictures {
                 figure {
-                    img src=(format!("data:image/png;base64,{}", STANDARD.encode(png))) width=(width) height=(height)
-                        loading="lazy" decoding="async" alt=(format!("pseudo-images of {stage} at batch {batch}"));
+                    (embedded(png, *width, *height, &format!("pseudo-images of {stage} at batch {batch}")))
                     figcaption { (stage) ", batch " (batch) }
                 }
             } }
@@ -55,11 +56,56 @@ pub fn over_time(run: &Run, registry: &Registry) -> Option<Markup> {
     })
 }
 
+/// The pictures that metrics gave last, as many as fit.
+pub fn of_metrics(run: &Run, report: &Value) -> Option<Markup> {
+    let metrics = report["pictures"].as_object().into_iter().flatten();
+    let files = metrics.flat_map(|(metric, files)| {
+        let files = files.as_object().into_iter().flatten();
+        files.filter_map(move |(name, file)| Some((format!("{metric}: {name}"), file.as_str()?)))
+    });
+    let (mut left, mut left_out) = (BUDGET, 0);
+    let mut pictures = Vec::new();
+    for (name, file) in files {
+        // A report may have been changed: only what lies with the run's measurements is one of its pictures.
+        let path = run.folder.join(file);
+        let is_own = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
+            && path.starts_with(run.files().measurements());
+        let bytes = fs::symlink_metadata(&path).ok().filter(|found| is_own && found.is_file()).map(|found| found.len());
+        let sized = bytes.filter(|bytes| *bytes <= left).and_then(|bytes| Some((bytes, size(&path)?)));
+        let read = sized.and_then(|(bytes, (width, height))| {
+            let picture = Picture { stage: name.clone(), batch: 0, path, bytes, width, height };
+            Some((picture.png().ok()?, picture))
+        });
+        match read {
+            Some((png, picture)) => {
+                left -= picture.bytes;
+                pictures.push((name, png, picture));
+            }
+            None => left_out += 1,
+        }
+    }
+    (!pictures.is_empty()).then(|| {
+        html! {
+            div.pictures { @for (name, png, Picture { width, height, .. }) in &pictures {
+                figure { (embedded(png, *width, *height, name)) figcaption { (name) } }
+            } }
+            @if left_out > 0 { p.quiet { (left_out) " more in the folder " code { "measurements" } " of the run." } }
+        }
+    })
+}
+
+fn embedded(png: &[u8], width: u32, height: u32, alt: &str) -> Markup {
+    html! {
+        img src=(format!("data:image/png;base64,{}", STANDARD.encode(png))) width=(width) height=(height)
+            loading="lazy" decoding="async" alt=(alt);
+    }
+}
+
 /// The stages that are given images by a dataset, as their pictures are called.
 fn stages_on_data(run: &Run, registry: &Registry) -> BTreeSet<String> {
     let configuration = run.configuration();
     let is_dataset = |node: &str| {
-        let plugin = configuration.parameters.get(node).and_then(|plugin| registry.find(plugin));
+        let plugin = configuration.parameters.get(node).and_then(|plugin| find_shown(plugin, registry));
         plugin.is_none_or(|plugin| plugin.kind == PluginKind::Dataset)
     };
     let stage = |edge: &String| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::record::events::{EventKind, FORMAT};
 use crate::text_format;
 
 /// What some work takes.
@@ -268,7 +269,8 @@ impl Estimate {
         let networks: Map<_, _> =
             self.memory.networks.iter().map(|(network, bytes)| (network.clone(), Value::from(*bytes))).collect();
         let all = self.all();
-        json!({
+        EventKind::Estimate.with(json!({
+            "format": FORMAT,
             "name": self.name,
             "device": self.device,
             "seconds": all.seconds,
@@ -282,7 +284,7 @@ impl Estimate {
                 "training_state": self.memory.training_state,
                 "made_images": self.memory.made_images,
             },
-        })
+        }))
     }
 }
 

@@ -5,14 +5,14 @@ use std::fmt;
 
 use zskt_api::{Value, ValueKind};
 
-use crate::pipeline::{Bounds, EXPECT, PUBLISHED, field, read};
+use crate::pipeline::{Bounds, EXPECT, PUBLISHED, field, read, shown, shown_name};
 use crate::text_format;
 
 /// Every parameter of a resolved pipeline by the key that `--set` takes: `student` is `WideResNet`, `student.depth` is `16`, `seed`
 /// is `0`; and its edges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
-    /// The parameters, as RON text.
+    /// The parameters, as RON text; names of plugins as a person reads them.
     pub parameters: BTreeMap<String, String>,
     /// The edges, as `teacher -> distill.teacher`.
     pub edges: BTreeSet<String>,
@@ -76,11 +76,11 @@ impl Configuration {
                 self.add(key, &items[0]);
             }
             ValueKind::Named { name: Some(name), fields, items } if items.is_empty() => {
-                self.parameters.insert(key.to_owned(), name.text.clone());
+                self.parameters.insert(key.to_owned(), shown_name(&name.text).to_owned());
                 fields.iter().for_each(|(field, value)| self.add(&format!("{key}.{}", field.text), value));
             }
             _ => {
-                self.parameters.insert(key.to_owned(), value.to_ron());
+                self.parameters.insert(key.to_owned(), shown(&value.to_ron()));
             }
         }
     }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use zskt_api::Registry;
 
 use super::Configuration;
+use crate::pipeline::find_shown;
 
 /// The defaults of a configuration's parameters, as far as its plugins are known here and have any, by key.
 pub fn defaults(configuration: &Configuration, registry: &Registry) -> BTreeMap<String, String> {
     let mut defaults = Configuration::default();
     // A plugin comes before its parameters.
     for (key, value) in &configuration.parameters {
-        let Some(plugin) = registry.find(value) else { continue };
+        let Some(plugin) = find_shown(value, registry) else { continue };
         let within = format!("{key}.");
         // The default of a plugin says what its parameters are; another plugin in its place says so itself.
         if defaults.parameters.get(key) != Some(value) {
@@ -32,7 +33,8 @@ pub fn defaults(configuration: &Configuration, registry: &Registry) -> BTreeMap<
 pub fn changed(configuration: &Configuration, registry: &Registry) -> Vec<(String, String)> {
     let (parameters, defaults) = (&configuration.parameters, defaults(configuration, registry));
     let is_changed = |key: &str, value: &str| {
-        let is_known = |(parent, _): (&str, &str)| parameters.get(parent).is_some_and(|it| registry.find(it).is_some());
+        let is_known =
+            |(parent, _): (&str, &str)| parameters.get(parent).is_some_and(|it| find_shown(it, registry).is_some());
         key.rsplit_once('.').is_some_and(is_known) && defaults.get(key).is_none_or(|default| !is_same(default, value))
     };
     let changed = parameters.iter().filter(|(key, value)| is_changed(key, value));

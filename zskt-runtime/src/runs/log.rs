@@ -104,16 +104,19 @@ impl Log {
                 batch: batch.unwrap_or_default(),
                 message: text("message").unwrap_or_default(),
             }),
-            (Some("interrupted"), ..) => self.end = Some(LoggedEnd::Interrupted),
-            (Some("out_of_budget"), ..) => self.end = Some(LoggedEnd::OutOfBudget),
+            (Some("interrupted"), ..) => {
+                let is_of_budget = entries.contains_key("budget_seconds");
+                self.end = Some(if is_of_budget { LoggedEnd::OutOfBudget } else { LoggedEnd::Interrupted });
+            }
             (Some("failed"), ..) => self.end = Some(LoggedEnd::Failed(text("message").unwrap_or_default())),
-            (None, Some(metric), _) => {
+            // Earlier versions did not say so.
+            (Some("metric") | None, Some(metric), _) => {
                 let stage = stage.or_else(|| text("after"));
                 let last = stage.as_ref().and_then(|stage| self.stages.iter().find(|known| known.stage == *stage));
                 let batch = batch.or(last.map(|stage| stage.batch));
                 self.add_figures(&metric, &stage, batch, &entries, true);
             }
-            (None, None, Some(name)) => {
+            (Some("batch") | None, None, Some(name)) => {
                 let progress = StageProgress {
                     stage: name.clone(),
                     batch: batch.unwrap_or_default(),
@@ -139,8 +142,10 @@ impl Log {
         entries: &Map<String, Value>,
         of_metric: bool,
     ) {
-        let fixed =
-            ["time", "event", "stage", "batch", "batches", "images", "seconds", "metric", "after", "best", "message"];
+        let fixed = [
+            "time", "event", "stage", "batch", "batches", "images", "seconds", "metric", "after", "best", "pictures",
+            "message",
+        ];
         // What a metric calls `images` is how many it looked at, which is no curve.
         for (name, value) in entries.iter().filter(|(name, _)| !fixed.contains(&name.as_str())) {
             let Some(value) = value.as_f64() else { continue };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::progress::{PointProgress, PointState};
+use crate::run::EventKind;
 use crate::text_format;
 
 /// How often a terminal is redrawn.
@@ -63,10 +64,8 @@ impl LiveTable {
         match self.mode {
             Mode::Json => {
                 let reason = if let PointState::Failed(why) = &point.state { Some(why) } else { None };
-                print(
-                    &json!({ "event": "point", "point": point.name, "state": point.state.word(), "reason": reason })
-                        .to_string(),
-                );
+                let fields = json!({ "point": point.name, "state": point.state.word(), "reason": reason });
+                print(&EventKind::Point.with(fields).to_string());
             }
             Mode::Lines => print(&cells(point).join("  ")),
             Mode::Terminal | Mode::Quiet => {}

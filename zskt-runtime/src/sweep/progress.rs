@@ -77,7 +77,7 @@ impl PointProgress {
                 .next();
             self.metric = shown.map(|(key, value)| (key.clone(), value)).or(self.metric.take());
         } else if let (Some(stage), Some(batch), true) =
-            (object["stage"].as_str(), object["batch"].as_u64(), object["event"].is_null())
+            (object["stage"].as_str(), object["batch"].as_u64(), object["event"] == "batch")
         {
             let batches = object["batches"].as_u64();
             match &mut self.stage {
@@ -136,10 +136,10 @@ mod tests {
     fn what_a_run_tells_is_its_progress() {
         let mut point = PointProgress::new("seed=0".into());
         let headline = ["accuracy.top1".to_owned()];
-        point.note(&json!({ "stage": "distill", "batch": 3, "batches": 10, "images": 4 }), &headline);
+        point.note(&json!({ "event": "batch", "stage": "distill", "batch": 3, "batches": 10, "images": 4 }), &headline);
         point.note(&json!({ "event": "monitor", "stage": "distill", "batch": 99 }), &headline);
         point.note(
-            &json!({ "metric": "accuracy", "stage": "distill", "batch": 3, "images": 40, "top1": 0.5 }),
+            &json!({ "event": "metric", "metric": "accuracy", "stage": "distill", "batch": 3, "images": 40, "top1": 0.5 }),
             &headline,
         );
         point.note(&json!({ "metric": "other", "mean": 2.0 }), &headline);

@@ -54,7 +54,8 @@ pub(crate) fn draw(
     let labels =
         images.map_init(|| Canvas::new(size), |canvas, (i, image)| canvas.draw(&mut stream(i as u64), image) as u32);
     let labels = labels.collect();
-    Ok(RawImages { pixels, labels, channels: 3, height: size, width: size, classes: 10 })
+    let class_names = (0..10).map(|digit| digit.to_string()).collect();
+    Ok(RawImages { pixels, labels, channels: 3, height: size, width: size, classes: 10, class_names })
 }
 
 /// Where a digit lies: p = `matrix` q + `centre`, with q from −½ to ½.

@@ -133,6 +133,10 @@ fn files_in(folder: &Path, files: &RunFiles, names: &[String]) -> (Vec<PathBuf>,
             own.extend(own_inside);
             others.extend(others_inside);
             own.push(path);
+        } else if kind.is_dir() && files.measurements() == path {
+            // Whatever metrics left there.
+            own.extend(everything_in(&path));
+            own.push(path);
         } else if kind.is_file() && is_of_run(&path, files, names) {
             own.push(path);
         } else {
@@ -140,6 +144,18 @@ fn files_in(folder: &Path, files: &RunFiles, names: &[String]) -> (Vec<PathBuf>,
         }
     }
     (own, others)
+}
+
+/// All that is in a folder, the contents of folders before them; what a link leads to is not in it.
+fn everything_in(folder: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            all.extend(everything_in(&entry.path()));
+        }
+        all.push(entry.path());
+    }
+    all
 }
 
 fn is_of_run(path: &Path, files: &RunFiles, names: &[String]) -> bool {

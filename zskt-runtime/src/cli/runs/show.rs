@@ -40,6 +40,7 @@ pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Di
             "manifest": run.manifest,
             "figures": figures,
             "published": published,
+            "configuration": run.configuration().parameters,
             "not_default": changed,
             "files": files,
             "disk_bytes": disk_bytes(folder),

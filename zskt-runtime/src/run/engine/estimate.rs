@@ -9,10 +9,11 @@ use zskt_api::{
     Error, MetricNode, Player, PluginInstance, RandomStreams, Result, Rounds, Signature, StageContext, StageNode,
 };
 
+use super::device;
 use super::environment::Environment;
+use super::metric::MetricEvaluation;
 use super::node_outputs::NodeOutputs;
 use super::stage_probe::StageProbe;
-use super::{device, metric};
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::estimate::{Cost, Estimate, Measured, MemoryEstimate, StageEstimate, SynthesisEstimate};
@@ -231,7 +232,12 @@ impl Measurement<'_, '_> {
         let (began, before) = (Instant::now(), flop::done());
         let asked = Arc::clone(self.interrupted);
         let interrupted: Interrupted = Arc::new(move || asked() || began.elapsed() >= METRIC);
-        let measured = metric::evaluate(node, inputs, &self.environment, &interrupted, self.console);
+        // Nothing is kept.
+        let kept =
+            tempfile::tempdir().map_err(|error| Error::new(format!("no temporary folder can be made: {error}")))?;
+        let evaluation =
+            MetricEvaluation { stage: None, batch: 0, folder: kept.path().join(&node.name), interrupted: &interrupted };
+        let measured = evaluation.of(node, inputs, &self.environment, self.console);
         let cost = Cost::between(began.elapsed(), flop::done() - before);
         match measured {
             Ok(_) => Ok(Measured::In(cost)),

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use zskt_api::{Context, Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
 
 use super::environment::Environment;
-use super::metric;
+use super::metric::MetricEvaluation;
 use super::node_outputs::{NodeOutputs, named_tensors, network};
 use super::restore_files::restore_files;
 use super::stage_observer::StageObserver;
 use super::stage_output;
+use crate::pipeline::shown;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Budget;
-use crate::run::record::{Recorder, manifest, notice};
+use crate::run::record::{Recorder, events, manifest, notice};
 use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory};
 use crate::text_format;
 
@@ -93,6 +94,10 @@ impl<'p> Executor<'p> {
         let built = plan.nodes.iter().enumerate().filter_map(|(index, node)| Some((node, outputs.get(index)?)));
         let sources = manifest::kept_teachers(&self.checkpointer.state().manifest);
         let described = built.filter_map(|(node, output)| Some((node, describe(node, output)?)));
+        let is_resumed = self.checkpointer.last_moment().is_some();
+        let folder = self.recorder.directory().path();
+        let started = events::started(plan, folder, &self.environment.device_name, is_resumed);
+        self.recorder.console().json(&started);
         self.recorder.announce(plan, described, &sources);
     }
 
@@ -106,7 +111,8 @@ impl<'p> Executor<'p> {
             return Ok(());
         }
         let inputs = self.outputs.inputs(index)?;
-        self.recorder.console().line(&format!("{}: {}", node.name, node.ron));
+        self.recorder.console().json(&events::stage_started(&node.name, node.registration.name));
+        self.recorder.console().line(&format!("{}: {}", node.name, shown(&node.ron)));
         let (mut observer, resume) = StageObserver::new(
             self.plan,
             index,
@@ -140,7 +146,9 @@ impl<'p> Executor<'p> {
                 best = Some(file);
             }
         }
-        self.checkpointer.add_stage(FinishedStage { node: node.name.clone(), network: gives, weights, best, record });
+        let finished = FinishedStage { node: node.name.clone(), network: gives, weights, best, record };
+        self.recorder.console().json(&events::stage_finished(&finished));
+        self.checkpointer.add_stage(finished);
         self.recorder.console().line(&done);
         self.outputs.set(index, output);
         self.save_checkpoint()
@@ -166,18 +174,24 @@ impl<'p> Executor<'p> {
             return Ok(());
         }
         let inputs = self.outputs.inputs(index)?;
+        let feeds =
+            |stage: &&FinishedStage| node.inputs.iter().any(|edge| self.plan.nodes[edge.from].name == stage.node);
+        let after = self.checkpointer.state().finished.iter().rfind(feeds).cloned();
+        let evaluation = MetricEvaluation {
+            stage: after.as_ref().map(|stage| stage.node.as_str()),
+            batch: after.as_ref().map_or(0, |stage| stage.record.batches),
+            folder: self.recorder.directory().measurements_of(&node.name),
+            interrupted: &self.interrupted,
+        };
         let console = self.recorder.console();
-        let measured = match metric::evaluate(node, inputs, &self.environment, &self.interrupted, console) {
+        let mut measured = match evaluation.of(node, inputs, &self.environment, console) {
             Err(error) if error.is_interrupted() => {
                 self.save_checkpoint()?;
                 return Err(error);
             }
             measured => measured?,
         };
-        let feeds =
-            |stage: &&FinishedStage| node.inputs.iter().any(|edge| self.plan.nodes[edge.from].name == stage.node);
-        let after = self.checkpointer.state().finished.iter().rfind(feeds);
-        self.recorder.metric_after(self.plan, node, after, &measured)?;
+        self.recorder.metric_after(self.plan, node, after.as_ref(), &mut measured)?;
         self.checkpointer.add_metric(node.name.clone(), measured);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What a stage sees of the run: its batches are logged, its checkpoints and images kept, and the metrics that hang on it
 //! evaluated.
 
+use zskt_api::nn::layer_streams_at;
 use zskt_api::tensor::flop;
 use zskt_api::{
     Context, Error, FeatureMap, ImageSet, LoggedDistribution, LoggedScalar, NodeOutput, Observer, PluginInstance,
@@ -9,7 +10,7 @@ use zskt_api::{
 
 use super::environment::Environment;
 use super::frozen_weights::FrozenWeights;
-use super::metric;
+use super::metric::MetricEvaluation;
 use super::node_outputs::{NodeOutputs, network};
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::PluginOfNode;
@@ -160,13 +161,19 @@ impl<'e, 'p> StageObserver<'e, 'p> {
                 continue;
             }
             let inputs = self.outputs.inputs_with(index, Some((self.index, &output)))?;
+            let evaluation = MetricEvaluation {
+                stage: Some(&self.node.name),
+                batch,
+                folder: self.recorder.directory().measurements_of(&metric.name),
+                interrupted: self.interrupted,
+            };
             let console = self.recorder.console();
-            let found = match metric::evaluate(metric, inputs, self.environment, self.interrupted, console) {
+            let mut found = match evaluation.of(metric, inputs, self.environment, console) {
                 Err(error) if error.is_interrupted() => return Ok(Some(measured)),
                 found => found?,
             };
             let is_best = self.choose(&metric.name, batch, &found, &output)?;
-            self.recorder.metric_during(&metric.name, &self.node.name, batch, &found, is_best)?;
+            self.recorder.metric_during(&metric.name, &self.node.name, batch, &mut found, is_best)?;
             measured.push(metric.name.clone());
         }
         Ok(None)
@@ -219,6 +226,7 @@ impl Observer for StageObserver<'_, '_> {
         self.record.add(progress);
         self.batch_times.add(progress.seconds);
         self.batches = progress.batches;
+        layer_streams_at(progress.batch);
         if self.progress.note(progress) {
             self.recorder.batch(&self.node.name, progress)?;
         }

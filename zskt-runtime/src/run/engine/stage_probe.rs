@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
+use zskt_api::nn::layer_streams_at;
 use zskt_api::tensor::flop;
 use zskt_api::{FeatureMap, Observer, Progress, Result, StageState, SynthesisProgress};
 
@@ -134,6 +135,7 @@ impl Observer for StageProbe<'_> {
         }
         self.done = progress.batch;
         self.batches = Some(progress.batches);
+        layer_streams_at(progress.batch);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use super::restore_files::{adopt_pipeline, restore_files};
 use crate::plan::Plan;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
-use crate::run::record::{Console, KeptLogs, Recorder, expectations, manifest, notice, page};
+use crate::run::record::{Console, KeptLogs, Recorder, events, expectations, manifest, notice, page};
 use crate::run::resume::{
     Checkpoint, Checkpointer, LastCheckpoint, ResumeState, RunDirectory, describe_checkpoint, of_pipeline,
 };
@@ -157,7 +157,8 @@ impl<'p> Start<'p, '_> {
         if !directory.page().exists() {
             page::write(directory, self.plan);
         }
-        self.console.json(report);
+        self.console.json(&events::started(self.plan, directory.path(), &self.environment.device_name, true));
+        self.console.json(&events::finished(directory.path(), report));
         self.console.result(&format!("this run is finished: {}", directory.report().display()));
         Started::Finished(expectations::tell(&self.plan.expect, report, &mut self.console))
     }

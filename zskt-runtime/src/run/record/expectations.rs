@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use zskt_api::nearest_name;
 
 use super::console::Console;
+use super::events::EventKind;
 use crate::pipeline::Expectation;
 use crate::runs::Figures;
 use crate::text_format;
@@ -67,5 +68,6 @@ fn json(judged: &[Judged<'_>]) -> Value {
         let entry = json!({ "expected": own.expected.bounds.to_string(), "found": own.found, "met": own.is_met() });
         (own.expected.figure.text.clone(), entry)
     });
-    json!({ "event": "expectations", "met": judged.iter().all(Judged::is_met), "figures": each.collect::<Map<_, _>>() })
+    let met = judged.iter().all(Judged::is_met);
+    EventKind::Expectations.with(json!({ "met": met, "figures": each.collect::<Map<_, _>>() }))
 }

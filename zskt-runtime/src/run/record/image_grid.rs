@@ -1,11 +1,11 @@
 //! Grids of pseudo-images, as PNG.
 
-use std::io::Cursor;
-
 use candle_core::DType;
 use image::imageops::{self, FilterType};
-use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, Pixel, Rgb};
+use image::{DynamicImage, ImageBuffer, Luma, Pixel, Rgb};
 use zskt_api::{Error, FeatureMap, ImageShape, Result};
+
+use super::png_picture::PngPicture;
 
 /// Images in a row of the grid, and rows.
 const SIDE: usize = 8;
@@ -13,18 +13,6 @@ const SIDE: usize = 8;
 const GAP: usize = 2;
 /// Images with fewer rows are enlarged by a whole factor until they have as many.
 const VISIBLE_ROWS: usize = 32;
-
-/// A picture of many images.
-pub struct ImageGrid {
-    /// Columns of pixels.
-    pub width: u32,
-    /// Rows of pixels.
-    pub height: u32,
-    /// Whether it has colours, or shades of grey.
-    pub colour: bool,
-    /// The picture as PNG.
-    pub png: Vec<u8>,
-}
 
 /// The first 64 images in rows of eight. Three channels are shown as red, green and blue; of any other number, the
 /// first is shown in grey.
@@ -34,24 +22,19 @@ pub struct ImageGrid {
 ///
 /// # Errors
 /// When the device fails, or there are no images.
-pub fn grid(images: &FeatureMap) -> Result<ImageGrid> {
+pub fn grid(images: &FeatureMap) -> Result<PngPicture> {
     let count = images.batch().min(SIDE * SIDE);
     let shape = images.image();
     if count == 0 || shape.height == 0 || shape.width == 0 {
         return Err(Error::new("there are no images to show"));
     }
     let values = images.narrow(0, count)?.channels_last()?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    let colour = shape.channels == 3;
-    let picture = if colour {
+    let picture = if shape.channels == 3 {
         DynamicImage::from(arrange::<Rgb<u8>>(&values, shape))
     } else {
         DynamicImage::from(arrange::<Luma<u8>>(&values, shape))
     };
-    let mut png = Cursor::new(Vec::new());
-    picture
-        .write_to(&mut png, ImageFormat::Png)
-        .map_err(|error| Error::new(format!("cannot encode the images as PNG: {error}")))?;
-    Ok(ImageGrid { width: picture.width(), height: picture.height(), colour, png: png.into_inner() })
+    PngPicture::encode(&picture)
 }
 
 /// The grid of images with values `[B, H, W, C]`, of which it shows as many channels as its pixels have.

@@ -82,6 +82,11 @@ pub fn describe(
     let linked = Registry::get().into_iter().flat_map(Registry::iter);
     let used = plan.nodes.iter().flat_map(|node| node.plugins.iter().copied());
     let crates: BTreeMap<_, _> = linked.chain(used).map(|plugin| (plugin.crate_name, plugin.crate_version)).collect();
+    let nodes: BTreeMap<_, Vec<_>> = plan
+        .nodes
+        .iter()
+        .map(|node| (&node.name, node.plugins.iter().map(|plugin| plugin.full_name()).collect()))
+        .collect();
     let mut manifest = json!({
         "name": plan.name,
         "pipeline": options.pipeline_path.as_deref().map(Path::to_string_lossy),
@@ -93,6 +98,8 @@ pub fn describe(
         // Set by a build script that knows it.
         "rustc": option_env!("ZSKT_RUSTC"),
         "plugins": crates,
+        // The full names: of the node's plugin first, then of those among its parameters.
+        "nodes": nodes,
         "libraries": libraries(plan),
         "files": files,
         "teachers": teachers,

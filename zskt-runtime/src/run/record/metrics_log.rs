@@ -1,24 +1,22 @@
 //! `metrics.jsonl`: what happened, one JSON object per line.
 
-use std::time::SystemTime;
-
 use serde_json::{Map, Value, json};
 use zskt_api::{Error, LoggedScalar, Progress};
 
+use super::events::EventKind;
 use super::histogram::Histogram;
 use crate::run::options::Budget;
-use crate::run::timestamp::timestamp;
+use crate::run::resume::MeasuredMetric;
 
 /// A batch of a stage.
 pub fn batch(stage: &str, progress: &Progress<'_>) -> Value {
     let figures = progress.figures.iter().map(|scalar| (scalar.name.clone(), Value::from(scalar.value))).collect();
-    let mut fixed = json!({
-        "time": timestamp(SystemTime::now()),
+    let mut fixed = EventKind::Batch.with(json!({
         "stage": stage,
         "batch": progress.batch,
         "images": progress.images,
         "seconds": progress.seconds,
-    });
+    }));
     if progress.batches > 0 {
         fixed["batches"] = progress.batches.into();
     }
@@ -30,54 +28,55 @@ pub fn metric_during(
     metric: &str,
     stage: &str,
     batch: usize,
-    figures: &Map<String, Value>,
+    measured: &MeasuredMetric,
     is_best: Option<bool>,
 ) -> Value {
-    let time = timestamp(SystemTime::now());
-    let mut fixed = json!({ "time": time, "metric": metric, "stage": stage, "batch": batch });
+    let mut fixed = of_metric(json!({ "metric": metric, "stage": stage, "batch": batch }), measured);
     if let Some(is_best) = is_best {
         fixed["best"] = is_best.into();
     }
-    with_figures(fixed, &logged(figures))
+    with_figures(fixed, &logged(&measured.figures))
 }
 
 /// What a stage looked at beside a batch.
 pub fn monitor(stage: &str, batch: usize, figures: &[LoggedScalar]) -> Value {
     let figures = figures.iter().map(|scalar| (scalar.name.clone(), Value::from(scalar.value))).collect();
-    let time = timestamp(SystemTime::now());
-    with_figures(json!({ "time": time, "event": "monitor", "stage": stage, "batch": batch }), &figures)
+    with_figures(EventKind::Monitor.with(json!({ "stage": stage, "batch": batch })), &figures)
 }
 
 /// How what a stage looked at beside a batch is distributed.
 pub fn distributions(stage: &str, batch: usize, histograms: &[(&str, Histogram)]) -> Value {
     let figures = histograms.iter().map(|(name, histogram)| ((*name).to_owned(), histogram.to_json())).collect();
-    let time = timestamp(SystemTime::now());
-    with_figures(json!({ "time": time, "event": "distributions", "stage": stage, "batch": batch }), &figures)
+    with_figures(EventKind::Distributions.with(json!({ "stage": stage, "batch": batch })), &figures)
 }
 
 /// What a stage warned of.
 pub fn warning(stage: &str, batch: usize, message: &str) -> Value {
-    let time = timestamp(SystemTime::now());
-    json!({ "time": time, "event": "warning", "stage": stage, "batch": batch, "message": message })
+    EventKind::Warning.with(json!({ "stage": stage, "batch": batch, "message": message }))
 }
 
 /// Why a run ends before its end; where it goes on, this is no longer part of the log.
 pub fn end(error: &Error, budget: Option<&Budget>) -> Value {
-    let time = timestamp(SystemTime::now());
     if error.is_interrupted() {
-        return match budget.filter(|budget| budget.is_used_up()) {
-            Some(budget) => {
-                json!({ "time": time, "event": "out_of_budget", "budget_seconds": budget.limit.as_secs_f64() })
-            }
-            None => json!({ "time": time, "event": "interrupted" }),
-        };
+        return EventKind::Interrupted.with(match budget.filter(|budget| budget.is_used_up()) {
+            Some(budget) => json!({ "budget_seconds": budget.limit.as_secs_f64() }),
+            None => json!({}),
+        });
     }
-    json!({ "time": time, "event": "failed", "message": error.to_string() })
+    EventKind::Failed.with(json!({ "message": error.to_string() }))
 }
 
 /// A metric in its place in the pipeline: after a stage, or before the first.
-pub fn metric_after(metric: &str, stage: Option<&str>, figures: &Map<String, Value>) -> Value {
-    with_figures(json!({ "time": timestamp(SystemTime::now()), "metric": metric, "after": stage }), &logged(figures))
+pub fn metric_after(metric: &str, stage: Option<&str>, measured: &MeasuredMetric) -> Value {
+    let fixed = of_metric(json!({ "metric": metric, "after": stage }), measured);
+    with_figures(fixed, &logged(&measured.figures))
+}
+
+fn of_metric(mut fixed: Value, measured: &MeasuredMetric) -> Value {
+    if !measured.picture_files.is_empty() {
+        fixed["pictures"] = json!(measured.picture_files);
+    }
+    EventKind::Metric.with(fixed)
 }
 
 /// What of a metric's figures goes into the log: lists of lists are for the report alone.
@@ -100,11 +99,6 @@ fn with_figures(mut object: Value, figures: &Map<String, Value>) -> Value {
 /// An object as a line of the log.
 pub fn line(object: &Value) -> Vec<u8> {
     format!("{object}\n").into_bytes()
-}
-
-/// A metric's figures as points of curves: those that are numbers.
-pub fn points(metric: &str, figures: &Map<String, Value>) -> Vec<(String, f64)> {
-    figures.iter().filter_map(|(name, value)| Some((format!("{metric}/{name}"), value.as_f64()?))).collect()
 }
 
 #[cfg(test)]

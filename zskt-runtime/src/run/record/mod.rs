@@ -2,13 +2,16 @@
 
 mod console;
 mod data_free;
+pub mod events;
 pub mod expectations;
 mod histogram;
 mod image_grid;
 mod made_images;
 pub mod manifest;
+mod measurement;
 mod metrics_log;
 pub mod page;
+mod png_picture;
 mod recorder;
 pub mod report;
 mod stage_progress;

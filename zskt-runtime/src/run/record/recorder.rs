@@ -10,12 +10,14 @@ use zskt_api::{Error, FeatureMap, LoggedDistribution, LoggedScalar, Progress, Re
 
 use super::console::{Console, notice};
 use super::histogram::Histogram;
+use super::png_picture::PngPicture;
 use super::tensorboard::{EventFile, SessionStatus};
-use super::{data_free, expectations, image_grid, metrics_log, page, report, stated_accuracy};
+use super::{data_free, events, expectations, image_grid, measurement, metrics_log, page, report, stated_accuracy};
 use crate::plan::{Plan, PlanNode};
 use crate::run::options::Budget;
 use crate::run::resume::{
     AppendLog, Checkpointer, FinishedStage, LogMarks, MeasuredMetric, ResumeState, RunDirectory, WeightsFile,
+    evaluation_name,
 };
 use crate::runs::{Configuration, Figures};
 
@@ -121,13 +123,14 @@ impl Recorder {
         metric: &str,
         stage: &str,
         batch: usize,
-        measured: &MeasuredMetric,
+        measured: &mut MeasuredMetric,
         is_best: Option<bool>,
     ) -> Result<()> {
         let best = if is_best == Some(true) { ", the best so far" } else { "" };
         self.console.line(&format!("{metric} at batch {batch} of {stage}: {}{best}", measured.summary));
-        let object = metrics_log::metric_during(metric, stage, batch, &measured.figures, is_best);
-        self.log(&object, batch, &metrics_log::points(metric, &measured.figures))
+        self.measurement(metric, Some(stage), batch, measured)?;
+        let object = metrics_log::metric_during(metric, stage, batch, measured, is_best);
+        self.log(&object, batch, &measurement::points(metric, measured))
     }
 
     /// Logs what a stage looked at beside a batch.
@@ -171,7 +174,7 @@ impl Recorder {
         plan: &Plan,
         node: &PlanNode,
         stage: Option<&FinishedStage>,
-        measured: &MeasuredMetric,
+        measured: &mut MeasuredMetric,
     ) -> Result<()> {
         let metric = node.name.as_str();
         self.console.line(&format!("{metric}: {}", measured.summary));
@@ -179,9 +182,36 @@ impl Recorder {
             self.console.clear();
             notice(&format!("warning: {warning}"));
         }
-        let step = stage.map_or(0, |stage| stage.record.batches);
-        let object = metrics_log::metric_after(metric, stage.map(|stage| stage.node.as_str()), &measured.figures);
-        self.log(&object, step, &metrics_log::points(metric, &measured.figures))
+        let (step, stage) = (stage.map_or(0, |stage| stage.record.batches), stage.map(|stage| stage.node.as_str()));
+        self.measurement(metric, stage, step, measured)?;
+        self.log(&metrics_log::metric_after(metric, stage, measured), step, &measurement::points(metric, measured))
+    }
+
+    /// Keeps the pictures that a metric gave, and shows TensorBoard these, and lists and matrices among its figures.
+    fn measurement(
+        &mut self,
+        metric: &str,
+        stage: Option<&str>,
+        batch: usize,
+        measured: &mut MeasuredMetric,
+    ) -> Result<()> {
+        for (name, picture) in std::mem::take(&mut measured.pictures) {
+            let picture = PngPicture::of(&picture)?;
+            let path = self.directory.picture(metric, &evaluation_name(stage, batch), &name);
+            self.directory.write(&path, &picture.png)?;
+            measured.picture_files.insert(name.clone(), self.within_folder(&path));
+            self.events.image(batch, &format!("{metric}/{name}"), &picture)?;
+        }
+        for (tag, picture) in measurement::heat_maps(metric, measured)? {
+            self.events.image(batch, &tag, &picture)?;
+        }
+        let histograms = measurement::histograms(metric, measured);
+        self.events.histograms(batch, histograms.iter().map(|(tag, histogram)| (tag.clone(), histogram)))
+    }
+
+    /// What a file of the run is called within its folder.
+    fn within_folder(&self, path: &Path) -> String {
+        path.strip_prefix(self.directory.path()).unwrap_or(path).display().to_string()
     }
 
     /// Keeps a grid of pseudo-images, as a file and for TensorBoard.
@@ -192,6 +222,8 @@ impl Recorder {
         let grid = image_grid::grid(images)?;
         let path = self.directory.image(stage, batch);
         self.directory.write(&path, &grid.png)?;
+        let event = events::images(stage, batch, &self.within_folder(&path));
+        self.console.json(&event);
         self.events.image(batch, &format!("{stage}/images"), &grid)
     }
 
@@ -251,7 +283,7 @@ impl Recorder {
         let state = checkpointer.state();
         if let Some(report) = &state.report {
             self.directory.write(&self.directory.report(), &report::text(report))?;
-            self.console.json(report);
+            self.console.json(&events::finished(self.directory.path(), report));
         }
         page::write(&self.directory, plan);
         self.console.line("");

@@ -29,6 +29,16 @@ pub fn report(plan: &Plan, device: &str, state: &ResumeState) -> Value {
     if !sums.is_empty() {
         report["weights"] = sums.into();
     }
+    let named = state.measured.iter().filter(|(_, found)| !found.class_names.is_empty());
+    let named: Map<_, _> = named.map(|(node, found)| (node.clone(), json!(found.class_names))).collect();
+    if !named.is_empty() {
+        report["class_names"] = named.into();
+    }
+    let drawn = state.measured.iter().filter(|(_, found)| !found.picture_files.is_empty());
+    let drawn: Map<_, _> = drawn.map(|(node, found)| (node.clone(), json!(found.picture_files))).collect();
+    if !drawn.is_empty() {
+        report["pictures"] = drawn.into();
+    }
     let teachers = &state.manifest["teachers"];
     if teachers.as_object().is_some_and(|teachers| !teachers.is_empty()) {
         report["teachers"] = teachers.clone();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use zskt_api::{Progress, SynthesisProgress};
+use zskt_api::{LoggedScalar, Progress, SynthesisProgress};
 
 use super::console::{Console, OutputMode};
 use crate::text_format;
@@ -82,8 +82,13 @@ impl StageProgress {
     fn describe(&self, progress: &Progress<'_>) -> String {
         let Progress { batch, batches, .. } = progress;
         let mut parts = vec![format!("{}  {batch}/{batches}", self.stage)];
-        let shown = progress.figures.iter().filter(|scalar| scalar.on_progress_line);
-        parts.extend(shown.map(|scalar| format!("{} {}", scalar.name, text_format::figure(scalar.value))));
+        let shown: Vec<_> = progress.figures.iter().filter(|scalar| scalar.on_progress_line).collect();
+        let is_part_of = |whole: &str, part: &str| part.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.'));
+        // A terminal cuts off what it has no room for: the parts of a loss come last.
+        let (details, whole): (Vec<_>, Vec<_>) =
+            shown.iter().partition(|scalar| shown.iter().any(|whole| is_part_of(&whole.name, &scalar.name)));
+        let text = |scalar: &LoggedScalar| format!("{} {}", scalar.name, text_format::figure(scalar.value));
+        parts.extend(whole.into_iter().map(text));
         if self.images > 0 && self.seconds > 0.0 {
             parts.push(format!("{} images/s", text_format::figure(self.images as f64 / self.seconds)));
         }
@@ -92,6 +97,7 @@ impl StageProgress {
             let each = self.started.elapsed().as_secs_f64() / (self.batches - 1) as f64;
             parts.push(format!("{} left", text_format::duration(each * batches.saturating_sub(*batch) as f64)));
         }
+        parts.extend(details.into_iter().map(text));
         parts.join("  ")
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use zskt_api::{Error, Measurement, Result, StageState};
+use zskt_api::{Error, Measurement, Picture, Result, StageState};
 
 use super::append_log::LogMark;
 use super::file_error::cannot_read;
@@ -74,11 +74,30 @@ pub struct MeasuredMetric {
     pub figures: serde_json::Map<String, Value>,
     /// One line for a person.
     pub summary: String,
+    /// What the classes are called that lists among the figures are of; empty where nobody knows, or there are no such lists.
+    #[serde(default)]
+    pub class_names: Vec<String>,
+    /// The files of its pictures by name, within the run's folder.
+    #[serde(default)]
+    pub picture_files: BTreeMap<String, String>,
+    /// The pictures themselves, until they are written.
+    #[serde(skip)]
+    pub pictures: BTreeMap<String, Picture>,
 }
 
-impl From<Measurement> for MeasuredMetric {
-    fn from(measurement: Measurement) -> Self {
-        Self { figures: measurement.figures, summary: text_format::one_line(&measurement.summary) }
+impl MeasuredMetric {
+    /// Of what a metric gave on images of classes with these names.
+    pub fn new(measurement: Measurement, class_names: &[String]) -> Self {
+        let Measurement { figures, summary, pictures } = measurement;
+        let is_by_class = |value: &Value| value.as_array().is_some_and(|list| list.len() == class_names.len());
+        let class_names = if figures.values().any(is_by_class) { class_names.to_vec() } else { Vec::new() };
+        Self {
+            figures,
+            summary: text_format::one_line(&summary),
+            class_names,
+            picture_files: BTreeMap::new(),
+            pictures,
+        }
     }
 }
 

@@ -161,22 +161,9 @@ impl RunDirectory {
     /// Makes the folder of a file, but never that of the run.
     fn make_room_for(&self, file: &Path) -> Result<()> {
         self.check_present()?;
-        let folder = file.parent().unwrap_or(file);
-        if folder == self.path() {
-            return Ok(());
-        }
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => return made.map_err(|error| cannot_write(folder, &error)),
-        }
-        let is_link = fs::symlink_metadata(folder).is_ok_and(|folder| folder.is_symlink());
-        if is_link {
-            let folder = folder.display();
-            return Err(Error::new(format!(
-                "{folder} is a link, and what it leads to is not written to; put the folder itself there"
-            )));
-        }
-        Ok(())
+        let inside = |folder: &&Path| *folder != self.path() && folder.starts_with(self.path());
+        let folders: Vec<_> = file.ancestors().skip(1).take_while(inside).collect();
+        folders.into_iter().rev().try_for_each(make_folder)
     }
 
     /// Makes sure that the path still leads to this folder.
@@ -254,6 +241,21 @@ fn unused(name: &str, resolved: &str) -> PathBuf {
         number += 1;
     }
     path
+}
+
+/// Makes a folder within a run's, unless it is there.
+fn make_folder(folder: &Path) -> Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made.map_err(|error| cannot_write(folder, &error)),
+    }
+    if fs::symlink_metadata(folder).is_ok_and(|folder| folder.is_symlink()) {
+        let folder = folder.display();
+        return Err(Error::new(format!(
+            "{folder} is a link, and what it leads to is not written to; put the folder itself there"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

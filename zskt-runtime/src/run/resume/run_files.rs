@@ -68,10 +68,30 @@ impl RunFiles {
         self.images().join(format!("{}-{batch:07}.png", file_name(stage)))
     }
 
+    /// The folder with what metrics leave.
+    pub fn measurements(&self) -> PathBuf {
+        self.folder.join("measurements")
+    }
+
+    /// The folder with what a metric leaves.
+    pub fn measurements_of(&self, metric: &str) -> PathBuf {
+        self.measurements().join(file_name(metric))
+    }
+
+    /// A picture that a metric gives, of an evaluation of this name.
+    pub fn picture(&self, metric: &str, evaluation: &str, picture: &str) -> PathBuf {
+        self.measurements_of(metric).join(evaluation).join(format!("{}.png", file_name(picture)))
+    }
+
     /// The images that a turn has made in a stage: a turn may be of several.
     pub fn made_images(&self, stage: &str, turn: &str) -> PathBuf {
         self.folder.join(format!("{}.{}.parquet", file_name(stage), file_name(turn)))
     }
+}
+
+/// What an evaluation after so many batches of a stage is called, as a folder; `start` where no stage leads to the metric.
+pub fn evaluation_name(stage: Option<&str>, batch: usize) -> String {
+    stage.map_or_else(|| "start".to_owned(), |stage| format!("{}-{batch:07}", file_name(stage)))
 }
 
 /// A name as part of a file name: what could lead elsewhere, or needs quoting, becomes `_`.

@@ -1,7 +1,9 @@
 //! Whole runs of small plans, with plugins made for the purpose.
 
 mod damage;
+mod described_events;
 mod folders;
+mod measurements;
 
 use std::fs;
 use std::io::{self, Write};
@@ -11,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::Tensor;
 use serde_json::Value;
+use zskt_api::nn::Dropout;
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput, ClassifierShape,
     ClassifierSignature, Error, FeatureMap, ForwardMode, ImageShape, Init, LoggedScalar, Measurement, Metric,
@@ -95,6 +98,8 @@ params! {
         pub infinite_at: usize = 0,
         /// Steps between two questions whether to stop.
         pub asks_every: usize = 1,
+        /// The share of each step's directions in which it does not move, by a layer's own random numbers.
+        pub dropout: f64 = 0.0,
     }
 }
 
@@ -119,6 +124,7 @@ impl Stage for Walk {
         let weights: Vec<_> = network.weights.iter().collect();
         let (at, steps) = (weights[0].var(), weights[1].var());
         let StageState { mut batch, tensors } = context.resume.take().unwrap_or_default();
+        let dropout = Dropout::new(&Builder::zeros(Precision::F32, at.device()).at("dropout"), self.dropout)?;
         let mut momentum = tensors.get("momentum").cloned().unwrap_or(at.zeros_like()?);
         while batch < self.batches {
             if batch.is_multiple_of(self.asks_every) && context.observer.interrupted() {
@@ -131,6 +137,7 @@ impl Stage for Walk {
             }
             let mut rng = context.build.streams.at(&context.build.node, batch as u64);
             let step = Tensor::from_vec(standard_normal(&mut rng, 3), 3, at.device())?.to_dtype(at.dtype())?;
+            let step = dropout.forward_vectors(&step, ForwardMode::train())?;
             momentum = ((momentum * 0.9)? + step)?;
             at.set(&(at.as_tensor() + &momentum)?)?;
             steps.set(&(steps.as_tensor() + 1.0)?)?;
@@ -222,7 +229,7 @@ fn two_walks() -> Plan {
     walks(Walk { batches: 10, ..QUIET_WALK }, Walk { batches: 7, ..QUIET_WALK })
 }
 
-const QUIET_WALK: Walk = Walk { batches: 0, panic_at: 0, infinite_at: 0, asks_every: 1 };
+const QUIET_WALK: Walk = Walk { batches: 0, panic_at: 0, infinite_at: 0, asks_every: 1, dropout: 0.0 };
 
 fn walks(first: Walk, second: Walk) -> Plan {
     let walk = |walk| PluginInstance::Stage(Arc::new(walk));
@@ -338,7 +345,13 @@ fn a_run_leaves_what_it_promises() {
     let mut plugins: serde_json::Map<_, _> =
         standard.map(|family| (format!("zskt-{family}"), env!("CARGO_PKG_VERSION").into())).collect();
     plugins.insert("zskt-test".into(), "1.2.3".into());
+    // Of the tests of names.
+    plugins.extend(["first-nets", "second-nets"].map(|name| (name.to_owned(), "1.0.0".into())));
     assert_eq!(manifest["plugins"], Value::Object(plugins));
+    let of_nodes = manifest["nodes"].as_object().unwrap().values();
+    assert!(
+        of_nodes.clone().count() > 0 && of_nodes.clone().all(|plugins| plugins[0].as_str().unwrap().contains("::"))
+    );
     let mut names: Vec<_> =
         fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
@@ -395,7 +408,11 @@ fn a_run_leaves_what_it_promises() {
 #[test]
 fn a_run_interrupted_at_any_moment_ends_as_if_it_had_not_been() {
     let asks_late = walks(Walk { batches: 10, asks_every: 2, ..QUIET_WALK }, Walk { batches: 7, ..QUIET_WALK });
-    for plan in [two_walks(), two_walks_from_elsewhere(), asks_late, choosing_walks(None), choosing_walks(Some(2))] {
+    let draws =
+        walks(Walk { batches: 10, dropout: 0.3, ..QUIET_WALK }, Walk { batches: 7, dropout: 0.6, ..QUIET_WALK });
+    for plan in
+        [two_walks(), two_walks_from_elsewhere(), asks_late, draws, choosing_walks(None), choosing_walks(Some(2))]
+    {
         let folder = scratch();
         let whole = folder.path().join("whole");
         let asks = run_whole(&plan, &whole);
@@ -654,14 +671,16 @@ fn a_run_goes_on_when_nobody_listens() {
 }
 
 #[test]
-fn a_program_reads_the_lines_of_the_log_and_then_the_report() {
+fn a_program_reads_the_lines_of_the_log_and_at_last_the_report() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");
     let shown = Shown::default();
     let console = Console::writing_to(Box::new(shown.clone()), OutputMode::Json);
     assert!(matches!(run_until(&two_walks(), &into(&out), console, Arc::new(|| false)), RunOutcome::Done));
     let shown = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
+    let told: Vec<Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let log = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
-    let report = json(&out.join("report.json"));
-    assert_eq!(shown, format!("{log}{report}\n"));
+    let of_log: Vec<_> = shown.lines().filter(|line| log.lines().any(|logged| logged == *line)).collect();
+    assert_eq!(format!("{}\n", of_log.join("\n")), log);
+    assert_eq!(told.last().unwrap()["report"], json(&out.join("report.json")));
 }

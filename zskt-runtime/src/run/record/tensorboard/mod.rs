@@ -13,7 +13,7 @@ use zskt_api::Result;
 pub use self::hparams::SessionStatus;
 use self::protobuf::{Field, message};
 use super::histogram::Histogram;
-use super::image_grid::ImageGrid;
+use super::png_picture::PngPicture;
 use crate::run::resume::{AppendLog, EVENTS_HEAD, LogMark};
 
 /// An events file.
@@ -59,12 +59,12 @@ impl EventFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn image(&mut self, step: usize, tag: &str, grid: &ImageGrid) -> Result<()> {
+    pub fn image(&mut self, step: usize, tag: &str, picture: &PngPicture) -> Result<()> {
         let image = message(&[
-            Field::Integer(HEIGHT, u64::from(grid.height)),
-            Field::Integer(WIDTH, u64::from(grid.width)),
-            Field::Integer(COLOR_CHANNELS, if grid.colour { 3 } else { 1 }),
-            Field::Bytes(ENCODED_IMAGE, &grid.png),
+            Field::Integer(HEIGHT, u64::from(picture.height)),
+            Field::Integer(WIDTH, u64::from(picture.width)),
+            Field::Integer(COLOR_CHANNELS, if picture.colour { 3 } else { 1 }),
+            Field::Bytes(ENCODED_IMAGE, &picture.png),
         ]);
         let value = message(&[Field::Bytes(TAG, tag.as_bytes()), Field::Bytes(IMAGE, &image)]);
         self.append(step, Field::Bytes(SUMMARY, &message(&[Field::Bytes(VALUE, &value)])))
@@ -82,6 +82,9 @@ impl EventFile {
         let mut summary = Vec::new();
         for (tag, histogram) in histograms {
             Field::Bytes(VALUE, &histogram_value(&tag, histogram)).write(&mut summary);
+        }
+        if summary.is_empty() {
+            return Ok(());
         }
         self.append(step, Field::Bytes(SUMMARY, &summary))
     }
