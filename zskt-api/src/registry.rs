@@ -1,13 +1,13 @@
 //! The registry: every plugin that is linked in or loaded, sorted by name.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use crate::plugin_name::{explain, full_plugin_name, is_name_of};
 use crate::{
-    Architecture, ClassTargets, DatasetSource, Diagnostic, GeneratorArchitecture, Loss, Metric, MetricNode,
+    Architecture, ClassTargets, DatasetSource, Diagnostic, GeneratorArchitecture, Loss, Metric, MetricNode, Name,
     NamedShapes, Optimizer, ParameterInfo, ParameterKind, ParameterType, Params, PluginKind, PortInfo, PortType, Ports,
-    Reads, Recognized, Schedule, Stage, StageNode, TeacherSource, TurnNode, TurnPlugin, Value, ValueKind, nearest_name,
+    Reads, Recognized, Schedule, Stage, StageNode, TeacherSource, TurnNode, TurnPlugin, Value, ValueKind,
 };
 
 /// A plugin with its parameters: what a node of the graph is.
@@ -43,7 +43,7 @@ pub struct ParsedPlugin {
     instance: PluginInstance,
     /// What stands before the plugin, for all that hold it.
     boundary: Arc<OnceLock<PluginInstance>>,
-    /// It and its parameters as RON text.
+    /// It and its parameters as RON text, with the full names of all plugins: it means the same whatever other plugins there are.
     pub ron: String,
     /// The plugins among its parameters.
     pub nested: Vec<NestedPlugin>,
@@ -90,7 +90,7 @@ impl ParsedPlugin {
 
 /// What a plugin crate submits of one plugin; [`export!`](crate::export) writes it.
 pub struct PluginRegistration {
-    /// The name of its struct, by which a pipeline uses it: unique among all plugins.
+    /// The name of its struct, by which a pipeline uses it where no other plugin has it, too: unique among the plugins of its crate.
     pub name: &'static str,
     /// Which contract it implements.
     pub kind: PluginKind,
@@ -161,6 +161,11 @@ impl PluginRegistration {
     registration!(#[doc = "Of a [`Schedule`]."] schedule: Schedule, Schedule, Vec::new, None);
     registration!(#[doc = "Of [`ClassTargets`]."] targets: ClassTargets, Targets, Vec::new, None);
 
+    /// The name that no other plugin has: its crate's and its own, `cifar_resnets::ResNet18`.
+    pub fn full_name(&self) -> String {
+        full_plugin_name(self.crate_name, self.name)
+    }
+
     /// Declares what the plugin reads from outside.
     #[must_use]
     pub const fn reading(mut self, reads: Reads) -> Self {
@@ -189,42 +194,64 @@ macro_rules! export {
     };
 }
 
-/// Every plugin there is, by name.
+/// Every plugin there is, sorted by name.
 pub struct Registry {
-    plugins: BTreeMap<&'static str, &'static PluginRegistration>,
+    plugins: Vec<&'static PluginRegistration>,
 }
 
 impl Registry {
     /// The plugins of this program.
     ///
     /// # Errors
-    /// When two plugins share a name: both crates are named.
+    /// When two plugins share their full name: both origins are named.
     pub fn get() -> Result<&'static Self, Diagnostic> {
         static REGISTRY: OnceLock<Result<Registry, Diagnostic>> = OnceLock::new();
         REGISTRY.get_or_init(|| Self::collect(inventory::iter::<PluginRegistration>)).as_ref().map_err(Clone::clone)
     }
 
     fn collect(registrations: impl IntoIterator<Item = &'static PluginRegistration>) -> Result<Self, Diagnostic> {
-        let mut sorted: Vec<_> = registrations.into_iter().collect();
-        sorted.sort_by_key(|plugin| (plugin.name, plugin.crate_name, plugin.crate_version));
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        let mut plugins: Vec<_> = registrations.into_iter().collect();
+        plugins.sort_by_cached_key(|plugin| (plugin.name, plugin.full_name(), plugin.crate_version));
+        if let Some(pair) = plugins.windows(2).find(|pair| is_name_of(&pair[0].full_name(), pair[1])) {
             let message = format!(
                 "two plugins are called `{}`: one from {} {}, one from {} {}",
-                pair[0].name, pair[0].crate_name, pair[0].crate_version, pair[1].crate_name, pair[1].crate_version
+                pair[0].full_name(),
+                pair[0].crate_name,
+                pair[0].crate_version,
+                pair[1].crate_name,
+                pair[1].crate_version
             );
-            return Err(Diagnostic::global(message).help("leave one of the crates out"));
+            return Err(Diagnostic::global(message)
+                .help("leave one of the crates out, or give it another name in its Cargo.toml"));
         }
-        Ok(Self { plugins: sorted.into_iter().map(|plugin| (plugin.name, plugin)).collect() })
+        Ok(Self { plugins })
     }
 
     /// All plugins, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &'static PluginRegistration> + '_ {
-        self.plugins.values().copied()
+        self.plugins.iter().copied()
     }
 
-    /// The plugin of this name.
+    /// The plugin of this name, short or full; nothing where there is none, or where several share the short one.
     pub fn find(&self, name: &str) -> Option<&'static PluginRegistration> {
-        self.plugins.get(name).copied()
+        let mut named = self.named(name);
+        let first = named.next();
+        if named.next().is_some() { None } else { first }
+    }
+
+    /// All plugins of this name: several may share a short one.
+    pub fn named<'n>(&'n self, name: &'n str) -> impl Iterator<Item = &'static PluginRegistration> + 'n {
+        self.iter().filter(move |plugin| is_name_of(name, plugin))
+    }
+
+    /// The shortest name that means a plugin and no other: its own where it is the only one of that name, otherwise its full name.
+    pub fn shortest_name(&self, plugin: &PluginRegistration) -> String {
+        if self.find(plugin.name).is_some() { plugin.name.to_owned() } else { plugin.full_name() }
+    }
+
+    /// Says why a name means no plugin of these kinds: there is none, or there are several, with their full names.
+    pub fn explain(&self, name: &Name, kinds: &[PluginKind]) -> Diagnostic {
+        explain(name, kinds, self)
     }
 
     /// Reads `Name(…)` as a plugin of one of these kinds, or reports what is wrong.
@@ -244,23 +271,12 @@ impl Registry {
             return None;
         };
         let Some(plugin) = self.find(&name.text) else {
-            let candidates = || self.iter().filter(|plugin| kinds.contains(&plugin.kind)).map(|plugin| plugin.name);
-            let near = nearest_name(&name.text, candidates());
-            let mut problem = Diagnostic::at(name.span, format!("there is no plugin `{}`", name.text))
-                .label(near.map_or("unknown plugin".into(), |near| format!("did you mean `{near}`?")));
-            if kinds.len() == 1 {
-                let all = candidates().collect::<Vec<_>>().join(", ");
-                problem = problem
-                    .help(format!("plugins of kind {expected}: {all}; those of libraries are there with --plugin"));
-            } else {
-                problem = problem.help("`zskt-run plugins` lists them all; those of libraries are there with --plugin");
-            }
-            problems.push(problem);
+            problems.push(self.explain(name, kinds));
             return None;
         };
         if !kinds.contains(&plugin.kind) {
-            let all =
-                self.iter().filter(|other| kinds.contains(&other.kind)).map(|other| other.name).collect::<Vec<_>>();
+            let of_kind = self.iter().filter(|other| kinds.contains(&other.kind));
+            let all: Vec<_> = of_kind.map(|other| self.shortest_name(other)).collect();
             problems.push(
                 Diagnostic::at(
                     name.span,
@@ -271,7 +287,10 @@ impl Registry {
             );
             return None;
         }
-        Some((plugin, (plugin.read)(value, problems)?))
+        let mut parsed = (plugin.read)(value, problems)?;
+        // A plugin knows no crate but its own, and writes its short name.
+        parsed.ron = full_plugin_name(plugin.crate_name, &parsed.ron);
+        Some((plugin, parsed))
     }
 }
 

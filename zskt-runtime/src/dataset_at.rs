@@ -52,7 +52,7 @@ pub fn at(path: &Path, registry: &Registry) -> Result<Vec<DatasetAt>, Diagnostic
         let mut reason = None;
         for split in splits {
             let parameter = split.map_or_else(String::new, |split| format!("split: {}, ", split.to_ron()));
-            let ron = format!("{}({parameter}path: {:?})", plugin.name, path.to_string_lossy());
+            let ron = format!("{}({parameter}path: {:?})", registry.shortest_name(plugin), path.to_string_lossy());
             let parsed = parse_plugin(&ron, PluginKind::Dataset, registry);
             let Ok((_, parsed)) = parsed else { continue };
             let PluginInstance::Dataset(source) = parsed.instance().clone() else { continue };
@@ -73,7 +73,7 @@ pub fn at(path: &Path, registry: &Registry) -> Result<Vec<DatasetAt>, Diagnostic
             }
         }
         match (&mut found[before..], reason) {
-            ([], Some(reason)) => reasons.push(format!("\n  {}: {reason}", plugin.name)),
+            ([], Some(reason)) => reasons.push(format!("\n  {}: {reason}", registry.shortest_name(plugin))),
             ([DatasetAt { part: Part::Split(_, other), .. }], reason) => *other = reason,
             _ => {}
         }

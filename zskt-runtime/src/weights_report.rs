@@ -7,6 +7,7 @@ use torch_checkpoint::{
 };
 use zskt_api::{
     Builder, NamedShapes, ParsedPlugin, PluginInstance, PluginKind, PluginRegistration, Recognized, Registry,
+    full_plugin_name,
 };
 
 use crate::pipeline::parse_plugin;
@@ -106,9 +107,11 @@ fn recognize(group: &Group<'_>, registry: &Registry) -> Vec<RecognizedArchitectu
     let shapes = group.shapes();
     let found = registry.iter().filter_map(|registration| {
         let recognized = (registration.recognize)(&shapes)?;
-        let (registration, parsed) = parse_plugin(&recognized.ron, PluginKind::Architecture, registry).ok()?;
-        let layout = layout(&parsed, group);
         let Recognized { ron, image_size, assumptions } = recognized;
+        let in_full = full_plugin_name(registration.crate_name, &ron);
+        let (registration, parsed) = parse_plugin(&in_full, PluginKind::Architecture, registry).ok()?;
+        let layout = layout(&parsed, group);
+        let ron = if registry.find(registration.name).is_some() { ron } else { in_full };
         Some(RecognizedArchitecture { registration, parsed, ron, layout, image_size, assumptions })
     });
     let mut found: Vec<_> = found.collect();

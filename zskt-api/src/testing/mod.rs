@@ -104,7 +104,8 @@ fn read(text: &str) -> Result<(&'static PluginRegistration, ParsedPlugin)> {
     let mut problems = Vec::new();
     registry.read(&reader::read(text)?, &kinds, &mut problems).ok_or_else(|| {
         let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
-        let there = registry.iter().any(|plugin| text.trim_start().starts_with(plugin.name));
+        let name = text.split('(').next().unwrap_or_default().trim();
+        let there = registry.named(name).next().is_some();
         let hint = if there { "" } else { "; is it exported, and part of this program?" };
         Error::new(format!("`{text}`: {}{hint}", messages.join("; ")))
     })

@@ -44,8 +44,13 @@ fn eat(rest: &mut &str, mark: char) -> bool {
 
 /// A number, or a name with what stands in its parentheses.
 fn word(rest: &mut &str) -> Option<ValueKind> {
-    let end = rest.find(|c: char| !(c.is_alphanumeric() || "_+-.".contains(c))).unwrap_or(rest.len());
-    let (word, after) = rest.split_at(end);
+    let end = |text: &str| text.find(|c: char| !(c.is_alphanumeric() || "_+-.".contains(c))).unwrap_or(text.len());
+    let mut length = end(rest);
+    // The full name of a plugin: `tiny_net::TinyNet`.
+    if let Some(name) = rest[length..].strip_prefix("::") {
+        length += "::".len() + end(name);
+    }
+    let (word, after) = rest.split_at(length);
     let form = match word {
         "true" | "false" => ValueKind::Bool(word == "true"),
         _ if word.starts_with(char::is_alphabetic) => {

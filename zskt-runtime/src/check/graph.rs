@@ -248,9 +248,8 @@ fn read_node<'d>(
         );
         return node;
     };
-    let registration = registry.find(&plugin.text);
-    node.registration = registration;
-    if let Some(plugin) = registration {
+    node.registration = registry.find(&plugin.text);
+    if let Some(plugin) = node.registration {
         if !NODE_KINDS.contains(&plugin.kind) {
             problems.push(
                 Diagnostic::at(

@@ -5,6 +5,8 @@ mod edges;
 mod figure_keys;
 mod graph;
 mod misread_path;
+#[cfg(test)]
+mod name_tests;
 mod normalization;
 mod order;
 mod players;

@@ -76,7 +76,7 @@ inventory::submit! { PluginRegistration::architecture::<SmallNet>("zskt-test", "
 inventory::submit! { PluginRegistration::architecture::<Committee>("zskt-test", "1.2.3") }
 
 /// A pipeline whose student this is.
-fn pipeline(student: &str) -> String {
+pub fn pipeline(student: &str) -> String {
     format!(
         r#"(
     name: "small",

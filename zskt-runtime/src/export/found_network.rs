@@ -11,7 +11,7 @@ use zskt_api::{
 
 use super::Metadata;
 use crate::check;
-use crate::pipeline::Sources;
+use crate::pipeline::{Sources, shown};
 use crate::plan::{Plan, PlanNode};
 use crate::run::{Checkpoint, RunFiles, describe_checkpoint};
 use crate::text_format;
@@ -130,7 +130,7 @@ impl FoundNetwork {
         let entries = [
             // Some of PyTorch's loaders ask for this text.
             ("format", Some("pt".to_owned())),
-            ("architecture", Some(node.ron.clone())),
+            ("architecture", Some(shown(&node.ron))),
             ("network", Some(self.name.clone())),
             ("classes", self.classes.map(|classes| classes.to_string())),
             ("image", image),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use zskt_api::{Diagnostic, PluginInstance, PluginKind, Registry};
 
 use super::Request;
-use crate::pipeline::parse_plugin;
+use crate::pipeline::{parse_plugin, unambiguous};
 use crate::text_format;
 
 /// Whether a path is taken for an ONNX model: its format is one that cannot be told by its first bytes.
@@ -30,7 +30,7 @@ pub fn describe(request: &Request<'_>, registry: &Registry) -> Result<String, Di
 
 /// The plugin that takes the model as a teacher, or why none does.
 fn as_teacher(path: &Path, registry: &Registry) -> Result<String, String> {
-    let ron = format!("Onnx(path: {:?})", path.to_string_lossy());
+    let ron = unambiguous(&format!("Onnx(path: {:?})", path.to_string_lossy()), registry);
     let (_, parsed) = parse_plugin(&ron, PluginKind::Teacher, registry).map_err(|problem| problem.message)?;
     let PluginInstance::Teacher(teacher) = parsed.instance() else {
         return Err("`Onnx` is not a teacher source".into());

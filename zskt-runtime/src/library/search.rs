@@ -59,7 +59,7 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, Diagnostic> {
 
 /// Why someone else could put code into a file or a folder, if one can.
 #[cfg(all(feature = "dynamic", unix))]
-fn writable_by_others(metadata: &fs::Metadata) -> Option<Diagnostic> {
+pub fn writable_by_others(metadata: &fs::Metadata) -> Option<Diagnostic> {
     use std::os::unix::fs::MetadataExt;
     if metadata.mode() & 0o022 != 0 {
         let problem = Diagnostic::global("others, or its group, can write to it, and a library's code is run");
@@ -74,6 +74,6 @@ fn writable_by_others(metadata: &fs::Metadata) -> Option<Diagnostic> {
 
 /// Nothing is loaded.
 #[cfg(not(all(feature = "dynamic", unix)))]
-fn writable_by_others(_: &fs::Metadata) -> Option<Diagnostic> {
+pub fn writable_by_others(_: &fs::Metadata) -> Option<Diagnostic> {
     None
 }

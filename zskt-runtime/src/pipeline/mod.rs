@@ -6,6 +6,7 @@ mod lexer;
 mod malformed_edges;
 mod overrides;
 mod parser;
+mod plugin_names;
 mod resolved;
 mod seeds;
 mod sources;
@@ -18,6 +19,7 @@ mod variants;
 pub use edges::Edge;
 pub use expectation::{Bounds, Expectation};
 pub use parser::{WRITE_PATHS, read};
+pub use plugin_names::{find_shown, shown, shown_name, unambiguous};
 pub use resolved::{Resolved, computed_part, nodes as resolved_nodes, write};
 pub use seeds::parse_seeds;
 pub use sources::{Override, Sources};
@@ -26,7 +28,7 @@ pub use syntax::{DataFree, EXPECT, PUBLISHED, PipelineSyntax, field};
 
 use std::path::PathBuf;
 
-use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, Registry, Span};
+use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, Registry, Span, Value};
 
 /// Reads a pipeline and applies the `--set` arguments; `None` when too little can be read to say more about it.
 pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnostic>) -> Option<PipelineSyntax> {
@@ -65,6 +67,15 @@ pub fn parse_plugin(
         (Some(plugin), None) => Ok(plugin),
         (_, Some(problem)) => Err(problem),
         (None, None) => Err(Diagnostic::global(format!("`{text}` is not a plugin"))),
+    }
+}
+
+/// The text of a pipeline that names this library and no other; one that names none stays as it is.
+pub fn with_library(text: &str, library: &str) -> String {
+    let pipeline = read(text, 0, 0, &mut Vec::new()).value;
+    match pipeline.as_ref().and_then(|pipeline| field(pipeline, syntax::LIBRARIES)) {
+        Some((_, Value { span, .. })) => format!("{}[{library:?}]{}", &text[..span.start], &text[span.end..]),
+        None => text.to_owned(),
     }
 }
 

@@ -11,6 +11,9 @@ const MAX_DEPTH: usize = 100;
 /// More mistakes than anyone reads about; what follows is not read.
 const MAX_MISTAKES: usize = 1000;
 
+/// What stands between the crate and the plugin in a full name.
+const SEPARATOR: &str = "::";
+
 /// How to write a path of Windows.
 pub const WRITE_PATHS: &str = "write a path with `/`, with `\\\\`, or as r\"…\"";
 
@@ -212,6 +215,7 @@ impl Parser<'_, '_> {
             "false" => return Ok(ValueKind::Bool(false)),
             _ => {}
         }
+        let name = self.full_name(name)?;
         let end = self.lexer.at();
         self.blanks()?;
         if self.lexer.peek() == Some('(') {
@@ -221,17 +225,36 @@ impl Parser<'_, '_> {
         Ok(ValueKind::Named { name: Some(name), fields: Vec::new(), items: Vec::new() })
     }
 
+    /// Takes `::Plugin` after the crate's name. RON has no such names.
+    fn full_name(&mut self, name: Name) -> Parse<Name> {
+        let Some(after) = self.lexer.rest().strip_prefix(SEPARATOR) else { return Ok(name) };
+        let start = self.lexer.at();
+        self.lexer.go(start + SEPARATOR.len());
+        if !after.starts_with(begins_name) {
+            return self.stop(
+                Diagnostic::at(self.lexer.here(), format!("expected the name of a plugin after `{}::`", name.text))
+                    .label("expected `crate_name::Plugin`"),
+            );
+        }
+        let plugin = self.name()?;
+        let span = Span { end: plugin.span.end, ..name.span };
+        Ok(Name { text: format!("{}{SEPARATOR}{}", name.text, plugin.text), span })
+    }
+
     fn name(&mut self) -> Parse<Name> {
         let start = self.lexer.at();
         match self.lexer.name() {
             Ok(text) => Ok(Name { text, span: self.lexer.since(start) }),
             Err(LexError { code: ron::Error::SuggestRawIdentifier(text), span }) => {
                 let span = Span { end: start + text.len(), ..span };
-                self.stop(
-                    Diagnostic::at(span, format!("`{text}` is not a name"))
-                        .label("text is written in quotes")
-                        .help(format!("write {text:?}")),
-                )
+                let problem = Diagnostic::at(span, format!("`{text}` is not a name"));
+                let is_crate = self.lexer.rest().strip_prefix(&*text).is_some_and(|rest| rest.starts_with(SEPARATOR));
+                self.stop(if is_crate {
+                    let written = text.replace('-', "_");
+                    problem.label(format!("expected `{written}`")).help("in the name of a crate `-` is written as `_`")
+                } else {
+                    problem.label("text is written in quotes").help(format!("write {text:?}"))
+                })
             }
             Err(LexError { code, .. }) => {
                 self.stop(Diagnostic::at(self.lexer.here(), explain(&code)).label("expected a name"))
@@ -271,9 +294,11 @@ impl Parser<'_, '_> {
         }
         let Ok(text) = self.lexer.name() else { return Ok(None) };
         let name = Name { text, span: self.lexer.since(start) };
-        self.blanks()?;
-        if self.colon(false)? {
-            return Ok(Some(name));
+        if !self.lexer.rest().starts_with(SEPARATOR) {
+            self.blanks()?;
+            if self.colon(false)? {
+                return Ok(Some(name));
+            }
         }
         self.lexer.go(start);
         Ok(None)
@@ -372,6 +397,15 @@ impl Parser<'_, '_> {
             return self.blanks();
         }
         let element = self.lexer.between(start, end);
+        if found == ':'
+            && let Some((of_crate, plugin)) = words_around_colon(element, self.lexer.rest())
+        {
+            return self.stop(
+                Diagnostic::at(self.lexer.here(), format!("a single `:` after `{of_crate}`"))
+                    .label(format!("expected `,`, `{closing}` or `::`"))
+                    .help(format!("the full name of a plugin is `{of_crate}::{plugin}`, without blanks")),
+            );
+        }
         if found == ':' || found == '=' {
             return self.stop(
                 Diagnostic::at(self.lexer.here(), format!("`{found}` after a value that is not a name"))
@@ -444,6 +478,14 @@ pub fn is_text(rest: &str) -> bool {
 
 fn is_raw_text(rest: &str) -> bool {
     rest.strip_prefix('r').is_some_and(|rest| rest.trim_start_matches('#').starts_with('"'))
+}
+
+/// The words before and after a colon that stands where a comma should.
+fn words_around_colon<'t>(before: &'t str, from_colon: &'t str) -> Option<(&'t str, &'t str)> {
+    let is_other = |c: char| c != '_' && !c.is_alphanumeric();
+    let before = before.rsplit(is_other).next()?;
+    let after = from_colon.trim_start_matches(':').trim_start().split(is_other).next()?;
+    [before, after].iter().all(|word| word.starts_with(begins_name)).then_some((before, after))
 }
 
 fn is_bare(value: &Value) -> bool {

@@ -50,6 +50,11 @@ fn what_is_read_is_ron_and_what_is_ron_is_read() {
         ProptestConfig { cases, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() };
     proptest!(config, |(pieces in vec(select(parts.to_vec()), 1..=6))| {
         let text = pieces.concat();
+        // All that is more than RON: the full name of a plugin.
+        let is_word = |c: char| c == '_' || c.is_alphanumeric();
+        if text.match_indices("::").any(|(at, _)| text[..at].ends_with(is_word) && text[at + 2..].starts_with(is_word)) {
+            return Ok(());
+        }
         let by_ron = ron::from_str::<ron::Value>(&text);
         let by_us = read_well(&text);
         prop_assert_eq!(by_us.is_some(), by_ron.is_ok(), "{:?}: {:?}, {:?}", text, by_us, by_ron);
@@ -92,6 +97,6 @@ fn every_part_knows_its_place() {
             ValueKind::Bool(_) | ValueKind::Integer(_) | ValueKind::Float(_) | ValueKind::Text(_) => {}
         }
     }
-    let text = "/* ä */ ( a : 1 , b: { \"ü\" : [ -2.5 , 0x10 ] , } , c : Name ( d : Some ( true ) , ) , e : Bare , f: r\"x\" // end\n)";
+    let text = "/* ä */ ( a : 1 , b: { \"ü\" : [ -2.5 , 0x10 ] , } , c : Name ( d : Some ( true ) , ) , e : Bare , g : [ a_b::Bare , c::Name ( d : 1 ) ] , f: r\"x\" // end\n)";
     check(text, &read_well(text).expect("it is well written"));
 }

@@ -44,7 +44,7 @@ fn an_override_changes_a_parameter_a_node_and_a_setting() {
         "device: \"cpu\"",
         "precision: \"f64\"",
         "name: \"renamed\"",
-        "\"student\": WideResNet(depth: 16",
+        "\"student\": zskt_architectures::WideResNet(\n            depth: 16",
         "steps: 3",
         "lr: 0.0001",
     ] {

@@ -1,0 +1,335 @@
+//! Packages that are installed: each in a folder of its own, `$XDG_DATA_HOME/zskt/plugins/IMAGE/NAME@VERSION`.
+
+use std::env;
+use std::fs;
+use std::io::{self, Read, Seek};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zskt_api::Diagnostic;
+
+use super::archive::{ENDING, MANIFEST, unpack};
+use super::build::Build;
+use super::index::Index;
+use super::index_place::IndexPlace;
+use super::manifest::{Manifest, Summary};
+use super::names::Reference;
+use crate::shell_quoting::quoted;
+use crate::text_format::{one_line, reason};
+use crate::{checksum, home_folder, input_file, library};
+
+/// A larger package is not read.
+const MOST_PACKED: u64 = 256 << 20;
+
+/// More than any manifest has.
+const MOST_MANIFEST: u64 = 1 << 20;
+
+/// What the names of folders begin with that are not whole.
+const UNFINISHED: &str = ".unfinished-";
+
+/// A package that is installed.
+pub struct Installed {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What it says of itself.
+    pub manifest: Manifest,
+}
+
+/// The folder that all installed packages are in.
+fn root() -> Result<PathBuf, Diagnostic> {
+    let data = env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute());
+    let data = data.or_else(|| env::home_dir().map(|home| home.join(".local/share")));
+    data.map(|data| data.join("zskt/plugins")).ok_or_else(|| {
+        Diagnostic::global("the system does not say where your home folder is, in which plugins are installed")
+            .help("set HOME or XDG_DATA_HOME")
+    })
+}
+
+/// The folder of what is for a build of zskt.
+fn of_build(build: &Build) -> Result<PathBuf, Diagnostic> {
+    Ok(root()?.join(build.image.get(..16).unwrap_or(&build.image)))
+}
+
+/// Everything that is installed for any build, the newest version of a package first.
+pub fn all() -> Result<Vec<Installed>, Diagnostic> {
+    let mut all: Vec<_> = folders(&root()?).iter().flat_map(|folder| within(folder)).collect();
+    all.sort_by(|one, other| {
+        let [one, other] = [&one.manifest.summary, &other.manifest.summary];
+        (&one.name, &other.version).cmp(&(&other.name, &one.version))
+    });
+    Ok(all)
+}
+
+/// The packages in a folder. What is none, or not whole, is left out.
+fn within(folder: &Path) -> Vec<Installed> {
+    let package = |folder: PathBuf| {
+        let bytes = input_file::read(&folder.join(MANIFEST), MOST_MANIFEST).ok()?;
+        let manifest = Manifest::read(&bytes).ok()?;
+        let is_its_own = folder.file_name()?.to_str()? == manifest.summary.folder();
+        is_its_own.then_some(Installed { folder, manifest })
+    };
+    folders(folder).into_iter().filter_map(package).collect()
+}
+
+fn folders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_hidden = |path: &PathBuf| path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
+    entries.filter(|path| path.is_dir() && !is_hidden(path)).collect()
+}
+
+/// The library of an installed package: the newest that a user means, for this very program.
+///
+/// # Errors
+/// When there is none, it is no longer what was installed, or someone else could have changed it.
+pub fn find(wanted: &Reference) -> Result<PathBuf, Diagnostic> {
+    let ours = Build::ours()?;
+    let means = |package: &Installed| wanted.means(&package.manifest.summary.name, &package.manifest.summary.version);
+    let found = all()?.into_iter().filter(means).collect::<Vec<_>>();
+    let fitting = found.iter().find(|package| package.manifest.summary.build.misfit(&ours).is_none());
+    let Some(Installed { folder, manifest }) = fitting else {
+        let Some(other) = found.first() else {
+            return Err(Diagnostic::global(format!("no plugin package `{wanted}` is installed")).help(format!(
+                "`zskt-run plugin add` installs one, `zskt-run plugin list` says what is installed; a file of the working directory is named \
+                 `./{wanted}`"
+            )));
+        };
+        let summary = &other.manifest.summary;
+        let why = summary.build.misfit(&ours).unwrap_or_default();
+        let problem = Diagnostic::global(format!("the installed {} is {why}", summary.title()));
+        return Err(problem.help(format!("{}; `zskt-run plugin add` installs it", summary.way_out())));
+    };
+    let library = folder.join(&manifest.library);
+    trusted(&library)?;
+    let sum = checksum::of_file(&library)
+        .map_err(|error| Diagnostic::global(format!("cannot read {}: {}", library.display(), reason(&error))))?;
+    if manifest.files.get(&manifest.library).is_none_or(|file| file.sha256 != sum) {
+        let title = manifest.summary.title();
+        let problem = Diagnostic::global(format!("{} is not what was installed as {title}", library.display()));
+        return Err(problem.help("add the package again with --replace"));
+    }
+    Ok(library)
+}
+
+/// Checks that nobody else can put anything in the place of a file or a folder of packages.
+fn trusted(path: &Path) -> Result<(), Diagnostic> {
+    let data = root()?;
+    let data = data.ancestors().nth(2).unwrap_or(&data);
+    for place in path.ancestors().take_while(|place| *place != data) {
+        let Ok(metadata) = fs::metadata(place) else { continue };
+        if let Some(problem) = library::writable_by_others(&metadata) {
+            let problem = problem.context(format_args!("`{}`", place.display()));
+            return Err(problem.help(format!("chmod go-w {}, if it is yours", place.display())));
+        }
+    }
+    Ok(())
+}
+
+/// What `plugin add` is given.
+enum Named {
+    File(PathBuf),
+    Package(Reference),
+}
+
+impl Named {
+    fn parse(text: &str) -> Result<Self, Diagnostic> {
+        if let Some(package) = Reference::parse(text) {
+            return Ok(Self::Package(package));
+        }
+        if text.ends_with(ENDING) || text.contains(['/', std::path::MAIN_SEPARATOR]) {
+            return Ok(Self::File(text.into()));
+        }
+        let problem = Diagnostic::global(format!("`{}` is neither a package's file nor its name", one_line(text)));
+        Err(problem.help("a file ends with `.zskt`; a name is written as `cifar-resnets` or `cifar-resnets@0.1.0`"))
+    }
+}
+
+/// Installs a package from its file, or from an index by its name, and says what is there now.
+///
+/// # Errors
+/// When it is not for this program, not what it says, or another of its name and version is there already.
+pub fn add(what: &str, index: Option<&str>, replace: bool) -> Result<String, Diagnostic> {
+    match Named::parse(what)? {
+        Named::File(path) => {
+            let refused = |problem: Diagnostic| problem.context(format_args!("cannot add `{}`", path.display()));
+            let opened = input_file::open(&path).map_err(|error| {
+                let problem = refused(Diagnostic::global(reason(&error)));
+                Diagnostic { help: home_folder::hint(&path), ..problem }
+            })?;
+            let (file, bytes) = opened;
+            if bytes > MOST_PACKED {
+                return Err(refused(too_large()));
+            }
+            install(file, None, replace).map_err(refused)
+        }
+        Named::Package(wanted) => {
+            let place = IndexPlace::named(index)?;
+            let index = Index::read(&place)?;
+            let entry = index.choose(&wanted, &Build::ours()?, &place)?;
+            let shown = place.shown(&entry.file);
+            let refused = |problem: Diagnostic| problem.context(format_args!("cannot add {shown}"));
+            let broken = |error: io::Error| refused(Diagnostic::global(reason(&error)));
+            let mut packed = tempfile::tempfile().map_err(broken)?;
+            let copied = io::copy(&mut place.open(&entry.file)?.take(MOST_PACKED + 1), &mut packed).map_err(broken)?;
+            if copied > MOST_PACKED {
+                return Err(refused(too_large()));
+            }
+            packed.rewind().map_err(broken)?;
+            let sum = checksum::of_reader(&mut packed, || false).map_err(broken)?;
+            if sum != Some((entry.sha256.clone(), entry.bytes)) {
+                let problem =
+                    Diagnostic::global("it is not the file that the index says: its length or SHA-256 sum is another");
+                return Err(refused(problem.help("it was changed or not fetched whole; tell whoever keeps the index")));
+            }
+            packed.rewind().map_err(broken)?;
+            install(packed, Some(&entry.summary), replace).map_err(refused)
+        }
+    }
+}
+
+fn too_large() -> Diagnostic {
+    Diagnostic::global(format!("it has more than {} MB", MOST_PACKED >> 20))
+}
+
+/// Checks a package and puts it in its place, as a whole.
+fn install(packed: impl Read, expected: Option<&Summary>, replace: bool) -> Result<String, Diagnostic> {
+    let ours = Build::ours()?;
+    let parent = of_build(&ours)?;
+    let cannot = |error: io::Error| {
+        let problem = Diagnostic::global(format!("cannot write to {}: {}", parent.display(), reason(&error)));
+        problem.help("XDG_DATA_HOME names another folder")
+    };
+    make_folders(&parent).map_err(cannot)?;
+    trusted(&parent)?;
+    remove_leftovers(&parent);
+    let mut builder = tempfile::Builder::new();
+    let unfinished = builder.prefix(UNFINISHED).tempdir_in(&parent).map_err(cannot)?;
+    let manifest = unpack(packed, unfinished.path(), |manifest| {
+        let summary = &manifest.summary;
+        if let Some(why) = summary.build.misfit(&ours) {
+            return Err(Diagnostic::global(format!("it is {why}")).help(summary.way_out()));
+        }
+        if expected.is_some_and(|expected| expected != summary) {
+            return Err(
+                Diagnostic::global("it is another package than the index says").help("tell whoever keeps the index")
+            );
+        }
+        Ok(())
+    })?;
+    let summary = &manifest.summary;
+    check_library(&unfinished.path().join(&manifest.library), summary)?;
+    let target = parent.join(summary.folder());
+    let mut said = String::new();
+    if target.symlink_metadata().is_ok() {
+        let before = within(&parent).into_iter().find(|package| package.folder == target);
+        let is_whole = |package: &Installed| {
+            let file = &package.manifest.files[&package.manifest.library];
+            checksum::of_file(&target.join(&package.manifest.library)).is_ok_and(|sum| sum == file.sha256)
+        };
+        if before.as_ref().is_some_and(|package| package.manifest == manifest && is_whole(package)) {
+            return Ok(format!("{} is installed already\n", summary.title()));
+        }
+        if !replace {
+            let message = format!("another {} is installed, in {}", summary.title(), target.display());
+            return Err(Diagnostic::global(message).help("--replace puts this one in its place"));
+        }
+        said = format!("replaced the {} that was in {}\n", summary.title(), target.display());
+    }
+    // Temporary folders are private.
+    #[cfg(unix)]
+    fs::set_permissions(unfinished.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(cannot)?;
+    put(unfinished.path(), &target, &parent).map_err(cannot)?;
+    // It goes by another name now, and is not to be removed.
+    let _ = unfinished.keep();
+    said += &format!("added {} ({})\n{}\n", summary.title(), summary.licence(), summary.contents());
+    said += &format!("  in a pipeline:  plugins: [{:?}],\n", summary.name);
+    if manifest.files.contains_key(super::package::EXAMPLE) {
+        said += &format!(
+            "  an example:     zskt-run {}\n",
+            quoted(&target.join(super::package::EXAMPLE).display().to_string())
+        );
+    }
+    Ok(said)
+}
+
+/// Gives a folder its name; what had it is removed, or has it again where that fails.
+fn put(folder: &Path, target: &Path, parent: &Path) -> io::Result<()> {
+    if target.symlink_metadata().is_err() {
+        return fs::rename(folder, target);
+    }
+    let old = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent)?;
+    let kept = old.path().join("old");
+    fs::rename(target, &kept)?;
+    fs::rename(folder, target).or_else(|error| fs::rename(&kept, target).and(Err(error)))
+}
+
+/// Removes what processes have left that were killed: nothing else takes so long.
+fn remove_leftovers(parent: &Path) {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_unfinished = entry.file_name().to_string_lossy().starts_with(UNFINISHED);
+        let changed = entry.metadata().and_then(|found| found.modified()).ok();
+        if is_unfinished && changed.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > DAY) {
+            // Whoever can remove it does; it is in nobody's way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Folders that others cannot write to, whatever the user's umask.
+fn make_folders(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
+    builder.create(path)
+}
+
+/// Checks that a library, none of whose code is run for it, would be loaded, and holds the plugins that its package lists.
+fn check_library(library: &Path, summary: &Summary) -> Result<(), Diagnostic> {
+    let of_library = |problem: Diagnostic| problem.context("its library would not be loaded");
+    let description = library::describe(library).map_err(of_library)?;
+    library::check(&description).map_err(of_library)?;
+    let plugins = super::package::plugins_of(&description);
+    if plugins != summary.plugins {
+        return Err(Diagnostic::global("its library has other plugins than its manifest lists"));
+    }
+    Ok(())
+}
+
+/// Removes what is installed of a package for this program, and says what that was.
+///
+/// # Errors
+/// When nothing of it is installed, or it cannot be removed.
+pub fn remove(what: &str) -> Result<String, Diagnostic> {
+    let wanted = Reference::parse(what).ok_or_else(|| {
+        let problem = Diagnostic::global(format!("`{}` cannot be the name of a package", one_line(what)));
+        problem.help("`zskt-run plugin list` says what is installed")
+    })?;
+    let ours = Build::ours()?;
+    let means = |package: &Installed| wanted.means(&package.manifest.summary.name, &package.manifest.summary.version);
+    let (fitting, others): (Vec<_>, Vec<_>) =
+        all()?.into_iter().filter(means).partition(|package| package.manifest.summary.build.misfit(&ours).is_none());
+    if fitting.is_empty() {
+        let problem = Diagnostic::global(format!("no plugin package `{wanted}` is installed for this zskt-run"));
+        return Err(match others.first() {
+            Some(other) => problem.help(format!(
+                "that in {} is for zskt {}, whose zskt-run removes it; or remove the folder",
+                other.folder.display(),
+                other.manifest.summary.build.release
+            )),
+            None => problem.help("`zskt-run plugin list` says what is installed"),
+        });
+    }
+    let mut said = String::new();
+    for Installed { folder, manifest } in fitting {
+        let cannot =
+            |error: io::Error| Diagnostic::global(format!("cannot remove {}: {}", folder.display(), reason(&error)));
+        // First by another name: what is there under its own is whole.
+        let parent = folder.parent().unwrap_or(&folder);
+        let hidden = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent).map_err(cannot)?;
+        fs::rename(&folder, hidden.path().join("old")).map_err(cannot)?;
+        hidden.close().map_err(cannot)?;
+        said += &format!("removed {}\n", manifest.summary.title());
+    }
+    Ok(said)
+}

@@ -1,0 +1,205 @@
+//! `plugin package`: a crate's library with what belongs to it, as one file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{MetadataCommand, Package, TargetKind};
+use zskt_api::{Diagnostic, PluginRegistration};
+
+use super::archive::{self, ENDING};
+use super::build::Build;
+use super::index::{Entry, Index, write_whole};
+use super::manifest::{FORMAT, Manifest, PackagedFile, PackagedPlugin, Summary};
+use super::names::is_file_name;
+use crate::library::{self, Description};
+use crate::text_format::{self, reason};
+use crate::{checksum, input_file, pipeline, scaffold};
+
+/// The pipeline of a crate that shows what it is for.
+pub const EXAMPLE: &str = "pipeline.ron";
+
+/// A larger licence or pipeline is none.
+const MOST_TEXT: u64 = 4 << 20;
+
+/// A larger library is not packed.
+const MOST_LIBRARY: u64 = 400 << 20;
+
+/// What the names of licences' files begin with.
+const LICENCES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];
+
+/// What is to be packed, and how.
+pub struct PackageRequest<'a> {
+    /// The crate's folder.
+    pub folder: &'a Path,
+    /// The SDK to build it with, if not the one beside this program.
+    pub sdk: Option<&'a Path>,
+    /// The folder of an index to add it to; without one it is put into the working directory.
+    pub index: Option<&'a Path>,
+    /// Whether it may take the place of another of its version in the index.
+    pub replace: bool,
+    /// What `inspect --json` says of a plugin.
+    pub inspect: &'a dyn Fn(&PluginRegistration) -> Result<String, Diagnostic>,
+}
+
+/// Builds a crate, or all of a workspace, and packs each library, whose code is run to ask what its plugins are. Says what was made.
+///
+/// # Errors
+/// When it cannot be built, or a file cannot be read or written.
+pub fn package(request: &PackageRequest<'_>) -> Result<String, Diagnostic> {
+    let build = Build::ours()?;
+    let libraries = scaffold::build_libraries(request.folder, request.sdk)?;
+    let metadata = MetadataCommand::new().current_dir(request.folder).no_deps().exec();
+    let packages =
+        metadata.map_err(|error| Diagnostic::global(format!("cargo says nothing of the crate: {error}")))?.packages;
+    // All of them first: which plugins there are is settled when the first is asked for.
+    let loaded = library::load_all(&libraries)?;
+    let mut said = String::new();
+    for (path, library) in libraries.iter().zip(loaded) {
+        let made = packages.iter().find(|package| makes(package, path)).ok_or_else(|| {
+            Diagnostic::global(format!("cargo does not say which crate `{}` is made of", path.display()))
+        })?;
+        said += &pack(request, &build, made, path, &library.plugins)?;
+    }
+    Ok(said)
+}
+
+/// Whether a library is made of a package.
+fn makes(package: &Package, library: &Path) -> bool {
+    let stem = library.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let stem = stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(stem);
+    package
+        .targets
+        .iter()
+        .any(|target| target.kind.contains(&TargetKind::CDyLib) && target.name.replace('-', "_") == stem)
+}
+
+/// The plugins that a library says it has, in order.
+pub fn plugins_of(description: &Description) -> Vec<PackagedPlugin> {
+    let plugins = description.plugins.iter();
+    let mut plugins: Vec<_> =
+        plugins.map(|plugin| PackagedPlugin { name: plugin.full_name(), kind: plugin.kind.clone() }).collect();
+    plugins.sort();
+    plugins
+}
+
+fn pack(
+    request: &PackageRequest<'_>,
+    build: &Build,
+    package: &Package,
+    path: &Path,
+    plugins: &[&'static PluginRegistration],
+) -> Result<String, Diagnostic> {
+    let folder = package.manifest_path.parent().map_or(request.folder, |folder| folder.as_std_path());
+    let library = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let mut files = BTreeMap::from([(library.clone(), read(path, MOST_LIBRARY)?)]);
+    files.extend(licences(folder, package)?);
+    if folder.join(EXAMPLE).is_file() {
+        let text = String::from_utf8_lossy(&read(&folder.join(EXAMPLE), MOST_TEXT)?).into_owned();
+        files.insert(EXAMPLE.into(), pipeline::with_library(&text, &package.name).into_bytes());
+    }
+    for plugin in plugins {
+        let description = (request.inspect)(plugin)?.replace(&json_text(path), &format!("{library:?}"));
+        files.insert(format!("plugins/{}.json", plugin.full_name().replace("::", ".")), description.into_bytes());
+    }
+    let summary = Summary {
+        name: package.name.to_string(),
+        version: package.version.clone(),
+        license: package.license.clone(),
+        description: package.description.clone(),
+        authors: package.authors.clone(),
+        repository: package.repository.clone(),
+        build: build.clone(),
+        plugins: plugins_of(&library::describe(path)?),
+    };
+    let sums = files.iter().map(|(path, bytes)| {
+        let file = PackagedFile { bytes: bytes.len() as u64, sha256: checksum::of_bytes(bytes) };
+        (path.clone(), file)
+    });
+    let manifest = Manifest { format: FORMAT, summary, library, files: sums.collect() };
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|error| Diagnostic::global(format!("the package's manifest cannot be written: {error}")))?;
+    // What would not be read must not be written.
+    Manifest::read(text.as_bytes())
+        .map_err(|problem| problem.context(format_args!("`{}` cannot be packed", package.name)))?;
+    write(request, &manifest.summary, text.as_bytes(), &files.into_iter().collect::<Vec<_>>())
+}
+
+fn write(
+    request: &PackageRequest<'_>,
+    summary: &Summary,
+    manifest: &[u8],
+    files: &[(String, Vec<u8>)],
+) -> Result<String, Diagnostic> {
+    let Build { release, target, .. } = &summary.build;
+    let file = format!("{}-{}-{release}-{target}{ENDING}", summary.name, summary.version);
+    let path = request.index.map_or_else(|| PathBuf::from(&file), |index| index.join(&file));
+    let cannot =
+        |error: std::io::Error| Diagnostic::global(format!("cannot write {}: {}", path.display(), reason(&error)));
+    let mut packed = Vec::new();
+    archive::write(&mut packed, manifest, files).map_err(cannot)?;
+    let mut said = String::new();
+    if let Some(index) = request.index {
+        fs::create_dir_all(index).map_err(cannot)?;
+    }
+    let (bytes, sha256) = (packed.len() as u64, checksum::of_bytes(&packed));
+    let put = || write_whole(&path, |file| std::io::Write::write_all(file, &packed)).map_err(cannot);
+    match request.index {
+        Some(index) => {
+            let entry = Entry { file, bytes, sha256: sha256.clone(), summary: summary.clone() };
+            // Before anything is overwritten: an index that cannot be read would keep the sum of what was.
+            let begun = Index::of_folder(index)?;
+            if !request.replace {
+                begun.check_new(index, &entry)?;
+            }
+            put()?;
+            begun.add(index, entry)?;
+        }
+        None => {
+            if path.exists() {
+                said += &format!("replaced {}\n", path.display());
+            }
+            put()?;
+        }
+    }
+    let size = text_format::bytes(bytes);
+    said += &format!("made {} ({size}, SHA-256 {sha256})\n{}", path.display(), summary.contents());
+    if summary.license.is_none() {
+        said += "  note: the crate names no licence, without which others may not use it: `license = \"…\"` in Cargo.toml\n";
+    }
+    let add = match request.index {
+        Some(index) => format!("{} --index {}", summary.name, index.display()),
+        None => format!("./{}", path.display()),
+    };
+    Ok(said + &format!("\n  zskt-run plugin add {add}\n"))
+}
+
+/// The files of a crate that say what others may do with it.
+fn licences(folder: &Path, package: &Package) -> Result<Vec<(String, Vec<u8>)>, Diagnostic> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_licence = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().to_uppercase()).unwrap_or_default();
+        path.is_file() && LICENCES.iter().any(|begins| name.starts_with(begins))
+    };
+    let named = package.license_file().map(PathBuf::from);
+    let mut found = Vec::new();
+    for path in entries.filter(is_licence).chain(named) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if !is_file_name(&name) {
+            let problem = Diagnostic::global(format!("`{}` cannot be packed under this name", path.display()));
+            return Err(problem.help("call it by letters, digits, `-`, `_` and `.`"));
+        }
+        found.push((name, read(&path, MOST_TEXT)?));
+    }
+    Ok(found)
+}
+
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, Diagnostic> {
+    input_file::read(path, most)
+        .map_err(|error| Diagnostic::global(format!("cannot read {}: {}", path.display(), reason(&error))))
+}
+
+/// A path as JSON has it.
+fn json_text(path: &Path) -> String {
+    serde_json::Value::from(path.to_string_lossy()).to_string()
+}
