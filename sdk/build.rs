@@ -1,7 +1,11 @@
 //! Checks the compiler, and says where the program's library and the metadata of its crates lie.
 
+use std::path::Path;
 use std::process::Command;
 use std::{env, fs};
+
+/// With another image, this is another program, and runs again.
+const _: Option<&str> = option_env!("CARGO_PKG_DESCRIPTION");
 
 fn main() {
     let sdk = env::var("CARGO_MANIFEST_DIR").unwrap();
@@ -22,7 +26,19 @@ fn main() {
         );
         return;
     }
-    println!("cargo::rustc-link-search=crate={sdk}/lib");
-    println!("cargo::rustc-link-search=dependency={sdk}/lib");
-    println!("cargo::rustc-link-search=dependency={sdk}/crates");
+    // Cargo tells tests of folders below its own only.
+    let here = Path::new(&env::var_os("OUT_DIR").unwrap()).join("sdk");
+    link_folder(Path::new(&sdk), &here);
+    let here = here.display();
+    println!("cargo::rustc-link-search=crate={here}/lib");
+    println!("cargo::rustc-link-search=dependency={here}/lib");
+    println!("cargo::rustc-link-search=dependency={here}/crates");
+}
+
+fn link_folder(folder: &Path, link: &Path) {
+    if link.is_symlink() {
+        fs::remove_file(link).unwrap();
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(folder, link).unwrap();
 }

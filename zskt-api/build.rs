@@ -36,11 +36,14 @@ fn main() -> io::Result<()> {
     fs::write(Path::new(&variable("OUT_DIR")).join("image"), text)
 }
 
-/// A hash of files and of all files in folders; what is not there counts as empty.
+/// A hash of files and of all files in folders; what is not there, as in a package from a registry, counts as empty.
 fn hash_of(paths: &[&str]) -> io::Result<u64> {
     let mut hash = DefaultHasher::new();
     for path in paths {
-        println!("cargo:rerun-if-changed={path}");
+        // To cargo, a file that is not there has changed.
+        if Path::new(path).exists() {
+            println!("cargo:rerun-if-changed={path}");
+        }
         let mut files = Vec::new();
         collect(Path::new(path), &mut files)?;
         files.sort();

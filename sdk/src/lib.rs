@@ -10,11 +10,18 @@ pub use zskt_dylib::zskt_api::*;
 #[doc(hidden)]
 pub const IMAGE_SUM: &str = include_str!("../image.sha256");
 
+/// The release that the program is of.
+#[doc(hidden)]
+pub const RELEASE: &str = include_str!("../release");
+
+/// With another image, this is another crate, and all that depend on it are compiled anew.
+const _: Option<&str> = option_env!("CARGO_PKG_DESCRIPTION");
+
 /// Registers plugins, as zskt-api's does, and says in the library what it was compiled against and what it contains.
 #[macro_export]
 macro_rules! export {
     ($($plugins:tt)*) => {
         $crate::zskt_dylib::zskt_api::export! { $($plugins)* }
-        $crate::zskt_dylib::describe_library! { $crate::IMAGE_SUM; $($plugins)* }
+        $crate::zskt_dylib::describe_library! { $crate::RELEASE, $crate::IMAGE_SUM; $($plugins)* }
     };
 }

@@ -3,15 +3,17 @@
 
 pub use zskt_api;
 
-/// Puts into a library what a program reads of it before it loads it: the image it was compiled against, with its SHA-256
-/// sum, and its plugins. It is here, not in zskt-api, so that a library with a copy of zskt-api of its own does not compile.
+/// Puts into a library what a program reads of it before it loads it: the image it was compiled against, with its
+/// release and SHA-256 sum, and its plugins. It is here, not in zskt-api: only what was compiled against an SDK can say so.
 #[macro_export]
 macro_rules! describe_library {
-    ($sum:expr; reads: $reads:ident; $($plugins:tt)+) => {
-        $crate::describe_library! { $sum; $($plugins)+ }
+    ($release:expr, $sum:expr; reads: $reads:ident; $($plugins:tt)+) => {
+        $crate::describe_library! { $release, $sum; $($plugins)+ }
     };
-    ($sum:expr; $($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
-        $crate::library_section!($crate::zskt_api::build_id::DESCRIPTION, "image: ", $sum, "\n");
+    ($release:expr, $sum:expr; $($kind:ident: $($plugin:ty),+ $(,)?);+ $(;)?) => {
+        $crate::library_section!(
+            $crate::zskt_api::build_id::DESCRIPTION, "release: ", $release, "\nimage: ", $sum, "\n"
+        );
         $($($crate::library_section!(
             "plugin: ", stringify!($kind), " ", <$plugin as $crate::zskt_api::Params>::NAME,
             " of ", env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), "\n"

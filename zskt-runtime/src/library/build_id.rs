@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use zskt_api::Diagnostic;
 
+use super::RELEASE;
 use crate::{checksum, text_format};
 
 /// What a library must have been compiled against, in lines of `what: value`.
@@ -12,7 +13,7 @@ use crate::{checksum, text_format};
 /// # Errors
 /// When the file of the image cannot be read, or there is none: the program is one static file.
 pub fn description() -> Result<String, Diagnostic> {
-    Ok(format!("{}image: {}\n", zskt_api::build_id::DESCRIPTION, sum()?))
+    Ok(format!("{}release: {RELEASE}\nimage: {}\n", zskt_api::build_id::DESCRIPTION, sum()?))
 }
 
 /// The SHA-256 sum of the image's file.

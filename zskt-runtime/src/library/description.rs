@@ -1,10 +1,16 @@
 //! What a library says of itself, read from its file: loading it would run its code before anyone could object.
 
+use cargo_metadata::semver::Version;
 use object::{Architecture, Object, ObjectSection, ReadRef};
-use zskt_api::Diagnostic;
+use zskt_api::{Diagnostic, full_plugin_name};
+
+use crate::text_format;
 
 /// The section of the file, by the names that ELF and Mach-O give it.
 const SECTION: [&str; 2] = [".zskt", "__zskt"];
+
+/// Where a library that was compiled against the sources of zskt-api says so.
+const OF_SOURCES: [&str; 2] = [".zskt_api", "__zskt_api"];
 
 /// More than the descriptions of all plugins there are.
 const MAX_SECTION: u64 = 1 << 20;
@@ -27,6 +33,13 @@ pub struct Described {
     pub name: String,
     /// Its crate and that crate's version.
     pub origin: String,
+}
+
+impl Described {
+    /// The name that no other plugin has.
+    pub fn full_name(&self) -> String {
+        full_plugin_name(self.origin.split(' ').next().unwrap_or_default(), &self.name)
+    }
 }
 
 /// Something that differs between two builds.
@@ -74,6 +87,16 @@ impl Description {
             return Err(Diagnostic::global("it is not a shared library, but a program or a part of one")
                 .help("`crate-type = [\"cdylib\"]`"));
         }
+        if OF_SOURCES.iter().any(|name| file.section_by_name(name).is_some()) {
+            return Err(Diagnostic::global(
+                "it was compiled against the sources of zskt-api and has a copy of them in it, so it would share nothing with this \
+                 program",
+            )
+            .help(
+                "build it with the SDK of this zskt-run: `zskt-run plugin build` in the folder of its crate, whose Cargo.toml takes \
+                 zskt-api by a version alone",
+            ));
+        }
         let Some(section) = SECTION.iter().find_map(|name| file.section_by_name(name)) else {
             return Err(Diagnostic::global(
                 "it has no plugins of zskt in it: it exports none (`zskt_api::export! { … }`), or was not compiled against \
@@ -86,10 +109,12 @@ impl Description {
         }
         // Between the texts the linker may leave zeros.
         let text = String::from_utf8_lossy(section.data().map_err(damaged)?).replace('\0', "");
+        // They are shown, and anybody can have written them.
+        let line = |text: &str| text_format::one_line(text);
         let mut description = Self { plugins: Vec::new(), image: Vec::new() };
         for (what, value) in text.lines().filter_map(|line| line.split_once(": ")) {
             if what != "plugin" {
-                let entry = (what.to_owned(), value.to_owned());
+                let entry = (line(what), line(value));
                 // Each crate of a library says it once.
                 if !description.image.contains(&entry) {
                     description.image.push(entry);
@@ -97,12 +122,26 @@ impl Description {
             } else if let Some((plugin, origin)) = value.split_once(" of ")
                 && let Some((kind, name)) = plugin.split_once(' ')
             {
-                let [kind, name, origin] = [kind, name, origin].map(ToOwned::to_owned);
+                let [kind, name, origin] = [kind, name, origin].map(line);
                 description.plugins.push(Described { kind, name, origin });
             }
         }
         description.plugins.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(description)
+    }
+
+    /// The release that it was built for, if it says so.
+    pub fn release(&self) -> Option<&str> {
+        self.of_image("release")
+    }
+
+    /// The version of the plugin API that it was compiled against.
+    pub fn api_version(&self) -> Option<Version> {
+        self.of_image("zskt-api")?.split(',').next()?.parse().ok()
+    }
+
+    fn of_image(&self, what: &str) -> Option<&str> {
+        self.image.iter().find(|(other, _)| other == what).map(|(_, value)| value.as_str())
     }
 
     /// What differs between the library's build and this program's, given in lines of `what: value`.

@@ -2,6 +2,7 @@
 
 mod build_id;
 mod description;
+mod mismatch;
 mod search;
 
 use std::path::{Path, PathBuf};
@@ -10,12 +11,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use object::read::ReadCache;
 use zskt_api::{Diagnostic, PluginRegistration, inventory};
 
-use description::Difference;
-
 pub use build_id::sum as image_sum;
 pub use description::Description;
-pub use search::of_environment;
+pub use mismatch::{HOMEPAGE, RELEASE};
+pub use search::{of_environment, writable_by_others};
 
+use crate::catalogue::{self, Reference};
 use crate::{checksum, home_folder, input_file, text_format};
 
 /// A library that is loaded.
@@ -104,43 +105,26 @@ pub fn describe(path: &Path) -> Result<Description, Diagnostic> {
 /// # Errors
 /// Why not, and how to mend it.
 pub fn check(description: &Description) -> Result<(), Diagnostic> {
-    let mut differences = description.differences(&build_id::description()?);
-    // The image differs whenever anything does.
-    if differences.len() > 1 {
-        differences.retain(|difference| difference.what != "image");
-    }
-    if !differences.is_empty() {
-        return Err(Diagnostic::global(mismatch(&differences))
-            .help("build it with the SDK of this zskt-run: `zskt-run plugin build` in the folder of its crate"));
-    }
+    let ours = build_id::description()?;
+    mismatch::check(description, &ours)?;
     for (index, plugin) in description.plugins.iter().enumerate() {
-        if description.plugins[..index].iter().any(|other| other.name == plugin.name) {
-            let message = format!("it has two plugins called `{}`", plugin.name);
-            return Err(Diagnostic::global(message).help("rename one of them"));
+        let name = plugin.full_name();
+        if description.plugins[..index].iter().any(|other| other.full_name() == name) {
+            return Err(Diagnostic::global(format!("it has two plugins called `{name}`")).help("rename one of them"));
         }
-        if let Some(other) = registrations().find(|other| other.name == plugin.name) {
-            let owner = of(other).map_or_else(
-                || format!("of {} {}, which is linked in", other.crate_name, other.crate_version),
+        if let Some(other) = registrations().find(|other| other.full_name() == name) {
+            let from = of(other).map_or_else(
+                || "which is linked in".to_owned(),
                 |library| format!("of the library `{}`", library.path.display()),
             );
-            let message = format!("its plugin `{}` has the name of a plugin {owner}", plugin.name);
-            return Err(Diagnostic::global(message).help("rename it, or leave one of the libraries out"));
+            let (origin, version) = (other.crate_name, other.crate_version);
+            let message =
+                format!("its plugin `{name}` of {} is there already, of {origin} {version}, {from}", plugin.origin);
+            return Err(Diagnostic::global(message)
+                .help("leave one of the two out, or give one of the crates another name in its Cargo.toml"));
         }
     }
     Ok(())
-}
-
-/// What to say of a library that was compiled against another build.
-fn mismatch(differences: &[Difference]) -> String {
-    if let [Difference { what, .. }] = differences
-        && what == "image"
-    {
-        return "it was compiled against another build of zskt, made of the same sources".into();
-    }
-    let lines = differences.iter().map(|Difference { what, theirs, ours }| {
-        format!("\n  {what}\n    of the library: {theirs}\n    of zskt-run:    {ours}")
-    });
-    format!("it was compiled against another build of zskt{}", lines.collect::<String>())
 }
 
 /// Loads libraries, each once, and gives them.
@@ -155,7 +139,7 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Library>, Diagnostic> {
     Ok(named)
 }
 
-/// Loads a library, unless it is loaded already, for good: plugins, their tables of functions and what threads leave behind
+/// Loads a library, named by its path or as an installed package, unless it is loaded already, for good: plugins, their tables of functions and what threads leave behind
 /// point into it. The libraries that were named in the same place before are `named`.
 ///
 /// # Errors
@@ -163,12 +147,16 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Library>, Diagnostic> {
 pub fn load(path: &Path, named: &[Library]) -> Result<Library, Diagnostic> {
     let load = || {
         build_id::file()?;
-        let file = path.canonicalize().map_err(|error| unreadable(path, &error))?;
+        let place = match Reference::of_path(path) {
+            Some(installed) => catalogue::find(&installed)?,
+            None => path.to_owned(),
+        };
+        let file = place.canonicalize().map_err(|error| unreadable(path, &error))?;
         if file.to_str().is_none() {
             let problem = Diagnostic::global("its path is not valid UTF-8, as pipelines and manifests are");
             return Err(problem.help("rename it"));
         }
-        let sha256 = checksum::of_file(&file).map_err(|error| unreadable(path, &error))?;
+        let sha256 = checksum::of_file(&file).map_err(|error| unreadable(&file, &error))?;
         if let Some(other) = named.iter().find(|other| other.sha256 == sha256) {
             let problem =
                 Diagnostic::global(format!("it is named twice, the first time as `{}`", other.path.display()));
@@ -203,7 +191,7 @@ fn open(file: &Path, description: &Description) -> Result<Vec<&'static PluginReg
         return Err(Diagnostic::global(format!(
             "it describes the plugins {described:?} and registered {registered:?}"
         ))
-        .help("export plugins by `zskt_api::export!` of zskt-sdk, and have no other zskt-api beside it"));
+        .help("export plugins by `zskt_api::export!` of the SDK, and have no other zskt-api beside it"));
     }
     Ok(plugins)
 }

@@ -79,13 +79,13 @@ impl Method {
     /// Its pipeline for CIFAR-10.
     fn published(self) -> &'static str {
         match self {
-            Self::Fast => include_str!("../../../pipelines/methods/fast.ron"),
-            Self::Nayer => include_str!("../../../pipelines/methods/nayer.ron"),
-            Self::Dfq => include_str!("../../../pipelines/methods/dfq.ron"),
-            Self::DeepInversion => include_str!("../../../pipelines/methods/deep-inversion.ron"),
-            Self::Dafl => include_str!("../../../pipelines/methods/dafl.ron"),
-            Self::Dfad => include_str!("../../../pipelines/methods/dfad.ron"),
-            Self::Abm => include_str!("../../../pipelines/methods/abm.ron"),
+            Self::Fast => include_str!("methods/fast.ron"),
+            Self::Nayer => include_str!("methods/nayer.ron"),
+            Self::Dfq => include_str!("methods/dfq.ron"),
+            Self::DeepInversion => include_str!("methods/deep-inversion.ron"),
+            Self::Dafl => include_str!("methods/dafl.ron"),
+            Self::Dfad => include_str!("methods/dfad.ron"),
+            Self::Abm => include_str!("methods/abm.ron"),
         }
     }
 

@@ -14,7 +14,7 @@ pub use method::Method;
 
 use zskt_api::{Diagnostic, Normalization, Registry, Severity};
 
-use crate::pipeline::Sources;
+use crate::pipeline::{Sources, unambiguous};
 use crate::{check, text_format};
 use dataset::FoundDataset;
 use draft::Draft;
@@ -62,7 +62,8 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
     let student = ChosenStudent::choose(request.student, &teacher, registry)?;
     let path = request.to.map_or_else(|| file_name(request.teacher), Path::to_owned);
     let draft = |method: Method| method.pipeline(&teacher, &student, data.as_ref());
-    let proven = |draft: &Draft| prove(&path, &draft.to_text(), registry);
+    let written = |draft: &Draft| unambiguous(&draft.to_text(), registry);
+    let proven = |draft: &Draft| prove(&path, &written(draft), registry);
     let mut drafted = draft(request.method.unwrap_or(Method::RECOMMENDED));
     let mut chosen = None;
     match (proven(&drafted), request.method) {
@@ -87,8 +88,7 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
             ));
         }
     }
-    let text = drafted.to_text();
-    write(&path, &text)?;
+    write(&path, &written(&drafted))?;
 
     let shown = path.display();
     let mut said = teacher.said();

@@ -3,7 +3,7 @@
 use zskt_api::{Architecture, Diagnostic, ImageShape, OutputShape, PluginInstance, PluginKind, Registry};
 
 use super::teacher::FoundTeacher;
-use crate::pipeline::parse_plugin;
+use crate::pipeline::{parse_plugin, unambiguous};
 use crate::{parameter_count, text_format};
 
 /// Larger images than these are for networks that begin by making them smaller.
@@ -40,7 +40,10 @@ impl ChosenStudent {
         }
         let ImageShape { height, width, .. } = teacher.image();
         let usual = if height.max(width) <= SMALL_IMAGE { &FOR_SMALL_IMAGES[..] } else { &FOR_LARGE_IMAGES };
-        let fitting: Vec<_> = usual.iter().filter_map(|text| Self::fitted(text, teacher, registry).ok()).collect();
+        let fitting: Vec<_> = usual
+            .iter()
+            .filter_map(|text| Self::fitted(&unambiguous(text, registry), teacher, registry).ok())
+            .collect();
         let smaller = |student: &&Self| student.parameters < teacher.parameters();
         let chosen = fitting.iter().position(|student| smaller(&student)).or_else(|| fitting.len().checked_sub(1));
         chosen.and_then(|chosen| fitting.into_iter().nth(chosen)).ok_or_else(|| {

@@ -11,7 +11,7 @@ use zskt_api::{
 use super::Request;
 use super::dataset::FoundDataset;
 use crate::inspect_file::is_graph;
-use crate::pipeline::parse_plugin;
+use crate::pipeline::{parse_plugin, unambiguous};
 use crate::weights_report::{FoundNetwork, RecognizedArchitecture, weights_report};
 use crate::{parameter_count, text_format};
 
@@ -100,7 +100,7 @@ impl FoundTeacher {
     fn of_graph(request: &Request<'_>, data: Option<&FoundDataset>, registry: &Registry) -> Result<Self, Diagnostic> {
         let path = request.teacher;
         let ron = format!("Onnx(path: {:?}{})", path.to_string_lossy(), stated(request.normalization.as_ref()));
-        let (_, parsed) = parse_plugin(&ron, PluginKind::Teacher, registry)?;
+        let (_, parsed) = parse_plugin(&unambiguous(&ron, registry), PluginKind::Teacher, registry)?;
         let PluginInstance::Teacher(teacher) = parsed.instance() else {
             return Err(Diagnostic::global("`Onnx` is not a teacher source"));
         };

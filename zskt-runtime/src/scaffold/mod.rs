@@ -1,6 +1,8 @@
 //! `plugin`: crates of third parties, from an empty folder to a library that this program loads.
 
+mod api_source;
 mod build;
+mod linked;
 mod new_crate;
 mod sdk;
 
@@ -12,6 +14,7 @@ pub use new_crate::ScaffoldKind;
 use zskt_api::{Diagnostic, Registry};
 
 use crate::library::{self, Description};
+use linked::ZsktSource;
 use new_crate::Linkage;
 use sdk::Sdk;
 
@@ -19,10 +22,11 @@ use sdk::Sdk;
 ///
 /// # Errors
 /// When there is no SDK, or the crate cannot be written.
-pub fn new(name: &str, kind: ScaffoldKind, sdk: Option<&Path>, linked: Option<&Path>) -> Result<String, Diagnostic> {
+pub fn new(name: &str, kind: ScaffoldKind, sdk: Option<&Path>, linked: Option<&str>) -> Result<String, Diagnostic> {
     let registry = Registry::get()?;
-    if let Some(sources) = linked {
-        let folder = new_crate::write(name, kind, &Linkage::Linked(sources), registry)?;
+    if let Some(source) = linked {
+        let source = ZsktSource::read(source)?;
+        let folder = new_crate::write(name, kind, &Linkage::Linked(&source), registry)?;
         return Ok(format!("made {0}/\n\n  cd {0}\n  cargo run --release -- pipeline.ron\n", folder.display()));
     }
     let folder = new_crate::write(name, kind, &Linkage::Loaded(&Sdk::find(sdk)?), registry)?;
@@ -34,8 +38,15 @@ pub fn new(name: &str, kind: ScaffoldKind, sdk: Option<&Path>, linked: Option<&P
 /// # Errors
 /// When there is no SDK, cargo fails, or this program would not load the library.
 pub fn build(folder: &Path, sdk: Option<&Path>) -> Result<String, Diagnostic> {
-    let libraries = build::build(folder, &Sdk::find(sdk)?)?;
-    libraries.iter().map(|library| check(library)).collect()
+    build_libraries(folder, sdk)?.iter().map(|library| check(library)).collect()
+}
+
+/// Builds a crate of plugins, and gives its libraries.
+///
+/// # Errors
+/// When there is no SDK, or cargo fails.
+pub fn build_libraries(folder: &Path, sdk: Option<&Path>) -> Result<Vec<PathBuf>, Diagnostic> {
+    build::build(folder, &Sdk::find(sdk)?)
 }
 
 /// Says what is in a library that this program would load.
@@ -67,4 +78,14 @@ fn contents(description: &Description) -> String {
 fn shortest(path: &Path) -> PathBuf {
     let folder = std::env::current_dir().ok();
     folder.and_then(|folder| path.strip_prefix(folder).ok()).unwrap_or(path).to_owned()
+}
+
+/// A text as TOML writes it.
+fn toml_text(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Where releases are, for the end of a sentence; nothing while zskt names no such place.
+fn from_homepage() -> String {
+    library::HOMEPAGE.map(|place| format!(" ({place})")).unwrap_or_default()
 }

@@ -1,11 +1,13 @@
 //! `plugin new`: a crate with one plugin, its test, and a pipeline that uses it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use zskt_api::{Diagnostic, Registry};
 
+use super::build;
+use super::linked::ZsktSource;
 use super::sdk::Sdk;
 use crate::text_format::reason;
 
@@ -24,6 +26,16 @@ pub enum ScaffoldKind {
     Metric,
     /// Training, or other work
     Stage,
+    /// A trained classifier
+    Teacher,
+    /// The updates of one network in each batch
+    Turn,
+    /// How gradients change weights
+    Optimizer,
+    /// How the learning rate changes over a stage
+    Schedule,
+    /// Which classes made images are to show
+    Targets,
 }
 
 /// What a crate is made of: texts with a plugin `Example…` in a crate `example`.
@@ -31,13 +43,20 @@ struct Template {
     plugin: &'static str,
     source: &'static str,
     pipeline: &'static str,
+    /// What else is in the crate: paths and texts.
+    files: &'static [(&'static str, &'static str)],
 }
 
 impl ScaffoldKind {
     fn template(self) -> Template {
         macro_rules! template {
             ($plugin:literal, $source:literal, $pipeline:literal) => {
-                Template { plugin: $plugin, source: include_str!($source), pipeline: include_str!($pipeline) }
+                Template {
+                    plugin: $plugin,
+                    source: include_str!($source),
+                    pipeline: include_str!($pipeline),
+                    files: &[],
+                }
             };
         }
         match self {
@@ -45,22 +64,36 @@ impl ScaffoldKind {
                 template!("ExampleArchitecture", "templates/architecture.rs", "templates/architecture.ron")
             }
             Self::Loss => {
-                template!("ExampleLoss", "../../../plugins/example/src/lib.rs", "../../../plugins/example/pipeline.ron")
+                template!("ExampleLoss", "templates/loss.rs", "templates/loss.ron")
             }
             Self::Generator => template!("ExampleGenerator", "templates/generator.rs", "templates/generator.ron"),
             Self::Dataset => template!("ExampleDataset", "templates/dataset.rs", "templates/dataset.ron"),
             Self::Metric => template!("ExampleMetric", "templates/metric.rs", "templates/metric.ron"),
             Self::Stage => template!("ExampleStage", "templates/stage.rs", "templates/stage.ron"),
+            Self::Teacher => Template {
+                files: &[("parts.csv", include_str!("templates/parts.csv"))],
+                ..template!("ExampleTeacher", "templates/teacher.rs", "templates/teacher.ron")
+            },
+            Self::Turn => template!("ExampleTurn", "templates/turn.rs", "templates/turn.ron"),
+            Self::Optimizer => template!("ExampleOptimizer", "templates/optimizer.rs", "templates/optimizer.ron"),
+            Self::Schedule => template!("ExampleSchedule", "templates/schedule.rs", "templates/schedule.ron"),
+            Self::Targets => template!("ExampleTargets", "templates/targets.rs", "templates/targets.ron"),
         }
     }
 }
+
+/// Cargo's settings of a crate, which nobody who depends on it sees.
+pub const CARGO_CONFIG: &str = ".cargo/config.toml";
+
+/// Those of a crate that is loaded: `zskt-api` is the SDK.
+pub const OF_LOADED: &str = include_str!("templates/loaded_config.toml");
 
 /// How zskt-run and the crate come together.
 pub enum Linkage<'a> {
     /// As a library, compiled against this SDK.
     Loaded(&'a Sdk),
-    /// Into a program of its own, with zskt's sources in this folder.
-    Linked(&'a Path),
+    /// Into a program of its own, made of these sources of zskt.
+    Linked(&'a ZsktSource),
 }
 
 /// Writes the crate `name` into a new folder of that name.
@@ -86,30 +119,29 @@ pub fn write(
         Linkage::Loaded(sdk) => {
             pipeline = pipeline.replace("libexample.so", &format!("{prefix}{module}{suffix}"));
             vec![
-                ("Cargo.toml", include_str!("../../../plugins/example/Cargo.toml").to_owned()),
-                ("build.rs", include_str!("../../../plugins/example/build.rs").to_owned()),
+                ("Cargo.toml", include_str!("templates/loaded.toml").replace("ExampleLoss", &plugin)),
+                (CARGO_CONFIG, OF_LOADED.to_owned()),
                 ("rust-toolchain.toml", toolchain(&sdk.rust_version)),
-                (".gitignore", "/.zskt\n/runs\n/target\n".to_owned()),
+                (".gitignore", "/.zskt\n/*.zskt\n/runs\n/target\n".to_owned()),
             ]
         }
-        Linkage::Linked(sources) => {
+        Linkage::Linked(source) => {
             pipeline = pipeline
                 .replace("    plugins: [\"target/release/libexample.so\"],\n", "")
                 .replace("zskt-run pipeline.ron", "cargo run --release -- pipeline.ron");
-            vec![
-                (
-                    "Cargo.toml",
-                    include_str!("templates/linked.toml").replace("path/to/zskt", &sources_of_zskt(sources)?),
-                ),
-                (
-                    "src/main.rs",
-                    include_str!("templates/linked_main.rs").replace("use example", &format!("use {module}")),
-                ),
+            let main = include_str!("templates/linked_main.rs").replace("use example", &format!("use {module}"));
+            let mut files = vec![
+                ("Cargo.toml", include_str!("templates/linked.toml").to_owned()),
+                (CARGO_CONFIG, source.cargo_config(&folder)?),
+                ("src/main.rs", main),
                 (".gitignore", "/runs\n/target\n".to_owned()),
-            ]
+            ];
+            files.extend(source.cargo_lock().map(|text| ("Cargo.lock", text)));
+            files
         }
     };
     files.extend([("src/lib.rs", template.source.to_owned()), ("pipeline.ron", pipeline)]);
+    files.extend(template.files.iter().map(|(path, text)| (*path, (*text).to_owned())));
     for (path, text) in files {
         let path = folder.join(path);
         let text = text.replace(template.plugin, &plugin).replace("\"example\"", &format!("\"{name}\""));
@@ -118,6 +150,7 @@ pub fn write(
     }
     if let Linkage::Loaded(sdk) = linkage {
         sdk.link(&folder)?;
+        build::lock_without_network(&folder);
     }
     Ok(folder)
 }
@@ -169,20 +202,4 @@ fn toolchain(version: &str) -> String {
     format!(
         "# The compiler that zskt-run was made with: a library must be made with the same.\n[toolchain]\nchannel = \"{version}\"\n"
     )
-}
-
-/// The folder of zskt's sources as a text for a manifest.
-fn sources_of_zskt(folder: &Path) -> Result<String, Diagnostic> {
-    let missing = || {
-        Diagnostic::global(format!(
-            "`{}` is not the folder of zskt's sources: there is no zskt-runtime in it",
-            folder.display()
-        ))
-        .help("--linked takes the folder of its Cargo.toml")
-    };
-    if !folder.join("zskt-runtime/Cargo.toml").is_file() {
-        return Err(missing());
-    }
-    let path = folder.canonicalize().map_err(|_| missing())?;
-    Ok(path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\""))
 }

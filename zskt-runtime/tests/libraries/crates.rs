@@ -40,7 +40,7 @@ pub fn two_libraries() -> &'static [PathBuf; 2] {
         let folder = release().join("third-parties");
         fs::create_dir_all(&folder).unwrap();
         let example = folder.join("example");
-        for file in ["Cargo.toml", "build.rs", "src/lib.rs"] {
+        for file in ["Cargo.toml", ".cargo/config.toml", "src/lib.rs"] {
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/example").join(file);
             fs::create_dir_all(example.join(file).parent().unwrap()).unwrap();
             fs::copy(source, example.join(file)).unwrap();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use zskt_api::candle_core::{D, DType, Tensor};
 use zskt_api::candle_nn::ops::softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Error, ForwardMode, Measurement, Metric, MetricContext, Result,
-    params, ports,
+    ClassifierNetwork, Dataset, Error, ForwardMode, Measurement, Metric, MetricContext, Picture,
+    Result, params, ports,
 };
 
 params! {
@@ -37,7 +37,7 @@ impl Metric for ExampleMetric {
     ) -> Result<Measurement> {
         let (device, dtype) = (&context.build.device, context.build.precision.dtype());
         let images = inputs.dataset.signature().images;
-        let mut sum = 0.0;
+        let mut sure = Vec::with_capacity(images);
         for start in (0..images).step_by(self.batch_size) {
             if (context.interrupted)() {
                 return Err(Error::interrupted());
@@ -48,12 +48,13 @@ impl Metric for ExampleMetric {
                 .classifier
                 .forward
                 .forward(&batch.images, ForwardMode::eval())?;
-            sum += confidences(&output.logits)?.iter().sum::<f64>();
+            sure.extend(confidences(&output.logits)?);
         }
-        let confidence = sum / images as f64;
+        let confidence = sure.iter().sum::<f64>() / images as f64;
         Ok(
             Measurement::new(format!("{:.1} % sure on average", 100.0 * confidence))
-                .figure("confidence", confidence),
+                .figure("confidence", confidence)
+                .picture("histogram", histogram(&sure)?),
         )
     }
 }
@@ -64,6 +65,24 @@ fn confidences(logits: &Tensor) -> Result<Vec<f64>> {
         .max(D::Minus1)?
         .to_dtype(DType::F64)?
         .to_vec1()?)
+}
+
+/// How many images a network is how sure of, from 0 at the left to 1 at the right.
+fn histogram(confidences: &[f64]) -> Result<Picture> {
+    const COLUMNS: usize = 50;
+    const ROWS: usize = 32;
+    let mut counts = [0; COLUMNS];
+    for confidence in confidences {
+        counts[((confidence * COLUMNS as f64) as usize).min(COLUMNS - 1)] += 1;
+    }
+    let most = counts.iter().max().copied().unwrap_or(0).max(1);
+    let mut shades = vec![255; COLUMNS * ROWS];
+    for (column, count) in counts.iter().enumerate() {
+        for row in ROWS - count * ROWS / most..ROWS {
+            shades[row * COLUMNS + column] = 60;
+        }
+    }
+    Picture::grey(COLUMNS, ROWS, shades)
 }
 
 zskt_api::export! { reads: none; metric: ExampleMetric }

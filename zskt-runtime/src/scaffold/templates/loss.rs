@@ -1,0 +1,1 @@
+../../../../plugins/example/src/lib.rs
