@@ -268,7 +268,7 @@ class Bench:
         return found | {
             "system": platform.platform(),
             "rustc": self.said("rustc", "--version").removeprefix("rustc "),
-            "zskt": self.said(self.zskt, "--version").removeprefix("zskt-run "),
+            "zskt": self.said(self.zskt, "--version").partition("\n")[0].removeprefix("zskt-run "),
             "commit": self.said("git", "describe", "--always", "--dirty"),
         }
 

@@ -2,10 +2,10 @@
 //! two who build the same sources get the same files.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::{env, fs};
 
-use crate::{Result, rustc};
+use crate::cargo::rustc;
+use crate::{Result, Workspace};
 
 /// A folder, and what takes its place.
 pub struct BuilderPath {
@@ -17,28 +17,26 @@ pub struct BuilderPath {
 ///
 /// # Errors
 /// When the compiler does not say where it is.
-pub fn of(root: &Path) -> Result<Vec<BuilderPath>> {
+pub fn of(workspace: &Workspace) -> Result<Vec<BuilderPath>> {
     let home = env::home_dir().ok_or("the home folder is not known")?;
-    let cargo_home = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
     let toolchain = PathBuf::from(rustc(&["--print", "sysroot"])?.trim());
-    let named = [(home, "/home"), (cargo_home, "/cargo"), (toolchain, "/rust"), (root.to_owned(), "/zskt")];
+    let named = [
+        (home, "/home"),
+        (workspace.cargo_home.clone(), "/cargo"),
+        (toolchain, "/rust"),
+        (workspace.root.clone(), "/zskt"),
+        (workspace.target.clone(), "/zskt/target/published"),
+    ];
     Ok(named.map(|(folder, name)| BuilderPath { folder, name }).into())
 }
 
-/// Tells the compiler of these names, beside the flags that it gets anyway.
-pub fn remap(cargo: &mut Command, paths: &[BuilderPath]) {
-    let flags: Vec<String> =
-        paths.iter().map(|path| format!("--remap-path-prefix={}={}", path.folder.display(), path.name)).collect();
-    match env::var("RUSTFLAGS") {
-        // What is set there is all that cargo looks at.
-        Ok(set) => {
-            let all: Vec<&str> = set.split_whitespace().chain(flags.iter().map(String::as_str)).collect();
-            cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", all.join("\u{1f}"));
-        }
-        Err(_) => {
-            cargo.arg("--config").arg(format!("build.rustflags={flags:?}"));
-        }
-    }
+/// What the compiler is told of them.
+///
+/// # Errors
+/// When it does not say where it is.
+pub fn flags(workspace: &Workspace) -> Result<Vec<String>> {
+    let flag = |path: &BuilderPath| format!("--remap-path-prefix={}={}", path.folder.display(), path.name);
+    Ok(of(workspace)?.iter().map(flag).collect())
 }
 
 /// Refuses a release in which one of these folders is written. `/root`, say, is a home too, but names nobody, and stands in the

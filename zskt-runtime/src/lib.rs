@@ -10,11 +10,14 @@
 //! }
 //! ```
 
+mod catalogue;
 mod check;
 mod checksum;
 mod cli;
 mod dataset_at;
 mod device_request;
+#[cfg(test)]
+mod documentation;
 mod draw;
 mod export;
 mod home_folder;

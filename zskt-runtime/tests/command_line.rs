@@ -117,7 +117,10 @@ fn plugins_and_inspect_say_what_there_is() {
     let folder = folder();
     let (code, list, _) = outcome(folder.path(), &["plugins"]);
     assert_eq!(code, Some(0));
-    assert!(list.starts_with("Architectures\n") && list.contains("\nTeacher sources\n  Checkpoint "), "{list}");
+    assert!(
+        list.starts_with("Architectures\n") && list.contains("\nTeacher sources\n  zskt_teachers::Checkpoint "),
+        "{list}"
+    );
     insta::assert_snapshot!(outcome(folder.path(), &["inspect", "Maximize"]).1);
     let (_, json, _) = outcome(folder.path(), &["plugins", "--json"]);
     let all: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
@@ -204,7 +207,7 @@ fn what_is_no_file_is_refused_unopened() {
     let folder = folder();
     let pipe = Command::new("mkfifo").arg(folder.path().join("pipe")).status().expect("mkfifo");
     assert!(pipe.success());
-    for place in ["pipe", "/dev/zero"] {
+    for place in ["./pipe", "/dev/zero"] {
         let checkpoint = format!("teacher=Checkpoint(model: LeNet(), path: \"{place}\")");
         let [cifar, svhn, parquet] = ["Cifar10", "Svhn", "ParquetImages"]
             .map(|dataset| format!("digits={dataset}(path: \"{place}\", split: Train)"));
@@ -313,4 +316,35 @@ fn a_run_makes_do_with_the_threads_there_are() {
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{complaint}");
     assert!(complaint.starts_with("16 threads cannot be had"), "{complaint}");
+}
+
+#[test]
+#[ignore = "needs mdBook, which MDBOOK names"]
+fn the_documentation_becomes_a_site_in_which_every_link_leads_somewhere() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("book");
+    let mdbook = std::env::var_os("MDBOOK").unwrap_or_else(|| "mdbook".into());
+    let workspace = xtask::Workspace::here().unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_zskt-run"));
+    let site = xtask::book(&workspace, &folder, program, mdbook.as_ref()).unwrap();
+    let read = |page: &Path| std::fs::read_to_string(page).unwrap();
+    assert!(read(&site.join("reference/architectures.html")).contains("id=\"wideresnet\""));
+    assert!(read(&site.join("reference/commands.html")).contains("zskt-run sweep"));
+    let mut folders = vec![site];
+    while let Some(next) = folders.pop() {
+        for path in std::fs::read_dir(&next).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            // What is not found has links from the site's root.
+            if path.extension().is_none_or(|it| it != "html") || path.ends_with("404.html") {
+                continue;
+            }
+            for target in read(&path).split("href=\"").skip(1).filter_map(|rest| Some(rest.split_once('"')?.0)) {
+                let file = target.split(['#', '?']).next().unwrap();
+                let leads_elsewhere = file.is_empty() || file.contains("://") || file.starts_with("data:");
+                assert!(leads_elsewhere || next.join(file).exists(), "{}: {target}", path.display());
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::runs::Pruned;
 use crate::export;
@@ -15,7 +16,7 @@ use crate::sweep::Engine;
 #[derive(Parser)]
 #[command(
     name = "zskt-run",
-    version,
+    disable_version_flag = true,
     subcommand_negates_reqs = true,
     override_usage = "zskt-run [OPTIONS] PIPELINE.ron\n       zskt-run --resume DIR\n       zskt-run <COMMAND>",
     after_help = "Exit codes: 0 done; 1 failed while running; 2 a pipeline, parameter or plugin is wrong, and nothing was run; \
@@ -32,13 +33,16 @@ pub struct Cli {
     /// Plugins from elsewhere.
     #[command(flatten)]
     pub libraries: Libraries,
+    /// Say which release this is, of which build, and for what machine; with --json as JSON
+    #[arg(short = 'V', long)]
+    pub version: bool,
 }
 
 /// Running a pipeline.
 #[derive(Args)]
 pub struct RunArguments {
     /// The pipeline to run; with --resume, the one in DIR unless it is given
-    #[arg(value_name = "PIPELINE", required_unless_present = "resume")]
+    #[arg(value_name = "PIPELINE", required_unless_present_any = ["resume", "version"])]
     pub pipeline: Option<PathBuf>,
     /// Changes to the pipeline.
     #[command(flatten)]
@@ -159,7 +163,7 @@ pub struct SweepArguments {
 /// Plugins from elsewhere.
 #[derive(Args)]
 pub struct Libraries {
-    /// Load the plugins of a library, which runs its code; repeatable. ZSKT_PLUGIN_PATH names more
+    /// Load the plugins of a library, a file or an installed package, which runs its code; repeatable. ZSKT_PLUGIN_PATH names more
     #[arg(long = "plugin", value_name = "LIB")]
     pub paths: Vec<PathBuf>,
 }
@@ -212,7 +216,7 @@ pub enum Command {
         #[command(flatten)]
         libraries: Libraries,
     },
-    /// Make, build and check libraries of plugins
+    /// Make, build, check, pack and install libraries of plugins
     Plugin {
         /// What to do.
         #[command(subcommand)]
@@ -320,6 +324,25 @@ pub enum Command {
         #[command(flatten)]
         libraries: Libraries,
     },
+    /// Print what completes this program's command line in a shell
+    #[command(
+        after_help = "For this shell alone: source <(zskt-run completions bash). For all: share/ of a release, docs/install.md."
+    )]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write pages for `man`, and the reference of plugins and commands as Markdown, into a folder
+    #[command(hide = true)]
+    Manual {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// Plugins from elsewhere.
+        #[command(flatten)]
+        libraries: Libraries,
+    },
 }
 
 /// What can be done with runs.
@@ -400,9 +423,9 @@ pub enum PluginCommand {
         /// The SDK to compile against, instead of the one beside this program
         #[arg(long, value_name = "DIR", conflicts_with = "linked")]
         sdk: Option<PathBuf>,
-        /// Make a program that has the plugin linked in, from zskt's sources in DIR
-        #[arg(long, value_name = "DIR")]
-        linked: Option<PathBuf>,
+        /// Make a program that has the plugin linked in, of zskt's sources: a folder, or the URL of a git repository, `URL#TAG`
+        #[arg(long, value_name = "SOURCE")]
+        linked: Option<String>,
     },
     /// Build a crate against the SDK of this program
     Build {
@@ -419,6 +442,57 @@ pub enum PluginCommand {
         #[arg(value_name = "LIB")]
         library: PathBuf,
     },
+    /// Build a crate and pack its library with all that belongs to it, as a file that others add
+    Package {
+        /// The crate's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// The SDK to compile against, instead of the one beside this program
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+        /// Put it into this folder and its index, instead of the working directory
+        #[arg(long, value_name = "FOLDER")]
+        index: Option<PathBuf>,
+        /// Let it take the place of another of its version in the index
+        #[arg(long, requires = "index")]
+        replace: bool,
+    },
+    /// Install a package, for pipelines to use by its name; none of its code is run
+    Add {
+        /// A package's file, or its name in an index: `cifar-resnets`, or `cifar-resnets@0.1.0`
+        #[arg(value_name = "FILE|NAME")]
+        package: String,
+        /// Where the index is that has the name, a folder or an https address; ZSKT_PLUGIN_INDEX names one for all commands
+        #[arg(long, value_name = "FOLDER|URL")]
+        index: Option<String>,
+        /// Let it take the place of another of its version that is installed
+        #[arg(long)]
+        replace: bool,
+    },
+    /// List the packages of an index, those for other releases of zskt too
+    Search {
+        /// Words that all occur in a package's name, description or plugins
+        #[arg(value_name = "WORD")]
+        words: Vec<String>,
+        /// Where the index is, a folder or an https address; ZSKT_PLUGIN_INDEX names one for all commands
+        #[arg(long, value_name = "FOLDER|URL")]
+        index: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the packages that are installed
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove an installed package
+    Remove {
+        /// Its name: `cifar-resnets`, or `cifar-resnets@0.1.0` for one version of several
+        #[arg(value_name = "NAME")]
+        package: String,
+    },
 }
 
 impl Cli {
@@ -433,10 +507,11 @@ impl Cli {
                 | Command::Export { libraries, .. }
                 | Command::Report { libraries, .. }
                 | Command::Inspect { libraries, .. }
+                | Command::Manual { libraries, .. }
                 | Command::Runs { libraries, .. },
             ) => &libraries.paths,
             Some(Command::Sweep(arguments)) => &arguments.libraries.paths,
-            Some(Command::Plugin { .. } | Command::Watch { .. }) | None => &[],
+            Some(Command::Plugin { .. } | Command::Watch { .. } | Command::Completions { .. }) | None => &[],
         };
         [&self.libraries.paths, of_command].concat()
     }

@@ -12,7 +12,8 @@ use zskt_api::{Diagnostic, Error, Normalization, PluginRegistration, Registry, S
 
 use super::arguments::{Cli, Command, Format, PluginCommand, RunArguments};
 use super::runs::{self, Answer};
-use super::{diagnostics, inspect, sweep};
+use super::{diagnostics, inspect, manual, sweep, version};
+use crate::catalogue::PackageRequest;
 use crate::draw::{self, Picture};
 use crate::library::Library;
 use crate::pipeline::{self, Sources};
@@ -20,8 +21,8 @@ use crate::plan::Plan;
 use crate::plugin_calls::{CaughtUnwind, catch_panics};
 use crate::run::{self, RunOutcome, StartError, data_free};
 use crate::{
-    check, export, home_folder, input_file, inspect_file, library, new_pipeline, parameter_count, report_page,
-    scaffold, text_format, watch,
+    catalogue, check, export, home_folder, input_file, inspect_file, library, new_pipeline, parameter_count,
+    report_page, scaffold, text_format, watch,
 };
 
 /// More than any pipeline has; one of 100,000 lines has 4 MB.
@@ -114,8 +115,12 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
         let problem = Diagnostic::global(format!("`{given}` comes before a command"));
         return Err(problem.help("write what a command takes after it").into());
     }
+    if cli.version {
+        return print(&version::describe(cli.run.json));
+    }
     // A library that is refused must not be in the way of building it anew.
-    if !matches!(cli.command, Some(Command::Plugin { .. })) {
+    let loads = !matches!(cli.command, Some(Command::Plugin { .. } | Command::Completions { .. }));
+    if loads {
         for paths in [library::of_environment()?, cli.libraries()] {
             library::load_all(&paths)?;
         }
@@ -169,6 +174,8 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
             print(&report_page::make(&request, Registry::get()?, tell)?)
         }
         Some(Command::Watch { run }) => Ok(watch::watch(&run)?),
+        Some(Command::Completions { shell }) => print(&manual::completions(shell)),
+        Some(Command::Manual { folder, .. }) => Ok(manual::write(&folder, Registry::get()?)?),
         Some(Command::Runs { command, .. }) => {
             let Answer { text, complaint } = runs::execute(command.as_ref(), Registry::get()?)?;
             print(&text)?;
@@ -176,7 +183,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
         }
         Some(Command::Inspect { name, key, samples, json, .. }) => {
             let registry = Registry::get()?;
-            let plugin = name.to_str().filter(|plugin| registry.find(plugin).is_some() || !name.exists());
+            let plugin = name.to_str().filter(|plugin| registry.named(plugin).next().is_some() || !name.exists());
             print(&match plugin {
                 Some(plugin) => inspect::describe(registry, plugin, json)?,
                 None => {
@@ -193,6 +200,17 @@ fn plugin(command: &PluginCommand) -> Result<String, Diagnostic> {
         PluginCommand::New { name, kind, sdk, linked } => scaffold::new(name, *kind, sdk.as_deref(), linked.as_deref()),
         PluginCommand::Build { folder, sdk } => scaffold::build(folder, sdk.as_deref()),
         PluginCommand::Check { library } => scaffold::check(library),
+        PluginCommand::Package { folder, sdk, index, replace } => catalogue::package(&PackageRequest {
+            folder,
+            sdk: sdk.as_deref(),
+            index: index.as_deref(),
+            replace: *replace,
+            inspect: &|plugin| inspect::describe(Registry::get()?, &plugin.full_name(), true),
+        }),
+        PluginCommand::Add { package, index, replace } => catalogue::add(package, index.as_deref(), *replace),
+        PluginCommand::Search { words, index, json } => catalogue::search(words, index.as_deref(), *json),
+        PluginCommand::List { json } => catalogue::list(*json),
+        PluginCommand::Remove { package } => catalogue::remove(package),
     }
 }
 

@@ -6,34 +6,37 @@ use std::path::PathBuf;
 use serde::Serialize;
 use zskt_api::value::float_to_ron;
 use zskt_api::{
-    Arity, Bounds, Diagnostic, ParameterInfo, ParameterKind, PluginKind, PluginRegistration, PortInfo, PortType, Reads,
-    Registry, nearest_name,
+    Arity, Bounds, Diagnostic, Name, ParameterInfo, ParameterKind, PluginKind, PluginRegistration, PortInfo, PortType,
+    Reads, Registry, Span,
 };
 
 use crate::library;
 
 /// A plugin as JSON shows it.
 #[derive(Serialize)]
-struct Description {
-    name: &'static str,
-    kind: PluginKind,
+pub struct Description {
+    pub name: &'static str,
+    /// The name that no other plugin has.
+    pub full_name: String,
+    pub kind: PluginKind,
     #[serde(rename = "crate")]
     crate_name: &'static str,
     version: &'static str,
     /// Where it was loaded from; nothing where it is linked in.
     library: Option<PathBuf>,
-    doc: String,
-    parameters: Vec<ParameterInfo>,
-    inputs: Vec<PortInfo>,
-    output: Option<PortType>,
+    pub doc: String,
+    pub parameters: Vec<ParameterInfo>,
+    pub inputs: Vec<PortInfo>,
+    pub output: Option<PortType>,
     reads: Option<Reads>,
-    example: String,
+    pub example: String,
 }
 
 impl Description {
-    fn of(plugin: &PluginRegistration) -> Self {
+    pub fn of(plugin: &PluginRegistration, registry: &Registry) -> Self {
         Self {
             name: plugin.name,
+            full_name: plugin.full_name(),
             kind: plugin.kind,
             crate_name: plugin.crate_name,
             version: plugin.crate_version,
@@ -43,7 +46,7 @@ impl Description {
             inputs: (plugin.ports)(),
             output: plugin.output,
             reads: plugin.reads,
-            example: example(plugin),
+            example: example(plugin, registry),
         }
     }
 }
@@ -51,21 +54,21 @@ impl Description {
 /// All plugins by kind, each with the beginning of its documentation.
 pub fn list(registry: &Registry, json: bool) -> String {
     if json {
-        let all: Vec<_> = registry.iter().map(Description::of).collect();
+        let all: Vec<_> = registry.iter().map(|plugin| Description::of(plugin, registry)).collect();
         return to_json(&all);
     }
     let mut kinds: BTreeMap<PluginKind, Vec<&PluginRegistration>> = BTreeMap::new();
     for plugin in registry.iter() {
         kinds.entry(plugin.kind).or_default().push(plugin);
     }
-    let width = registry.iter().map(|plugin| plugin.name.chars().count()).max().unwrap_or(0);
+    let width = registry.iter().map(|plugin| plugin.full_name().chars().count()).max().unwrap_or(0);
     let mut groups = Vec::new();
     for (kind, plugins) in kinds {
         let lines = plugins.iter().map(|plugin| {
             let doc = (plugin.doc)();
             let library = library::of(plugin).and_then(|library| Some(library.path.file_name()?.to_owned()));
             let library = library.map(|name| format!(" [{}]", name.display())).unwrap_or_default();
-            format!("  {:width$}  {}{library}\n", plugin.name, beginning(&doc))
+            format!("  {:width$}  {}{library}\n", plugin.full_name(), beginning(&doc))
         });
         groups.push(format!("{}\n{}", plural(kind), lines.collect::<String>()));
     }
@@ -78,12 +81,16 @@ pub fn list(registry: &Registry, json: bool) -> String {
 /// When there is no such plugin, with the nearest name.
 pub fn describe(registry: &Registry, name: &str, json: bool) -> Result<String, Diagnostic> {
     let Some(plugin) = registry.find(name) else {
-        let near = nearest_name(name, registry.iter().map(|plugin| plugin.name));
-        let help =
-            near.map_or("`zskt-run plugins` lists them all".to_owned(), |near| format!("did you mean `{near}`?"));
-        return Err(Diagnostic::global(format!("there is no plugin `{name}`")).help(help));
+        let kinds: Vec<_> = registry.iter().map(|plugin| plugin.kind).collect();
+        let problem = registry.explain(&Name { text: name.to_owned(), span: Span::default() }, &kinds);
+        // There is no text to show a suggestion in.
+        let help = match &*problem.label {
+            suggestion if suggestion.starts_with("did you mean") => Some(suggestion.to_owned()),
+            _ => problem.help.clone(),
+        };
+        return Err(Diagnostic { help, ..Diagnostic::global(problem.message) });
     };
-    let description = Description::of(plugin);
+    let description = Description::of(plugin, registry);
     Ok(if json { to_json(&description) } else { page(&description) })
 }
 
@@ -93,7 +100,7 @@ fn to_json(value: &impl Serialize) -> String {
 }
 
 fn page(plugin: &Description) -> String {
-    let mut out = format!("{}: {} of {} {}\n\n", plugin.name, plugin.kind, plugin.crate_name, plugin.version);
+    let mut out = format!("{}: {} of {} {}\n\n", plugin.full_name, plugin.kind, plugin.crate_name, plugin.version);
     if let Some(library) = &plugin.library {
         out.insert_str(out.len() - 1, &format!("loaded from {}\n\n", library.display()));
     }
@@ -141,19 +148,18 @@ fn indented(text: &str, indent: usize) -> String {
 
 /// The plugin as a pipeline has it, with its edges. Parameters that must be given come first: without them it
 /// does not work.
-fn example(plugin: &PluginRegistration) -> String {
+fn example(plugin: &PluginRegistration, registry: &Registry) -> String {
     let name = node_name(plugin.name);
     let parameters = (plugin.parameters)();
-    let given = parameters
-        .iter()
-        .filter(|parameter| parameter.default.is_none())
-        .map(|parameter| format!("{}: {}", parameter.name, placeholder(&parameter.kind, parameter.bounds.as_ref())));
+    let given = parameters.iter().filter(|parameter| parameter.default.is_none()).map(|parameter| {
+        format!("{}: {}", parameter.name, placeholder(&parameter.kind, parameter.bounds.as_ref(), registry))
+    });
     // `None` says no more than its absence.
     let defaults = parameters.iter().filter_map(|parameter| {
         let default = parameter.default.as_ref().filter(|default| *default != "None")?;
         Some(format!("{}: {default}", parameter.name))
     });
-    let call = format!("{}({})", plugin.name, given.chain(defaults).collect::<Vec<_>>().join(", "));
+    let call = format!("{}({})", registry.shortest_name(plugin), given.chain(defaults).collect::<Vec<_>>().join(", "));
     // What is no node is shown as the parameter that it usually is.
     match plugin.kind {
         PluginKind::Optimizer | PluginKind::Schedule => return format!("{}: {call}", plugin.kind),
@@ -180,7 +186,7 @@ fn port_source(port: &PortInfo) -> String {
 }
 
 /// Something that a parameter could be.
-fn placeholder(kind: &ParameterKind, bounds: Option<&Bounds>) -> String {
+fn placeholder(kind: &ParameterKind, bounds: Option<&Bounds>, registry: &Registry) -> String {
     let smallest = bounds.and_then(Bounds::smallest);
     match kind {
         ParameterKind::Bool => "true".into(),
@@ -190,13 +196,13 @@ fn placeholder(kind: &ParameterKind, bounds: Option<&Bounds>) -> String {
         ParameterKind::Path => "\"path/to/file\"".into(),
         ParameterKind::Choice(names) => names.first().copied().unwrap_or_default().into(),
         ParameterKind::Plugin(kind) => {
-            let plugin = Registry::get().ok().and_then(|registry| registry.iter().find(|plugin| plugin.kind == *kind));
-            plugin.map_or_else(|| kind.to_string(), |plugin| format!("{}(…)", plugin.name))
+            let plugin = registry.iter().find(|plugin| plugin.kind == *kind);
+            plugin.map_or_else(|| kind.to_string(), |plugin| format!("{}(…)", registry.shortest_name(plugin)))
         }
-        ParameterKind::Optional(inner) => placeholder(inner, bounds),
-        ParameterKind::List(element) => format!("[{}]", placeholder(element, bounds)),
+        ParameterKind::Optional(inner) => placeholder(inner, bounds, registry),
+        ParameterKind::List(element) => format!("[{}]", placeholder(element, bounds, registry)),
         ParameterKind::Array(element, count) => {
-            format!("[{}]", vec![placeholder(element, bounds); *count].join(", "))
+            format!("[{}]", vec![placeholder(element, bounds, registry); *count].join(", "))
         }
         ParameterKind::Custom(name) => name.clone(),
     }
@@ -216,7 +222,7 @@ fn node_name(plugin: &str) -> String {
 
 /// The first sentence of a documentation, or as much of it as goes on a line.
 fn beginning(doc: &str) -> String {
-    const WIDTH: usize = 96;
+    const WIDTH: usize = 80;
     let mut line = String::new();
     for word in doc.split_whitespace() {
         if line.chars().count() + 1 + word.chars().count() > WIDTH {
@@ -233,7 +239,7 @@ fn beginning(doc: &str) -> String {
     line
 }
 
-fn plural(kind: PluginKind) -> String {
+pub fn plural(kind: PluginKind) -> String {
     let name = kind.to_string();
     let plural = match name.as_str() {
         _ if kind == PluginKind::Targets => name,

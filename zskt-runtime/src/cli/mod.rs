@@ -4,8 +4,13 @@ mod arguments;
 mod commands;
 mod diagnostics;
 mod inspect;
+mod manual;
+mod reference;
 mod runs;
 mod sweep;
+mod version;
 
+#[cfg(test)]
+pub use arguments::Cli;
 pub use commands::execute;
 pub use diagnostics::render;

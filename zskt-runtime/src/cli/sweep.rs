@@ -12,7 +12,7 @@ use crate::device_request::DeviceRequest;
 use crate::library;
 use crate::pipeline::{self, Sources};
 use crate::plan::Plan;
-use crate::run;
+use crate::run::{self, EventKind};
 use crate::runs::Configuration;
 use crate::sweep::{
     self, Design, LiveTable, Outcome, Point, Record, RecordedAxis, RecordedPoint, Request, SEED, Schedule, Submission,
@@ -90,9 +90,7 @@ fn finish(
 ) -> Result<(), Failure> {
     let summary = folder.write_tables().map_err(Failure::Failed)?;
     if json {
-        let mut table = summary.json();
-        table["event"] = "table".into();
-        print(&format!("{table}\n"))?;
+        print(&format!("{}\n", EventKind::Table.with(summary.json())))?;
     } else {
         print(&format!("\n{}table: {}\n", summary.text(), folder.table("md").display()))?;
     }

@@ -2,6 +2,7 @@
 
 #![cfg(all(feature = "dynamic", target_os = "linux"))]
 
+mod catalogue;
 mod crates;
 mod gradients;
 mod other_builds;

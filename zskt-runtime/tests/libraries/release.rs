@@ -1,18 +1,18 @@
-//! A release of the very build that is tested, moved away from where it was made.
+//! The very build that is tested, laid out as a release is, and moved away from where it was made.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use xtask::{Build, dist};
+use xtask::{Build, Workspace, layout};
 
 /// The folder of the release: `bin/`, `lib/`, `sdk/`.
 pub fn release() -> &'static Path {
     static RELEASE: OnceLock<PathBuf> = OnceLock::new();
     RELEASE.get_or_init(|| {
         let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("release");
-        dist(&made, Build::Tests).unwrap();
+        layout(&Workspace::here().unwrap(), &made, Build::Tests).unwrap();
         let moved = made.with_file_name("moved release");
         let _ = fs::remove_dir_all(&moved);
         fs::rename(made, &moved).unwrap();

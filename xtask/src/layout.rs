@@ -1,0 +1,57 @@
+//! `bin/`, `lib/` and `sdk/` in a folder that may be moved.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use crate::cargo::{self, Build, rustc};
+use crate::{Result, Workspace, sdk};
+
+/// Builds the program, and lays it out in a folder with its libraries and its SDK.
+///
+/// # Errors
+/// When cargo fails, or a file cannot be written.
+pub fn layout(workspace: &Workspace, folder: &Path, build: Build) -> Result {
+    let built = cargo::build(workspace, build)?;
+    let (program, image) = (built.program.ok_or("no program was built")?, built.image.ok_or("no library was built")?);
+    for part in ["bin", "lib", "sdk"] {
+        remove(&folder.join(part))?;
+        fs::create_dir_all(folder.join(part))?;
+    }
+    let standard_library = standard_library()?;
+    copy(&program, &folder.join("bin"))?;
+    for library in [&image, &standard_library] {
+        copy(library, &folder.join("lib"))?;
+    }
+    sdk::write(&workspace.root, &folder.join("sdk"), &image, &standard_library, &built.metadata)
+}
+
+/// std as the library that the image is linked against.
+fn standard_library() -> Result<PathBuf> {
+    let folder = PathBuf::from(rustc(&["--print", "target-libdir"])?.trim());
+    let library = fs::read_dir(&folder)?.filter_map(|entry| Some(entry.ok()?.path())).find(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.starts_with("libstd-") && name.ends_with(env::consts::DLL_SUFFIX)
+    });
+    library.ok_or_else(|| format!("there is no shared std in {}", folder.display()).into())
+}
+
+/// Copies a file into a folder.
+///
+/// # Errors
+/// When it cannot.
+pub fn copy(file: &Path, folder: &Path) -> Result {
+    let name = file.file_name().ok_or("a file has a name")?;
+    fs::copy(file, folder.join(name)).map_err(|error| format!("cannot copy {}: {error}", file.display()))?;
+    Ok(())
+}
+
+/// Removes a folder, if there is one.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn remove(folder: &Path) -> Result {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}

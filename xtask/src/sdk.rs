@@ -1,0 +1,51 @@
+//! The SDK: a crate that is called zskt-api, as the sources' is, and has no code in it but that of the program's own library.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{Metadata, MetadataCommand};
+use sha2::{Digest, Sha256};
+
+use crate::Result;
+use crate::cargo::rustc;
+use crate::layout::copy;
+
+/// Writes the SDK of an image into an empty folder: `metadata` is what a compiler must know of the image's crates.
+///
+/// # Errors
+/// When a file cannot be read or written.
+pub fn write(root: &Path, sdk: &Path, image: &Path, standard_library: &Path, metadata: &[PathBuf]) -> Result {
+    for part in ["src", "lib", "std", "crates"] {
+        fs::create_dir_all(sdk.join(part))?;
+    }
+    for file in ["build.rs", "src/lib.rs"] {
+        fs::copy(root.join("sdk").join(file), sdk.join(file))?;
+    }
+    // The versions that a program with plugins linked in begins with.
+    copy(&root.join("Cargo.lock"), sdk)?;
+    copy(image, &sdk.join("lib"))?;
+    copy(standard_library, &sdk.join("std"))?;
+    for file in metadata {
+        copy(file, &sdk.join("crates"))?;
+    }
+    let sum = format!("{:x}", Sha256::digest(fs::read(image)?));
+    let workspace = MetadataCommand::new().current_dir(root).no_deps().exec()?;
+    let (release, api) = (version_of(&workspace, "zskt-runtime")?, version_of(&workspace, "zskt-api")?);
+    fs::write(sdk.join("image.sha256"), &sum)?;
+    fs::write(sdk.join("release"), &release)?;
+    fs::write(sdk.join("rustc-version"), rustc(&["-vV"])?)?;
+    let manifest = fs::read_to_string(root.join("sdk/Cargo.toml"))?;
+    let with_versions = |line: &str| match line.split_once(" = ") {
+        Some(("version", _)) => format!("version = \"{api}\"\n"),
+        Some(("description", _)) => {
+            format!("description = \"The plugin API of zskt {release}, as the zskt-run with the image {sum} has it\"\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    Ok(fs::write(sdk.join("Cargo.toml"), manifest.lines().map(with_versions).collect::<String>())?)
+}
+
+fn version_of(workspace: &Metadata, package: &str) -> Result<String> {
+    let found = workspace.packages.iter().find(|it| it.name.as_str() == package);
+    Ok(found.ok_or_else(|| format!("the workspace has no package {package}"))?.version.to_string())
+}
