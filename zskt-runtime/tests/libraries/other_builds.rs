@@ -124,7 +124,7 @@ fn the_same_sources_make_the_same_release_and_a_library_fits_no_other() {
     let profiles = fs::read_to_string(&config).unwrap();
     let opt_level = "[profile.release.package.zskt-api]\nopt-level = ";
     fs::write(&config, profiles.replace(&format!("{opt_level}3"), &format!("{opt_level}2"))).unwrap();
-    let release = place.join("changed");
+    let release = place.join("changed release");
     xtask::layout(&sources, &release, xtask::Build::Published).unwrap();
     let (_, complaint) = refused(&release, "changed");
     assert_eq!(differences(&complaint), ["features", "profile", "zskt-api", "dependencies"]);
