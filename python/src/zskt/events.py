@@ -33,7 +33,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "images": frozenset({"stage", "batch", "file"}),
     "warning": frozenset({"stage", "batch", "message"}),
     "stage_finished": frozenset({"stage", "batches", "seconds", "ended_early", "weights", "best"}),
-    "interrupted": frozenset(),
+    "interrupted": frozenset({"budget_seconds"}),
     "failed": frozenset({"message"}),
     "finished": frozenset({"folder", "report"}),
     "expectations": frozenset({"met", "figures"}),
