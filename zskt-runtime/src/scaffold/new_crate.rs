@@ -177,20 +177,24 @@ fn check_name(name: &str, template: &Template, registry: &Registry) -> Result<St
         .split(['-', '_'])
         .map(|word| word[..word.len().min(1)].to_uppercase() + word.get(1..).unwrap_or_default())
         .collect();
-    if name.starts_with("zskt")
-        || RESERVED.split_whitespace().any(|word| word == name)
-        || has_word(template.source, &plugin)
-        || has_word(PRELUDE, &plugin)
-    {
-        let message = format!("the name `{name}` means something else already, or its plugin's `{plugin}` does");
-        return Err(Diagnostic::global(message).help("choose another name"));
-    }
-    if let Some(other) = registry.find(&plugin) {
-        let (origin, version) = (other.crate_name, other.crate_version);
-        let problem = Diagnostic::global(format!("there is a plugin `{plugin}` already, of {origin} {version}"));
-        return Err(problem.help("choose another name"));
-    }
-    Ok(plugin)
+    let taken = if name.starts_with("zskt") {
+        "crates of zskt itself begin with `zskt`".to_owned()
+    } else if RESERVED.split_whitespace().any(|word| word == name) {
+        format!("to rustc or cargo `{name}` means something else")
+    } else if let Some(other) = registry.find(&plugin) {
+        format!("there is a plugin `{plugin}` already, of {} {}", other.crate_name, other.crate_version)
+    } else if has_word(PRELUDE, &plugin) {
+        format!("`{plugin}` is a name of Rust's own")
+    } else if template.source.lines().any(|line| !is_comment(line) && has_word(line, &plugin)) {
+        format!("its plugin would be `{plugin}`, which is a name of the plugin API")
+    } else {
+        return Ok(plugin);
+    };
+    Err(Diagnostic::global(format!("the crate cannot be called `{name}`: {taken}")).help("choose another name"))
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with("//")
 }
 
 /// Whether a word is in a text, not as a part of another.

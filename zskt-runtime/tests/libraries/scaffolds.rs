@@ -148,8 +148,8 @@ fn what_cannot_be_made_or_built_is_refused_with_the_way_out() {
     for (arguments, expected) in [
         (&["plugin", "new", "TinyNet", "--kind", "loss"][..], "a crate cannot be called `TinyNet`"),
         (&["plugin", "new", "le-net", "--kind", "loss"], "there is a plugin `LeNet` already, of zskt-architectures"),
-        (&["plugin", "new", "loss", "--kind", "loss"], "the name `loss` means something else already"),
-        (&["plugin", "new", "match", "--kind", "metric"], "the name `match` means something else already"),
+        (&["plugin", "new", "loss", "--kind", "loss"], "its plugin would be `Loss`, which is a name of the plugin API"),
+        (&["plugin", "new", "match", "--kind", "metric"], "to rustc or cargo `match` means something else"),
         (&["plugin", "new", "a--b", "--kind", "metric"], "a crate cannot be called `a--b`"),
         (&["plugin", "new", "accuracy", "--kind", "metric"], "there is a plugin `Accuracy` already, of zskt-metrics"),
         (&["plugin", "new", "mine", "--kind", "loss", "--sdk", "."], "there is no SDK in `.`: there is no such file"),
