@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use tar::{Archive, Builder, EntryType, Header};
 use zskt_api::Diagnostic;
 
+use super::limits::{MOST_MANIFEST, MOST_UNPACKED};
 use super::manifest::Manifest;
 use crate::text_format;
 
@@ -21,12 +22,6 @@ pub const ENDING: &str = ".zskt";
 
 /// The entry that says what the others are.
 pub const MANIFEST: &str = "manifest.json";
-
-/// More than any manifest has.
-const MOST_MANIFEST: u64 = 1 << 20;
-
-/// More than a package unpacks to, with what its format adds.
-const MOST_UNPACKED: u64 = 520 << 20;
 
 /// Writes a package: the same files make the same bytes.
 ///

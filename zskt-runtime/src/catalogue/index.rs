@@ -1,30 +1,40 @@
 //! `index.json`: which packages there are beside it.
 
-use std::fs;
-use std::io::{Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 use zskt_api::Diagnostic;
 
 use super::archive::ENDING;
 use super::build::Build;
+use super::form::{self, FORMAT};
 use super::index_place::{FILE, IndexPlace};
-use super::manifest::{FORMAT, Summary};
+use super::limits::{self, MOST_INDEX};
+use super::manifest::Summary;
 use super::names::{Reference, is_file_name};
+use crate::shell_quoting::quoted;
 use crate::text_format;
 
-/// More than any index has.
-const MOST: u64 = 64 << 20;
+/// What others hold who add to the index of a folder.
+const LOCK: &str = "index.lock";
+
+/// What an index calls its list.
+const PACKAGES: &str = "packages";
 
 /// The packages of a place.
-#[derive(Serialize, Deserialize)]
 pub struct Index {
-    /// The form of this.
-    format: u32,
-    /// Them.
+    /// All of the file but its packages, whoever wrote it.
+    rest: Map<String, Value>,
+    /// Its packages as they are written there, also those that a newer program wrote.
+    written: Vec<Value>,
+    /// The packages, as far as they are understood, the newest of a name first.
     pub packages: Vec<Entry>,
+    /// What is not understood of it.
+    pub left_out: Vec<Diagnostic>,
 }
 
 /// A package of an index.
@@ -42,40 +52,57 @@ pub struct Entry {
 }
 
 impl Entry {
-    fn is_sound(&self) -> bool {
-        self.summary.is_sound() && is_file_name(&self.file) && self.file.ends_with(ENDING)
+    /// Reads what an index says of a package.
+    fn read(written: &Value) -> Result<Self, String> {
+        let entry: Self = Self::deserialize(written).map_err(|error| error.to_string())?;
+        if !is_file_name(&entry.file) || !entry.file.ends_with(ENDING) {
+            return Err(format!("{:?} is not the file of a package", entry.file));
+        }
+        entry.summary.fault().map_or(Ok(entry), Err)
     }
 
-    /// Whether another is of the same name and version, for the same release and machine: their files have one name.
+    /// Whether another is of the same name and version, for the same release and machine.
     fn is_same(&self, other: &Self) -> bool {
-        self.file == other.file
+        let place = |entry: &Self| (entry.summary.build.release.clone(), entry.summary.build.target.clone());
+        self.file == other.file || self.summary.is_version_of(&other.summary) && place(self) == place(other)
     }
 }
 
 impl Index {
-    /// Reads an index. Entries that no package could have are left out.
+    /// Reads an index. Packages that it does not describe as it should are left out, and told of.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When it cannot be read, or is of a newer form.
     pub fn read(place: &IndexPlace) -> Result<Self, Diagnostic> {
         let mut bytes = Vec::new();
-        let refused = |why: String| Diagnostic::global(format!("cannot read {}: {why}", place.shown(FILE)));
-        let read = place.open(FILE)?.take(MOST + 1).read_to_end(&mut bytes);
-        read.map_err(|error| refused(text_format::reason(&error)))?;
-        if bytes.len() as u64 > MOST {
-            return Err(refused(format!("it has more than {} MB", MOST >> 20)));
+        let refused = |problem: Diagnostic| problem.context(format_args!("cannot use the index {}", place.shown(FILE)));
+        let read = place.open(FILE)?.take(MOST_INDEX + 1).read_to_end(&mut bytes);
+        read.map_err(|error| refused(Diagnostic::global(text_format::reason(&error))))?;
+        limits::check(bytes.len() as u64, MOST_INDEX).map_err(refused)?;
+        form::check(&bytes).map_err(refused)?;
+        let broken = |why: String| refused(Diagnostic::global(format!("it is not an index of packages: {why}")));
+        let mut rest: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+        let Some(Value::Array(written)) = rest.remove(PACKAGES) else {
+            return Err(broken(format!("it has no list `{PACKAGES}`")));
+        };
+        let (mut packages, mut left_out) = (Vec::new(), Vec::new());
+        for (number, written) in written.iter().enumerate() {
+            match Entry::read(written) {
+                Ok(entry) => packages.push(entry),
+                Err(why) => {
+                    let name = written["file"].as_str().or(written["name"].as_str()).map(|name| format!(", {name}"));
+                    let message = format!(
+                        "{} has a package that is left out, number {}{}: {why}",
+                        place.shown(FILE),
+                        number + 1,
+                        name.unwrap_or_default()
+                    );
+                    left_out.push(Diagnostic::global(text_format::one_line(&message)));
+                }
+            }
         }
-        let mut index: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| refused(format!("it is not an index of packages ({error})")))?;
-        if index.format > FORMAT {
-            let problem = refused(format!("it is of form {}, and this zskt-run reads forms to {FORMAT}", index.format));
-            return Err(problem.help("a newer zskt-run reads it"));
-        }
-        index.packages.retain(Entry::is_sound);
-        index.packages.sort_by(|one, other| {
-            (&one.summary.name, &other.summary.version).cmp(&(&other.summary.name, &one.summary.version))
-        });
-        Ok(index)
+        packages.sort_by(|one, other| one.summary.order(&other.summary));
+        Ok(Self { rest, written, packages, left_out })
     }
 
     /// The newest package of those that a user means, for a build of zskt.
@@ -84,7 +111,6 @@ impl Index {
     /// When there is none, with what there is instead.
     pub fn choose(&self, wanted: &Reference, ours: &Build, place: &IndexPlace) -> Result<&Entry, Diagnostic> {
         let means = |entry: &&Entry| wanted.means(&entry.summary.name, &entry.summary.version);
-        // The newest of a name comes first.
         let meant: Vec<_> = self.packages.iter().filter(means).collect();
         if let Some(entry) = meant.iter().find(|entry| entry.summary.build.misfit(ours).is_none()) {
             return Ok(entry);
@@ -96,67 +122,88 @@ impl Index {
             return Err(problem.help(other.summary.way_out()));
         }
         let names = self.packages.iter().map(|entry| entry.summary.name.as_str());
-        let near = zskt_api::nearest_name(&wanted.name, names);
-        let help = match near {
-            Some(near) if near == wanted.name => {
-                let versions = self.packages.iter().filter(|entry| entry.summary.name == near);
-                let versions: Vec<_> = versions.map(|entry| entry.summary.version.to_string()).collect();
-                format!("it has {near} {}", versions.join(", "))
-            }
+        let versions = self.packages.iter().filter(|entry| wanted.has_name(&entry.summary.name));
+        let mut versions: Vec<_> = versions.map(|entry| entry.summary.version.to_string()).collect();
+        versions.dedup();
+        let help = match zskt_api::nearest_name(&wanted.name, names) {
+            _ if !versions.is_empty() => format!("it has {} {}", wanted.name, versions.join(", ")),
             Some(near) => format!("did you mean `{near}`?"),
-            None => "`zskt-run plugin search` lists what it has".into(),
+            None => {
+                format!("`zskt-run plugin search --index {}` lists what it has", quoted(&place.shown("")))
+            }
         };
         Err(Diagnostic::global(format!("{there} has no package `{wanted}`")).help(help))
     }
 
-    /// The index of a folder; an empty one where there is none.
+    /// Adds a package to the index of a folder, which has none at first, in the place of what has the same name and version for the same
+    /// release and machine; `put` puts its file there. Others that would add wait meanwhile. What the index says of other packages
+    /// stays as it is.
     ///
     /// # Errors
-    /// When there is one that cannot be read.
-    pub fn of_folder(folder: &Path) -> Result<Self, Diagnostic> {
-        if folder.join(FILE).exists() {
-            return Self::read(&IndexPlace::Folder(folder.to_owned()));
-        }
-        Ok(Self { format: FORMAT, packages: Vec::new() })
-    }
-
-    /// Checks that this index of a folder has no other package of the same name and version for the same release and machine.
-    ///
-    /// # Errors
-    /// When it has one.
-    pub fn check_new(&self, folder: &Path, entry: &Entry) -> Result<(), Diagnostic> {
-        if let Some(other) = self.packages.iter().find(|other| other.is_same(entry) && other.sha256 != entry.sha256) {
-            let title = other.summary.title();
-            let why = entry
-                .summary
-                .build
-                .misfit(&other.summary.build)
-                .map_or_else(String::new, |_| " for another build of this release".into());
-            let message = format!("{} has another {title}{why}", folder.join(FILE).display());
-            return Err(Diagnostic::global(message)
-                .help("what was published under a version stays: raise the version in Cargo.toml, or say --replace"));
-        }
-        Ok(())
-    }
-
-    /// Adds a package to this index of a folder, in the place of what has the same name and version for the same release and machine.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn add(mut self, folder: &Path, entry: Entry) -> Result<(), Diagnostic> {
-        self.packages.retain(|other| !other.is_same(&entry));
-        self.packages.push(entry);
+    /// When there is another of its version, and it shall not `replace` that; when the index cannot be read or written; and those of `put`.
+    pub fn add(
+        folder: &Path,
+        entry: &Entry,
+        replace: bool,
+        put: impl FnOnce() -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
         let path = folder.join(FILE);
-        let cannot = |error: std::io::Error| {
+        let cannot = |error: io::Error| {
             Diagnostic::global(format!("cannot write {}: {}", path.display(), text_format::reason(&error)))
         };
-        let text = serde_json::to_string_pretty(&self).map_err(|error| cannot(error.into()))?;
-        write_whole(&path, |file| file.write_all(format!("{text}\n").as_bytes())).map_err(cannot)
+        let _lock = lock(folder).map_err(cannot)?;
+        // Before anything is overwritten: an index that cannot be read would keep the sum of what was.
+        let mut index = if path.exists() {
+            Self::read(&IndexPlace::Folder(folder.to_owned()))?
+        } else {
+            let rest = Map::from_iter([("format".into(), FORMAT.into())]);
+            Self { rest, written: Vec::new(), packages: Vec::new(), left_out: Vec::new() }
+        };
+        if !replace {
+            index.check_new(&path, entry)?;
+        }
+        let is_other = |written: &Value| {
+            written["file"] != entry.file.as_str() && !Entry::read(written).is_ok_and(|it| it.is_same(entry))
+        };
+        index.written.retain(is_other);
+        index.written.push(serde_json::to_value(entry).map_err(|error| cannot(error.into()))?);
+        index.rest.insert(PACKAGES.into(), Value::Array(index.written));
+        let text = serde_json::to_string_pretty(&index.rest).map_err(|error| cannot(error.into()))? + "\n";
+        limits::check(text.len() as u64, MOST_INDEX)
+            .map_err(|problem| problem.context(format_args!("cannot write {}", path.display())))?;
+        put()?;
+        write_whole(&path, |file| file.write_all(text.as_bytes())).map_err(cannot)
+    }
+
+    /// Checks that it has no other package of the same name and version for the same release and machine.
+    fn check_new(&self, path: &Path, entry: &Entry) -> Result<(), Diagnostic> {
+        let is_same = |other: &&Entry| other.is_same(entry) && other.sha256 != entry.sha256;
+        let understood = self.packages.iter().find(is_same);
+        // One that a newer program described has a file, too.
+        let has_file =
+            |written: &Value| written["file"] == entry.file.as_str() && written["sha256"] != entry.sha256.as_str();
+        if understood.is_none() && !self.written.iter().any(has_file) {
+            return Ok(());
+        }
+        let misfit = understood.and_then(|other| entry.summary.build.misfit(&other.summary.build));
+        let why = misfit.map_or("", |_| " for another build of this release");
+        let message = format!("{} has another {}{why}", path.display(), entry.summary.title());
+        Err(Diagnostic::global(message)
+            .help("what was published under a version stays: raise the version in Cargo.toml, or say --replace"))
+    }
+}
+
+/// Waits until nobody else adds to the index of a folder. Where files cannot be locked, nobody waits.
+fn lock(folder: &Path) -> io::Result<File> {
+    let file = File::options().write(true).create(true).truncate(false).open(folder.join(LOCK))?;
+    match file.lock() {
+        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
+        _ => Ok(file),
     }
 }
 
 /// Has `fill` write a file that others may read, which is there whole or not at all.
-pub fn write_whole(path: &Path, fill: impl FnOnce(&mut fs::File) -> std::io::Result<()>) -> std::io::Result<()> {
+pub fn write_whole(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
@@ -171,36 +218,54 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&mut fs::File) -> std::io::Res
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
+    use std::thread;
 
-    use super::{Build, Index, IndexPlace, Reference};
+    use serde_json::{Value, json};
+
+    use super::{Build, Entry, FILE, Index, IndexPlace, Reference};
+
+    /// A package as an index has it.
+    fn entry(name: &str, version: &str, release: &str, file: &str) -> Value {
+        json!({
+            "file": file, "bytes": 1, "sha256": "", "name": name, "version": version, "release": release,
+            "image": "a".repeat(64), "target": "t", "plugins": [],
+        })
+    }
+
+    fn write(folder: &Path, index: &Value) {
+        fs::write(folder.join(FILE), index.to_string()).unwrap();
+    }
+
+    fn read(folder: &Path) -> Result<Index, String> {
+        let read = Index::read(&IndexPlace::Folder(folder.to_owned()));
+        read.map_err(|it| format!("{}; {}", it.message, it.help.unwrap_or_default()))
+    }
+
+    fn add(folder: &Path, entry: &Value, replace: bool) -> Result<(), String> {
+        let entry = Entry::read(entry).unwrap();
+        Index::add(folder, &entry, replace, || Ok(())).map_err(|problem| problem.message)
+    }
 
     #[test]
     fn the_newest_that_fits_is_chosen_and_what_does_not_fit_is_told() {
         let folder = tempfile::tempdir().unwrap();
         let place = IndexPlace::Folder(folder.path().to_owned());
-        let image = "a".repeat(64);
-        let entry = |name: &str, version: &str, release: &str, file: &str| {
-            format!(
-                r#"{{"file": "{file}", "bytes": 1, "sha256": "", "name": "{name}", "version": "{version}", "release": "{release}", "image": "{image}", "target": "t", "plugins": []}}"#
-            )
-        };
-        let entries = [
+        let packages = [
             entry("nets", "0.9.0", "1.0.0", "a.zskt"),
             entry("nets", "0.10.0", "1.0.0", "b.zskt"),
+            entry("nets", "0.11.0-rc.1", "1.0.0", "f.zskt"),
             entry("nets", "0.11.0", "2.0.0", "c.zskt"),
             entry("later", "1.0.0", "2.0.0", "d.zskt"),
-            entry("../escape", "1.0.0", "1.0.0", "e.zskt"),
-            entry("escape", "1.0.0", "1.0.0", "../e.zskt"),
+            entry("two_words", "0.2.0", "1.0.0", "g.zskt"),
+            entry("two-words", "0.3.0", "1.0.0", "h.zskt"),
+            entry("early", "0.1.0-rc.1", "1.0.0", "i.zskt"),
         ];
-        fs::write(
-            folder.path().join("index.json"),
-            format!(r#"{{"format": 1, "packages": [{}]}}"#, entries.join(", ")),
-        )
-        .unwrap();
-        let ours = Build { release: "1.0.0".into(), image: image.clone(), target: "t".into() };
+        write(folder.path(), &json!({"format": 1, "packages": packages}));
+        let ours = Build { release: "1.0.0".into(), image: "a".repeat(64), target: "t".into() };
         let index = Index::read(&place).unwrap();
         let choose = |name: &str| {
-            let chosen = index.choose(&Reference::parse(name).unwrap(), &ours, &place);
+            let chosen = index.choose(&Reference::read(name).unwrap().unwrap(), &ours, &place);
             chosen
                 .map(|entry| entry.file.clone())
                 .map_err(|it| format!("{}; {}", it.message, it.help.unwrap_or_default()))
@@ -209,8 +274,82 @@ mod tests {
         assert_eq!(choose("nets@0.9.0"), Ok("a.zskt".into()));
         assert!(choose("later").unwrap_err().contains("later 1.0.0 of"), "{:?}", choose("later"));
         assert!(choose("later").unwrap_err().contains("is for zskt 2.0.0, and this is zskt 1.0.0"));
-        assert!(choose("nets@0.8.0").unwrap_err().contains("it has nets 0.11.0, 0.10.0, 0.9.0"));
+        assert!(choose("nets@0.8.0").unwrap_err().contains("it has nets 0.11.0, 0.10.0, 0.9.0, 0.11.0-rc.1"));
+        assert_eq!(choose("nets@0.11.0-rc.1"), Ok("f.zskt".into()));
+        assert_eq!(choose("early"), Ok("i.zskt".into()));
+        assert_eq!([choose("two-words"), choose("two_words")], ["h.zskt", "h.zskt"].map(|it| Ok(it.into())));
         assert!(choose("net").unwrap_err().contains("did you mean `nets`?"));
-        assert!(choose("escape").unwrap_err().contains("has no package `escape`"));
+    }
+
+    #[test]
+    fn one_package_that_is_not_understood_is_left_out_and_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut newer = entry("newer", "1.0.0", "1.0.0", "b.zskt");
+        newer["version"] = json!({"of": "another form"});
+        let packages = [
+            entry("nets", "0.9.0", "1.0.0", "a.zskt"),
+            newer.clone(),
+            entry("../escape", "1.0.0", "1.0.0", "c.zskt"),
+            entry("escape", "1.0.0", "1.0.0", "../c.zskt"),
+            json!("no\nobject"),
+        ];
+        write(folder, &json!({"format": 1, "packages": packages}));
+        let index = read(folder).unwrap();
+        assert_eq!(index.packages.iter().map(|it| &*it.summary.name).collect::<Vec<_>>(), ["nets"]);
+        let told: Vec<_> = index.left_out.into_iter().map(|it| it.message).collect();
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert!(told[0].contains("index.json has a package that is left out, number 2, b.zskt: "), "{told:?}");
+        assert!(told[1].contains("no package can be called \"../escape\""), "{told:?}");
+        assert!(told[3].contains("number 5: "), "{told:?}");
+
+        write(folder, &json!({"format": 2, "packages": {"another": "form"}}));
+        let refused = read(folder).err().unwrap();
+        assert!(refused.contains("it is of form 2") && refused.contains("a newer zskt-run reads it"), "{refused}");
+        assert!(add(folder, &packages[0], true).is_err(), "what is not understood is not written to");
+        for (other, why) in [(json!([1]), "does not say its form"), (json!({"format": 1}), "has no list `packages`")] {
+            write(folder, &other);
+            let refused = read(folder).err().unwrap();
+            assert!(refused.contains(why), "{refused}");
+        }
+    }
+
+    #[test]
+    fn adding_changes_nothing_that_is_there_but_what_is_of_the_same_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut newer = entry("nets", "0.9.0", "1.0.0", "a.zskt");
+        newer["yanked"] = json!("a field of a newer zskt");
+        let unread = json!({"file": "z.zskt", "sha256": "1", "delta": "of"});
+        write(folder, &json!({"format": 1, "mirrors": ["b"], "packages": [newer, unread]}));
+        add(folder, &entry("two_words", "0.1.0", "1.0.0", "two_words.zskt"), false).unwrap();
+        let mut other = entry("two-words", "0.1.0", "1.0.0", "two-words.zskt");
+        add(folder, &other, false).unwrap();
+        other["sha256"] = "2".into();
+        assert!(add(folder, &other, false).unwrap_err().contains("has another two-words 0.1.0"));
+        add(folder, &other, true).unwrap();
+        let mut of_newer = entry("z", "1.0.0", "1.0.0", "z.zskt");
+        assert!(add(folder, &of_newer, false).unwrap_err().contains("has another z 1.0.0"));
+        of_newer["sha256"] = "1".into();
+        add(folder, &of_newer, false).unwrap();
+        let written: Value = serde_json::from_slice(&fs::read(folder.join(FILE)).unwrap()).unwrap();
+        assert_eq!(written["mirrors"], json!(["b"]));
+        let packages = written["packages"].as_array().unwrap();
+        assert_eq!(packages[0], newer);
+        assert_eq!(packages[1..].iter().map(|it| &it["file"]).collect::<Vec<_>>(), ["two-words.zskt", "z.zskt"]);
+        assert_eq!(packages[1]["sha256"], "2");
+    }
+
+    #[test]
+    fn all_that_is_added_at_once_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        thread::scope(|scope| {
+            for number in 0..16 {
+                let entry = entry(&format!("net{number}"), "0.1.0", "1.0.0", &format!("{number}.zskt"));
+                scope.spawn(move || add(folder, &entry, false).unwrap());
+            }
+        });
+        assert_eq!(read(folder).unwrap().packages.len(), 16);
     }
 }

@@ -10,19 +10,16 @@ use zskt_api::Diagnostic;
 
 use super::archive::{ENDING, MANIFEST, unpack};
 use super::build::Build;
+use super::example;
 use super::index::Index;
 use super::index_place::IndexPlace;
+use super::limits::{self, MOST_MANIFEST, MOST_PACKED};
 use super::manifest::{Manifest, Summary};
 use super::names::Reference;
+use super::package::plugins_of;
 use crate::shell_quoting::quoted;
-use crate::text_format::{one_line, reason};
+use crate::text_format::{self, one_line, reason};
 use crate::{checksum, home_folder, input_file, library};
-
-/// A larger package is not read.
-const MOST_PACKED: u64 = 256 << 20;
-
-/// More than any manifest has.
-const MOST_MANIFEST: u64 = 1 << 20;
 
 /// What the names of folders begin with that are not whole.
 const UNFINISHED: &str = ".unfinished-";
@@ -53,10 +50,7 @@ fn of_build(build: &Build) -> Result<PathBuf, Diagnostic> {
 /// Everything that is installed for any build, the newest version of a package first.
 pub fn all() -> Result<Vec<Installed>, Diagnostic> {
     let mut all: Vec<_> = folders(&root()?).iter().flat_map(|folder| within(folder)).collect();
-    all.sort_by(|one, other| {
-        let [one, other] = [&one.manifest.summary, &other.manifest.summary];
-        (&one.name, &other.version).cmp(&(&other.name, &one.version))
-    });
+    all.sort_by(|one, other| one.manifest.summary.order(&other.manifest.summary));
     Ok(all)
 }
 
@@ -65,7 +59,7 @@ fn within(folder: &Path) -> Vec<Installed> {
     let package = |folder: PathBuf| {
         let bytes = input_file::read(&folder.join(MANIFEST), MOST_MANIFEST).ok()?;
         let manifest = Manifest::read(&bytes).ok()?;
-        let is_its_own = folder.file_name()?.to_str()? == manifest.summary.folder();
+        let is_its_own = folder.file_name()?.to_str()? == manifest.summary.reference().to_string();
         is_its_own.then_some(Installed { folder, manifest })
     };
     folders(folder).into_iter().filter_map(package).collect()
@@ -77,26 +71,36 @@ fn folders(folder: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.is_dir() && !is_hidden(path)).collect()
 }
 
-/// The library of an installed package: the newest that a user means, for this very program.
+/// The library of an installed package, the newest that a user means, for this very program; and the reference to this very version.
 ///
 /// # Errors
 /// When there is none, it is no longer what was installed, or someone else could have changed it.
-pub fn find(wanted: &Reference) -> Result<PathBuf, Diagnostic> {
+pub fn find(wanted: &Reference) -> Result<(PathBuf, Reference), Diagnostic> {
     let ours = Build::ours()?;
-    let means = |package: &Installed| wanted.means(&package.manifest.summary.name, &package.manifest.summary.version);
-    let found = all()?.into_iter().filter(means).collect::<Vec<_>>();
-    let fitting = found.iter().find(|package| package.manifest.summary.build.misfit(&ours).is_none());
-    let Some(Installed { folder, manifest }) = fitting else {
-        let Some(other) = found.first() else {
-            return Err(Diagnostic::global(format!("no plugin package `{wanted}` is installed")).help(format!(
-                "`zskt-run plugin add` installs one, `zskt-run plugin list` says what is installed; a file of the working directory is named \
-                 `./{wanted}`"
-            )));
-        };
-        let summary = &other.manifest.summary;
-        let why = summary.build.misfit(&ours).unwrap_or_default();
-        let problem = Diagnostic::global(format!("the installed {} is {why}", summary.title()));
-        return Err(problem.help(format!("{}; `zskt-run plugin add` installs it", summary.way_out())));
+    let (named, others): (Vec<_>, Vec<_>) = all()?
+        .into_iter()
+        .filter(|package| wanted.has_name(&package.manifest.summary.name))
+        .partition(|package| wanted.means(&package.manifest.summary.name, &package.manifest.summary.version));
+    let fits = |package: &&Installed| package.manifest.summary.build.misfit(&ours).is_none();
+    let Some(Installed { folder, manifest }) = named.iter().find(fits) else {
+        return Err(match named.first() {
+            Some(Installed { manifest: Manifest { summary, .. }, .. }) => {
+                let why = summary.build.misfit(&ours).unwrap_or_default();
+                let problem = Diagnostic::global(format!("the installed {} is {why}", summary.title()));
+                problem.help(format!("{}; {}", summary.way_out(), how_to_add(wanted, "")))
+            }
+            None => {
+                let versions: Vec<_> =
+                    others.iter().filter(fits).map(|other| other.manifest.summary.version.to_string()).collect();
+                let others = if versions.is_empty() {
+                    String::new()
+                } else {
+                    format!("; installed is {} {}", wanted.name, text_format::join(&versions, "and"))
+                };
+                let problem = Diagnostic::global(format!("no plugin package `{wanted}` is installed{others}"));
+                problem.help(how_to_add(wanted, ""))
+            }
+        });
     };
     let library = folder.join(&manifest.library);
     trusted(&library)?;
@@ -105,9 +109,32 @@ pub fn find(wanted: &Reference) -> Result<PathBuf, Diagnostic> {
     if manifest.files.get(&manifest.library).is_none_or(|file| file.sha256 != sum) {
         let title = manifest.summary.title();
         let problem = Diagnostic::global(format!("{} is not what was installed as {title}", library.display()));
-        return Err(problem.help("add the package again with --replace"));
+        return Err(problem.help(how_to_add(&manifest.summary.reference(), " --replace")));
     }
-    Ok(library)
+    Ok((library, manifest.summary.reference()))
+}
+
+/// The file that a user names by its path, or by the name of an installed package.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_file(named: &Path) -> Result<PathBuf, Diagnostic> {
+    Ok(match Reference::of_path(named)? {
+        Some(wanted) => find(&wanted)?.0,
+        None => named.to_owned(),
+    })
+}
+
+/// How a package is installed, or put in the place of itself.
+fn how_to_add(wanted: &Reference, option: &str) -> String {
+    let file = Path::new(&wanted.to_string())
+        .is_file()
+        .then(|| format!("; the library in the working directory is named `./{wanted}`"));
+    format!(
+        "`zskt-run plugin add FILE.zskt{option}` installs it from a package's file, `zskt-run plugin add {wanted} --index PLACE{option}` from an \
+         index, a folder or an https address{}",
+        file.unwrap_or_default()
+    )
 }
 
 /// Checks that nobody else can put anything in the place of a file or a folder of packages.
@@ -132,22 +159,22 @@ enum Named {
 
 impl Named {
     fn parse(text: &str) -> Result<Self, Diagnostic> {
-        if let Some(package) = Reference::parse(text) {
-            return Ok(Self::Package(package));
-        }
         if text.ends_with(ENDING) || text.contains(['/', std::path::MAIN_SEPARATOR]) {
             return Ok(Self::File(text.into()));
+        }
+        if let Some(package) = Reference::read(text)? {
+            return Ok(Self::Package(package));
         }
         let problem = Diagnostic::global(format!("`{}` is neither a package's file nor its name", one_line(text)));
         Err(problem.help("a file ends with `.zskt`; a name is written as `cifar-resnets` or `cifar-resnets@0.1.0`"))
     }
 }
 
-/// Installs a package from its file, or from an index by its name, and says what is there now.
+/// Installs a package from its file, or from an index by its name, and says what is there now; what of the index cannot be used is told.
 ///
 /// # Errors
 /// When it is not for this program, not what it says, or another of its name and version is there already.
-pub fn add(what: &str, index: Option<&str>, replace: bool) -> Result<String, Diagnostic> {
+pub fn add(what: &str, index: Option<&str>, replace: bool, tell: impl Fn(&Diagnostic)) -> Result<String, Diagnostic> {
     match Named::parse(what)? {
         Named::File(path) => {
             let refused = |problem: Diagnostic| problem.context(format_args!("cannot add `{}`", path.display()));
@@ -156,23 +183,20 @@ pub fn add(what: &str, index: Option<&str>, replace: bool) -> Result<String, Dia
                 Diagnostic { help: home_folder::hint(&path), ..problem }
             })?;
             let (file, bytes) = opened;
-            if bytes > MOST_PACKED {
-                return Err(refused(too_large()));
-            }
+            limits::check(bytes, MOST_PACKED).map_err(refused)?;
             install(file, None, replace).map_err(refused)
         }
         Named::Package(wanted) => {
             let place = IndexPlace::named(index)?;
             let index = Index::read(&place)?;
+            index.left_out.iter().for_each(tell);
             let entry = index.choose(&wanted, &Build::ours()?, &place)?;
             let shown = place.shown(&entry.file);
             let refused = |problem: Diagnostic| problem.context(format_args!("cannot add {shown}"));
             let broken = |error: io::Error| refused(Diagnostic::global(reason(&error)));
             let mut packed = tempfile::tempfile().map_err(broken)?;
             let copied = io::copy(&mut place.open(&entry.file)?.take(MOST_PACKED + 1), &mut packed).map_err(broken)?;
-            if copied > MOST_PACKED {
-                return Err(refused(too_large()));
-            }
+            limits::check(copied, MOST_PACKED).map_err(refused)?;
             packed.rewind().map_err(broken)?;
             let sum = checksum::of_reader(&mut packed, || false).map_err(broken)?;
             if sum != Some((entry.sha256.clone(), entry.bytes)) {
@@ -186,17 +210,13 @@ pub fn add(what: &str, index: Option<&str>, replace: bool) -> Result<String, Dia
     }
 }
 
-fn too_large() -> Diagnostic {
-    Diagnostic::global(format!("it has more than {} MB", MOST_PACKED >> 20))
-}
-
 /// Checks a package and puts it in its place, as a whole.
 fn install(packed: impl Read, expected: Option<&Summary>, replace: bool) -> Result<String, Diagnostic> {
     let ours = Build::ours()?;
     let parent = of_build(&ours)?;
     let cannot = |error: io::Error| {
         let problem = Diagnostic::global(format!("cannot write to {}: {}", parent.display(), reason(&error)));
-        problem.help("XDG_DATA_HOME names another folder")
+        problem.help("`XDG_DATA_HOME=FOLDER` in the environment, a whole path, has packages installed and found below that folder")
     };
     make_folders(&parent).map_err(cannot)?;
     trusted(&parent)?;
@@ -217,7 +237,7 @@ fn install(packed: impl Read, expected: Option<&Summary>, replace: bool) -> Resu
     })?;
     let summary = &manifest.summary;
     check_library(&unfinished.path().join(&manifest.library), summary)?;
-    let target = parent.join(summary.folder());
+    let target = parent.join(summary.reference().to_string());
     let mut said = String::new();
     if target.symlink_metadata().is_ok() {
         let before = within(&parent).into_iter().find(|package| package.folder == target);
@@ -242,13 +262,26 @@ fn install(packed: impl Read, expected: Option<&Summary>, replace: bool) -> Resu
     let _ = unfinished.keep();
     said += &format!("added {} ({})\n{}\n", summary.title(), summary.licence(), summary.contents());
     said += &format!("  in a pipeline:  plugins: [{:?}],\n", summary.name);
-    if manifest.files.contains_key(super::package::EXAMPLE) {
-        said += &format!(
-            "  an example:     zskt-run {}\n",
-            quoted(&target.join(super::package::EXAMPLE).display().to_string())
+    said += &how_to_try(&manifest, &target);
+    Ok(said)
+}
+
+/// How the example of a package is run, if it has one: where it reads files of its own, in a copy of its folder, for paths are relative to the
+/// working directory, and runs are written there.
+fn how_to_try(manifest: &Manifest, folder: &Path) -> String {
+    if !manifest.files.contains_key(example::PIPELINE) {
+        return String::new();
+    }
+    let shown = |path: &str| quoted(&folder.join(path).display().to_string());
+    let is_read = |path: &String| path.starts_with(example::FOLDER) && path != example::PIPELINE;
+    if manifest.files.keys().any(is_read) {
+        let copy = format!("{}-example", manifest.summary.name);
+        return format!(
+            "  an example:     cp -r {} {copy} && cd {copy} && zskt-run pipeline.ron\n",
+            shown(example::FOLDER)
         );
     }
-    Ok(said)
+    format!("  an example:     zskt-run {}\n", shown(example::PIPELINE))
 }
 
 /// Gives a folder its name; what had it is removed, or has it again where that fails.
@@ -289,7 +322,7 @@ fn check_library(library: &Path, summary: &Summary) -> Result<(), Diagnostic> {
     let of_library = |problem: Diagnostic| problem.context("its library would not be loaded");
     let description = library::describe(library).map_err(of_library)?;
     library::check(&description).map_err(of_library)?;
-    let plugins = super::package::plugins_of(&description);
+    let plugins = plugins_of(&description);
     if plugins != summary.plugins {
         return Err(Diagnostic::global("its library has other plugins than its manifest lists"));
     }
@@ -301,7 +334,7 @@ fn check_library(library: &Path, summary: &Summary) -> Result<(), Diagnostic> {
 /// # Errors
 /// When nothing of it is installed, or it cannot be removed.
 pub fn remove(what: &str) -> Result<String, Diagnostic> {
-    let wanted = Reference::parse(what).ok_or_else(|| {
+    let wanted = Reference::read(what)?.ok_or_else(|| {
         let problem = Diagnostic::global(format!("`{}` cannot be the name of a package", one_line(what)));
         problem.help("`zskt-run plugin list` says what is installed")
     })?;

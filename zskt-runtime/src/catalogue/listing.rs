@@ -5,7 +5,7 @@ use zskt_api::Diagnostic;
 
 use super::build::Build;
 use super::index::{Entry, Index};
-use super::index_place::IndexPlace;
+use super::index_place::{FILE, IndexPlace};
 use super::installed::{Installed, all};
 use super::manifest::Summary;
 use crate::shell_quoting::quoted;
@@ -38,14 +38,20 @@ pub fn list(json: bool) -> Result<String, Diagnostic> {
     Ok(all.iter().map(|package| described(&package.manifest.summary, &ours, None)).collect::<Vec<_>>().join("\n"))
 }
 
-/// The packages of an index in which all of some words occur.
+/// The packages of an index in which all of some words occur; what of it cannot be used is told.
 ///
 /// # Errors
 /// When no index is named, or it cannot be read.
-pub fn search(words: &[String], index: Option<&str>, json: bool) -> Result<String, Diagnostic> {
+pub fn search(
+    words: &[String],
+    index: Option<&str>,
+    json: bool,
+    tell: impl Fn(&Diagnostic),
+) -> Result<String, Diagnostic> {
     let ours = Build::ours()?;
     let place = IndexPlace::named(index)?;
-    let mut found = Index::read(&place)?.packages;
+    let Index { packages: mut found, left_out, .. } = Index::read(&place)?;
+    left_out.iter().for_each(tell);
     let words: Vec<_> = words.iter().map(|word| word.to_lowercase()).collect();
     found.retain(|entry| {
         let text = searched(&entry.summary);
@@ -62,11 +68,11 @@ pub fn search(words: &[String], index: Option<&str>, json: bool) -> Result<Strin
         return Ok(to_json(&lines.collect::<Vec<_>>()));
     }
     if found.is_empty() {
-        return Ok("no package is found\n".into());
+        return Ok(format!("no package of {} is found\n", place.shown(FILE)));
     }
     let add = |entry: &Entry| {
         let option = index.map(|index| format!(" --index {}", quoted(index))).unwrap_or_default();
-        format!("zskt-run plugin add {}{option}", entry.summary.folder())
+        format!("zskt-run plugin add {}{option}", entry.summary.reference())
     };
     Ok(found.iter().map(|entry| described(&entry.summary, &ours, Some(add(entry)))).collect::<Vec<_>>().join("\n"))
 }

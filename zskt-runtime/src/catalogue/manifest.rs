@@ -1,5 +1,6 @@
 //! `manifest.json` of a package: what it is, for which build of zskt, and the sum of each of its files.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::semver::Version;
@@ -7,17 +8,10 @@ use serde::{Deserialize, Serialize};
 use zskt_api::Diagnostic;
 
 use super::build::Build;
-use super::names::{is_file_name, is_inner_path, is_package_name};
+use super::form;
+use super::limits::{self, MOST_FILES, MOST_FILES_BYTES, MOST_MANIFEST};
+use super::names::{Reference, canonical, is_file_name, is_inner_path, is_package_name, newest_first};
 use crate::text_format;
-
-/// The form that is written, and the newest that is read.
-pub const FORMAT: u32 = 1;
-
-/// More files than a package has.
-const MOST_FILES: usize = 1000;
-
-/// More bytes than all files of a package have together.
-const MOST_BYTES: u64 = 512 << 20;
 
 /// What a package is: what an index says of it, too.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,9 +72,19 @@ pub struct PackagedFile {
 }
 
 impl Summary {
-    /// The name of a folder for it: `cifar-resnets@0.1.0`.
-    pub fn folder(&self) -> String {
-        format!("{}@{}", self.name, self.version)
+    /// How a pipeline names this version of it, and what its folder is called: `cifar-resnets@0.1.0`, whichever of `-` and `_` its name has.
+    pub fn reference(&self) -> Reference {
+        Reference { name: canonical(&self.name), version: Some(self.version.clone()) }
+    }
+
+    /// Whether it is the same version of the same package, for whatever release and machine.
+    pub fn is_version_of(&self, other: &Self) -> bool {
+        self.reference() == other.reference()
+    }
+
+    /// By names, and of one name that first which is meant where no version is named.
+    pub fn order(&self, other: &Self) -> Ordering {
+        canonical(&self.name).cmp(&canonical(&other.name)).then_with(|| newest_first(&self.version, &other.version))
     }
 
     /// `cifar-resnets 0.1.0`.
@@ -114,8 +118,8 @@ impl Summary {
         format!("take the package that is for this zskt-run, or use the zskt-run that this one is for; {source}")
     }
 
-    /// Says what is wrong with it.
-    fn fault(&self) -> Option<String> {
+    /// Why it cannot be used, if it cannot.
+    pub fn fault(&self) -> Option<String> {
         if !is_package_name(&self.name) {
             return Some(format!("no package can be called {:?}", self.name));
         }
@@ -129,11 +133,6 @@ impl Summary {
         let is_sum = self.build.image.len() == 64 && self.build.image.bytes().all(|byte| byte.is_ascii_hexdigit());
         (!is_sum).then(|| "its image is not a SHA-256 sum".into())
     }
-
-    /// Whether it can be used; an index that holds another leaves it out.
-    pub fn is_sound(&self) -> bool {
-        self.fault().is_none()
-    }
 }
 
 impl Manifest {
@@ -142,17 +141,9 @@ impl Manifest {
     /// # Errors
     /// When it is not the manifest of a package.
     pub fn read(bytes: &[u8]) -> Result<Self, Diagnostic> {
-        #[derive(Deserialize)]
-        struct Form {
-            format: u32,
-        }
         let broken = |what: String| Diagnostic::global(format!("its manifest is not one of a package: {what}"));
-        let Form { format } = serde_json::from_slice(bytes).map_err(|error| broken(error.to_string()))?;
-        if format > FORMAT {
-            let problem =
-                Diagnostic::global(format!("it is of form {format}, and this zskt-run reads forms to {FORMAT}"));
-            return Err(problem.help("a newer zskt-run reads it"));
-        }
+        limits::check(bytes.len() as u64, MOST_MANIFEST).map_err(|problem| broken(problem.message))?;
+        form::check(bytes).map_err(|problem| problem.context("its manifest"))?;
         let manifest: Self = serde_json::from_slice(bytes).map_err(|error| broken(error.to_string()))?;
         match manifest.fault() {
             Some(fault) => Err(broken(fault)),
@@ -179,8 +170,8 @@ impl Manifest {
             return Some("two of its files differ only in upper and lower case".into());
         }
         let total = files.values().try_fold(0_u64, |total, file| total.checked_add(file.bytes));
-        if total.is_none_or(|total| total > MOST_BYTES) {
-            return Some(format!("its files have more than {} MB", MOST_BYTES >> 20));
+        if total.is_none_or(|total| total > MOST_FILES_BYTES) {
+            return Some(format!("its files have more than {} MB", MOST_FILES_BYTES >> 20));
         }
         let ending = format!(".{}", std::env::consts::DLL_EXTENSION);
         if !files.contains_key(library) || library.contains('/') || !library.ends_with(&ending) {

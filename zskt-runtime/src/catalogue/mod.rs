@@ -5,15 +5,18 @@ mod archive;
 #[cfg(test)]
 mod archive_tests;
 mod build;
+mod example;
+mod form;
 mod index;
 mod index_place;
 mod installed;
+mod limits;
 mod listing;
 mod manifest;
 mod names;
 mod package;
 
-pub use installed::{add, find, remove};
+pub use installed::{add, find, find_file, remove};
 pub use listing::{list, search};
-pub use names::Reference;
+pub use names::{Reference, packages_among};
 pub use package::{PackageRequest, package};

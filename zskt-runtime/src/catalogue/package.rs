@@ -9,21 +9,19 @@ use zskt_api::{Diagnostic, PluginRegistration};
 
 use super::archive::{self, ENDING};
 use super::build::Build;
+use super::example::{self, Example};
+use super::form::FORMAT;
 use super::index::{Entry, Index, write_whole};
-use super::manifest::{FORMAT, Manifest, PackagedFile, PackagedPlugin, Summary};
-use super::names::is_file_name;
-use crate::library::{self, Description};
+use super::limits::{self, MOST_FILES_BYTES, MOST_PACKED};
+use super::manifest::{Manifest, PackagedFile, PackagedPlugin, Summary};
+use super::names::{canonical, is_file_name};
+use crate::library::{self, Description, Library};
+use crate::shell_quoting::quoted;
 use crate::text_format::{self, reason};
-use crate::{checksum, input_file, pipeline, scaffold};
+use crate::{checksum, input_file, scaffold};
 
-/// The pipeline of a crate that shows what it is for.
-pub const EXAMPLE: &str = "pipeline.ron";
-
-/// A larger licence or pipeline is none.
+/// A larger licence is none.
 const MOST_TEXT: u64 = 4 << 20;
-
-/// A larger library is not packed.
-const MOST_LIBRARY: u64 = 400 << 20;
 
 /// What the names of licences' files begin with.
 const LICENCES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];
@@ -54,14 +52,39 @@ pub fn package(request: &PackageRequest<'_>) -> Result<String, Diagnostic> {
         metadata.map_err(|error| Diagnostic::global(format!("cargo says nothing of the crate: {error}")))?.packages;
     // All of them first: which plugins there are is settled when the first is asked for.
     let loaded = library::load_all(&libraries)?;
-    let mut said = String::new();
+    let mut made = Vec::new();
     for (path, library) in libraries.iter().zip(loaded) {
-        let made = packages.iter().find(|package| makes(package, path)).ok_or_else(|| {
+        let package = packages.iter().find(|package| makes(package, path)).ok_or_else(|| {
             Diagnostic::global(format!("cargo does not say which crate `{}` is made of", path.display()))
         })?;
-        said += &pack(request, &build, made, path, &library.plugins)?;
+        made.push(Made { package, library });
+    }
+    let package_of: BTreeMap<_, _> =
+        made.iter().map(|made| (made.file_name().to_owned(), made.package.name.to_string())).collect();
+    // These name libraries, too.
+    let examples = made.iter().map(|made| Example::read(&made.folder(request), &made.package.name, &package_of));
+    let examples: Vec<_> = examples.collect::<Result<_, _>>()?;
+    let mut said = String::new();
+    for (made, example) in made.iter().zip(examples) {
+        said += &pack(request, &build, made, example)?;
     }
     Ok(said)
+}
+
+/// A crate's package, and the library that cargo made of it.
+struct Made<'p> {
+    package: &'p Package,
+    library: Library,
+}
+
+impl Made<'_> {
+    fn file_name(&self) -> &str {
+        self.library.file.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    fn folder(&self, request: &PackageRequest<'_>) -> PathBuf {
+        self.package.manifest_path.parent().map_or(request.folder, |folder| folder.as_std_path()).to_owned()
+    }
 }
 
 /// Whether a library is made of a package.
@@ -86,17 +109,18 @@ pub fn plugins_of(description: &Description) -> Vec<PackagedPlugin> {
 fn pack(
     request: &PackageRequest<'_>,
     build: &Build,
-    package: &Package,
-    path: &Path,
-    plugins: &[&'static PluginRegistration],
+    made: &Made<'_>,
+    example: Option<Example>,
 ) -> Result<String, Diagnostic> {
-    let folder = package.manifest_path.parent().map_or(request.folder, |folder| folder.as_std_path());
-    let library = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-    let mut files = BTreeMap::from([(library.clone(), read(path, MOST_LIBRARY)?)]);
-    files.extend(licences(folder, package)?);
-    if folder.join(EXAMPLE).is_file() {
-        let text = String::from_utf8_lossy(&read(&folder.join(EXAMPLE), MOST_TEXT)?).into_owned();
-        files.insert(EXAMPLE.into(), pipeline::with_library(&text, &package.name).into_bytes());
+    let Made { package, library: Library { file: path, plugins, .. } } = made;
+    let library = made.file_name().to_owned();
+    let mut files = BTreeMap::from([(library.clone(), read(path, MOST_FILES_BYTES)?)]);
+    files.extend(licences(&made.folder(request), package)?);
+    let mut notes = Vec::new();
+    if let Some(example) = example {
+        let (of_example, of_author) = example.files()?;
+        files.extend(of_example);
+        notes.extend(of_author.into_iter().map(|note| format!("the example, pipeline.ron: {note}")));
     }
     for plugin in plugins {
         let description = (request.inspect)(plugin)?.replace(&json_text(path), &format!("{library:?}"));
@@ -122,7 +146,13 @@ fn pack(
     // What would not be read must not be written.
     Manifest::read(text.as_bytes())
         .map_err(|problem| problem.context(format_args!("`{}` cannot be packed", package.name)))?;
-    write(request, &manifest.summary, text.as_bytes(), &files.into_iter().collect::<Vec<_>>())
+    if manifest.summary.license.is_none() {
+        notes.push(
+            "the crate names no licence, without which others may not use it: `license = \"…\"` in Cargo.toml".into(),
+        );
+    }
+    let notes: String = notes.into_iter().map(|note| format!("  note: {note}\n")).collect();
+    write(request, &manifest.summary, text.as_bytes(), &files.into_iter().collect::<Vec<_>>(), &notes)
 }
 
 fn write(
@@ -130,30 +160,25 @@ fn write(
     summary: &Summary,
     manifest: &[u8],
     files: &[(String, Vec<u8>)],
+    notes: &str,
 ) -> Result<String, Diagnostic> {
     let Build { release, target, .. } = &summary.build;
-    let file = format!("{}-{}-{release}-{target}{ENDING}", summary.name, summary.version);
+    let file = format!("{}-{}-{release}-{target}{ENDING}", canonical(&summary.name), summary.version);
     let path = request.index.map_or_else(|| PathBuf::from(&file), |index| index.join(&file));
     let cannot =
         |error: std::io::Error| Diagnostic::global(format!("cannot write {}: {}", path.display(), reason(&error)));
     let mut packed = Vec::new();
     archive::write(&mut packed, manifest, files).map_err(cannot)?;
-    let mut said = String::new();
-    if let Some(index) = request.index {
-        fs::create_dir_all(index).map_err(cannot)?;
-    }
     let (bytes, sha256) = (packed.len() as u64, checksum::of_bytes(&packed));
+    limits::check(bytes, MOST_PACKED)
+        .map_err(|problem| problem.context(format_args!("`{}` cannot be packed", summary.name)))?;
+    let mut said = String::new();
     let put = || write_whole(&path, |file| std::io::Write::write_all(file, &packed)).map_err(cannot);
     match request.index {
         Some(index) => {
+            fs::create_dir_all(index).map_err(cannot)?;
             let entry = Entry { file, bytes, sha256: sha256.clone(), summary: summary.clone() };
-            // Before anything is overwritten: an index that cannot be read would keep the sum of what was.
-            let begun = Index::of_folder(index)?;
-            if !request.replace {
-                begun.check_new(index, &entry)?;
-            }
-            put()?;
-            begun.add(index, entry)?;
+            Index::add(index, &entry, request.replace, put)?;
         }
         None => {
             if path.exists() {
@@ -164,14 +189,18 @@ fn write(
     }
     let size = text_format::bytes(bytes);
     said += &format!("made {} ({size}, SHA-256 {sha256})\n{}", path.display(), summary.contents());
-    if summary.license.is_none() {
-        said += "  note: the crate names no licence, without which others may not use it: `license = \"…\"` in Cargo.toml\n";
+    let of_example = files.iter().map(|(path, _)| path.as_str()).filter(|path| path.starts_with(example::FOLDER));
+    let of_example: Vec<_> = of_example.collect();
+    if !of_example.is_empty() {
+        said += &format!("  with {}\n", text_format::some_of(of_example));
     }
     let add = match request.index {
-        Some(index) => format!("{} --index {}", summary.name, index.display()),
-        None => format!("./{}", path.display()),
+        Some(index) => {
+            format!("{} --index {}", summary.name, quoted(&index.display().to_string()))
+        }
+        None => quoted(&format!("./{}", path.display())),
     };
-    Ok(said + &format!("\n  zskt-run plugin add {add}\n"))
+    Ok(said + notes + &format!("\n  zskt-run plugin add {add}\n"))
 }
 
 /// The files of a crate that say what others may do with it.

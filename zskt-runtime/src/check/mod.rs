@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use zskt_api::{Diagnostic, Normalization, Registry};
 
-use crate::library;
+use crate::library::{self, Library};
 use crate::pipeline::{self, PipelineSyntax, Resolved, Sources};
 use crate::plan::{Plan, PlanEdge, PlanNode, StageSelection};
 use graph::PipelineGraph;
@@ -154,7 +154,7 @@ fn resolve(pipeline: &PipelineSyntax, graph: &PipelineGraph<'_>) -> String {
         device: pipeline.device,
         precision: pipeline.precision,
         // Also those that the command line and the environment name, so that the run can be made again without them.
-        libraries: library::of_plugins(plugins).into_iter().map(|library| library.file).collect(),
+        libraries: library::of_plugins(plugins).iter().map(Library::lasting_name).collect(),
         data_free,
         published: &pipeline.published,
         expect: &pipeline.expect,

@@ -438,8 +438,8 @@ pub enum PluginCommand {
     },
     /// Say whether a library would be loaded, what it contains, and if not, what differs; none of its code is run
     Check {
-        /// The library
-        #[arg(value_name = "LIB")]
+        /// The library, or the name of an installed package
+        #[arg(value_name = "LIB|NAME")]
         library: PathBuf,
     },
     /// Build a crate and pack its library with all that belongs to it, as a file that others add

@@ -13,7 +13,7 @@ use zskt_api::{Diagnostic, Error, Normalization, PluginRegistration, Registry, S
 use super::arguments::{Cli, Command, Format, PluginCommand, RunArguments};
 use super::runs::{self, Answer};
 use super::{diagnostics, inspect, manual, sweep, version};
-use crate::catalogue::PackageRequest;
+use crate::catalogue::{PackageRequest, Reference};
 use crate::draw::{self, Picture};
 use crate::library::Library;
 use crate::pipeline::{self, Sources};
@@ -119,15 +119,15 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
         return print(&version::describe(cli.run.json));
     }
     // A library that is refused must not be in the way of building it anew.
-    let loads = !matches!(cli.command, Some(Command::Plugin { .. } | Command::Completions { .. }));
-    if loads {
-        for paths in [library::of_environment()?, cli.libraries()] {
-            library::load_all(&paths)?;
-        }
-    }
     let libraries = cli.libraries();
     match cli.command {
-        None => run_pipeline(cli.run, command_line),
+        Some(Command::Plugin { .. } | Command::Completions { .. }) => {}
+        // What began goes on with the packages that it began with.
+        None | Some(Command::Sweep(_)) => {}
+        _ => load_named(&libraries, &[])?,
+    }
+    match cli.command {
+        None => run_pipeline(cli.run, &libraries, command_line),
         Some(Command::Validate { pipelines, overrides, skip_files, deny_warnings, .. }) => {
             validate(&pipelines, &overrides.sets, skip_files, deny_warnings)
         }
@@ -139,7 +139,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
                 Format::Svg => draw::svg(&picture),
             })
         }
-        Some(Command::Sweep(arguments)) => sweep::sweep(&arguments, libraries),
+        Some(Command::Sweep(arguments)) => sweep::sweep(&arguments, &libraries),
         Some(Command::Plugin { command }) => print(&plugin(&command)?),
         Some(Command::Plugins { json, .. }) => print(&inspect::list(Registry::get()?, json)),
         Some(Command::New { teacher, key, data, student, mean, std, method, to, .. }) => {
@@ -168,9 +168,6 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
         }
         Some(Command::Report { runs, to, .. }) => {
             let request = report_page::Request { folders: &runs, to: to.as_deref() };
-            let tell = |problem: &Diagnostic| {
-                let _ = io::stderr().write_all(diagnostics::render_global(problem).as_bytes());
-            };
             print(&report_page::make(&request, Registry::get()?, tell)?)
         }
         Some(Command::Watch { run }) => Ok(watch::watch(&run)?),
@@ -195,6 +192,11 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
     }
 }
 
+/// Tells of something that is wrong with a part of what was asked for.
+fn tell(problem: &Diagnostic) {
+    let _ = io::stderr().write_all(diagnostics::render_global(problem).as_bytes());
+}
+
 fn plugin(command: &PluginCommand) -> Result<String, Diagnostic> {
     match command {
         PluginCommand::New { name, kind, sdk, linked } => scaffold::new(name, *kind, sdk.as_deref(), linked.as_deref()),
@@ -207,14 +209,14 @@ fn plugin(command: &PluginCommand) -> Result<String, Diagnostic> {
             replace: *replace,
             inspect: &|plugin| inspect::describe(Registry::get()?, &plugin.full_name(), true),
         }),
-        PluginCommand::Add { package, index, replace } => catalogue::add(package, index.as_deref(), *replace),
-        PluginCommand::Search { words, index, json } => catalogue::search(words, index.as_deref(), *json),
+        PluginCommand::Add { package, index, replace } => catalogue::add(package, index.as_deref(), *replace, tell),
+        PluginCommand::Search { words, index, json } => catalogue::search(words, index.as_deref(), *json, tell),
         PluginCommand::List { json } => catalogue::list(*json),
         PluginCommand::Remove { package } => catalogue::remove(package),
     }
 }
 
-fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<(), Failure> {
+fn run_pipeline(arguments: RunArguments, libraries: &[PathBuf], command_line: Vec<String>) -> Result<(), Failure> {
     let began = Instant::now();
     let RunArguments { pipeline, overrides, out, resume, go_on, dry, budget, quiet, json } = arguments;
     let path = match (&pipeline, &resume) {
@@ -229,7 +231,11 @@ fn run_pipeline(arguments: RunArguments, command_line: Vec<String>) -> Result<()
         return Err(Diagnostic { help: home_folder::hint(directory), ..Diagnostic::global(message) }.into());
     }
     refuse_tilde(out.as_deref())?;
-    let sources = read(&path, &overrides.sets)?.0;
+    let sources = read_text(&path, &overrides.sets)?;
+    let begun = resume.as_ref().or(out.as_ref().filter(|_| go_on));
+    let began_with = begun.map(|run| packages_of(run)).unwrap_or_default();
+    load_named(libraries, &began_with)?;
+    load_libraries(&sources, &began_with)?;
     let plan = prove(&sources, false)?;
     warn(&plan.warnings, &sources);
     if !quiet && !json && pipeline.is_some() && pipeline::sweep_section(&sources).is_some() {
@@ -368,7 +374,7 @@ fn summary(plan: &Plan) -> String {
 /// Reads a pipeline, and loads the libraries that it names.
 fn read(path: &Path, sets: &[String]) -> Result<(Sources, Vec<Library>), Failure> {
     let sources = read_text(path, sets)?;
-    let libraries = load_libraries(&sources)?;
+    let libraries = load_libraries(&sources, &[])?;
     Ok((sources, libraries))
 }
 
@@ -379,11 +385,27 @@ pub fn read_text(path: &Path, sets: &[String]) -> Result<Sources, Diagnostic> {
     Ok(Sources::new(path.display().to_string(), text, sets))
 }
 
+/// A library of a run or a sweep that may have begun before: of a package without a version the one that it `began_with`.
+fn of_began(named: PathBuf, began_with: &[Reference]) -> PathBuf {
+    let package = Reference::of_path(&named).ok().flatten().filter(|package| package.version.is_none());
+    let kept = package.and_then(|package| began_with.iter().find(|kept| package.has_name(&kept.name)));
+    kept.map_or(named, |kept| kept.to_string().into())
+}
+
+/// Loads the libraries that the command line names, and the environment. The command line's come first: a package that both name has its version.
+pub fn load_named(libraries: &[PathBuf], began_with: &[Reference]) -> Result<(), Diagnostic> {
+    for paths in [libraries.to_vec(), library::of_environment()?] {
+        let paths: Vec<_> = paths.into_iter().map(|path| of_began(path, began_with)).collect();
+        library::load_all(&paths)?;
+    }
+    Ok(())
+}
+
 /// Loads the libraries that a pipeline names.
-pub fn load_libraries(sources: &Sources) -> Result<Vec<Library>, Failure> {
+pub fn load_libraries(sources: &Sources, began_with: &[Reference]) -> Result<Vec<Library>, Failure> {
     let mut libraries = Vec::new();
     for (path, span) in pipeline::libraries(sources) {
-        match library::load(&path, &libraries) {
+        match library::load(&of_began(path, began_with), &libraries) {
             Ok(library) => libraries.push(library),
             Err(problem) => {
                 let problem = Diagnostic { span: Some(span), ..problem };
@@ -400,6 +422,12 @@ pub fn warn(warnings: &[Diagnostic], sources: &Sources) {
         let shown = diagnostics::render(warnings, sources, diagnostics::colours());
         let _ = io::stderr().write_all(shown.as_bytes());
     }
+}
+
+/// The packages that a run began with; none where nothing began there.
+fn packages_of(run: &Path) -> Vec<Reference> {
+    let Ok(kept) = read_text(&run.join("pipeline.ron"), &[]) else { return Vec::new() };
+    catalogue::packages_among(pipeline::libraries(&kept).iter().map(|(path, _)| path))
 }
 
 /// Loads the libraries that the pipeline of a run names.

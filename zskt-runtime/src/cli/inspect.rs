@@ -22,7 +22,7 @@ pub struct Description {
     #[serde(rename = "crate")]
     crate_name: &'static str,
     version: &'static str,
-    /// Where it was loaded from; nothing where it is linked in.
+    /// The file that it was loaded from; nothing where it is linked in.
     library: Option<PathBuf>,
     pub doc: String,
     pub parameters: Vec<ParameterInfo>,
@@ -40,7 +40,7 @@ impl Description {
             kind: plugin.kind,
             crate_name: plugin.crate_name,
             version: plugin.crate_version,
-            library: library::of(plugin).map(|library| library.path),
+            library: library::of(plugin).map(|library| library.file),
             doc: (plugin.doc)(),
             parameters: (plugin.parameters)(),
             inputs: (plugin.ports)(),
@@ -66,7 +66,7 @@ pub fn list(registry: &Registry, json: bool) -> String {
     for (kind, plugins) in kinds {
         let lines = plugins.iter().map(|plugin| {
             let doc = (plugin.doc)();
-            let library = library::of(plugin).and_then(|library| Some(library.path.file_name()?.to_owned()));
+            let library = library::of(plugin).and_then(|library| Some(library.lasting_name().file_name()?.to_owned()));
             let library = library.map(|name| format!(" [{}]", name.display())).unwrap_or_default();
             format!("  {:width$}  {}{library}\n", plugin.full_name(), beginning(&doc))
         });

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use zskt_api::{Diagnostic, Error, PluginInstance, Registry};
 
 use super::arguments::SweepArguments;
-use super::commands::{Failure, check, load_libraries, print, read_text, refuse_tilde, unsound, warn};
+use super::commands::{Failure, check, load_libraries, load_named, print, read_text, refuse_tilde, unsound, warn};
+use crate::catalogue::{self, Reference};
 use crate::device_request::DeviceRequest;
 use crate::library;
 use crate::pipeline::{self, Sources};
@@ -43,17 +44,19 @@ fn headline(plan: &Plan) -> Vec<String> {
 }
 
 /// Sweeps, as the command line asks for it.
-pub fn sweep(arguments: &SweepArguments, libraries: Vec<PathBuf>) -> Result<(), Failure> {
+pub fn sweep(arguments: &SweepArguments, libraries: &[PathBuf]) -> Result<(), Failure> {
     if let Some(path) = &arguments.collect {
         let folder = SweepFolder { path: path.clone() };
         let all: Vec<_> = (0..folder.read()?.points.len()).collect();
         return finish_as_found(&folder, &all, arguments.json);
     }
+    let began_with = packages_of(arguments)?;
+    load_named(libraries, &began_with)?;
     refuse_tilde(arguments.out.as_deref())?;
     let slots = sweep::slots(arguments.jobs.map(usize::from), &arguments.devices)?;
     let (folder, record, asked) = match (&arguments.pipeline, &arguments.resume) {
-        (_, Some(path)) => again(path, arguments, &libraries)?,
-        (Some(pipeline), None) => begin(pipeline, arguments, libraries)?,
+        (_, Some(path)) => again(path, arguments, libraries)?,
+        (Some(pipeline), None) => begin(pipeline, arguments, libraries, &began_with)?,
         (None, None) => return Err(Diagnostic::global("no pipeline is given").into()),
     };
     if arguments.list {
@@ -79,6 +82,21 @@ pub fn sweep(arguments: &SweepArguments, libraries: Vec<PathBuf>) -> Result<(), 
     let outcome = schedule.run(&mut table, &interrupted);
     drop(table);
     finish(&folder, &asked, arguments.json, |_| outcome)
+}
+
+/// The packages that the sweep began with, if it did.
+fn packages_of(arguments: &SweepArguments) -> Result<Vec<Reference>, Diagnostic> {
+    let folder = arguments.resume.as_ref().or(arguments.out.as_ref()).map(|path| SweepFolder { path: path.clone() });
+    let Some(folder) = folder.filter(|folder| folder.record().exists()) else { return Ok(Vec::new()) };
+    Ok(catalogue::packages_among(&folder.read()?.libraries))
+}
+
+/// What each point is told to load: the libraries that the command line names, and that very version of each package which is loaded now,
+/// whatever is installed when the point runs.
+fn of_each_point(named: &[PathBuf]) -> Vec<PathBuf> {
+    let files = named.iter().filter(|path| !matches!(Reference::of_path(path), Ok(Some(_)))).cloned();
+    let loaded = library::loaded().into_iter().filter(|library| library.package.is_some());
+    files.chain(loaded.map(|library| library.lasting_name())).collect()
 }
 
 /// Makes the table, on the screen and in the folder, and gives how the points that were asked for ended, as the exit code says it.
@@ -199,7 +217,12 @@ fn submit(
 type Begun = (SweepFolder, Record, Vec<usize>);
 
 /// Begins a sweep, or goes on with it, or adds points to it.
-fn begin(path: &Path, arguments: &SweepArguments, libraries: Vec<PathBuf>) -> Result<Begun, Failure> {
+fn begin(
+    path: &Path,
+    arguments: &SweepArguments,
+    libraries: &[PathBuf],
+    began_with: &[Reference],
+) -> Result<Begun, Failure> {
     let mut sources = read_text(path, &[])?;
     let section = pipeline::sweep_section(&sources);
     let request = Request { seeds: arguments.seeds.as_deref(), sets: &arguments.sets, zips: &arguments.zips };
@@ -209,7 +232,7 @@ fn begin(path: &Path, arguments: &SweepArguments, libraries: Vec<PathBuf>) -> Re
         return Err(unsound(&problems, &sources));
     }
     let base = sources.with(design.base().changes);
-    load_libraries(&base)?;
+    load_libraries(&base, began_with)?;
     let points = design.points();
     let (proven, warnings) = prove_all(&sources, &points, !arguments.devices.is_empty(), false)?;
     warn(&warnings, &sources);
@@ -252,7 +275,7 @@ fn begin(path: &Path, arguments: &SweepArguments, libraries: Vec<PathBuf>) -> Re
         pipeline: path.display().to_string(),
         base: configuration.parameters,
         edges: configuration.edges,
-        libraries,
+        libraries: of_each_point(libraries),
         axes,
         headline,
         points: points.iter().zip(&proven).map(recorded).collect(),
@@ -286,7 +309,7 @@ fn changed_points<'p>(
     for point in points {
         let sources = Sources::new(kept.name(0), kept.text(0), &point.sets);
         if !std::mem::replace(&mut has_libraries, true) {
-            load_libraries(&sources)?;
+            load_libraries(&sources, &[])?;
         }
         // What is probably not meant was told when the sweep began.
         let (proven, _) = prove_all(&sources, &[Point::of(&sources)], gives_devices, false)?;
@@ -301,7 +324,7 @@ fn changed_points<'p>(
 fn again(path: &Path, arguments: &SweepArguments, libraries: &[PathBuf]) -> Result<Begun, Failure> {
     let folder = SweepFolder { path: path.to_owned() };
     let mut record = folder.read()?;
-    record.add_libraries(libraries);
+    record.add_libraries(&of_each_point(libraries))?;
     library::load_all(&record.libraries)?;
     let problems = changed_points(&folder, record.points.iter(), !arguments.devices.is_empty())?;
     if !problems.is_empty() {

@@ -28,6 +28,8 @@ pub struct Library {
     pub sha256: String,
     /// Its file, wherever links lead to it.
     pub file: PathBuf,
+    /// The package that it was installed with and named by, in this very version.
+    pub package: Option<Reference>,
     /// Its plugins.
     pub plugins: Vec<&'static PluginRegistration>,
 }
@@ -74,6 +76,11 @@ pub fn image_is_ours() -> Result<(), Diagnostic> {
 }
 
 impl Library {
+    /// What a pipeline calls it that means the same wherever its package is installed, and later: that very version, or else its file.
+    pub fn lasting_name(&self) -> PathBuf {
+        self.package.as_ref().map_or_else(|| self.file.clone(), |package| package.to_string().into())
+    }
+
     /// Whether a plugin comes from it.
     pub fn has(&self, plugin: &PluginRegistration) -> bool {
         self.plugins.iter().any(|other| std::ptr::eq(*other, plugin))
@@ -139,17 +146,25 @@ pub fn load_all(paths: &[PathBuf]) -> Result<Vec<Library>, Diagnostic> {
     Ok(named)
 }
 
-/// Loads a library, named by its path or as an installed package, unless it is loaded already, for good: plugins, their tables of functions and what threads leave behind
-/// point into it. The libraries that were named in the same place before are `named`.
+/// The package that is meant by a name without a version: what is loaded of it already, or else what is installed. So one run, with all that
+/// it starts, has one version of it.
+fn meant(wanted: Reference) -> Reference {
+    let loaded = loaded().into_iter().filter_map(|library| library.package);
+    let same = loaded.filter(|_| wanted.version.is_none()).find(|package| wanted.has_name(&package.name));
+    same.unwrap_or(wanted)
+}
+
+/// Loads a library, named by its path or as an installed package, unless it is loaded already, for good: plugins, their tables of
+/// functions and what threads leave behind point into it. The libraries that were named in the same place before are `named`.
 ///
 /// # Errors
 /// Why it cannot be loaded.
 pub fn load(path: &Path, named: &[Library]) -> Result<Library, Diagnostic> {
     let load = || {
         build_id::file()?;
-        let place = match Reference::of_path(path) {
-            Some(installed) => catalogue::find(&installed)?,
-            None => path.to_owned(),
+        let (place, package) = match Reference::of_path(path)? {
+            Some(installed) => catalogue::find(&meant(installed)).map(|(place, package)| (place, Some(package)))?,
+            None => (path.to_owned(), None),
         };
         let file = place.canonicalize().map_err(|error| unreadable(path, &error))?;
         if file.to_str().is_none() {
@@ -163,14 +178,14 @@ pub fn load(path: &Path, named: &[Library]) -> Result<Library, Diagnostic> {
             return Err(problem.help("name it once"));
         }
         // The pipeline may name what the command line names, or had named in an earlier run.
-        let same = libraries().iter().find(|library| library.file == file || library.sha256 == sha256).cloned();
-        if let Some(library) = same {
-            return Ok(library);
+        if let Some(same) = libraries().iter_mut().find(|library| library.file == file || library.sha256 == sha256) {
+            same.package = same.package.take().or(package);
+            return Ok(same.clone());
         }
         let description = describe(&file)?;
         check(&description)?;
         let plugins = open(&file, &description)?;
-        let library = Library { path: path.to_owned(), file, sha256, plugins };
+        let library = Library { path: path.to_owned(), file, package, sha256, plugins };
         libraries().push(library.clone());
         Ok(library)
     };

@@ -24,11 +24,11 @@ pub use resolved::{Resolved, computed_part, nodes as resolved_nodes, write};
 pub use seeds::parse_seeds;
 pub use sources::{Override, Sources};
 pub use sweep_section::{SweepSection, SweptKey, of_file as sweep_section};
-pub use syntax::{DataFree, EXPECT, PUBLISHED, PipelineSyntax, field};
+pub use syntax::{DataFree, EXPECT, LIBRARIES, PUBLISHED, PipelineSyntax, field};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, Registry, Span, Value};
+use zskt_api::{Diagnostic, ParsedPlugin, PluginKind, PluginRegistration, Registry, Span};
 
 /// Reads a pipeline and applies the `--set` arguments; `None` when too little can be read to say more about it.
 pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnostic>) -> Option<PipelineSyntax> {
@@ -70,19 +70,23 @@ pub fn parse_plugin(
     }
 }
 
-/// The text of a pipeline that names this library and no other; one that names none stays as it is.
-pub fn with_library(text: &str, library: &str) -> String {
+/// The text of a pipeline with other names for the libraries that it names, where `new` knows some.
+pub fn with_libraries(text: &str, new: impl Fn(&Path) -> Option<String>) -> String {
     let pipeline = read(text, 0, 0, &mut Vec::new()).value;
-    match pipeline.as_ref().and_then(|pipeline| field(pipeline, syntax::LIBRARIES)) {
-        Some((_, Value { span, .. })) => format!("{}[{library:?}]{}", &text[..span.start], &text[span.end..]),
-        None => text.to_owned(),
+    let mut changed = text.to_owned();
+    // From the end: places before a change stay.
+    for (path, span) in pipeline.iter().flat_map(syntax::libraries_named).rev() {
+        if let Some(name) = new(&path) {
+            changed.replace_range(span.start..span.end, &format!("{name:?}"));
+        }
     }
+    changed
 }
 
 /// The plugin libraries that a pipeline names, each with its place. What is wrong with the pipeline is found later, with
 /// their plugins: here it names none.
 pub fn libraries(sources: &Sources) -> Vec<(PathBuf, Span)> {
     let Some(mut value) = read(sources.text(0), 0, 0, &mut Vec::new()).value else { return Vec::new() };
-    overrides::apply_setting(&mut value, sources, syntax::LIBRARIES);
+    overrides::apply_setting(&mut value, sources, LIBRARIES);
     syntax::libraries_named(&value)
 }

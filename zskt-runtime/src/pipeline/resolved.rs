@@ -22,7 +22,7 @@ pub struct Resolved<'a> {
     pub device: DeviceRequest,
     /// How exact the numbers of its networks are.
     pub precision: Precision,
-    /// The plugin libraries it runs with.
+    /// The plugin libraries it runs with, by names that last.
     pub libraries: Vec<PathBuf>,
     /// Its claim, as RON text.
     pub data_free: Option<String>,

@@ -6,8 +6,8 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 use zskt_api::{Value, ValueKind};
 
-use super::computed_part;
 use super::parser::read;
+use super::{computed_part, with_libraries};
 
 /// Reads a text; `None` when there was anything to object to.
 fn read_well(text: &str) -> Option<Value> {
@@ -99,4 +99,12 @@ fn every_part_knows_its_place() {
     }
     let text = "/* ä */ ( a : 1 , b: { \"ü\" : [ -2.5 , 0x10 ] , } , c : Name ( d : Some ( true ) , ) , e : Bare , g : [ a_b::Bare , c::Name ( d : 1 ) ] , f: r\"x\" // end\n)";
     check(text, &read_well(text).expect("it is well written"));
+}
+
+#[test]
+fn a_library_gets_another_name_and_what_else_is_named_stays() {
+    let text = r#"(name: "a", plugins: ["target/release/libmine.so", /* kept */ "other@1.2.3",], nodes: {})"#;
+    let renamed = with_libraries(text, |path| path.ends_with("libmine.so").then(|| "mine".to_owned()));
+    assert_eq!(renamed, text.replace("target/release/libmine.so", "mine"));
+    assert_eq!(with_libraries("(name: ", |_| Some("x".into())), "(name: ");
 }

@@ -13,6 +13,7 @@ pub use new_crate::ScaffoldKind;
 
 use zskt_api::{Diagnostic, Registry};
 
+use crate::catalogue;
 use crate::library::{self, Description};
 use linked::ZsktSource;
 use new_crate::Linkage;
@@ -49,12 +50,13 @@ pub fn build_libraries(folder: &Path, sdk: Option<&Path>) -> Result<Vec<PathBuf>
     build::build(folder, &Sdk::find(sdk)?)
 }
 
-/// Says what is in a library that this program would load.
+/// Says what is in a library, or in that of an installed package, that this program would load.
 ///
 /// # Errors
 /// When it would not load it, with everything that differs.
-pub fn check(path: &Path) -> Result<String, Diagnostic> {
-    let refused = |problem: Diagnostic| problem.context(format_args!("`{}` would not be loaded", path.display()));
+pub fn check(named: &Path) -> Result<String, Diagnostic> {
+    let refused = |problem: Diagnostic| problem.context(format_args!("`{}` would not be loaded", named.display()));
+    let path = &catalogue::find_file(named).map_err(refused)?;
     let description = library::describe(path).map_err(refused)?;
     let contents = contents(&description);
     library::check(&description).map_err(|problem| {

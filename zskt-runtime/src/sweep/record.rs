@@ -12,6 +12,7 @@ use super::axis::{SEED, canonical};
 use super::point_name::point_name;
 use super::shell::quoted;
 use super::summary::Summary;
+use crate::catalogue::Reference;
 use crate::run::write_file;
 use crate::runs::{Configuration, Difference};
 use crate::{checksum, input_file, text_format};
@@ -33,7 +34,7 @@ pub struct Record {
     pub base: BTreeMap<String, String>,
     /// Its edges.
     pub edges: BTreeSet<String>,
-    /// The libraries with its plugins that the command line names.
+    /// The libraries with its plugins that the command line names, and the packages that its pipeline names, in the versions it began with.
     pub libraries: Vec<PathBuf>,
     /// Its axes, the seed first.
     pub axes: Vec<RecordedAxis>,
@@ -287,21 +288,42 @@ impl Record {
     }
 
     /// Adds libraries; one that is there already is from now on read from where it lies here.
-    pub fn add_libraries(&mut self, libraries: &[PathBuf]) {
+    ///
+    /// # Errors
+    /// When one is of a package that the sweep began with in another version: its points would not be of one kind.
+    pub fn add_libraries(&mut self, libraries: &[PathBuf]) -> Result<(), Diagnostic> {
+        let package = |path: &Path| Reference::of_path(path).ok().flatten();
         let sum = |path: &PathBuf| checksum::of_file(path).ok();
         for library in libraries {
-            let is_same =
-                |known: &&mut PathBuf| **known == *library || sum(known).is_some_and(|of| Some(of) == sum(library));
+            let added = package(library);
+            let is_same = |known: &&mut PathBuf| match (package(known), &added) {
+                (Some(known), Some(added)) => added.has_name(&known.name),
+                (None, None) => **known == *library || sum(known).is_some_and(|of| Some(of) == sum(library)),
+                _ => false,
+            };
             match self.libraries.iter_mut().find(is_same) {
-                Some(known) => known.clone_from(library),
+                Some(known) => {
+                    let before = package(known);
+                    if let (Some(Reference { version: Some(_), .. }), Some(added)) = (&before, &added)
+                        && before.as_ref() != Some(added)
+                    {
+                        let known = known.display();
+                        let message = format!("the sweep began with `{known}`, and this is `{added}`");
+                        return Err(Diagnostic::global(message).help(format!(
+                            "go on with the version it began with, by --plugin {known}, or choose another folder with --out"
+                        )));
+                    }
+                    known.clone_from(library);
+                }
                 None => self.libraries.push(library.clone()),
             }
         }
+        Ok(())
     }
 
     /// Adds the points that are not there yet, and gives the places of all that are asked for.
     fn add(&mut self, asked: &Self) -> Result<Vec<usize>, Diagnostic> {
-        self.add_libraries(&asked.libraries);
+        self.add_libraries(&asked.libraries)?;
         for axis in &asked.axes {
             match self.axes.iter_mut().find(|known| known.key == axis.key) {
                 Some(known) => {
