@@ -242,7 +242,7 @@ class Bench:
         log, memory = self.play(ZSKT[contender], setting, batches, limit=limit)
         return {
             "seconds": [batch["seconds"] for batch in log],
-            "losses": [[batch["seek.loss"], batch["imitate.loss"]] for batch in log],
+            "losses": [[batch["figures"][turn] for turn in ("seek.loss", "imitate.loss")] for batch in log],
             **memory,
         }
 

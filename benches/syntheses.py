@@ -81,8 +81,12 @@ class Bench(pseudo_batches.Bench):
             clock = ProcessorClock(out / "metrics.jsonl") if self.processor_time else None
             _, memory = measured(command, setting, limit, watch=clock)
             log = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-        names = {"seconds": "seconds", "synthesize": "synthesize.loss", "imitate": "imitate.loss"}
-        batches = [{own: line.get(its) for own, its in names.items()} for line in log if "imitate.loss" in line]
+        losses = {"synthesize": "synthesize.loss", "imitate": "imitate.loss"}
+        batches = [
+            {"seconds": line["seconds"]} | {own: line["figures"].get(its) for own, its in losses.items()}
+            for line in log
+            if line["event"] == "batch" and "imitate.loss" in line["figures"]
+        ]
         for batch, seconds in zip(batches, clock.seconds() if clock else []):
             batch["seconds"] = seconds
         return batches, memory

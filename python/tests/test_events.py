@@ -2,6 +2,7 @@ import re
 from pathlib import Path
 
 import zskt
+from zskt._frames import flat
 from zskt.events import FIELDS
 
 
@@ -13,6 +14,10 @@ def test_the_fields_are_those_of_the_description():
     assert f"`format`. It is {zskt.EVENTS_FORMAT}." in description
 
 
-def test_figures_are_what_no_field_is():
-    event = zskt.Event({"event": "metric", "time": "", "metric": "m", "after": None, "top1": 0.5, "point": "seed=0"})
-    assert (event.figures, event.metric, event.stage, event.point) == ({"top1": 0.5}, "m", None, "seed=0")
+def test_figures_are_no_fields_whatever_they_are_called():
+    figures = {"top1": 0.5, "stage": 2.0, "batch": 7}
+    fields = {"event": "metric", "time": "", "metric": "m", "after": None, "figures": figures, "point": "seed=0"}
+    event = zskt.Event(fields)
+    assert (event.figures, event.metric, event.stage, event.batch, event.point) == (figures, "m", None, None, "seed=0")
+    expected = {"metric": "m", "top1": 0.5, "figures.stage": 2.0, "figures.batch": 7}
+    assert expected.items() <= flat(fields).items()

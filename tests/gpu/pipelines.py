@@ -45,7 +45,7 @@ def learning_curve(runner):
         "transfer.evaluate_every": max(count // 4, 1),
     }
     found = runner.run(ROOT / "pipelines" / "cifar10-parquet.ron", sets(values), 120)
-    points = [(line.get("batch", count), line["top1"]) for line in found.log if line.get("metric") == "accuracy"]
+    points = [(line.get("batch", count), line["figures"]["top1"]) for line in found.log if line.get("metric") == "accuracy"]
     for batch, top1 in points:
         runner.results.figure(f"top-1 at {batch}", top1)
     ms = found.batch_ms("transfer")

@@ -24,7 +24,7 @@ def read_log(path):
 
 def pseudo_batches_of(log):
     """Beside them a log has warnings and what metrics found."""
-    return [line for line in log if "seek.loss" in line and "seconds" in line]
+    return [{**line, **line["figures"]} for line in log if line["event"] == "batch" and "seek.loss" in line["figures"]]
 
 
 class Run:

@@ -227,7 +227,7 @@ fn looks(folder: &Path, run: &str) -> Vec<Value> {
     let log = std::fs::read_to_string(folder.join(run).join("metrics.jsonl")).unwrap();
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let looks = lines.filter(|line| line["event"] == "monitor" && line["stage"] == "transfer");
-    looks.map(|line| serde_json::json!([line["batch"], line["weight_change"], line["class_entropy"]])).collect()
+    looks.map(|line| serde_json::json!([line["batch"], line["figures"]])).collect()
 }
 
 #[test]

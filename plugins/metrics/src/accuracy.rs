@@ -61,11 +61,11 @@ impl Metric for Accuracy {
         let wrong = without_prediction(not_finite, "which counts as wrong");
         let found = Measurement::new(format!("{:.2} % of {images} images right{wrong}", 100.0 * top1))
             .figure("top1", top1)
-            .figure("per_class", per_class)
+            .figure_by_class("per_class", per_class)
             .figure("images", images)
             .figure("not_finite", not_finite);
         Ok(match confusion {
-            Some(confusion) => found.figure("confusion", confusion),
+            Some(confusion) => found.figure_by_class("confusion", confusion),
             None => found,
         })
     }

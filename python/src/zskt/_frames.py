@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zskt.events import FIELDS
+
 if TYPE_CHECKING:
     import pandas
     import polars
 
 Records = Sequence[Mapping[str, Any]]
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a logged record with its figures beside its fields; one that is called as a field gets a longer name."""
+    fields = {name: value for name, value in record.items() if name != "figures"}
+    known = FIELDS.get(record["event"], frozenset()) | {"event", "time"}
+    figures = record.get("figures", {})
+    return fields | {f"figures.{name}" if name in known else name: value for name, value in figures.items()}
 
 
 def to_pandas(records: Records) -> pandas.DataFrame:

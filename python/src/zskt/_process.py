@@ -63,6 +63,9 @@ class Process(ABC, Generic[Result]):
     def __iter__(self) -> Iterator[Event]:
         assert self._popen.stdout is not None
         while line := self._popen.stdout.readline():
+            # The last one, of a program that was killed: what ended it says the exit code.
+            if not line.endswith(b"\n"):
+                break
             event = Event(json.loads(line))
             self._note(event)
             yield event

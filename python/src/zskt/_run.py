@@ -115,31 +115,32 @@ class Run:
     def to_pandas(
         self, event: LoggedEvent = "batch", *, stage: str | None = None, metric: str | None = None
     ) -> pandas.DataFrame:
-        """Return what `records` does as a frame of pandas."""
-        return _frames.to_pandas(self.records(event, stage=stage, metric=metric))
+        """Return what `records` does as a frame of pandas, its figures as columns."""
+        return _frames.to_pandas([_frames.flat(record) for record in self.records(event, stage=stage, metric=metric)])
 
     def to_polars(
         self, event: LoggedEvent = "batch", *, stage: str | None = None, metric: str | None = None
     ) -> polars.DataFrame:
-        """Return what `records` does as a frame of polars."""
-        return _frames.to_polars(self.records(event, stage=stage, metric=metric))
+        """Return what `records` does as a frame of polars, its figures as columns."""
+        return _frames.to_polars([_frames.flat(record) for record in self.records(event, stage=stage, metric=metric)])
 
     def follow(self, *, poll_seconds: float = 0.5) -> Iterator[dict[str, Any]]:
         """Yield what was logged and what is logged from now on, until the run is no longer going.
 
         A run that goes on from a checkpoint cuts its log back to it: all that the log then has is yielded again.
         """
-        log, read = self.path / "metrics.jsonl", 0
+        log, read, last = self.path / "metrics.jsonl", 0, b""
         while True:
             is_running = self.state == "running"
-            if log.stat().st_size < read:
-                read = 0
             with log.open("rb") as file:
-                file.seek(read)
-                lines = file.read().splitlines(keepends=True)
+                # What was cut, or is another file, may have become longer again than it was.
+                file.seek(read - len(last))
+                if file.read(len(last)) != last:
+                    read, last = file.seek(0), b""
+                lines = file.readlines()
             for line in lines:
                 if line.endswith(b"\n"):
-                    read += len(line)
+                    read, last = read + len(line), line
                     yield json.loads(line)
             if not is_running:
                 return

@@ -26,10 +26,10 @@ FIELDS: Mapping[str, frozenset[str]] = {
     ),
     "started": frozenset({"format", "zskt", "name", "folder", "seed", "device", "precision", "resumed"}),
     "stage_started": frozenset({"stage", "plugin"}),
-    "batch": frozenset({"stage", "batch", "batches", "images", "seconds"}),
-    "metric": frozenset({"metric", "stage", "batch", "best", "after", "pictures"}),
-    "monitor": frozenset({"stage", "batch"}),
-    "distributions": frozenset({"stage", "batch"}),
+    "batch": frozenset({"stage", "batch", "batches", "images", "seconds", "figures"}),
+    "metric": frozenset({"metric", "stage", "batch", "best", "after", "pictures", "figures"}),
+    "monitor": frozenset({"stage", "batch", "figures"}),
+    "distributions": frozenset({"stage", "batch", "figures"}),
     "images": frozenset({"stage", "batch", "file"}),
     "warning": frozenset({"stage", "batch", "message"}),
     "stage_finished": frozenset({"stage", "batches", "seconds", "ended_early", "weights", "best"}),
@@ -40,9 +40,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "point": frozenset({"point", "state", "reason"}),
     "table": frozenset({"headline", "configurations", "points"}),
 }
-"""The fields of each event, but for `event`, `time` and figures."""
-
-_EVERYWHERE = frozenset({"event", "time", "point"})
+"""The fields of each event, but for `event` and `time`."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,7 @@ class Event:
     @property
     def figures(self) -> dict[str, Any]:
         """The figures, by the names that plugins give them."""
-        known = FIELDS.get(self.kind, frozenset()) | _EVERYWHERE
-        return {name: value for name, value in self.fields.items() if name not in known}
+        return dict(self.fields.get("figures", {}))
 
     def __str__(self) -> str:
         place = [str(part) for part in (self.point, self.metric, self.stage) if part]

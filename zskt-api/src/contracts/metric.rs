@@ -1,6 +1,6 @@
 //! Metrics: what is measured, on real images.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ pub struct Measurement {
     pub summary: String,
     /// Pictures by name.
     pub pictures: BTreeMap<String, Picture>,
+    /// Those of the figures whose entries are of one class each.
+    pub by_class: BTreeSet<String>,
 }
 
 impl Measurement {
@@ -27,15 +29,22 @@ impl Measurement {
     }
 
     /// Adds a figure: a number, or what else JSON has. Beside numbers TensorBoard shows lists of numbers, each of up to 20 as a curve and
-    /// more as a histogram, and lists of such lists, which are matrices, as pictures; an entry for each class is called as the class where
-    /// the dataset [names its classes](crate::Dataset::class_names). The report shows lists by class whose names begin with `per_class`,
-    /// and a matrix `confusion`. A float that is NaN or infinite, of which JSON has none, becomes `null`
-    /// there and in every file made of it, as does a figure that does not exist (the accuracy of a class without images): a
-    /// reader that takes `null` for "no number" is right either way. The summary is the place to say why.
+    /// more as a histogram, and lists of such lists, which are matrices, as pictures. A float that is NaN or infinite, of which JSON has
+    /// none, becomes `null` there and in every file made of it, as does a figure that does not exist (the accuracy of a class without
+    /// images): a reader that takes `null` for "no number" is right either way. The summary is the place to say why.
     #[must_use]
     pub fn figure(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.figures.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Adds a figure with an entry for each class, in the order of the classes: a list of numbers, or a matrix with a row for each class of
+    /// the labels. Its entries are called as the classes where the dataset [names these](crate::Dataset::class_names), and the report's page
+    /// shows it: a list as a table, a matrix of counts, with a column for each class that was predicted, as a confusion matrix.
+    #[must_use]
+    pub fn figure_by_class(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.by_class.insert(name.to_owned());
+        self.figure(name, value)
     }
 
     /// Adds a picture, which is kept as `NAME.png` in the folder of the evaluation, and is in TensorBoard and in the report's page. A page

@@ -78,6 +78,7 @@ pub fn title(kind: &str) -> String {
     let known = match kind {
         "top1" => "accuracy",
         "share" => "agreement",
+        "confusion" => "confusion matrix",
         "mean_kl" => "mean KL divergence",
         "class_entropy" => "class entropy of pseudo-images",
         "teacher_classes" => "pseudo-images by class, seen by the teacher",

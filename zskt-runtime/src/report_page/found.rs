@@ -52,13 +52,15 @@ pub fn transition_curves(report: &Value) -> Vec<Chart> {
 pub fn by_class(report: &Value) -> Option<Markup> {
     let parts = metrics(report).flat_map(|(node, figures)| {
         let names = ClassNames::of(report, node);
-        let matrix = figures.get("confusion").and_then(matrix);
-        let whole = matrix.as_ref().is_some_and(|matrix| matrix.len() <= WHOLE_MATRIX);
-        let matrix = matrix.map(|matrix| confusion(node, &matrix, &names));
-        let per_class = figures.iter().filter(|(name, _)| name.starts_with("per_class"));
-        let per_class =
-            per_class.filter_map(|(name, values)| Some(list(node, name, values.as_array()?, &names, !whole)));
-        matrix.into_iter().chain(per_class).collect::<Vec<_>>()
+        let by_class = report["by_class"][node].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let by_class = by_class.filter_map(|name| Some((name, figures.get(name)?.as_array()?)));
+        let (matrices, lists): (Vec<_>, Vec<_>) = by_class.partition(|(_, values)| values.iter().any(Value::is_array));
+        let matrices = matrices.into_iter().filter_map(|(name, rows)| Some((name, matrix(rows)?)));
+        let matrices: Vec<_> = matrices.collect();
+        let whole = matrices.iter().any(|(_, matrix)| matrix.len() <= WHOLE_MATRIX);
+        let lists =
+            lists.into_iter().map(|(name, values)| list(node, name, values, &names, !whole)).collect::<Vec<_>>();
+        matrices.iter().map(|(name, matrix)| confusion(node, name, matrix, &names)).chain(lists).collect::<Vec<_>>()
     });
     let parts: Vec<_> = parts.collect();
     (!parts.is_empty()).then(|| html! { @for part in &parts { (part) } })
@@ -84,8 +86,7 @@ fn numbers(value: &Value) -> Option<Vec<f64>> {
     (!values.is_empty()).then_some(values)
 }
 
-fn matrix(value: &Value) -> Option<Vec<Vec<u64>>> {
-    let rows = value.as_array()?;
+fn matrix(rows: &[Value]) -> Option<Vec<Vec<u64>>> {
     let row = |row: &Value| {
         let row: Option<Vec<_>> = row.as_array()?.iter().map(Value::as_u64).collect();
         row.filter(|row| row.len() == rows.len())
@@ -93,13 +94,14 @@ fn matrix(value: &Value) -> Option<Vec<Vec<u64>>> {
     if rows.is_empty() || rows.len() > MOST_CLASSES { None } else { rows.iter().map(row).collect() }
 }
 
-fn confusion(node: &str, matrix: &[Vec<u64>], names: &ClassNames) -> Markup {
+fn confusion(node: &str, name: &str, matrix: &[Vec<u64>], names: &ClassNames) -> Markup {
+    let heading = format!("{node}: {}", title(name));
     let share =
         |count: u64, row: &[u64]| count as f64 / row.iter().fold(0u64, |sum, n| sum.saturating_add(*n)).max(1) as f64;
     if matrix.len() <= WHOLE_MATRIX {
         return html! {
-            h3 { (node) ": confusion matrix" }
-            div.scroll tabindex="0" role="region" aria-label=(format!("{node}: confusion matrix")) {
+            h3 { (heading) }
+            div.scroll tabindex="0" role="region" aria-label=(heading) {
                 table.matrix {
                     caption { "A row for each label, a column for each class that was predicted; images." }
                     thead { tr { th scope="col" { "label" } @for class in 0..matrix.len() { th scope="col" { (names.name(class)) } } } }
@@ -118,9 +120,10 @@ fn confusion(node: &str, matrix: &[Vec<u64>], names: &ClassNames) -> Markup {
         .filter(|(count, label, class)| label != class && *count > 0)
         .collect();
     confused.sort_unstable_by(|a, b| b.0.cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+    let heading = format!("{heading}, what is confused most");
     html! {
-        h3 { (node) ": most often confused" }
-        div.scroll tabindex="0" role="region" aria-label=(format!("{node}: most often confused")) {
+        h3 { (heading) }
+        div.scroll tabindex="0" role="region" aria-label=(heading) {
             table {
                 thead { tr {
                     th scope="col" { "label" } th scope="col" { "predicted" }

@@ -38,11 +38,14 @@ fn run(root: &Path, name: &str, seed: u64, width: u64, top1: f64) -> PathBuf {
     fs::write(folder.join("manifest.json"), format!("{:#}\n", seal(manifest))).unwrap();
     let batch = |batch: u64| {
         let loss = 5.0 / batch as f64 + seed as f64;
-        json!({ "stage": "distill", "batch": batch, "batches": 9, "images": 8, "seconds": 0.1, "imitate.loss": loss, HOSTILE: loss, "imitate.learning_rate": 0.1 })
+        let figures = json!({ "imitate.loss": loss, HOSTILE: loss, "imitate.learning_rate": 0.1 });
+        json!({ "event": "batch", "stage": "distill", "batch": batch, "batches": 9, "images": 8, "seconds": 0.1, "figures": figures })
     };
     let warning = json!({ "event": "warning", "stage": "distill", "batch": 4, "message": HOSTILE });
-    let evaluation =
-        |at: u64| json!({ "metric": "accuracy", "stage": "distill", "batch": at, "top1": top1 * at as f64 / 9.0 });
+    let evaluation = |at: u64| {
+        let figures = json!({ "top1": top1 * at as f64 / 9.0 });
+        json!({ "event": "metric", "metric": "accuracy", "stage": "distill", "batch": at, "figures": figures })
+    };
     let lines: Vec<_> =
         (1..10).map(batch).chain([warning, evaluation(4), evaluation(9)]).map(|line| format!("{line}\n")).collect();
     fs::write(folder.join("metrics.jsonl"), lines.concat()).unwrap();
@@ -54,6 +57,7 @@ fn run(root: &Path, name: &str, seed: u64, width: u64, top1: f64) -> PathBuf {
                 "mean_transition_error": 0.25, "student_curve": [0.1, 0.2], "student_curve_standard_errors": [0.01, 0.02], "teacher_curve": [0.1, 0.3],
             },
         },
+        "by_class": { "accuracy": ["confusion", "per_class"] },
         "stages": { "distill": { "batches": 9 } },
         "warnings": [HOSTILE],
     });

@@ -142,12 +142,8 @@ impl Log {
         entries: &Map<String, Value>,
         of_metric: bool,
     ) {
-        let fixed = [
-            "time", "event", "stage", "batch", "batches", "images", "seconds", "metric", "after", "best", "pictures",
-            "message",
-        ];
         // What a metric calls `images` is how many it looked at, which is no curve.
-        for (name, value) in entries.iter().filter(|(name, _)| !fixed.contains(&name.as_str())) {
+        for (name, value) in figures(entries).filter(|(name, _)| !(of_metric && *name == "images")) {
             let Some(value) = value.as_f64() else { continue };
             let new = || Curve { of_metric, ..Curve::default() };
             self.add_point(format!("{prefix}/{name}"), stage, batch, value, new);
@@ -162,7 +158,7 @@ impl Log {
         batch: Option<usize>,
         entries: &Map<String, Value>,
     ) {
-        for (name, histogram) in entries {
+        for (name, histogram) in figures(entries) {
             let numbers = |part: &str| -> Vec<f64> {
                 let part = histogram[part].as_array().filter(|list| list.len() <= MOST_CLASSES + 1);
                 part.into_iter().flatten().filter_map(Value::as_f64).collect()
@@ -201,6 +197,16 @@ impl Log {
         }
         points.push((batch, value));
     }
+}
+
+/// What an event has under names that plugins chose.
+fn figures(entries: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    // Earlier versions had them beside its own entries.
+    let fixed =
+        ["time", "event", "stage", "batch", "batches", "images", "seconds", "metric", "after", "best", "pictures"];
+    let nested = entries.get("figures").and_then(Value::as_object);
+    let is_figure = move |name: &str| nested.is_some() || !fixed.contains(&name);
+    nested.unwrap_or(entries).iter().filter(move |(name, _)| is_figure(name))
 }
 
 /// Reads the log of a run, and what is added to it later.
@@ -289,11 +295,11 @@ mod tests {
         let mut reader = LogReader::new(path.clone());
         assert!(!reader.read_on().unwrap());
         let lines = [
-            r#"{"stage":"distill","batch":1,"images":64,"seconds":0.5,"imitate.loss":2.0,"time":"t1"}"#,
-            r#"{"metric":"accuracy","stage":"distill","batch":1,"top1":0.5,"per_class":[0.5],"images":10,"best":true}"#,
-            r#"{"event":"monitor","stage":"distill","batch":1,"classes":0.3}"#,
+            r#"{"event":"batch","stage":"distill","batch":1,"images":64,"seconds":0.5,"figures":{"imitate.loss":2.0},"time":"t1"}"#,
+            r#"{"event":"metric","metric":"accuracy","stage":"distill","batch":1,"figures":{"top1":0.5,"per_class":[0.5],"images":10},"best":true}"#,
+            r#"{"event":"monitor","stage":"distill","batch":1,"figures":{"classes":0.3,"batch":7}}"#,
             r#"{"event":"warning","stage":"distill","batch":1,"message":"collapsed"}"#,
-            r#"{"metric":"accuracy","after":"distill","top1":0.75}"#,
+            r#"{"event":"metric","metric":"accuracy","after":"distill","figures":{"top1":0.75}}"#,
             r#"{"event":"failed","message":"disk"}"#,
         ];
         fs::write(&path, lines.join("\n")).unwrap();
@@ -308,6 +314,8 @@ mod tests {
         let expected = [
             ("distill/imitate.loss", vec![(1, 2.0)]),
             ("accuracy/top1", vec![(1, 0.75)]),
+            // Whatever a figure is called, it is no field of the event.
+            ("distill/monitor/batch", vec![(1, 7.0)]),
             ("distill/monitor/classes", vec![(1, 0.3)]),
         ];
         assert_eq!(curves, expected);

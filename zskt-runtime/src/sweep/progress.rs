@@ -73,7 +73,9 @@ impl PointProgress {
         if let Some(metric) = object["metric"].as_str() {
             let shown = headline
                 .iter()
-                .filter_map(|key| Some((key, object[key.strip_prefix(metric)?.strip_prefix('.')?].as_f64()?)))
+                .filter_map(|key| {
+                    Some((key, object["figures"][key.strip_prefix(metric)?.strip_prefix('.')?].as_f64()?))
+                })
                 .next();
             self.metric = shown.map(|(key, value)| (key.clone(), value)).or(self.metric.take());
         } else if let (Some(stage), Some(batch), true) =
@@ -139,10 +141,10 @@ mod tests {
         point.note(&json!({ "event": "batch", "stage": "distill", "batch": 3, "batches": 10, "images": 4 }), &headline);
         point.note(&json!({ "event": "monitor", "stage": "distill", "batch": 99 }), &headline);
         point.note(
-            &json!({ "event": "metric", "metric": "accuracy", "stage": "distill", "batch": 3, "images": 40, "top1": 0.5 }),
+            &json!({ "event": "metric", "metric": "accuracy", "stage": "distill", "batch": 3, "figures": { "top1": 0.5 } }),
             &headline,
         );
-        point.note(&json!({ "metric": "other", "mean": 2.0 }), &headline);
+        point.note(&json!({ "metric": "other", "figures": { "mean": 2.0 } }), &headline);
         assert_eq!((point.batches().as_str(), point.metric().as_str()), ("distill 3/10", "accuracy.top1 0.500"));
     }
 }

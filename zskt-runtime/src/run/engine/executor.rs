@@ -24,7 +24,7 @@ pub struct Executor<'p> {
     plan: &'p Plan,
     environment: Environment,
     outputs: NodeOutputs<'p>,
-    recorder: Recorder,
+    recorder: Recorder<'p>,
     checkpointer: Checkpointer,
     interrupted: Interrupted,
 }
@@ -35,7 +35,7 @@ impl<'p> Executor<'p> {
         plan: &'p Plan,
         environment: Environment,
         outputs: NodeOutputs<'p>,
-        recorder: Recorder,
+        recorder: Recorder<'p>,
         checkpointer: Checkpointer,
         interrupted: Interrupted,
     ) -> Self {

@@ -21,14 +21,14 @@ pub use estimate::estimate;
 
 use super::interrupt::Interrupted;
 use super::options::{Options, RunOutcome};
-use super::record::{Console, notice};
+use super::record::{Console, events, notice};
 use super::start_error::StartError;
 use crate::plan::Plan;
 use crate::shell_quoting::quoted;
 use start::Started;
 
 /// Runs a plan until the user asks to stop, or its budget is used up.
-pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: Interrupted) -> RunOutcome {
+pub fn run_until(plan: &Plan, options: &Options, mut console: Console, interrupted: Interrupted) -> RunOutcome {
     let interrupted = options.or_out_of_budget(interrupted);
     let stopped = || match options.budget {
         Some(budget) if budget.is_used_up() => {
@@ -36,16 +36,19 @@ pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: 
         }
         _ => ("interrupted".to_owned(), RunOutcome::Interrupted),
     };
-    let mut executor = match start::start(plan, options, console, interrupted) {
+    let mut executor = match start::start(plan, options, &mut console, interrupted) {
         Ok(Started::Going(executor)) => executor,
         Ok(Started::Finished(meets_expectations)) => return done(meets_expectations),
         Err(StartError::Refused(problem)) => return RunOutcome::Refused(problem),
-        Err(StartError::Failed(error)) if error.is_interrupted() => {
+        Err(StartError::Failed(error)) => {
+            console.json(&events::end(&error, options.budget.as_ref()));
+            if !error.is_interrupted() {
+                return RunOutcome::Failed(error);
+            }
             let (reason, outcome) = stopped();
             notice(&format!("{reason} before anything was run"));
             return outcome;
         }
-        Err(StartError::Failed(error)) => return RunOutcome::Failed(error),
     };
     let error = match executor.run() {
         Ok(meets_expectations) => return done(meets_expectations),
@@ -56,6 +59,10 @@ pub fn run_until(plan: &Plan, options: &Options, console: Console, interrupted: 
         executor.note_end(&error, options.budget.as_ref());
     }
     let directory = executor.into_directory();
+    if last.is_none() {
+        // A log with a line in it would not be one of a run that can begin anew.
+        console.json(&events::end(&error, options.budget.as_ref()));
+    }
     let resume = resume_command(directory.path());
     if error.is_interrupted() {
         let (reason, outcome) = stopped();

@@ -29,7 +29,7 @@ pub struct StageObserver<'e, 'p> {
     node: &'p PlanNode,
     environment: &'e Environment,
     outputs: &'e NodeOutputs<'p>,
-    recorder: &'e mut Recorder,
+    recorder: &'e mut Recorder<'p>,
     checkpointer: &'e mut Checkpointer,
     interrupted: &'e Interrupted,
     record: StageRecord,
@@ -55,7 +55,7 @@ impl<'e, 'p> StageObserver<'e, 'p> {
         index: usize,
         environment: &'e Environment,
         outputs: &'e NodeOutputs<'p>,
-        recorder: &'e mut Recorder,
+        recorder: &'e mut Recorder<'p>,
         checkpointer: &'e mut Checkpointer,
         interrupted: &'e Interrupted,
     ) -> Result<(Self, Option<StageState>)> {

@@ -38,7 +38,7 @@ pub enum Started<'p> {
 pub fn start<'p>(
     plan: &'p Plan,
     options: &Options,
-    console: Console,
+    console: &'p mut Console,
     interrupted: Interrupted,
 ) -> Result<Started<'p>, StartError> {
     let (device, device_name) = device::open(plan.device)?;
@@ -60,7 +60,7 @@ struct Start<'p, 'o> {
     plan: &'p Plan,
     options: &'o Options,
     environment: Environment,
-    console: Console,
+    console: &'p mut Console,
     interrupted: Interrupted,
     began: Instant,
 }
@@ -160,7 +160,7 @@ impl<'p> Start<'p, '_> {
         self.console.json(&events::started(self.plan, directory.path(), &self.environment.device_name, true));
         self.console.json(&events::finished(directory.path(), report));
         self.console.result(&format!("this run is finished: {}", directory.report().display()));
-        Started::Finished(expectations::tell(&self.plan.expect, report, &mut self.console))
+        Started::Finished(expectations::tell(&self.plan.expect, report, self.console))
     }
 
     /// The report of a finished run whose checkpoints were removed.

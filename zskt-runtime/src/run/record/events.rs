@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
+use zskt_api::Error;
 
 use crate::plan::Plan;
+use crate::run::options::Budget;
 use crate::run::resume::{FinishedStage, WeightsFile};
 use crate::run::timestamp::timestamp;
 
@@ -139,6 +141,17 @@ pub fn stage_finished(stage: &FinishedStage) -> Value {
 /// Made images were kept as a file of the run's folder.
 pub fn images(stage: &str, batch: usize, file: &str) -> Value {
     EventKind::Images.with(json!({ "stage": stage, "batch": batch, "file": file }))
+}
+
+/// Why a run ends before its end; where it goes on, this is no longer part of the log.
+pub fn end(error: &Error, budget: Option<&Budget>) -> Value {
+    if error.is_interrupted() {
+        return EventKind::Interrupted.with(match budget.filter(|budget| budget.is_used_up()) {
+            Some(budget) => json!({ "budget_seconds": budget.limit.as_secs_f64() }),
+            None => json!({}),
+        });
+    }
+    EventKind::Failed.with(json!({ "message": error.to_string() }))
 }
 
 /// A run is done.

@@ -26,7 +26,8 @@ pub fn points(metric: &str, measured: &MeasuredMetric) -> Vec<(String, f64)> {
     for (name, value) in &measured.figures {
         points.extend(value.as_f64().map(|value| (format!("{metric}/{name}"), value)));
         let entries = value.as_array().filter(|list| list.len() <= MOST_CURVES).into_iter().flatten().enumerate();
-        let is_by_class = value.as_array().is_some_and(|list| list.len() == measured.class_names.len());
+        let is_by_class = measured.by_class.contains(name)
+            && value.as_array().is_some_and(|list| list.len() == measured.class_names.len());
         points.extend(entries.filter_map(|(place, value)| {
             let index = place.to_string();
             // What digits are called says no more than their number.
@@ -115,14 +116,19 @@ mod tests {
         let long: Vec<f64> = (0..30).map(f64::from).collect();
         let found = Measurement::new("found")
             .figure("top1", 0.5)
-            .figure("per_class", json!([0.25, null, 0.75]))
+            .figure_by_class("per_class", json!([0.25, null, 0.75]))
+            .figure("each_third", json!([1, 2, 3]))
             .figure("pair", json!([1, 2]))
             .figure("long", long)
-            .figure("confusion", json!([[3, 1, 0], [0, 0, 0], [0, 0, 5]]))
+            .figure_by_class("confusion", json!([[3, 1, 0], [0, 0, 0], [0, 0, 5]]))
             .figure("ragged", json!([[1], [2, 3]]));
         let names = ["cat", "dog", "T-shirt/top"].map(str::to_owned);
         let measured = MeasuredMetric::new(found, &names);
         let expected = [
+            // As many as there are classes, and yet not of these.
+            ("m/each_third/0", 1.0),
+            ("m/each_third/1", 2.0),
+            ("m/each_third/2", 3.0),
             ("m/pair/0", 1.0),
             ("m/pair/1", 2.0),
             ("m/per_class/0 cat", 0.25),

@@ -1,11 +1,10 @@
 //! `metrics.jsonl`: what happened, one JSON object per line.
 
 use serde_json::{Map, Value, json};
-use zskt_api::{Error, LoggedScalar, Progress};
+use zskt_api::{LoggedScalar, Progress};
 
 use super::events::EventKind;
 use super::histogram::Histogram;
-use crate::run::options::Budget;
 use crate::run::resume::MeasuredMetric;
 
 /// A batch of a stage.
@@ -20,7 +19,7 @@ pub fn batch(stage: &str, progress: &Progress<'_>) -> Value {
     if progress.batches > 0 {
         fixed["batches"] = progress.batches.into();
     }
-    with_figures(fixed, &figures)
+    with_figures(fixed, figures)
 }
 
 /// A metric while a stage runs; where the stage chooses by it, also whether this is the best so far.
@@ -35,19 +34,19 @@ pub fn metric_during(
     if let Some(is_best) = is_best {
         fixed["best"] = is_best.into();
     }
-    with_figures(fixed, &logged(&measured.figures))
+    with_figures(fixed, logged(&measured.figures))
 }
 
 /// What a stage looked at beside a batch.
 pub fn monitor(stage: &str, batch: usize, figures: &[LoggedScalar]) -> Value {
     let figures = figures.iter().map(|scalar| (scalar.name.clone(), Value::from(scalar.value))).collect();
-    with_figures(EventKind::Monitor.with(json!({ "stage": stage, "batch": batch })), &figures)
+    with_figures(EventKind::Monitor.with(json!({ "stage": stage, "batch": batch })), figures)
 }
 
 /// How what a stage looked at beside a batch is distributed.
 pub fn distributions(stage: &str, batch: usize, histograms: &[(&str, Histogram)]) -> Value {
     let figures = histograms.iter().map(|(name, histogram)| ((*name).to_owned(), histogram.to_json())).collect();
-    with_figures(EventKind::Distributions.with(json!({ "stage": stage, "batch": batch })), &figures)
+    with_figures(EventKind::Distributions.with(json!({ "stage": stage, "batch": batch })), figures)
 }
 
 /// What a stage warned of.
@@ -55,21 +54,10 @@ pub fn warning(stage: &str, batch: usize, message: &str) -> Value {
     EventKind::Warning.with(json!({ "stage": stage, "batch": batch, "message": message }))
 }
 
-/// Why a run ends before its end; where it goes on, this is no longer part of the log.
-pub fn end(error: &Error, budget: Option<&Budget>) -> Value {
-    if error.is_interrupted() {
-        return EventKind::Interrupted.with(match budget.filter(|budget| budget.is_used_up()) {
-            Some(budget) => json!({ "budget_seconds": budget.limit.as_secs_f64() }),
-            None => json!({}),
-        });
-    }
-    EventKind::Failed.with(json!({ "message": error.to_string() }))
-}
-
 /// A metric in its place in the pipeline: after a stage, or before the first.
 pub fn metric_after(metric: &str, stage: Option<&str>, measured: &MeasuredMetric) -> Value {
     let fixed = of_metric(json!({ "metric": metric, "after": stage }), measured);
-    with_figures(fixed, &logged(&measured.figures))
+    with_figures(fixed, logged(&measured.figures))
 }
 
 fn of_metric(mut fixed: Value, measured: &MeasuredMetric) -> Value {
@@ -85,14 +73,9 @@ fn logged(figures: &Map<String, Value>) -> Map<String, Value> {
     figures.iter().filter(|(_, value)| !is_matrix(value)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// Figures are entries beside the fixed ones. One that has the name of such an entry gets an underscore in front.
-fn with_figures(mut object: Value, figures: &Map<String, Value>) -> Value {
-    if let Some(entries) = object.as_object_mut() {
-        for (name, value) in figures {
-            let name = if entries.contains_key(name) { format!("_{name}") } else { name.clone() };
-            entries.insert(name, value.clone());
-        }
-    }
+/// Plugins choose the names of figures, so these are kept apart from what an event has by itself, now or later.
+fn with_figures(mut object: Value, figures: Map<String, Value>) -> Value {
+    object["figures"] = figures.into();
     object
 }
 
@@ -107,7 +90,9 @@ mod tests {
 
     use zskt_api::{Error, LoggedDistribution};
 
-    use super::{Budget, Histogram, distributions, end, line};
+    use super::{Histogram, distributions, line};
+    use crate::run::options::Budget;
+    use crate::run::record::events::end;
     use crate::runs::Log;
 
     #[test]

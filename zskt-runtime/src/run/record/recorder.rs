@@ -1,6 +1,6 @@
 //! Everything that happens in a run, written to its folder and shown to the user.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use crate::plan::{Plan, PlanNode};
 use crate::run::options::Budget;
 use crate::run::resume::{
     AppendLog, Checkpointer, FinishedStage, LogMarks, MeasuredMetric, ResumeState, RunDirectory, WeightsFile,
-    evaluation_name,
+    evaluation_name, file_name,
 };
 use crate::runs::{Configuration, Figures};
 
 /// The logs, the images and the reports of a run, and the console.
-pub struct Recorder {
+pub struct Recorder<'c> {
     directory: Arc<RunDirectory>,
-    console: Console,
+    console: &'c mut Console,
     metrics: AppendLog,
     events: EventFile,
 }
@@ -57,12 +57,12 @@ impl KeptLogs {
     }
 }
 
-impl Recorder {
+impl<'c> Recorder<'c> {
     /// Starts the logs of a new run of a pipeline.
     ///
     /// # Errors
     /// When they cannot be written, or are there already.
-    pub fn create(directory: Arc<RunDirectory>, console: Console, plan: &Plan) -> Result<Self> {
+    pub fn create(directory: Arc<RunDirectory>, console: &'c mut Console, plan: &Plan) -> Result<Self> {
         let metrics = AppendLog::create(directory.metrics())?;
         let events = EventFile::create(directory.events(), Configuration::of(&plan.resolved).parameters)?;
         Ok(Self { directory, console, metrics, events })
@@ -72,7 +72,12 @@ impl Recorder {
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn resume(directory: Arc<RunDirectory>, console: Console, plan: &Plan, mut logs: KeptLogs) -> Result<Self> {
+    pub fn resume(
+        directory: Arc<RunDirectory>,
+        console: &'c mut Console,
+        plan: &Plan,
+        mut logs: KeptLogs,
+    ) -> Result<Self> {
         logs.cut(|_| ())?;
         let KeptLogs { metrics, events } = logs;
         let events = EventFile::resume(events, Configuration::of(&plan.resolved).parameters);
@@ -81,7 +86,7 @@ impl Recorder {
 
     /// What the user sees.
     pub fn console(&mut self) -> &mut Console {
-        &mut self.console
+        self.console
     }
 
     /// The folder that all is kept in.
@@ -90,7 +95,7 @@ impl Recorder {
     }
 
     /// Stops showing anything, and gives the folder that all is kept in.
-    pub fn into_directory(mut self) -> Arc<RunDirectory> {
+    pub fn into_directory(self) -> Arc<RunDirectory> {
         self.console.clear();
         self.directory
     }
@@ -195,9 +200,16 @@ impl Recorder {
         batch: usize,
         measured: &mut MeasuredMetric,
     ) -> Result<()> {
+        let mut taken = BTreeSet::new();
         for (name, picture) in std::mem::take(&mut measured.pictures) {
             let picture = PngPicture::of(&picture)?;
-            let path = self.directory.picture(metric, &evaluation_name(stage, batch), &name);
+            let (mut file, mut number) = (file_name(&name), 1);
+            // Names that differ may be one as a file's; some file systems do not tell capital letters from small ones.
+            while !taken.insert(file.to_lowercase()) {
+                number += 1;
+                file = format!("{}-{number}", file_name(&name));
+            }
+            let path = self.directory.picture(metric, &evaluation_name(stage, batch), &file);
             self.directory.write(&path, &picture.png)?;
             measured.picture_files.insert(name.clone(), self.within_folder(&path));
             self.events.image(batch, &format!("{metric}/{name}"), &picture)?;
@@ -292,7 +304,7 @@ impl Recorder {
         }
         self.console.result(&run_directory(self.directory.path()));
         let report = state.report.as_ref().unwrap_or(&Value::Null);
-        Ok(expectations::tell(&plan.expect, report, &mut self.console))
+        Ok(expectations::tell(&plan.expect, report, self.console))
     }
 
     /// Logs why the run ends before its end.
@@ -303,7 +315,7 @@ impl Recorder {
         if !error.is_interrupted() {
             self.events.end_session(SessionStatus::Failure)?;
         }
-        self.log(&metrics_log::end(error, budget), 0, &[])
+        self.log(&events::end(error, budget), 0, &[])
     }
 
     /// Adds an object to the log, shows it to a program that reads along, and adds its points to the curves.

@@ -29,6 +29,11 @@ pub fn report(plan: &Plan, device: &str, state: &ResumeState) -> Value {
     if !sums.is_empty() {
         report["weights"] = sums.into();
     }
+    let by_class = state.measured.iter().filter(|(_, found)| !found.by_class.is_empty());
+    let by_class: Map<_, _> = by_class.map(|(node, found)| (node.clone(), json!(found.by_class))).collect();
+    if !by_class.is_empty() {
+        report["by_class"] = by_class.into();
+    }
     let named = state.measured.iter().filter(|(_, found)| !found.class_names.is_empty());
     let named: Map<_, _> = named.map(|(node, found)| (node.clone(), json!(found.class_names))).collect();
     if !named.is_empty() {

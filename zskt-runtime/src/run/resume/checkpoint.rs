@@ -1,6 +1,6 @@
 //! Checkpoints: all that a run needs to go on as if it had never stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -74,7 +74,10 @@ pub struct MeasuredMetric {
     pub figures: serde_json::Map<String, Value>,
     /// One line for a person.
     pub summary: String,
-    /// What the classes are called that lists among the figures are of; empty where nobody knows, or there are no such lists.
+    /// Those of the figures whose entries are of one class each.
+    #[serde(default)]
+    pub by_class: BTreeSet<String>,
+    /// What these classes are called; empty where nobody knows, or there are no such figures.
     #[serde(default)]
     pub class_names: Vec<String>,
     /// The files of its pictures by name, within the run's folder.
@@ -88,12 +91,15 @@ pub struct MeasuredMetric {
 impl MeasuredMetric {
     /// Of what a metric gave on images of classes with these names.
     pub fn new(measurement: Measurement, class_names: &[String]) -> Self {
-        let Measurement { figures, summary, pictures } = measurement;
-        let is_by_class = |value: &Value| value.as_array().is_some_and(|list| list.len() == class_names.len());
-        let class_names = if figures.values().any(is_by_class) { class_names.to_vec() } else { Vec::new() };
+        let Measurement { figures, summary, pictures, mut by_class } = measurement;
+        by_class.retain(|name| figures.get(name).is_some_and(Value::is_array));
+        // Names are of the dataset's classes; a metric may look at others.
+        let is_named = |name: &String| figures[name].as_array().is_some_and(|list| list.len() == class_names.len());
+        let class_names = if by_class.iter().any(is_named) { class_names.to_vec() } else { Vec::new() };
         Self {
             figures,
             summary: text_format::one_line(&summary),
+            by_class,
             class_names,
             picture_files: BTreeMap::new(),
             pictures,

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use zskt_api::{Name, Span};
+use zskt_api::{LoggedDistribution, Name, Span};
 
 use super::*;
 use crate::pipeline::{Bounds, Expectation};
 use crate::run::record::events::{EventKind, FORMAT};
 
 const DESCRIPTION: &str = include_str!("../../../../docs/events.md");
-/// Events whose other fields are figures.
-const WITH_FIGURES: [&str; 4] = ["batch", "metric", "monitor", "distributions"];
 
 /// What the description says of an event.
 struct Described {
@@ -32,8 +30,7 @@ impl Described {
             }
         }
         let is_known = |field: &str| ["event", "time"].contains(&field) || self.fields.contains_key(field);
-        let has_figures = WITH_FIGURES.iter().any(|kind| event["event"] == *kind);
-        object.keys().find(|field| !has_figures && !is_known(field)).map(|field| format!("`{field}` is not described"))
+        object.keys().find(|field| !is_known(field)).map(|field| format!("`{field}` is not described"))
     }
 }
 
@@ -67,11 +64,65 @@ fn described() -> BTreeMap<&'static str, Described> {
     described.collect()
 }
 
+params! {
+    /// Tells all that a stage can tell.
+    pub struct Tells {}
+}
+
+impl Stage for Tells {
+    type Inputs = WalkInputs;
+    const OUTPUT: PortType = PortType::Classifier;
+
+    fn output(&self, inputs: &Signatures) -> Option<Signature> {
+        inputs.one("student").cloned()
+    }
+
+    fn run(&self, inputs: WalkInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
+        let figures = [LoggedScalar::new("stage", 1.0)];
+        context.observer.batch(&Progress { batch: 1, batches: 1, images: 4, seconds: 0.5, figures: &figures })?;
+        context.observer.monitor(1, &figures)?;
+        let spread = LoggedDistribution { name: "event".into(), edges: vec![0.0, 1.0], values: vec![0.5] };
+        context.observer.distributions(1, &[spread])?;
+        let device = &context.build.device;
+        let images = Tensor::zeros((1, 3, 4, 4), candle_core::DType::F32, device)?;
+        context.observer.images(1, &FeatureMap::from_nchw(&images)?)?;
+        context.observer.warn(1, "collapsed")?;
+        context.observer.evaluate(1)?;
+        Ok(NodeOutput::Classifier(inputs.student.0))
+    }
+}
+
+params! {
+    /// A network that cannot be made.
+    pub struct Impossible {}
+}
+
+impl ClassifierShape for Impossible {
+    fn output_shape(&self, image: ImageShape) -> Result<OutputShape, CheckError> {
+        Point {}.output_shape(image)
+    }
+    fn classes(&self) -> usize {
+        2
+    }
+}
+
+impl Architecture for Impossible {
+    fn build(&self, _builder: &Builder) -> Result<Box<dyn Classifier>> {
+        Err(Error::new("too large"))
+    }
+}
+
+static TELLS: PluginRegistration = PluginRegistration::stage::<Tells>("zskt-test", "1.2.3");
+
 /// What a run tells, line by line.
 fn told(plan: &Plan, out: &Path) -> Vec<Value> {
+    told_until(plan, out, Arc::new(|| false))
+}
+
+fn told_until(plan: &Plan, out: &Path, interrupted: Interrupted) -> Vec<Value> {
     let shown = Shown::default();
     let console = Console::writing_to(Box::new(shown.clone()), OutputMode::Json);
-    run_until(plan, &into(out), console, Arc::new(|| false));
+    run_until(plan, &into(out), console, interrupted);
     let shown = String::from_utf8(shown.0.lock().unwrap().clone()).unwrap();
     shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -97,7 +148,10 @@ fn runs_tell_what_is_described() {
     plan.expect = vec![Expectation { figure, bounds: Bounds { least: Some(0.0), most: None } }];
     let whole = told(&plan, &folder.path().join("whole"));
     let failing = walks(Walk { batches: 5, infinite_at: 3, ..QUIET_WALK }, QUIET_WALK);
-    let events = [whole.clone(), told(&failing, &folder.path().join("failing"))].concat();
+    let mut telling = two_walks();
+    telling.nodes[2] = node("first", &TELLS, PluginInstance::Stage(Arc::new(Tells {})), &[("student", 0)]);
+    let telling = told(&telling, &folder.path().join("telling"));
+    let events = [whole.clone(), told(&failing, &folder.path().join("failing")), telling].concat();
     for event in &events {
         let name = event["event"].as_str().unwrap();
         assert_eq!(described[name].fault(event), None, "{event}");
@@ -106,10 +160,24 @@ fn runs_tell_what_is_described() {
     assert_eq!((kinds[0], kinds[kinds.len() - 2], kinds[kinds.len() - 1]), ("started", "finished", "expectations"));
     assert_eq!((&whole[0]["format"], &whole[0]["resumed"]), (&FORMAT.into(), &false.into()));
     let seen: std::collections::BTreeSet<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    assert!(seen.contains("failed") && seen.contains("stage_started") && seen.contains("stage_finished"), "{seen:?}");
+    let rest = EventKind::ALL.map(EventKind::name).into_iter().filter(|kind| !seen.contains(kind)).collect::<Vec<_>>();
+    assert_eq!(rest, ["estimate", "interrupted", "point", "table"], "of what a run tells, all was told");
     // Again, it is as it was.
     let again = run_again(&plan, &folder.path().join("whole"));
     assert_eq!(again, ["started", "finished", "expectations"]);
+}
+
+#[test]
+fn a_run_that_ends_before_it_begins_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut plan = two_walks();
+    plan.nodes[0] = node("student", &POINT, PluginInstance::Architecture(Arc::new(Impossible {})), &[]);
+    let [end] = &told(&plan, &folder.path().join("failing"))[..] else { panic!("one event") };
+    assert_eq!(end["event"], "failed");
+    assert!(end["message"].as_str().unwrap().contains("too large"), "{end}");
+    let [end] = &told_until(&two_walks(), &folder.path().join("stopped"), Arc::new(|| true))[..] else { panic!("one") };
+    assert_eq!(end["event"], "interrupted");
+    assert_eq!(described()["interrupted"].fault(end), None);
 }
 
 fn run_again(plan: &Plan, out: &Path) -> Vec<String> {

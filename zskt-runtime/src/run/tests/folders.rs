@@ -61,8 +61,8 @@ fn a_run_that_ended_before_its_first_checkpoint_begins_anew() {
     run_whole(&two_walks(), &whole);
     let logs = folder.path().join("logs");
     let directory = Arc::new(RunDirectory::create(Some(&logs), "n", "p").unwrap());
-    let console = Console::writing_to(Box::new(io::sink()), OutputMode::Quiet);
-    Recorder::create(directory, console, &two_walks()).unwrap();
+    let mut console = Console::writing_to(Box::new(io::sink()), OutputMode::Quiet);
+    Recorder::create(directory, &mut console, &two_walks()).unwrap();
     let events = fs::read(logs.join("events.out.tfevents.zskt")).unwrap();
     let sessions = |run: &Path| {
         let events = fs::read(run.join("events.out.tfevents.zskt")).unwrap();

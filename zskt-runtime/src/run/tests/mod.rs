@@ -396,7 +396,7 @@ fn a_run_leaves_what_it_promises() {
         "proven: no image of any dataset reaches \"student\"; \"digits\" reached it only as the teacher's knowledge"
     );
     assert_eq!(report["images_per_second"], 8.0);
-    assert_eq!(report["metrics"]["after"]["sum"], lines.last().unwrap()["sum"]);
+    assert_eq!(report["metrics"]["after"]["sum"], lines.last().unwrap()["figures"]["sum"]);
     assert_eq!(
         report["stages"]["first"],
         serde_json::json!({
@@ -442,7 +442,9 @@ fn the_best_of_a_stage_is_kept_beside_the_last() {
     run_whole(&choosing_walks(Some(2)), &short);
     let course = |out: &Path| {
         let evaluations = log(out).into_iter().filter(|line| line["metric"] == "between" && line["stage"] == "first");
-        evaluations.map(|line| (line["batch"].clone(), line["sum"].as_f64().unwrap(), line["best"].clone())).collect()
+        evaluations
+            .map(|line| (line["batch"].clone(), line["figures"]["sum"].as_f64().unwrap(), line["best"].clone()))
+            .collect()
     };
     let sums: Vec<(Value, f64, Value)> = course(&whole);
     assert_eq!(
