@@ -57,7 +57,11 @@ pub fn write_sums(folder: &Path) -> Result {
     Ok(fs::write(place, lines)?)
 }
 
-/// Packs a folder as `tar` does, below its own name. A file that is there twice is a link the second time.
+/// A file of this size that is there twice is packed once: the libraries, which the program and the SDK have. Smaller ones stay files of their own, for
+/// whoever changes one of two equal pipelines means that one.
+const LINKED_FROM: u64 = 1 << 20;
+
+/// Packs a folder as `tar` does, below its own name. A large file that is there twice is a hard link the second time.
 ///
 /// # Errors
 /// When a file cannot be read, or the archive not written.
@@ -69,7 +73,11 @@ pub fn pack(folder: &Path, archive: &Path) -> Result {
     let mut first = BTreeMap::new();
     for file in files(folder)? {
         let (from, to) = (folder.join(&file), Path::new(name).join(&file));
-        let same = first.entry(sum(&from)?).or_insert_with(|| to.clone());
+        let same = if from.metadata()?.len() < LINKED_FROM {
+            &to
+        } else {
+            first.entry(sum(&from)?).or_insert_with(|| to.clone())
+        };
         if *same == to {
             packed.append_path_with_name(&from, &to)?;
         } else {
@@ -95,12 +103,13 @@ mod tests {
     fn the_same_files_make_the_same_archive_and_come_out_of_it() -> Result {
         let place = std::env::temp_dir().join(format!("zskt-archive-{}", std::process::id()));
         let mut archives = Vec::new();
-        for order in [["sdk/b", "bin/a", "lib/b"], ["lib/b", "sdk/b", "bin/a"]] {
+        for order in [["sdk/b", "bin/a", "lib/b", "a/c", "b/c"], ["b/c", "lib/b", "sdk/b", "bin/a", "a/c"]] {
             let folder = place.join("zskt-0.1.0");
             crate::layout::remove(&folder)?;
             for file in order {
                 fs::create_dir_all(folder.join(file).parent().ok_or("it is in a folder")?)?;
-                fs::write(folder.join(file), file.split('/').next_back().unwrap_or_default().repeat(9000))?;
+                let times = if file.ends_with('b') { LINKED_FROM as usize } else { 9000 };
+                fs::write(folder.join(file), file.split('/').next_back().unwrap_or_default().repeat(times))?;
             }
             write_sums(&folder)?;
             pack(&folder, &place.join("packed.tar.xz"))?;
@@ -114,6 +123,7 @@ mod tests {
         assert!(said.status.success() && said.stdout.is_empty(), "{said:?}");
         assert_eq!(files(&place.join("before"))?, files(&place.join("zskt-0.1.0"))?);
         assert_eq!(fs::metadata(place.join("zskt-0.1.0/lib/b"))?.nlink(), 2);
+        assert_eq!(fs::metadata(place.join("zskt-0.1.0/a/c"))?.nlink(), 1);
         Ok(fs::remove_dir_all(place)?)
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::dist::{copy_all, said};
 use crate::layout::remove;
-use crate::{Result, Workspace, archive};
+use crate::{Result, Workspace, archive, links};
 
 const SETTINGS: &str = r#"[book]
 title = "zskt"
@@ -78,41 +78,10 @@ fn contents(summary: &str, pages: &[PathBuf], source: &Path) -> Result<String> {
 /// The text of the page that lies at `place` in the sources and at `page` in the book: links to other pages of the book lead to them, and what is not in the
 /// book is named without a link.
 fn with_links(text: &str, place: &Path, page: &Path, there: &BTreeSet<PathBuf>) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("](") {
-        let Some((target, after)) = after.split_once(')') else { break };
-        rest = after;
-        let (file, anchor) = target.split_at(target.find('#').unwrap_or(target.len()));
-        if file.is_empty() || target.contains("://") {
-            out += &format!("{before}]({target})");
-            continue;
-        }
-        let aim = normal(&place.with_file_name("").join(file));
-        let aim = aim.strip_prefix("docs").unwrap_or(&aim);
-        if there.contains(aim) {
-            let up = "../".repeat(page.components().count() - 1);
-            out += &format!("{before}]({up}{}{anchor})", aim.display());
-            continue;
-        }
-        // `[text](…)` becomes `text`; of a picture nothing is left.
-        match before.rfind('[') {
-            Some(at) => out += &format!("{}{}", &before[..at], &before[at + 1..]),
-            None => out += before,
-        }
-    }
-    out + rest
-}
-
-/// A path without `..` in it.
-fn normal(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut out, part| {
-        if part == Component::ParentDir {
-            out.pop();
-        } else {
-            out.push(part);
-        }
-        out
+    links::redirected(text, place, |aim| {
+        let aim = aim.strip_prefix("docs").unwrap_or(aim);
+        let up = "../".repeat(page.components().count() - 1);
+        there.contains(aim).then(|| format!("{up}{}", aim.display()))
     })
 }
 

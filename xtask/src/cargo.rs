@@ -1,6 +1,6 @@
 //! What cargo builds, and what of it belongs to the image.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::{env, io};
@@ -52,12 +52,29 @@ pub fn target() -> Result<String> {
 /// The packages of a workspace, and of all that it depends on for this machine.
 ///
 /// # Errors
-/// When cargo cannot say.
+/// When cargo cannot say, as of a feature that there is not.
 pub fn metadata(workspace: &Workspace) -> Result<Metadata> {
     let mut command = MetadataCommand::new();
-    command.other_options(["--locked".to_owned(), format!("--filter-platform={}", target()?)]);
-    command.current_dir(&workspace.root).env("CARGO_HOME", &workspace.cargo_home);
-    Ok(command.exec()?)
+    let mut options = vec!["--locked".to_owned(), format!("--filter-platform={}", target()?)];
+    options.extend(features(workspace));
+    command.other_options(options).current_dir(&workspace.root).env("CARGO_HOME", &workspace.cargo_home);
+    let metadata = command.exec()?;
+    let runtime = metadata.packages.iter().find(|package| package.name.as_str() == "zskt-runtime");
+    let known = &runtime.ok_or("there is no package zskt-runtime")?.features;
+    match workspace.features.iter().find(|feature| !known.contains_key(*feature)) {
+        Some(other) => Err(format!("`{other}` is no feature of zskt-runtime: it has `{}`", names(known)).into()),
+        None => Ok(metadata),
+    }
+}
+
+fn names<T>(features: &BTreeMap<String, T>) -> String {
+    features.keys().map(String::as_str).collect::<Vec<_>>().join("`, `")
+}
+
+/// What cargo is told of features.
+fn features(workspace: &Workspace) -> Option<String> {
+    let all: Vec<_> = workspace.features.iter().map(String::as_str).collect();
+    (!all.is_empty()).then(|| format!("--features={}", all.join(",")))
 }
 
 /// The package `name`, and all that its code is made of. What only tests and build scripts need is not in it. Of macros, `enter` says
@@ -120,6 +137,8 @@ pub fn build(workspace: &Workspace, build: Build) -> Result<Built> {
         Build::Tests => &["test", "--no-run", "--workspace", "--test", "libraries"],
         Build::Published => &["build", "--locked", "--package", "zskt-runtime"],
     };
+    // Before cargo works for minutes on what the rest cannot be made of.
+    let metadata = metadata(workspace)?;
     let profile: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
     let mut command = workspace.cargo();
     if build == Build::Published {
@@ -137,11 +156,12 @@ pub fn build(workspace: &Workspace, build: Build) -> Result<Built> {
     let mut child = command
         .args(arguments)
         .args(profile)
+        .args(features(workspace))
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .spawn()?;
     // Compilers ask for no more of a macro than the macro.
-    let needed = packages_of(&metadata(workspace)?, "zskt-dylib", false)?;
+    let needed = packages_of(&metadata, "zskt-dylib", false)?;
     let mut built = Built::default();
     for message in Message::parse_stream(io::BufReader::new(child.stdout.take().ok_or("cargo says nothing")?)) {
         let Message::CompilerArtifact(artifact) = message? else { continue };

@@ -1,15 +1,16 @@
 //! A release: one archive, the same for all who make it of the same sources with the same compiler.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
 use crate::cargo::{Build, metadata, target};
 use crate::layout::{layout, remove};
-use crate::{Result, Workspace, archive, builder_paths, licences};
+use crate::{Result, Workspace, archive, builder_paths, licences, links};
 
 /// Files and folders of the sources that are part of a release as they are.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 13] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -19,6 +20,10 @@ const DOCUMENTS: [&str; 9] = [
     "SECURITY.md",
     "docs",
     "pipelines",
+    "python/README.md",
+    "python/pyproject.toml",
+    "python/src",
+    "python/tests",
 ];
 
 /// Builds a release into `folder/NAME`, and packs it as `folder/NAME.tar.xz`, beside a file with its sum. Gives the archive.
@@ -41,13 +46,16 @@ pub fn dist(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
 pub fn release(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     let metadata = metadata(workspace)?;
     let runtime = metadata.packages.iter().find(|package| package.name.as_str() == "zskt-runtime");
-    let version = &runtime.ok_or("there is no package zskt-runtime")?.version;
-    let release = env::current_dir()?.join(folder).join(format!("zskt-{version}-{}", target()?));
+    let runtime = runtime.ok_or("there is no package zskt-runtime")?;
+    let name = name(&runtime.version.to_string(), &workspace.features, &runtime.features, &target()?);
+    let release = env::current_dir()?.join(folder).join(name);
     let root = &workspace.root;
     remove(&release)?;
     layout(workspace, &release, Build::Published)?;
     for document in DOCUMENTS {
-        copy_all(&root.join(document), &release.join(document))?;
+        let place = release.join(document);
+        fs::create_dir_all(place.parent().ok_or("it is in a folder")?)?;
+        copy_all(&root.join(document), &place)?;
     }
     fs::write(release.join("LICENSES-OF-DEPENDENCIES.txt"), licences::of_dependencies(root, &metadata)?)?;
     let std = licences::of_standard_library()?;
@@ -72,9 +80,34 @@ pub fn release(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     fs::rename(manual.join("reference"), release.join("docs/reference"))?;
     fs::remove_dir(manual)?;
     api_reference(&release)?;
+    mend_links(&release)?;
     builder_paths::refuse(&release, &builder_paths::of(workspace)?)?;
     archive::write_sums(&release)?;
     Ok(release)
+}
+
+/// What a release is called: its features are named where it has more than by default.
+fn name(version: &str, features: &BTreeSet<String>, known: &BTreeMap<String, Vec<String>>, target: &str) -> String {
+    let defaults = known.get("default").map(Vec::as_slice).unwrap_or_default();
+    let more: Vec<_> =
+        features.iter().filter(|it| *it != "default" && !defaults.contains(it)).map(String::as_str).collect();
+    let plus = if more.is_empty() { "" } else { "+" };
+    format!("zskt-{version}{plus}{}-{target}", more.join("."))
+}
+
+/// Names what is only in the sources without a link.
+fn mend_links(release: &Path) -> Result {
+    let is_page = |file: &&PathBuf| file.extension().is_some_and(|extension| extension == "md");
+    for page in archive::files(release)?.iter().filter(is_page) {
+        let text = fs::read_to_string(release.join(page))?;
+        let up = "../".repeat(page.components().count() - 1);
+        let to = |aim: &Path| release.join(aim).exists().then(|| format!("{up}{}", aim.display()));
+        let mended = links::redirected(&text, page, to);
+        if mended != text {
+            fs::write(release.join(page), mended)?;
+        }
+    }
+    Ok(())
 }
 
 /// The reference of the plugin API, made of the SDK: what authors see.
@@ -107,7 +140,7 @@ pub fn said(command: &mut Command) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Copies a file, or a folder with all that is in it.
+/// Copies a file, or a folder with all that is in it but what Python leaves there.
 ///
 /// # Errors
 /// When a file cannot be read or written.
@@ -115,11 +148,49 @@ pub fn copy_all(from: &Path, to: &Path) -> Result {
     if from.is_dir() {
         fs::create_dir_all(to)?;
         for file in fs::read_dir(from)? {
-            let file = file?;
-            copy_all(&file.path(), &to.join(file.file_name()))?;
+            let name = file?.file_name();
+            if name != "__pycache__" {
+                copy_all(&from.join(&name), &to.join(&name))?;
+            }
         }
     } else {
         fs::copy(from, to).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_names_what_it_has_beyond_the_defaults() {
+        let known = [("default", vec!["dynamic".to_owned()]), ("dynamic", vec![]), ("cuda", vec![])];
+        let known = known.map(|(name, of)| (name.to_owned(), of)).into();
+        let called =
+            |features: &[&str]| name("0.1.0", &features.iter().map(|it| (*it).to_owned()).collect(), &known, "x86");
+        assert_eq!(called(&[]), "zskt-0.1.0-x86");
+        assert_eq!(called(&["dynamic", "default"]), "zskt-0.1.0-x86");
+        assert_eq!(called(&["dynamic", "cuda"]), "zskt-0.1.0+cuda-x86");
+    }
+
+    #[test]
+    fn links_of_a_release_lead_to_what_is_in_it() -> Result {
+        let release = env::temp_dir().join(format!("zskt-links-{}", std::process::id()));
+        fs::create_dir_all(release.join("docs/reference"))?;
+        fs::create_dir_all(release.join("pipelines/methods"))?;
+        let readme = "[`benches/`](benches/README.md), [pipelines](pipelines/methods) and [gpu](docs/gpu.md#measured)";
+        fs::write(release.join("README.md"), readme)?;
+        fs::write(
+            release.join("docs/gpu.md"),
+            "[test](../tests/gpu/README.md), [README](../README.md#two), [up](#here)",
+        )?;
+        mend_links(&release)?;
+        let read = |page: &str| fs::read_to_string(release.join(page));
+        let (readme, gpu) = (read("README.md")?, read("docs/gpu.md")?);
+        fs::remove_dir_all(&release)?;
+        assert_eq!(readme, "`benches/`, [pipelines](pipelines/methods) and [gpu](docs/gpu.md#measured)");
+        assert_eq!(gpu, "test, [README](../README.md#two), [up](#here)");
+        Ok(())
+    }
 }

@@ -7,6 +7,7 @@ mod cargo;
 mod dist;
 mod layout;
 mod licences;
+mod links;
 mod sdk;
 mod workspace;
 

@@ -1,5 +1,6 @@
 //! Sources of zskt, and where cargo has its files.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,8 @@ pub struct Workspace {
     pub target: PathBuf,
     /// Where cargo keeps the sources of dependencies.
     pub cargo_home: PathBuf,
+    /// What is built beyond the default features of zskt-runtime.
+    pub features: BTreeSet<String>,
 }
 
 impl Workspace {
@@ -28,7 +31,7 @@ impl Workspace {
             Some(folder) => folder.into(),
             None => home()?.join(".cargo"),
         };
-        Ok(Self { target: root.join("target/published"), root, cargo_home })
+        Ok(Self { target: root.join("target/published"), root, cargo_home, features: BTreeSet::new() })
     }
 
     /// Cargo in it, as a shell would start it: where a cargo runs this code, it has told of a package that has no part in what is built,
