@@ -110,7 +110,7 @@ fn the_same_sources_make_the_same_release_and_a_library_fits_no_other() {
     );
     let target = shared_target().with_file_name("another build");
     let elsewhere =
-        Workspace { root: two.join("zskt"), target, cargo_home: two.join("cargo"), features: sources.features.clone() };
+        Workspace { root: two.join("zskt"), target, cargo_home: two.join("cargo"), ..Workspace::here().unwrap() };
     let other = xtask::release(&elsewhere, &two).unwrap();
     let sums = |release: &Path| fs::read_to_string(release.join("SHA256SUMS")).unwrap();
     let (sums, others) = (sums(&release), sums(&other));
