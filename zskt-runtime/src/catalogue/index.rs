@@ -307,7 +307,9 @@ mod tests {
         let refused = read(folder).err().unwrap();
         assert!(refused.contains("it is of form 2") && refused.contains("a newer zskt-run reads it"), "{refused}");
         assert!(add(folder, &packages[0], true).is_err(), "what is not understood is not written to");
-        for (other, why) in [(json!([1]), "does not say its form"), (json!({"format": 1}), "has no list `packages`")] {
+        for (other, why) in
+            [(json!({"packages": []}), "does not say its form"), (json!({"format": 1}), "has no list `packages`")]
+        {
             write(folder, &other);
             let refused = read(folder).err().unwrap();
             assert!(refused.contains(why), "{refused}");

@@ -57,7 +57,7 @@ fn a_package_is_made_added_and_used_by_its_name() {
     assert!(described.contains("\"library\": \"libtiny_net.so\""), "{described}");
 
     // The example that comes with it names it, and a pipeline uses it by its name.
-    let shown = installed.join("pipeline.ron");
+    let shown = installed.join("example/pipeline.ron");
     success(&mut in_data(folder, &["validate", shown.to_str().unwrap()]));
     let text = pipeline("tiny_net::TinyNet").replace("        \"mine\": ExampleLoss(weight: 0.1),\n", "");
     let text = text.replace(", \"mine -> imitate.loss\"", "").replace(", \"mine -> seek.loss\"", "");
@@ -66,8 +66,16 @@ fn a_package_is_made_added_and_used_by_its_name() {
     success(&mut in_data(folder, &["p.ron", "--out", "run", "--quiet"]));
     let manifest = fs::read_to_string(folder.join("run/manifest.json")).unwrap();
     assert!(manifest.contains("\"tiny_net::TinyNet\""), "{manifest}");
-    // Finished: it is found again where it lies.
+    // Its own pipeline means the same wherever the package is installed.
+    let kept = fs::read_to_string(folder.join("run/pipeline.ron")).unwrap();
+    assert!(kept.contains("plugins: [\"tiny-net@0.1.0\"]"), "{kept}");
     success(&mut in_data(folder, &["--resume", "run"]));
+    let complaint = refused(folder, &["plugins", "--plugin", "tiny-net@0.2.0"]);
+    assert!(
+        complaint.contains("no plugin package `tiny-net@0.2.0` is installed; installed is tiny-net 0.1.0"),
+        "{complaint}"
+    );
+    assert!(success(&mut in_data(folder, &["plugin", "check", "tiny_net"])).contains("can be loaded"));
 
     let library = installed.join("libtiny_net.so");
     let kept = fs::read(&library).unwrap();
@@ -108,6 +116,58 @@ fn a_package_is_made_added_and_used_by_its_name() {
     assert!(complaint.contains("is for another build of zskt 0.1.0 (image 0000000000000000"), "{complaint}");
     let found = success(&mut in_data(folder, &["plugin", "search", "--index", "index"]));
     assert!(found.contains("not for this zskt-run: it is for another build"), "{found}");
+}
+
+#[test]
+fn what_began_goes_on_with_the_version_it_began_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    success(&mut zskt_run(folder, &["plugin", "new", "flat-land", "--kind", "teacher"]));
+    let manifest = folder.join("flat-land/Cargo.toml");
+    let add = |version: &str| {
+        let text =
+            fs::read_to_string(&manifest).unwrap().replace("version = \"0.1.0\"", &format!("version = {version:?}"));
+        fs::write(&manifest, text).unwrap();
+        let made =
+            success(with_own_target(&mut in_data(folder, &["plugin", "package", "flat-land", "--index", "a b"])));
+        assert!(made.contains("with example/parts.csv, example/pipeline.ron"), "{made}");
+        assert!(made.contains("zskt-run plugin add flat-land --index 'a b'"), "{made}");
+        let said = success(&mut in_data(folder, &["plugin", "add", "flat-land", "--index", "a b"]));
+        assert!(said.contains(&format!("added flat-land {version} ")), "{said}");
+        said
+    };
+    let said = add("0.1.0");
+    // As it says: a copy of the example, with the file that it reads.
+    let copy = said.lines().find_map(|line| line.trim().strip_prefix("an example:")).unwrap();
+    let copy = copy.split_once(" && cd flat-land-example && ").unwrap().0;
+    let copied = Command::new("sh").args(["-c", copy]).current_dir(folder).status();
+    assert!(copied.unwrap().success());
+    let example = folder.join("flat-land-example");
+    std::os::unix::fs::symlink(folder.join("data"), example.join("data")).unwrap();
+    let named = |run: &str| fs::read_to_string(example.join(run).join("pipeline.ron")).unwrap();
+    let short = ["--set", "transfer.batches=3"];
+    let run = |arguments: &[&str]| success(&mut in_data(&example, &[arguments, &short].concat()));
+    run(&["pipeline.ron", "--out", "run", "--quiet"]);
+    run(&["sweep", "pipeline.ron", "--out", "swept", "--seeds", "0..2", "--list"]);
+    let default = ["sweep", "pipeline.ron", "--seeds", "0..2", "--list"];
+    run(&default);
+
+    add("0.2.0");
+    run(&["pipeline.ron", "--resume", "run", "--quiet"]);
+    run(&["pipeline.ron", "--out", "new", "--quiet"]);
+    assert!(named("run").contains("flat-land@0.1.0") && named("new").contains("flat-land@0.2.0"));
+    let commands = run(&["sweep", "pipeline.ron", "--out", "swept", "--seeds", "0..3", "--list"]);
+    assert_eq!(commands.matches("--plugin flat-land@0.1.0").count(), 3, "{commands}");
+    let again = success(&mut in_data(&example, &["sweep", "--resume", "swept", "--list"]));
+    assert_eq!(again, commands);
+    let of_first = commands.lines().next().unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", of_first]).env("XDG_DATA_HOME", example.join("data")).env_remove("LD_LIBRARY_PATH");
+    success(&mut shell);
+    assert!(named("swept/seed=0").contains("flat-land@0.1.0"));
+    let complaint = refused(&example, &[&default[..], &short].concat());
+    assert!(complaint.contains("began with `flat-land@0.1.0`, and this is `flat-land@0.2.0`"), "{complaint}");
+    run(&[&default[..], &["--plugin", "flat-land@0.1.0"]].concat());
 }
 
 #[test]
