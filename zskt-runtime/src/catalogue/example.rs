@@ -26,6 +26,9 @@ const MOST_TEXT: u64 = 4 << 20;
 /// More bytes are a dataset, and not part of an example.
 const MOST_READ: u64 = 16 << 20;
 
+/// What files hold, by their paths in a package.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// An example, before it is known which plugins there are.
 pub struct Example {
     /// The folder of the crate.
@@ -83,7 +86,7 @@ impl Example {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn files(self) -> Result<(BTreeMap<String, Vec<u8>>, Vec<String>), Diagnostic> {
+    pub fn files(self) -> Result<(Files, Vec<String>), Diagnostic> {
         let Self { folder, text, with_packages, mut notes } = self;
         let mut files = BTreeMap::from([(PIPELINE.to_owned(), with_packages.into_bytes())]);
         let registry = Registry::get()?;
@@ -117,7 +120,7 @@ impl Example {
 }
 
 /// The files that lie in a path which a pipeline in a folder names, by their paths in a package, or why they are in none.
-fn packed(folder: &Path, path: &Path) -> Result<BTreeMap<String, Vec<u8>>, String> {
+fn packed(folder: &Path, path: &Path) -> Result<Files, String> {
     let inside = path.components().filter(|part| *part != Component::CurDir);
     let inside: Option<PathBuf> =
         inside.map(|part| if let Component::Normal(part) = part { Some(part) } else { None }).collect();
