@@ -51,7 +51,12 @@ pub fn package(request: &PackageRequest<'_>) -> Result<String, Diagnostic> {
     let packages =
         metadata.map_err(|error| Diagnostic::global(format!("cargo says nothing of the crate: {error}")))?.packages;
     // All of them first: which plugins there are is settled when the first is asked for.
-    let loaded = library::load_all(&libraries)?;
+    let loaded = library::load_all(&libraries).map_err(|problem| match libraries.len() {
+        1 => problem,
+        // Such as a crate that has the plugins of another, which it depends on.
+        _ => problem
+            .help("crates that cannot be loaded together are packed one by one: `zskt-run plugin package FOLDER`"),
+    })?;
     let mut made = Vec::new();
     for (path, library) in libraries.iter().zip(loaded) {
         let package = packages.iter().find(|package| makes(package, path)).ok_or_else(|| {
