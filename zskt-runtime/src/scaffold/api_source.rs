@@ -89,9 +89,10 @@ pub fn set(folder: &Path, workspace: &Path, sdk: &Sdk) -> Result<(), Diagnostic>
     let config = workspace.join(CARGO_CONFIG);
     if config.exists() {
         let message = format!("`{}` does not say that {PACKAGE} is the SDK", config.display());
-        return Err(
-            Diagnostic::global(message).help(format!("[patch.crates-io]\n{PACKAGE} = {{ path = \".zskt/sdk\" }}"))
-        );
+        let settings = OF_LOADED.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let settings: Vec<_> = settings.collect();
+        return Err(Diagnostic::global(message)
+            .help(format!("put this into it, the first line before all others\n{}", settings.join("\n"))));
     }
     let write =
         || fs::create_dir_all(config.parent().unwrap_or(workspace)).and_then(|()| fs::write(&config, OF_LOADED));

@@ -179,7 +179,8 @@ fn what_cannot_be_made_or_built_is_refused_with_the_way_out() {
     fs::write(&manifest, kept).unwrap();
     fs::write(&config, "[build]\njobs = 1\n").unwrap();
     let complaint = refusal(folder, &["plugin", "build", "mine"]);
-    assert!(complaint.contains("does not say that zskt-api is the SDK\nhelp: [patch.crates-io]"), "{complaint}");
+    assert!(complaint.contains("does not say that zskt-api is the SDK\nhelp: put this into it"), "{complaint}");
+    assert!(complaint.contains("\ninclude = [") && complaint.contains("\n[patch.crates-io]\n"), "{complaint}");
     // Of its settings nothing is left but those that other sources of zskt-api are taken by.
     fs::create_dir_all(folder.join("elsewhere/.zskt/sdk/src")).unwrap();
     let other = "[package]\nname = \"zskt-api\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n";
