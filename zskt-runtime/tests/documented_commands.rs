@@ -27,7 +27,7 @@ const PIPELINE: &str = r#"(
 "#;
 
 /// What is not run here, by something that its block has in it, and why.
-const NOT_RUN: [(&str, &str); 30] = [
+const NOT_RUN: [(&str, &str); 29] = [
     ("cargo test --release --workspace\n", "it is what runs this"),
     ("zskt-run new --teacher", "needs a user's network: tests/bring_your_own.rs does it"),
     ("cargo xtask layout", "builds: tests/libraries lays out the same"),
@@ -46,7 +46,6 @@ const NOT_RUN: [(&str, &str); 30] = [
     ("pipelines/paper/zero-shot.ron --set device=cuda:0", "needs a GPU"),
     ("sha256sum --check SHA256SUMS", "needs an archive: xtask's tests unpack one"),
     ("# deep-inversion\n", "arguments, no commands"),
-    ("# nayer\n", "arguments, no commands"),
     ("--set teacher.path=weights/svhn", "arguments, no commands"),
     ("pipelines/paper/", "hours, and images of others"),
     ("plugin new tiny-net", "builds a crate: tests/libraries/scaffolds.rs does it"),

@@ -243,8 +243,10 @@ fn the_best_is_chosen_and_exported_and_nothing_else_changes() {
     assert!(!path.join("last/student.best.safetensors").exists());
     let found = looks(path, "best");
     assert_eq!(found.iter().map(|look| look[0].as_u64().unwrap()).collect::<Vec<_>>(), [5, 10, 15, 20]);
-    let sane =
-        |look: &Value| look[1].as_f64() > Some(1e-6) && (Some(0.0)..=Some(10f64.ln())).contains(&look[2].as_f64());
+    let sane = |look: &Value| {
+        let figure = |name: &str| look[1][name].as_f64();
+        figure("weight_change") > Some(1e-6) && (Some(0.0)..=Some(10f64.ln())).contains(&figure("class_entropy"))
+    };
     assert!(found.iter().all(sane), "{found:?}");
 
     let report = report(path, "best");

@@ -7,6 +7,17 @@ use std::process::Command;
 use crate::crates::{build, library, with_own_target};
 use crate::release::{outcome, refusal, success, zskt_run};
 
+/// What the documentation calls a crate that it makes for a kind of plugin.
+fn documented_name(kind: &str) -> Option<String> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plugins.md");
+    let page = fs::read_to_string(page).unwrap();
+    page.split("plugin new ").skip(1).find_map(|command| {
+        let mut words = command.split_whitespace().map(|word| word.trim_end_matches('`'));
+        let name = words.next()?;
+        (words.next() == Some("--kind") && words.next() == Some(kind)).then(|| name.to_owned())
+    })
+}
+
 #[test]
 fn each_kind_of_crate_builds_passes_its_tests_and_its_pipeline_is_sound() {
     let folder = tempfile::tempdir().unwrap();
@@ -24,8 +35,7 @@ fn each_kind_of_crate_builds_passes_its_tests_and_its_pipeline_is_sound() {
         ("targets", 2),
     ];
     for (kind, tests) in kinds {
-        // A name that the documentation has, and the scaffold's own comments.
-        let name = if kind == "optimizer" { "lion".to_owned() } else { format!("my-{kind}") };
+        let name = documented_name(kind).unwrap_or_else(|| format!("my-{kind}"));
         library(folder.path(), &name, kind, |source| source);
         let crate_folder = folder.path().join(name);
         let mut test = Command::new("cargo");
@@ -37,7 +47,7 @@ fn each_kind_of_crate_builds_passes_its_tests_and_its_pipeline_is_sound() {
         assert!(said.starts_with("ok pipeline.ron"), "{said}");
     }
     // And it runs.
-    let stage = folder.path().join("my-stage");
+    let stage = folder.path().join(documented_name("stage").unwrap());
     let shorter = ["pipeline.ron", "--set", "digits.count=64", "--set", "transfer.batches=2", "--out", "run"];
     success(&mut zskt_run(&stage, &shorter));
     assert!(stage.join("run/report.json").exists());
