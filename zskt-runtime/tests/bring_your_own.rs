@@ -227,7 +227,8 @@ fn what_is_no_teacher_is_said() {
     std::fs::write(here.join("notes.txt"), "not weights").expect("there is room");
     assert!(refused(here, &["new", "--teacher", "notes.txt"]).contains("cannot read `notes.txt`"));
     assert!(refused(here, &["new", "--teacher", "missing.pth"]).contains("there is no such file"));
-    assert!(refused(here, &["inspect", "missing.pth"]).contains("there is no plugin `missing.pth`"));
+    assert!(refused(here, &["inspect", "missing.pth"]).contains("cannot read `missing.pth`: there is no such file"));
+    assert!(refused(here, &["inspect", "Missing"]).contains("there is no plugin `Missing`"));
     let nothing = refused(here, &["inspect", "notes.txt"]);
     assert!(nothing.contains("cannot read weights") && nothing.contains("no dataset plugin reads"), "{nothing}");
     assert!(refused(here, &["export", ".", "--format", "pth"]).contains("no checkpoint in ."));

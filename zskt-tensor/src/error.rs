@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// A failure while building or running a node: a message for a person, outermost context first.
-#[derive(Debug)]
+/// A failure while building or running a node: a message for a person, outermost context first, also where a test shows it.
 pub struct Error {
     message: String,
     cause: Cause,
@@ -73,6 +72,13 @@ impl fmt::Display for Error {
     }
 }
 
+// As anyhow does: what `main` or a test returns is shown so.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl std::error::Error for Error {}
 
 /// The system says what, but not of which file: say that by [`Context::context`].
@@ -120,6 +126,8 @@ mod tests {
         let read = |path: &str| -> Result<String> { std::fs::read_to_string(path).context(path) };
         let message = read("no/such/file").map_err(|error| error.to_string());
         assert!(message.is_err_and(|message| message.starts_with("no/such/file: No such file")));
+        let tested = || -> Result<()> { Err(Error::new("the loss is NaN").context("batch 7")) };
+        assert_eq!(format!("{:?}", tested()), "Err(batch 7: the loss is NaN)");
         let bare = || -> Result<Vec<u8>> { Ok(std::fs::read("no/such/file")?) };
         assert!(bare().is_err());
     }

@@ -119,7 +119,8 @@ pub trait Architecture: ClassifierShape {
     /// Makes the network, asking the builder for each weight under PyTorch's name: weights are loaded and saved under it.
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>>;
 
-    /// What can be seen within it beside its output, by the weights that it asks for.
+    /// What can be seen within it beside its output. By default that is told by the weights that it asks for: override it where losses on
+    /// batch norms' statistics, or on features, cannot work although these weights are there.
     fn observable(&self) -> Wanted {
         let all = Wanted { batch_norms: true, features: true };
         Builder::shapes_of(|builder| self.build(builder).map(drop)).map_or(all, |shapes| Wanted::in_network(&shapes))
@@ -131,7 +132,9 @@ pub trait Architecture: ClassifierShape {
     }
 
     /// With which parameters it has weights of these names and shapes, be it under the names of one of its [layouts](Self::layouts);
-    /// `None` where it has such weights with no parameters. What stands before the names in a file is taken off already.
+    /// `None` where it has such weights with no parameters. What stands before the names in a file, as `module.`, is taken off already;
+    /// they are not renamed, and PyTorch's counters `num_batches_tracked` are among them where the file has them. For `ron`,
+    /// [`Params::to_ron`](crate::Params::to_ron) writes a plugin, and [`Builder::shapes_of`] gives its shapes to compare with.
     fn recognize(weights: &NamedShapes) -> Option<Recognized>
     where
         Self: Sized,

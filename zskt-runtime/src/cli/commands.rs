@@ -180,7 +180,8 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
         }
         Some(Command::Inspect { name, key, samples, json, .. }) => {
             let registry = Registry::get()?;
-            let plugin = name.to_str().filter(|plugin| registry.named(plugin).next().is_some() || !name.exists());
+            let is_path = name.exists() || name.components().count() > 1 || name.extension().is_some();
+            let plugin = name.to_str().filter(|plugin| registry.named(plugin).next().is_some() || !is_path);
             print(&match plugin {
                 Some(plugin) => inspect::describe(registry, plugin, json)?,
                 None => {

@@ -27,6 +27,10 @@ pub struct Request<'a> {
 /// # Errors
 /// When it is neither weights nor images, with the reasons why it is none of them.
 pub fn describe(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnostic> {
+    if !request.path.exists() {
+        let message = format!("cannot read `{}`: there is no such file or folder", request.path.display());
+        return Err(Diagnostic::global(message).help("`zskt-run plugins` lists what plugins are called"));
+    }
     if is_graph(request.path) {
         return match (request.samples, request.key) {
             (None, None) => graph::describe(request, registry),
