@@ -57,6 +57,19 @@ pub fn write_sums(folder: &Path) -> Result {
     Ok(fs::write(place, lines)?)
 }
 
+/// Writes the sum of an archive into the `SHA256SUMS` beside it, which keeps those of others that are there.
+///
+/// # Errors
+/// When a file cannot be read, or written.
+pub fn add_sum(folder: &Path, archive: &str) -> Result {
+    let place = folder.join("SHA256SUMS");
+    let known = fs::read_to_string(&place).unwrap_or_default();
+    let others = known.lines().filter_map(|line| line.split_once("  ")).map(|(sum, file)| (file, sum.to_owned()));
+    let mut sums: BTreeMap<_, _> = others.filter(|(file, _)| folder.join(file).is_file()).collect();
+    sums.insert(archive, sum(&folder.join(archive))?);
+    Ok(fs::write(place, sums.iter().map(|(file, sum)| format!("{sum}  {file}\n")).collect::<String>())?)
+}
+
 /// A file of this size that is there twice is packed once: the libraries, which the program and the SDK have. Smaller ones stay files of their own, for
 /// whoever changes one of two equal pipelines means that one.
 const LINKED_FROM: u64 = 1 << 20;
@@ -98,6 +111,22 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn archives_of_one_folder_have_one_file_of_sums() -> Result {
+        let folder = std::env::temp_dir().join(format!("zskt-sums-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        for archive in ["b+cuda.tar.xz", "a.tar.xz", "gone.tar.xz", "b+cuda.tar.xz"] {
+            fs::write(folder.join(archive), format!("{archive}, newer"))?;
+            add_sum(&folder, archive)?;
+        }
+        fs::remove_file(folder.join("gone.tar.xz"))?;
+        add_sum(&folder, "a.tar.xz")?;
+        let said = Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&folder).output()?;
+        fs::remove_dir_all(folder)?;
+        assert_eq!(String::from_utf8(said.stdout)?, "a.tar.xz: OK\nb+cuda.tar.xz: OK\n");
+        Ok(())
+    }
 
     #[test]
     fn the_same_files_make_the_same_archive_and_come_out_of_it() -> Result {

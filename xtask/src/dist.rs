@@ -35,7 +35,7 @@ pub fn dist(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     let name = format!("{}.tar.xz", release.file_name().unwrap_or_default().display());
     let packed = folder.join(&name);
     archive::pack(&release, &packed)?;
-    fs::write(folder.join("SHA256SUMS"), format!("{}  {name}\n", archive::sum(&packed)?))?;
+    archive::add_sum(folder, &name)?;
     Ok(packed)
 }
 
@@ -50,17 +50,19 @@ pub fn release(workspace: &Workspace, folder: &Path) -> Result<PathBuf> {
     let name = name(&runtime.version.to_string(), &workspace.features, &runtime.features, &target()?);
     let release = env::current_dir()?.join(folder).join(name);
     let root = &workspace.root;
+    // Before cargo works for minutes on what could not be released.
+    let licences = licences::of_dependencies(root, &metadata)?;
+    let of_std = licences::of_standard_library()?;
+    let documents = workspace.files(&DOCUMENTS)?;
     remove(&release)?;
     layout(workspace, &release, Build::Published)?;
-    for document in DOCUMENTS {
-        let place = release.join(document);
+    for document in documents {
+        let place = release.join(&document);
         fs::create_dir_all(place.parent().ok_or("it is in a folder")?)?;
         copy_all(&root.join(document), &place)?;
     }
-    fs::write(release.join("LICENSES-OF-DEPENDENCIES.txt"), licences::of_dependencies(root, &metadata)?)?;
-    let std = licences::of_standard_library()?;
-    fs::copy(&std, release.join("LICENSES-OF-STD.html"))
-        .map_err(|error| format!("{}: {error}; `rustup component add rust-docs` brings it", std.display()))?;
+    fs::write(release.join("LICENSES-OF-DEPENDENCIES.txt"), licences)?;
+    fs::write(release.join("LICENSES-OF-STD.html"), of_std)?;
     let program = release.join("bin").join(format!("zskt-run{}", env::consts::EXE_SUFFIX));
     let share = release.join("share");
     for (shell, place) in [
@@ -145,18 +147,18 @@ pub fn said(command: &mut Command) -> Result<Vec<u8>> {
 /// # Errors
 /// When a file cannot be read or written.
 pub fn copy_all(from: &Path, to: &Path) -> Result {
-    if from.is_dir() {
-        fs::create_dir_all(to)?;
-        for file in fs::read_dir(from)? {
-            let name = file?.file_name();
-            if name != "__pycache__" {
-                copy_all(&from.join(&name), &to.join(&name))?;
-            }
-        }
-    } else {
+    let copy = |from: &Path, to: &Path| {
+        fs::create_dir_all(to.parent().ok_or("it is in a folder")?)?;
         fs::copy(from, to).map_err(|error| format!("cannot copy {}: {error}", from.display()))?;
+        Ok(())
+    };
+    if !from.is_dir() {
+        return copy(from, to);
     }
-    Ok(())
+    // All of them are known before the first is copied: `to` may lie in `from`.
+    let is_python = |file: &&PathBuf| file.components().any(|part| part.as_os_str() == "__pycache__");
+    let files = archive::files(from)?;
+    files.iter().filter(|file| !is_python(file)).try_for_each(|file| copy(&from.join(file), &to.join(file)))
 }
 
 #[cfg(test)]
@@ -183,7 +185,7 @@ mod tests {
         fs::write(release.join("README.md"), readme)?;
         fs::write(
             release.join("docs/gpu.md"),
-            "[test](../tests/gpu/README.md), [README](../README.md#two), [up](#here)",
+            "[test](../tests/gpu/README.md), [README](../README.md#two), ![a graph](../tests/a.svg)[up](#here)",
         )?;
         mend_links(&release)?;
         let read = |page: &str| fs::read_to_string(release.join(page));

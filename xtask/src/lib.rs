@@ -8,12 +8,13 @@ mod dist;
 mod layout;
 mod licences;
 mod links;
+mod replaceable;
 mod sdk;
 mod workspace;
 
 use std::error::Error;
 
-pub use book::book;
+pub use book::{book, check_book};
 pub use builder_paths::flags;
 pub use cargo::{Build, program};
 pub use dist::{dist, release};

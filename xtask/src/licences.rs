@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cargo_metadata::{Metadata, Package};
 
@@ -49,12 +49,14 @@ pub fn of_dependencies(root: &Path, metadata: &Metadata) -> Result<String> {
     Ok(all)
 }
 
-/// What the toolchain says of the licences of std, which is a file of every release.
+/// What the toolchain says of the licences of std, which is a page of every release.
 ///
 /// # Errors
-/// When the toolchain does not say where it is.
-pub fn of_standard_library() -> Result<PathBuf> {
-    Ok(Path::new(rustc(&["--print", "sysroot"])?.trim()).join("share/doc/rust/COPYRIGHT-library.html"))
+/// When the toolchain does not have it.
+pub fn of_standard_library() -> Result<Vec<u8>> {
+    let page = Path::new(rustc(&["--print", "sysroot"])?.trim()).join("share/doc/rust/COPYRIGHT-library.html");
+    let missing = |error| format!("{}: {error}; `rustup component add rust-docs` brings it", page.display());
+    Ok(fs::read(&page).map_err(missing)?)
 }
 
 /// What a package says itself; where it says nothing, the text of the licence that it names.

@@ -21,6 +21,7 @@ pub fn redirected(text: &str, place: &Path, to: impl Fn(&Path) -> Option<String>
         }
         // `[text](…)` becomes `text`; of a picture nothing is left.
         match before.rfind('[') {
+            Some(at) if before[..at].ends_with('!') => out += &before[..at - 1],
             Some(at) => out += &format!("{}{}", &before[..at], &before[at + 1..]),
             None => out += before,
         }

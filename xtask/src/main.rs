@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use xtask::{Build, Result, Workspace, book, dist, layout};
+use xtask::{Build, Result, Workspace, book, check_book, dist, layout};
 
 fn main() -> ExitCode {
     match command() {
@@ -22,14 +22,25 @@ fn main() -> ExitCode {
 fn command() -> Result {
     let Request { command, folder, features } = read(env::args().skip(1))?;
     let workspace = Workspace { features, ..Workspace::here()? };
-    let folder = folder.map_or_else(|| Path::new("target").join(&command), PathBuf::from);
+    // Of the sources, in whatever folder of theirs this was started.
+    let folder = folder.map_or_else(|| workspace.root.join("target").join(&command), PathBuf::from);
     let made = match command.as_str() {
         "book" => {
-            let program = xtask::program(&workspace)?;
-            let mdbook = env::var_os("MDBOOK").unwrap_or_else(|| "mdbook".into());
-            book(&workspace, &env::current_dir()?.join(folder), &program, Path::new(&mdbook))?
+            let folder = env::current_dir()?.join(folder);
+            let mdbook = PathBuf::from(env::var_os("MDBOOK").unwrap_or_else(|| "mdbook".into()));
+            // Before the program is built.
+            check_book(&folder, &mdbook)?;
+            book(&workspace, &folder, &xtask::program(&workspace)?, &mdbook)?
         }
-        "dist" => dist(&workspace, &folder)?,
+        "dist" => {
+            let made = dist(&workspace, &folder)?;
+            let changed = workspace.uncommitted();
+            if !changed.is_empty() {
+                let changed = changed.join("\n  ");
+                eprintln!("warning: not as committed, so that nobody else makes the same release:\n  {changed}");
+            }
+            made
+        }
         _ => {
             layout(&workspace, &folder, Build::Program)?;
             folder

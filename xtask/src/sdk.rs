@@ -10,11 +10,17 @@ use crate::Result;
 use crate::cargo::rustc;
 use crate::layout::copy;
 
+/// The file with the sum of the image, by which an SDK is known.
+pub const SUM: &str = "image.sha256";
+
 /// Writes the SDK of an image into an empty folder: `metadata` is what a compiler must know of the image's crates.
 ///
 /// # Errors
 /// When a file cannot be read or written.
 pub fn write(root: &Path, sdk: &Path, image: &Path, standard_library: &Path, metadata: &[PathBuf]) -> Result {
+    let sum = format!("{:x}", Sha256::digest(fs::read(image)?));
+    // Before all else.
+    fs::write(sdk.join(SUM), &sum)?;
     for part in ["src", "lib", "std", "crates"] {
         fs::create_dir_all(sdk.join(part))?;
     }
@@ -28,10 +34,8 @@ pub fn write(root: &Path, sdk: &Path, image: &Path, standard_library: &Path, met
     for file in metadata {
         copy(file, &sdk.join("crates"))?;
     }
-    let sum = format!("{:x}", Sha256::digest(fs::read(image)?));
     let workspace = MetadataCommand::new().current_dir(root).no_deps().exec()?;
     let (release, api) = (version_of(&workspace, "zskt-runtime")?, version_of(&workspace, "zskt-api")?);
-    fs::write(sdk.join("image.sha256"), &sum)?;
     fs::write(sdk.join("release"), &release)?;
     fs::write(sdk.join("rustc-version"), rustc(&["-vV"])?)?;
     let manifest = fs::read_to_string(root.join("sdk/Cargo.toml"))?;
