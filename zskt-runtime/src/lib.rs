@@ -20,6 +20,7 @@ mod device_request;
 mod documentation;
 mod draw;
 mod export;
+mod file_names;
 mod home_folder;
 mod input_file;
 mod inspect_file;

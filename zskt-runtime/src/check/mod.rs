@@ -3,6 +3,7 @@
 mod data_free;
 mod edges;
 mod figure_keys;
+mod file_names;
 mod graph;
 mod misread_path;
 #[cfg(test)]
@@ -69,6 +70,7 @@ fn check(
     let normalizations = normalization::resolve(&graph, skip_files, problems);
     warnings::find(&graph, &trainings, problems);
     figure_keys::check(&graph, pipeline, problems);
+    file_names::check(&graph, &order, &choices, problems);
     if graph.nodes.is_empty() {
         problems.push(Diagnostic::global("the pipeline has no nodes"));
     }

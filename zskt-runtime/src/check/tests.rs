@@ -165,3 +165,44 @@ fn images_whose_labels_nobody_looks_at_may_show_anything() {
     let refused = problems("CrossEntropy()");
     assert!(refused.iter().any(|it| it.contains("has 10 classes, but")), "{refused:?}");
 }
+
+#[test]
+fn no_node_writes_over_the_files_of_another() {
+    let problems = |changes: &[(&str, &str)]| -> Vec<String> {
+        let text = changes.iter().fold(pipeline("SmallNet()"), |text, (from, to)| text.replace(from, to));
+        proof(text).err().unwrap_or_default().into_iter().map(|problem| problem.message).collect()
+    };
+    // Two metrics, by a sign, and by a capital letter.
+    let other = "\"again\": Accuracy(),\n        \"OTHER\": Accuracy(),";
+    let edges = "\"digits -> again.dataset\", \"teaching -> OTHER.classifier\", \"digits -> OTHER.dataset\"";
+    let with_other = |name: &str| {
+        let change = |text: &str| text.replace("OTHER", name);
+        let (nodes, edges) = (change(other), change(edges));
+        problems(&[("\"again\": Accuracy(),", &nodes), ("\"digits -> again.dataset\"", &edges)])
+    };
+    assert_eq!(with_other("once more"), [""; 0]);
+    assert_eq!(with_other("Again"), ["`again` and `Again` would both leave `measurements/Again` in the run's folder"]);
+    // A stage's weights, where another stage is the last; and the best of one.
+    let second = "\"next_one\": Train(batches: 1, batch_size: 4),\n        \"again\": Accuracy(),";
+    let edges = "\"teaching -> next_one.student\", \"digits -> next_one.images\", \"more -> next_one.turns\",
+        \"teaching -> more.player\", \"labels -> more.loss\", \"teaching -> again";
+    let more = "\"more\": Minimize(optimizer: Adam(lr: 1e-3)),\n        \"teaching\": Train";
+    let stages = [("\"again\": Accuracy(),", second), ("\"teaching -> again", edges), ("\"teaching\": Train", more)];
+    assert_eq!(problems(&stages), [""; 0]);
+    let third = [
+        ("\"again\": Accuracy(),", "\"next one\": Train(batches: 1, batch_size: 4),\n        \"again\": Accuracy(),"),
+        (
+            "\"teaching -> again",
+            "\"next_one -> next one.student\", \"digits -> next one.images\", \"most -> next one.turns\",
+        \"next_one -> most.player\", \"labels -> most.loss\", \"teaching -> again",
+        ),
+        ("\"more\": Minimize", "\"most\": Minimize(optimizer: Adam(lr: 1e-3)),\n        \"more\": Minimize"),
+    ];
+    assert_eq!(
+        problems(&[&stages[..], &third].concat()),
+        ["`next_one` and `next one` would both leave `images/next_one-` in the run's folder"]
+    );
+    let long = "x".repeat(300);
+    let refused = problems(&[("again", &long)]);
+    assert!(matches!(&refused[..], [one] if one.ends_with("is too long for them")), "{refused:?}");
+}

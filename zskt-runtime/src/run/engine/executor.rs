@@ -10,6 +10,7 @@ use super::node_outputs::{NodeOutputs, named_tensors, network};
 use super::restore_files::restore_files;
 use super::stage_observer::StageObserver;
 use super::stage_output;
+use crate::file_names::{best_name, weights_name};
 use crate::pipeline::shown;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
@@ -134,13 +135,13 @@ impl<'p> Executor<'p> {
         let gives = network(&output).map(|(name, _)| name.to_owned());
         let (mut weights, mut best) = (None, None);
         if let Some((network, last)) = network(&output) {
-            let name = self.file_name(index);
-            let written = self.recorder.weights(&name, network, &named_tensors(last));
+            let name = self.weights_name(index);
+            let written = self.recorder.weights(name, network, &named_tensors(last));
             let (path, file) = written.context(format_args!("node `{}`", node.name))?;
             done.push_str(&format!("; weights in {}", path.display()));
             weights = Some(file);
             if let Some(tensors) = self.checkpointer.best().get(&node.name) {
-                let written = self.recorder.weights(&format!("{name}.best"), network, tensors);
+                let written = self.recorder.weights(&best_name(name), network, tensors);
                 let (path, file) = written.context(format_args!("node `{}`", node.name))?;
                 done.push_str(&format!(", the best in {}", path.display()));
                 best = Some(file);
@@ -155,16 +156,12 @@ impl<'p> Executor<'p> {
     }
 
     /// What the file with a stage's trained network is called; that of the last one is the student's.
-    fn file_name(&self, index: usize) -> String {
+    fn weights_name(&self, index: usize) -> &str {
         let gives_student = |node: &PlanNode| {
             matches!(node.instance, PluginInstance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
         };
         let last = self.plan.nodes.iter().rposition(gives_student);
-        match self.plan.nodes[index].name.as_str() {
-            _ if last == Some(index) => "student".to_owned(),
-            "student" => "student-stage".to_owned(),
-            stage => stage.to_owned(),
-        }
+        weights_name(&self.plan.nodes[index].name, last == Some(index))
     }
 
     /// Evaluates a metric in its place in the pipeline.

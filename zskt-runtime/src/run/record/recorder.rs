@@ -13,11 +13,12 @@ use super::histogram::Histogram;
 use super::png_picture::PngPicture;
 use super::tensorboard::{EventFile, SessionStatus};
 use super::{data_free, events, expectations, image_grid, measurement, metrics_log, page, report, stated_accuracy};
+use crate::file_names::file_name;
 use crate::plan::{Plan, PlanNode};
 use crate::run::options::Budget;
 use crate::run::resume::{
     AppendLog, Checkpointer, FinishedStage, LogMarks, MeasuredMetric, ResumeState, RunDirectory, WeightsFile,
-    evaluation_name, file_name,
+    evaluation_name,
 };
 use crate::runs::{Configuration, Figures};
 

@@ -29,7 +29,7 @@ pub use kept_weights::WeightsFile;
 pub use leftovers::EVENTS_HEAD;
 pub use memory::peak_bytes;
 pub use run_directory::RunDirectory;
-pub use run_files::{RunFiles, evaluation_name, file_name};
+pub use run_files::{RunFiles, evaluation_name};
 pub use sealed_json::{seal, unseal};
 pub use selection_record::Evaluation;
 pub use stage_record::{BatchTimes, StageRecord, StageWarning};

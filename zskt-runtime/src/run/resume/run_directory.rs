@@ -11,8 +11,9 @@ use zskt_api::{Diagnostic, Error, Result};
 
 use super::file_error::{cannot_read, cannot_write};
 use super::file_identity::is_same_file;
-use super::run_files::{RunFiles, file_name};
+use super::run_files::RunFiles;
 use super::{atomic_file, fingerprint, leftovers};
+use crate::file_names::file_name;
 use crate::pipeline::computed_part;
 use crate::run::timestamp::folder_timestamp;
 use crate::runs::{Configuration, Difference};

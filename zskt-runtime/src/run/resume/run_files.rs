@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::file_names::{file_name, made_images_file, weights_file};
+
 /// The files of a run, whether they are there or not.
 pub struct RunFiles {
     folder: PathBuf,
@@ -50,7 +52,7 @@ impl RunFiles {
 
     /// The weights of a trained network.
     pub fn weights(&self, name: &str) -> PathBuf {
-        self.folder.join(format!("{}.safetensors", file_name(name)))
+        self.folder.join(weights_file(name))
     }
 
     /// The same and more as a page.
@@ -85,29 +87,11 @@ impl RunFiles {
 
     /// The images that a turn has made in a stage: a turn may be of several.
     pub fn made_images(&self, stage: &str, turn: &str) -> PathBuf {
-        self.folder.join(format!("{}.{}.parquet", file_name(stage), file_name(turn)))
+        self.folder.join(made_images_file(stage, turn))
     }
 }
 
 /// What an evaluation after so many batches of a stage is called, as a folder; `start` where no stage leads to the metric.
 pub fn evaluation_name(stage: Option<&str>, batch: usize) -> String {
     stage.map_or_else(|| "start".to_owned(), |stage| format!("{}-{batch:07}", file_name(stage)))
-}
-
-/// A name as part of a file name: what could lead elsewhere, or needs quoting, becomes `_`.
-pub fn file_name(name: &str) -> String {
-    let safe: String =
-        name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
-    if safe.starts_with('.') || safe.is_empty() { format!("_{safe}") } else { safe }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::file_name;
-
-    #[test]
-    fn names_stay_inside_the_folder() {
-        assert_eq!(file_name("../cifar 10"), "_.._cifar_10");
-        assert_eq!(file_name("wrn-40-2.fewshot"), "wrn-40-2.fewshot");
-    }
 }
