@@ -63,7 +63,7 @@ pub fn of_metrics(run: &Run, report: &Value) -> Option<Markup> {
         let files = files.as_object().into_iter().flatten();
         files.filter_map(move |(name, file)| Some((format!("{metric}: {name}"), file.as_str()?)))
     });
-    let (mut left, mut left_out) = (BUDGET, 0);
+    let (mut left, mut left_out, mut lost) = (BUDGET, 0, Vec::new());
     let mut pictures = Vec::new();
     for (name, file) in files {
         // A report may have been changed: only what lies with the run's measurements is one of its pictures.
@@ -71,25 +71,38 @@ pub fn of_metrics(run: &Run, report: &Value) -> Option<Markup> {
         let is_own = Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
             && path.starts_with(run.files().measurements());
         let bytes = fs::symlink_metadata(&path).ok().filter(|found| is_own && found.is_file()).map(|found| found.len());
-        let sized = bytes.filter(|bytes| *bytes <= left).and_then(|bytes| Some((bytes, size(&path)?)));
-        let read = sized.and_then(|(bytes, (width, height))| {
-            let picture = Picture { stage: name.clone(), batch: 0, path, bytes, width, height };
-            Some((picture.png().ok()?, picture))
-        });
-        match read {
-            Some((png, picture)) => {
-                left -= picture.bytes;
+        let sized = bytes.and_then(|bytes| Some((bytes, size(&path)?)));
+        let Some((bytes, (width, height))) = sized else {
+            lost.push(file);
+            continue;
+        };
+        if bytes > left {
+            left_out += 1;
+            continue;
+        }
+        let picture = Picture { stage: name.clone(), batch: 0, path, bytes, width, height };
+        match picture.png() {
+            Ok(png) => {
+                left -= bytes;
                 pictures.push((name, png, picture));
             }
-            None => left_out += 1,
+            Err(_) => lost.push(file),
         }
     }
-    (!pictures.is_empty()).then(|| {
+    (pictures.len() + left_out + lost.len() > 0).then(|| {
         html! {
             div.pictures { @for (name, png, Picture { width, height, .. }) in &pictures {
                 figure { (embedded(png, *width, *height, name)) figcaption { (name) } }
             } }
             @if left_out > 0 { p.quiet { (left_out) " more in the folder " code { "measurements" } " of the run." } }
+            @if !lost.is_empty() {
+                p.quiet {
+                    "Not in the run's folder any more, or no pictures:"
+                    @for file in lost.iter().take(MOST) { " " code { (file) } }
+                    @if lost.len() > MOST { ", and " (lost.len() - MOST) " more" }
+                    "."
+                }
+            }
         }
     })
 }
@@ -165,7 +178,7 @@ mod tests {
     use serde_json::Value;
     use zskt_api::Registry;
 
-    use super::{BUDGET, over_time};
+    use super::{BUDGET, of_metrics, over_time};
     use crate::runs::{Run, RunState};
 
     #[test]
@@ -199,5 +212,33 @@ mod tests {
         assert!(page.contains("images of a&lt;b at batch 1") && !page.contains("a<b"), "escaped");
         assert!(page.contains("width=\"3\" height=\"2\"") && page.contains("distill, batch 39"), "the last is there");
         assert!(page.len() as u64 <= BUDGET * 3 / 2 && !page.contains("teach_ing"), "{}", page.len());
+    }
+
+    #[test]
+    fn a_picture_that_is_lost_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let evaluation = folder.path().join("measurements/sure/start");
+        fs::create_dir_all(&evaluation).unwrap();
+        let run = Run {
+            folder: folder.path().to_owned(),
+            name: "tiny".into(),
+            state: RunState::Finished,
+            manifest: Value::Null,
+            report: None,
+            pipeline: String::new(),
+        };
+        let file = |name: &str| format!("measurements/sure/start/{name}.png");
+        let pictures = serde_json::json!({ "a": file("a"), "b": file("b<"), "c": "../c.png", "d": file("d") });
+        let report = serde_json::json!({ "pictures": { "sure": pictures } });
+        let page = || of_metrics(&run, &report).map(maud::PreEscaped::into_string).unwrap();
+        image::DynamicImage::new_rgb8(3, 2).save(evaluation.join("a.png")).unwrap();
+        let large = [fs::read(evaluation.join("a.png")).unwrap(), vec![0; BUDGET as usize]].concat();
+        fs::write(evaluation.join("d.png"), large).unwrap();
+        let some = page();
+        assert!(some.contains("sure: a") && some.contains("1 more in the folder"), "{some}");
+        let lost = "any more, or no pictures: <code>measurements/sure/start/b&lt;.png</code> <code>../c.png</code>.";
+        assert!(some.contains(lost), "{some}");
+        ["a", "d"].iter().for_each(|name| fs::write(evaluation.join(format!("{name}.png")), "damaged").unwrap());
+        assert!(page().contains("<code>measurements/sure/start/a.png</code>"), "none is left");
     }
 }
