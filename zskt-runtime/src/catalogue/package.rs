@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cargo_metadata::{MetadataCommand, Package, TargetKind};
+use cargo_metadata::{Package, TargetKind};
 use zskt_api::{Diagnostic, PluginRegistration};
 
 use super::archive::{self, ENDING};
@@ -38,6 +38,8 @@ pub struct PackageRequest<'a> {
     pub replace: bool,
     /// What `inspect --json` says of a plugin.
     pub inspect: &'a dyn Fn(&PluginRegistration) -> Result<String, Diagnostic>,
+    /// Tells of what others will miss, before anything is built.
+    pub tell: &'a dyn Fn(&Diagnostic),
 }
 
 /// Builds a crate, or all of a workspace, and packs each library, whose code is run to ask what its plugins are. Says what was made.
@@ -46,10 +48,9 @@ pub struct PackageRequest<'a> {
 /// When it cannot be built, or a file cannot be read or written.
 pub fn package(request: &PackageRequest<'_>) -> Result<String, Diagnostic> {
     let build = Build::ours()?;
+    let packages = scaffold::crates(request.folder)?;
+    packages.iter().flat_map(missing).for_each(|problem| (request.tell)(&problem));
     let libraries = scaffold::build_libraries(request.folder, request.sdk)?;
-    let metadata = MetadataCommand::new().current_dir(request.folder).no_deps().exec();
-    let packages =
-        metadata.map_err(|error| Diagnostic::global(format!("cargo says nothing of the crate: {error}")))?.packages;
     // All of them first: which plugins there are is settled when the first is asked for.
     let loaded = library::load_all(&libraries).map_err(|problem| match libraries.len() {
         1 => problem,
@@ -74,6 +75,23 @@ pub fn package(request: &PackageRequest<'_>) -> Result<String, Diagnostic> {
         said += &pack(request, &build, made, example)?;
     }
     Ok(said)
+}
+
+/// What others will miss in a package, for its author to add: a version that was published stays as it is.
+fn missing(package: &Package) -> Vec<Diagnostic> {
+    let mut missing = Vec::new();
+    if package.license.is_none() && package.license_file.is_none() {
+        let message = format!("`{}` names no licence, without which others may not use it", package.name);
+        let help = format!("write `license = \"MIT\"`, or another, into {}", package.manifest_path);
+        missing.push(Diagnostic::global(message).warning().help(help));
+    }
+    if package.description.as_deref().is_none_or(|text| text.ends_with(scaffold::DESCRIPTION)) {
+        let message =
+            format!("the description of `{}` does not say what it is, and `plugin search` shows it", package.name);
+        let help = format!("write it as `description = \"…\"` into {}", package.manifest_path);
+        missing.push(Diagnostic::global(message).warning().help(help));
+    }
+    missing
 }
 
 /// A crate's package, and the library that cargo made of it.
@@ -151,11 +169,6 @@ fn pack(
     // What would not be read must not be written.
     Manifest::read(text.as_bytes())
         .map_err(|problem| problem.context(format_args!("`{}` cannot be packed", package.name)))?;
-    if manifest.summary.license.is_none() {
-        notes.push(
-            "the crate names no licence, without which others may not use it: `license = \"…\"` in Cargo.toml".into(),
-        );
-    }
     let notes: String = notes.into_iter().map(|note| format!("  note: {note}\n")).collect();
     write(request, &manifest.summary, text.as_bytes(), &files.into_iter().collect::<Vec<_>>(), &notes)
 }

@@ -209,6 +209,7 @@ fn plugin(command: &PluginCommand) -> Result<String, Diagnostic> {
             index: index.as_deref(),
             replace: *replace,
             inspect: &|plugin| inspect::describe(Registry::get()?, &plugin.full_name(), true),
+            tell: &tell,
         }),
         PluginCommand::Add { package, index, replace } => catalogue::add(package, index.as_deref(), *replace, tell),
         PluginCommand::Search { words, index, json } => catalogue::search(words, index.as_deref(), *json, tell),

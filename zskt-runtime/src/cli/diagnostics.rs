@@ -22,9 +22,10 @@ const LONG_LINE: usize = 60;
 /// Longer messages are cut off: they quote what is longer.
 const LONGEST_MESSAGE: usize = 1 << 14;
 
-/// A problem without a place in a pipeline: `error: …`, and below it how to mend it.
+/// A problem without a place in a pipeline: `error: …` or `warning: …`, and below it how to mend it.
 pub fn render_global(problem: &Diagnostic) -> String {
-    let mut out = format!("error: {}\n", problem.message);
+    let severity = if problem.is_error() { "error" } else { "warning" };
+    let mut out = format!("{severity}: {}\n", problem.message);
     if let Some(help) = &problem.help {
         out += &format!("help: {help}\n");
     }

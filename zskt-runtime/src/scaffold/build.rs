@@ -12,19 +12,21 @@ use super::api_source;
 use super::sdk::Sdk;
 use crate::text_format::reason;
 
+/// What cargo knows of the crates in a folder that would be built.
+///
+/// # Errors
+/// When the folder holds no crate, or cargo cannot read it; what cargo says it says itself.
+pub fn crates(folder: &Path) -> Result<Vec<Package>, Diagnostic> {
+    Ok(built(folder, &described(folder)?).into_iter().cloned().collect())
+}
+
 /// Builds the crate in a folder, or all of a workspace, and gives the libraries.
 ///
 /// # Errors
 /// When the folder holds no crate of plugins, or cargo fails; what cargo says it says itself.
 pub fn build(folder: &Path, sdk: &Sdk) -> Result<Vec<PathBuf>, Diagnostic> {
     let shown = folder.display();
-    let manifest = folder.join("Cargo.toml");
-    manifest.metadata().map_err(|error| {
-        let (manifest, reason) = (manifest.display(), reason(&error));
-        Diagnostic::global(format!("there is no crate in `{shown}`: {manifest}: {reason}"))
-            .help("`zskt-run plugin new NAME --kind …` makes one")
-    })?;
-    let described = metadata(folder, &["--no-deps"])?;
+    let described = described(folder)?;
     let workspace = PathBuf::from(described.workspace_root.as_str());
     let crates = built(folder, &described);
     api_source::check_asked(&crates, sdk)?;
@@ -54,6 +56,17 @@ pub fn build(folder: &Path, sdk: &Sdk) -> Result<Vec<PathBuf>, Diagnostic> {
             .help("[lib] crate-type = [\"cdylib\", \"rlib\"], for a target that has shared libraries"));
     }
     Ok(libraries)
+}
+
+/// What cargo knows of the workspace of a folder with a crate, or of crates, in it.
+fn described(folder: &Path) -> Result<Metadata, Diagnostic> {
+    let manifest = folder.join("Cargo.toml");
+    manifest.metadata().map_err(|error| {
+        let (shown, manifest, reason) = (folder.display(), manifest.display(), reason(&error));
+        Diagnostic::global(format!("there is no crate in `{shown}`: {manifest}: {reason}"))
+            .help("`zskt-run plugin new NAME --kind …` makes one")
+    })?;
+    metadata(folder, &["--no-deps"])
 }
 
 /// The crates that cargo builds in a folder: the folder's own, or where it has none, all of the workspace.

@@ -9,7 +9,8 @@ mod sdk;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-pub use new_crate::ScaffoldKind;
+pub use build::crates;
+pub use new_crate::{DESCRIPTION, ScaffoldKind};
 
 use zskt_api::{Diagnostic, Registry};
 

@@ -82,6 +82,9 @@ impl ScaffoldKind {
     }
 }
 
+/// What the description of a new crate ends with: it names the plugin, and says nothing of it.
+pub const DESCRIPTION: &str = ", a plugin for zskt";
+
 /// Cargo's settings of a crate, which nobody who depends on it sees.
 pub const CARGO_CONFIG: &str = ".cargo/config.toml";
 
