@@ -324,7 +324,7 @@ fn changed_points<'p>(
 fn again(path: &Path, arguments: &SweepArguments, libraries: &[PathBuf]) -> Result<Begun, Failure> {
     let folder = SweepFolder { path: path.to_owned() };
     let mut record = folder.read()?;
-    record.add_libraries(&of_each_point(libraries))?;
+    record.add_libraries(&of_each_point(libraries), path)?;
     library::load_all(&record.libraries)?;
     let problems = changed_points(&folder, record.points.iter(), !arguments.devices.is_empty())?;
     if !problems.is_empty() {

@@ -163,7 +163,7 @@ impl SweepFolder {
             let mut record = self.read()?;
             let asked = asked.spelt_as_in(&record);
             record.check_same(&asked, &self.path)?;
-            let places = record.add(&asked)?;
+            let places = record.add(&asked, &self.path)?;
             if !self.keeps(pipeline) {
                 prove(&record, &places)?;
             }
@@ -171,7 +171,7 @@ impl SweepFolder {
         } else {
             self.check_empty(pipeline)?;
             let mut record = Record { points: Vec::new(), axes: Vec::new(), ..asked.clone() };
-            let places = record.add(asked)?;
+            let places = record.add(asked, &self.path)?;
             if !self.keeps(pipeline) {
                 write(&self.pipeline(), pipeline.as_bytes())?;
             }
@@ -290,8 +290,8 @@ impl Record {
     /// Adds libraries; one that is there already is from now on read from where it lies here.
     ///
     /// # Errors
-    /// When one is of a package that the sweep began with in another version: its points would not be of one kind.
-    pub fn add_libraries(&mut self, libraries: &[PathBuf]) -> Result<(), Diagnostic> {
+    /// When one is of a package that the sweep, which is in this folder, began with in another version: its points would not be of one kind.
+    pub fn add_libraries(&mut self, libraries: &[PathBuf], folder: &Path) -> Result<(), Diagnostic> {
         let package = |path: &Path| Reference::of_path(path).ok().flatten();
         let sum = |path: &PathBuf| checksum::of_file(path).ok();
         for library in libraries {
@@ -309,8 +309,10 @@ impl Record {
                     {
                         let known = known.display();
                         let message = format!("the sweep began with `{known}`, and this is `{added}`");
+                        let folder = quoted(&folder.display().to_string());
                         return Err(Diagnostic::global(message).help(format!(
-                            "go on with the version it began with, by --plugin {known}, or choose another folder with --out"
+                            "with --out {folder}, and where no version is named, it goes on with the one it began with; a sweep with another \
+                             version has another folder"
                         )));
                     }
                     known.clone_from(library);
@@ -322,8 +324,8 @@ impl Record {
     }
 
     /// Adds the points that are not there yet, and gives the places of all that are asked for.
-    fn add(&mut self, asked: &Self) -> Result<Vec<usize>, Diagnostic> {
-        self.add_libraries(&asked.libraries)?;
+    fn add(&mut self, asked: &Self, folder: &Path) -> Result<Vec<usize>, Diagnostic> {
+        self.add_libraries(&asked.libraries, folder)?;
         for axis in &asked.axes {
             match self.axes.iter_mut().find(|known| known.key == axis.key) {
                 Some(known) => {
