@@ -1,7 +1,6 @@
 //! What nodes and the files that they leave are called in the folder of a run.
 
-/// A name as part of a file name: what could lead elsewhere, or needs quoting, becomes `_`. Names that differ may become one: of a pipeline's
-/// nodes, that is refused before the run.
+/// A name as part of a file name: what could lead elsewhere, or needs quoting, becomes `_`. Nodes' names have nothing of it.
 pub fn file_name(name: &str) -> String {
     let safe: String =
         name.chars().map(|c| if c.is_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' }).collect();
@@ -15,11 +14,6 @@ pub fn weights_name(stage: &str, is_last: bool) -> &str {
         "student" => "student-stage",
         stage => stage,
     }
-}
-
-/// What the file with the best weights of a stage is called whose last ones are called so.
-pub fn best_name(weights: &str) -> String {
-    format!("{weights}.best")
 }
 
 /// The file of the images that a turn has made in a stage: a turn may be of several.

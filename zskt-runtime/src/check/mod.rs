@@ -70,7 +70,7 @@ fn check(
     let normalizations = normalization::resolve(&graph, skip_files, problems);
     warnings::find(&graph, &trainings, problems);
     figure_keys::check(&graph, pipeline, problems);
-    file_names::check(&graph, &order, &choices, problems);
+    file_names::check(&graph, &order, problems);
     if graph.nodes.is_empty() {
         problems.push(Diagnostic::global("the pipeline has no nodes"));
     }

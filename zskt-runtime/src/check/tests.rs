@@ -172,37 +172,36 @@ fn no_node_writes_over_the_files_of_another() {
         let text = changes.iter().fold(pipeline("SmallNet()"), |text, (from, to)| text.replace(from, to));
         proof(text).err().unwrap_or_default().into_iter().map(|problem| problem.message).collect()
     };
-    // Two metrics, by a sign, and by a capital letter.
-    let other = "\"again\": Accuracy(),\n        \"OTHER\": Accuracy(),";
-    let edges = "\"digits -> again.dataset\", \"teaching -> OTHER.classifier\", \"digits -> OTHER.dataset\"";
-    let with_other = |name: &str| {
-        let change = |text: &str| text.replace("OTHER", name);
-        let (nodes, edges) = (change(other), change(edges));
-        problems(&[("\"again\": Accuracy(),", &nodes), ("\"digits -> again.dataset\"", &edges)])
+    let with_metric = |name: &str| {
+        let node = format!("\"again\": Accuracy(), \"{name}\": Accuracy(),");
+        let edges = format!("\"teaching -> {name}.classifier\", \"digits -> {name}.dataset\", \"teaching -> again");
+        problems(&[("\"again\": Accuracy(),", &node), ("\"teaching -> again", &edges)])
     };
-    assert_eq!(with_other("once more"), [""; 0]);
-    assert_eq!(with_other("Again"), ["`again` and `Again` would both leave `measurements/Again` in the run's folder"]);
-    // A stage's weights, where another stage is the last; and the best of one.
-    let second = "\"next_one\": Train(batches: 1, batch_size: 4),\n        \"again\": Accuracy(),";
-    let edges = "\"teaching -> next_one.student\", \"digits -> next_one.images\", \"more -> next_one.turns\",
-        \"teaching -> more.player\", \"labels -> more.loss\", \"teaching -> again";
-    let more = "\"more\": Minimize(optimizer: Adam(lr: 1e-3)),\n        \"teaching\": Train";
-    let stages = [("\"again\": Accuracy(),", second), ("\"teaching -> again", edges), ("\"teaching\": Train", more)];
-    assert_eq!(problems(&stages), [""; 0]);
-    let third = [
-        ("\"again\": Accuracy(),", "\"next one\": Train(batches: 1, batch_size: 4),\n        \"again\": Accuracy(),"),
-        (
-            "\"teaching -> again",
-            "\"next_one -> next one.student\", \"digits -> next one.images\", \"most -> next one.turns\",
-        \"next_one -> most.player\", \"labels -> most.loss\", \"teaching -> again",
-        ),
-        ("\"more\": Minimize", "\"most\": Minimize(optimizer: Adam(lr: 1e-3)),\n        \"more\": Minimize"),
-    ];
+    assert_eq!(with_metric("again_"), [""; 0]);
+    let message = |first: &str, second: &str, file: &str| {
+        [format!("`{first}` and `{second}` would both leave `{file}` in the run's folder")]
+    };
+    assert_eq!(with_metric("Again"), message("again", "Again", "measurements/Again"));
+    // Three stages, of which the last one's weights are the student's.
+    let with_stages = |first: &str, second: &str| {
+        let stages = format!("\"{first}\": Train(batches: 1), \"{second}\": Train(batches: 1), \"teaching\": Train");
+        let stage = |name: &str, next: &str| {
+            format!("\"digits -> {name}.images\", \"learn -> {name}.turns\", \"{name} -> {next}.student\", ")
+        };
+        let edges = format!("\"net -> {first}.student\", {}{}", stage(first, second), stage(second, "teaching"));
+        let changes = [
+            ("\"student -> teaching.student\",", edges.as_str()),
+            ("\"student\": ", "\"net\": "),
+            ("\"student -> learn", "\"net -> learn"),
+            ("\"teaching\": Train", &stages),
+        ];
+        problems(&changes)
+    };
+    assert_eq!(with_stages("student", "other"), [""; 0]);
     assert_eq!(
-        problems(&[&stages[..], &third].concat()),
-        ["`next_one` and `next one` would both leave `images/next_one-` in the run's folder"]
+        with_stages("student", "student-stage"),
+        message("student", "student-stage", "student-stage.safetensors")
     );
-    let long = "x".repeat(300);
-    let refused = problems(&[("again", &long)]);
-    assert!(matches!(&refused[..], [one] if one.ends_with("is too long for them")), "{refused:?}");
+    let refused = with_metric(&"x".repeat(300));
+    assert!(matches!(&refused[..], [one] if one.contains("xxx…` is too long a name")), "{refused:?}");
 }

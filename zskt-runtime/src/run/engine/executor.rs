@@ -10,7 +10,7 @@ use super::node_outputs::{NodeOutputs, named_tensors, network};
 use super::restore_files::restore_files;
 use super::stage_observer::StageObserver;
 use super::stage_output;
-use crate::file_names::{best_name, weights_name};
+use crate::file_names::weights_name;
 use crate::pipeline::shown;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
@@ -141,7 +141,7 @@ impl<'p> Executor<'p> {
             done.push_str(&format!("; weights in {}", path.display()));
             weights = Some(file);
             if let Some(tensors) = self.checkpointer.best().get(&node.name) {
-                let written = self.recorder.weights(&best_name(name), network, tensors);
+                let written = self.recorder.weights(&format!("{name}.best"), network, tensors);
                 let (path, file) = written.context(format_args!("node `{}`", node.name))?;
                 done.push_str(&format!(", the best in {}", path.display()));
                 best = Some(file);
