@@ -1,12 +1,9 @@
 //! Convolutions, by the kernels that the precision of the maps and the processor call for.
 
-use half::bf16;
-
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-use crate::cpu::bf16_tiles;
 use crate::cpu::conv::forward::forward;
 use crate::cpu::conv::grouped::GroupedConv;
 use crate::cpu::conv::packed_conv::PackedConv;
+use crate::cpu::fusion::bf16_products::Bf16Conv;
 use crate::cpu::fusion::storage::Scalar;
 use crate::cpu::kernels::epilogue::{ChannelSums, Epilogue};
 use crate::cpu::kernels::prologue::InputView;
@@ -26,8 +23,7 @@ pub enum Convolution {
     /// In groups, in double precision.
     GroupedF64(GroupedConv<f64>),
     /// Sums in single precision of products in bf16.
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    Tiles(PackedConv<bf16>),
+    Bf16(Bf16Conv),
 }
 
 /// A type that maps are computed with.
@@ -50,11 +46,10 @@ impl ConvElement for f32 {
         if g.groups > 1 {
             return Convolution::GroupedF32(GroupedConv::forward(set, g, weight, bias));
         }
-        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-        if bf16_tiles::for_forward(precision, g).is_some() {
-            return Convolution::Tiles(forward(set, g, weight, bias));
+        match Bf16Conv::forward(g, weight, bias, precision) {
+            Some(conv) => Convolution::Bf16(conv),
+            None => Convolution::F32(forward(set, g, weight, bias)),
         }
-        Convolution::F32(forward(set, g, weight, bias))
     }
 
     fn run(
@@ -66,8 +61,7 @@ impl ConvElement for f32 {
         match convolution {
             Convolution::F32(conv) => conv.run(source, epilogue, out),
             Convolution::GroupedF32(conv) => conv.run(source, epilogue, out),
-            #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-            Convolution::Tiles(conv) => conv.run(source, epilogue, out),
+            Convolution::Bf16(conv) => conv.run(source, epilogue, out),
             Convolution::F64(_) | Convolution::GroupedF64(_) => unreachable!("a convolution has the type of its maps"),
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 
 use crate::autograd::{self, Node, TensorInput};
-use crate::cpu::fusion::conv_gradient::{ConvGradient, WantedGradients};
+use crate::cpu::fusion::both_gradients::WantedGradients;
+use crate::cpu::fusion::conv_gradient::ConvGradient;
 use crate::cpu::fusion::convolution::{ConvElement, Convolution};
 use crate::cpu::fusion::lazy_map::{LazyMap, LazyOp};
 use crate::cpu::kernels::pixel_sums::pixel_sums;
