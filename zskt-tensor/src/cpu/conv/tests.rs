@@ -189,7 +189,7 @@ impl Case {
 }
 
 fn available() -> impl Iterator<Item = InstructionSet> {
-    InstructionSet::ALL.into_iter().filter(|set| set.available())
+    InstructionSet::ALL.iter().copied().filter(|set| set.available())
 }
 
 fn geometries() -> impl Strategy<Value = ConvGeometry> {

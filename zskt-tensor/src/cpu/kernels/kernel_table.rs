@@ -2,6 +2,11 @@
 
 #![expect(unsafe_code, reason = "the kernels are unsafe functions")]
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::aarch64::float32x4_t;
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m256, __m512};
+
 use half::bf16;
 
 use crate::cpu::kernels::depthwise::{
@@ -317,7 +322,7 @@ impl KernelTable for f64 {
 }
 
 /// Makes a module of kernels for a vector type, each compiled with the type's instructions.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 macro_rules! vector_kernels {
     (
         $name:ident, $features:literal, $vector:ident,
@@ -328,7 +333,6 @@ macro_rules! vector_kernels {
     ) => {
         mod $name {
             use super::*;
-            use std::arch::x86_64::$vector;
 
             #[target_feature(enable = $features)]
             unsafe fn strip<const V: usize, const R: usize, const Q: usize, const STEP: usize>(s: &Strip<f32>) {
@@ -349,15 +353,19 @@ macro_rules! vector_kernels {
             }
 
             #[target_feature(enable = $features)]
-            pub unsafe fn winograd_inputs(s: &WinogradTiles<f32>, x: *const f32, to: *mut f32) {
+            unsafe fn winograd_inputs(s: &WinogradTiles<f32>, x: *const f32, to: *mut f32) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { winograd::inputs::<$vector>(s, x, to) }
             }
 
             #[target_feature(enable = $features)]
-            pub unsafe fn winograd_outputs(s: &WinogradTiles<f32>, m: *const f32, start: *const f32, y: *mut f32) {
+            unsafe fn winograd_outputs(s: &WinogradTiles<f32>, m: *const f32, start: *const f32, y: *mut f32) {
                 // SAFETY: the caller has the instructions and the pointers.
                 unsafe { winograd::outputs::<$vector>(s, m, start, y) }
+            }
+
+            pub fn winograd_transforms() -> (winograd::InputTransform<f32>, winograd::OutputTransform<f32>) {
+                (winograd_inputs, winograd_outputs)
             }
 
             #[target_feature(enable = $features)]
@@ -397,9 +405,13 @@ macro_rules! vector_kernels {
             }
 
             #[target_feature(enable = $features)]
-            pub unsafe fn read<C: SimdLoadStore<$vector>>(source: &InputView<f32>, at: usize, out: &mut [C], add: bool) {
+            unsafe fn read<C: SimdLoadStore<$vector>>(source: &InputView<f32>, at: usize, out: &mut [C], add: bool) {
                 // SAFETY: the caller has the instructions.
                 unsafe { prologue::read::<$vector, C>(source, at, out, add) }
+            }
+
+            pub fn read_kernel<C: SimdLoadStore<$vector>>() -> prologue::ReadKernel<f32, C> {
+                read::<C>
             }
 
             #[target_feature(enable = $features)]
@@ -412,7 +424,15 @@ macro_rules! vector_kernels {
                 finish_kernel!(what, all, finish::<E>)
             }
 
-            pub const WIDTH: usize = $vector::WIDTH;
+            pub const fn width() -> usize {
+                $vector::WIDTH
+            }
+
+            pub fn vectors(all: usize) -> usize {
+                // The vectors of a block share every broadcast, unless many would be padding.
+                let few_added = |vectors: &usize| 6 * all.next_multiple_of(*vectors) <= 7 * all;
+                [$($sv),*].into_iter().rev().find(few_added).unwrap_or(1)
+            }
 
             pub fn tiles(vectors: usize) -> &'static [RegisterTile] {
                 match vectors {
@@ -477,7 +497,7 @@ macro_rules! vector_kernels {
                         3 => patch::<$fv, 3>,
                         _ => return None,
                     };
-                    let padded = |vectors: usize| len.next_multiple_of(vectors * WIDTH);
+                    let padded = |vectors: usize| len.next_multiple_of(vectors * width());
                     if best.is_none_or(|(_, vectors)| padded($fv) < padded(vectors)) {
                         best = Some((kernel, $fv));
                     }
@@ -486,6 +506,24 @@ macro_rules! vector_kernels {
             }
         }
     };
+}
+
+// 32 registers, each of a fourth of AVX-512's elements: more of them are channels, for each broadcast to be used as often.
+#[cfg(target_arch = "aarch64")]
+vector_kernels! {
+    neon, "neon", float32x4_t,
+    strips: {
+        1: [(1, 16), (2, 8), (4, 4)] + [(1, 8), (1, 4), (1, 1)];
+        2: [(1, 8), (2, 4)] + [(1, 4), (1, 1)];
+        4: [(1, 4), (2, 2)] + [(1, 1)];
+    }
+    dots: 8,
+    patches: {
+        1: [24, 16, 9];
+        2: [12, 9, 8];
+        4: [6, 4];
+    }
+    few: [6, 4, 3]
 }
 
 // 32 registers: 16 accumulators hide the latency of the products and leave room for weights; the sums of a weight
@@ -525,7 +563,7 @@ vector_kernels! {
 #[cfg(target_arch = "x86_64")]
 mod avx512_bf16 {
     use super::*;
-    use crate::cpu::simd::vector::Bf16Rounding;
+    use crate::cpu::simd::x86::Bf16Rounding;
 
     #[target_feature(enable = "avx512f,avx512vl,avx512bf16")]
     pub unsafe fn read(source: &InputView<f32>, at: usize, out: &mut [bf16], add: bool) {
@@ -546,62 +584,52 @@ mod avx512_bf16 {
     }
 }
 
-/// Chooses an expression by instruction set; sets that the target does not know fall back to the portable one.
+/// What the module of an instruction set has: the portable expression, or a call of a function of that name.
 macro_rules! by_set {
-    ($set:expr, $portable:expr, $avx2:expr, $avx512:expr) => {
+    ($set:expr, $portable:expr, $function:ident $(::<$type:ty>)? ($($argument:expr),*)) => {
         match $set {
+            InstructionSet::Portable => $portable,
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon => neon::$function$(::<$type>)?($($argument),*),
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => $avx2,
+            InstructionSet::Avx2 => avx2::$function$(::<$type>)?($($argument),*),
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => $avx512,
-            _ => $portable,
+            InstructionSet::Avx512 | InstructionSet::Avx512Bf16 => avx512::$function$(::<$type>)?($($argument),*),
         }
     };
 }
 
 impl KernelTable for f32 {
     fn width(set: InstructionSet) -> usize {
-        by_set!(set, PortableVector::<f32>::WIDTH, avx2::WIDTH, avx512::WIDTH)
+        by_set!(set, PortableVector::<f32>::WIDTH, width())
     }
 
     fn vectors(set: InstructionSet, vectors: usize) -> usize {
-        // Two vectors share every broadcast, unless the second would be mostly padding.
-        let pairs = if vectors.is_multiple_of(2) || vectors > 6 { 2 } else { 1 };
-        by_set!(set, 1, pairs, pairs)
+        by_set!(set, 1, vectors(vectors))
     }
 
     fn tiles(set: InstructionSet, vectors: usize) -> &'static [RegisterTile] {
-        by_set!(set, &portable::TILES, avx2::tiles(vectors), avx512::tiles(vectors))
+        by_set!(set, &portable::TILES, tiles(vectors))
     }
 
     fn strip(set: InstructionSet, vectors: usize, tile: RegisterTile, step: usize) -> StripKernel<f32> {
-        by_set!(
-            set,
-            portable::strip_kernel::<PortableVector<f32>>(tile),
-            avx2::strip_kernel(vectors, tile, step),
-            avx512::strip_kernel(vectors, tile, step)
-        )
+        by_set!(set, portable::strip_kernel::<PortableVector<f32>>(tile), strip_kernel(vectors, tile, step))
     }
 
     fn dot(set: InstructionSet, outputs: usize, columns: usize) -> Option<(StripKernel<f32>, RegisterTile)> {
-        by_set!(set, None, avx2::dot_kernel(outputs, columns), avx512::dot_kernel(outputs, columns))
+        by_set!(set, None, dot_kernel(outputs, columns))
     }
 
     fn scalars(set: InstructionSet, vectors: usize) -> &'static [usize] {
-        by_set!(set, &portable::SCALARS, avx2::scalars(vectors), avx512::scalars(vectors))
+        by_set!(set, &portable::SCALARS, scalars(vectors))
     }
 
     fn patch(set: InstructionSet, vectors: usize, scalars: usize) -> PatchKernel<f32> {
-        by_set!(
-            set,
-            portable::patch_kernel::<PortableVector<f32>>(),
-            avx2::patch_kernel(vectors, scalars),
-            avx512::patch_kernel(vectors, scalars)
-        )
+        by_set!(set, portable::patch_kernel::<PortableVector<f32>>(), patch_kernel(vectors, scalars))
     }
 
     fn few(set: InstructionSet, scalars: usize, len: usize) -> Option<(PatchKernel<f32>, usize)> {
-        by_set!(set, None, avx2::few(scalars, len), avx512::few(scalars, len))
+        by_set!(set, None, few(scalars, len))
     }
 
     fn winograd(
@@ -616,8 +644,7 @@ impl KernelTable for f32 {
         let (inputs, outputs): (winograd::InputTransform<f32>, winograd::OutputTransform<f32>) = by_set!(
             set,
             (portable::winograd_inputs::<PortableVector<f32>>, portable::winograd_outputs::<PortableVector<f32>>),
-            (avx2::winograd_inputs, avx2::winograd_outputs),
-            (avx512::winograd_inputs, avx512::winograd_outputs)
+            winograd_transforms()
         );
         Some(winograd::WinogradKernels { inputs, outputs, product })
     }
@@ -626,8 +653,7 @@ impl KernelTable for f32 {
         by_set!(
             set,
             portable::depthwise_kernel::<PortableVector<f32>>(taps, stride, outputs),
-            avx2::depthwise_kernel(taps, stride, outputs),
-            avx512::depthwise_kernel(taps, stride, outputs)
+            depthwise_kernel(taps, stride, outputs)
         )
     }
 
@@ -635,22 +661,16 @@ impl KernelTable for f32 {
         by_set!(
             set,
             portable::depthwise_products::<PortableVector<f32>>(kernel, stride),
-            avx2::depthwise_products(kernel, stride),
-            avx512::depthwise_products(kernel, stride)
+            depthwise_products(kernel, stride)
         )
     }
 
     fn depthwise_narrow(set: InstructionSet, outputs: usize) -> (DepthwiseKernel<f32>, DepthwiseProductsKernel<f32>) {
-        by_set!(
-            set,
-            portable::depthwise_narrow::<PortableVector<f32>>(outputs),
-            avx2::depthwise_narrow(outputs),
-            avx512::depthwise_narrow(outputs)
-        )
+        by_set!(set, portable::depthwise_narrow::<PortableVector<f32>>(outputs), depthwise_narrow(outputs))
     }
 
     fn read_full(set: InstructionSet) -> prologue::ReadKernel<f32, f32> {
-        by_set!(set, portable::read::<PortableVector<f32>, f32>, avx2::read::<f32>, avx512::read::<f32>)
+        by_set!(set, portable::read::<PortableVector<f32>, f32>, read_kernel::<f32>())
     }
 
     fn read_half(set: InstructionSet) -> prologue::ReadKernel<f32, bf16> {
@@ -658,16 +678,11 @@ impl KernelTable for f32 {
         if set == InstructionSet::Avx512Bf16 {
             return avx512_bf16::read;
         }
-        by_set!(set, portable::read::<PortableVector<f32>, bf16>, avx2::read::<bf16>, avx512::read::<bf16>)
+        by_set!(set, portable::read::<PortableVector<f32>, bf16>, read_kernel::<bf16>())
     }
 
     fn finish_full(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, f32> {
-        by_set!(
-            set,
-            portable::finish_kernel::<PortableVector<f32>, f32>(what, all),
-            avx2::finish_kernel(what, all),
-            avx512::finish_kernel(what, all)
-        )
+        by_set!(set, portable::finish_kernel::<PortableVector<f32>, f32>(what, all), finish_kernel(what, all))
     }
 
     fn finish_half(set: InstructionSet, what: EpilogueKind, all: bool) -> epilogue::FinishKernel<f32, bf16> {
@@ -675,11 +690,6 @@ impl KernelTable for f32 {
         if set == InstructionSet::Avx512Bf16 {
             return avx512_bf16::finish_kernel(what, all);
         }
-        by_set!(
-            set,
-            portable::finish_kernel::<PortableVector<f32>, bf16>(what, all),
-            avx2::finish_kernel(what, all),
-            avx512::finish_kernel(what, all)
-        )
+        by_set!(set, portable::finish_kernel::<PortableVector<f32>, bf16>(what, all), finish_kernel(what, all))
     }
 }
