@@ -95,7 +95,9 @@ fn tell_rustdoc(folder: &Path) -> Result<(), Diagnostic> {
     let failed = |error: std::io::Error| cannot("write", &file, &error);
     let sdk = link_of(&folder.canonicalize().map_err(failed)?);
     let [lib, crates, std] = ["lib", "crates", "std"].map(|part| sdk.join(part).display().to_string());
-    let flags = ["-L".into(), lib.clone(), "-L".into(), crates, format!("-Clink-arg=-Wl,-rpath,{lib}:{std}")];
+    // One folder an argument: the linker of macOS takes no list.
+    let [of_lib, of_std] = [&lib, &std].map(|folder| format!("-Clink-arg=-Wl,-rpath,{folder}"));
+    let flags = ["-L".into(), lib, "-L".into(), crates, of_lib, of_std];
     let flags = flags.map(|flag| format!("    {},\n", toml_text(&flag))).concat();
     let text = format!(
         "# Written by `zskt-run plugin build`: where rustdoc finds zskt-api.\n[build]\nrustdocflags = [\n{flags}]\n"
