@@ -10,7 +10,7 @@ use crate::cpu::conv::sub_kernels::SubKernels;
 use crate::cpu::conv::winograd_conv;
 use crate::cpu::kernels::kernel_table::RegisterTile;
 use crate::cpu::kernels::microkernel::{Strip, StripKernel};
-use crate::cpu::kernels::winograd::{WinogradKernels, WinogradTiles};
+use crate::cpu::kernels::winograd::{WinogradKernels, WinogradTiles, point};
 use crate::cpu::simd::instruction_set::InstructionSet;
 
 /// Elements of both sides of a product of minimal filtering, per point.
@@ -178,6 +178,7 @@ macro_rules! multiply_add {
                     RowKernel::Strips(kernel, tile) => (kernel, tile),
                     RowKernel::Winograd(kernels, size) => {
                         let (count, of) = ([sum_layout.rows / size, sum_layout.row / size], std::marker::PhantomData);
+                        let tiles = count[0] * count[1];
                         let conv = winograd_conv::WinogradConv {
                             kernels,
                             x: rows.x,
@@ -187,6 +188,7 @@ macro_rules! multiply_add {
                                 channels: rows.x_step,
                                 down: rows.x_down,
                                 step: rows.x_step,
+                                point: point(tiles, rows.x_step),
                                 of,
                             },
                             outputs: WinogradTiles {
@@ -195,6 +197,7 @@ macro_rules! multiply_add {
                                 channels: block_len,
                                 down: sum_layout.row * outputs,
                                 step: outputs,
+                                point: point(tiles, block_len),
                                 of,
                             },
                             weights: rows.weights,

@@ -16,3 +16,4 @@ pub mod sub_kernels;
 mod tests;
 pub mod weight_gradient;
 pub mod winograd_conv;
+pub mod winograd_weight_gradient;

@@ -11,6 +11,7 @@ use crate::cpu::conv::grouped::{self, GroupedConv};
 use crate::cpu::conv::operand::{ConvFloat, Operand};
 use crate::cpu::conv::packed_conv::PackedConv;
 use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientProblem, WeightGradientSums};
+use crate::cpu::conv::winograd_weight_gradient::WinogradWeightGradient;
 use crate::cpu::conv::{fused_backward, linear};
 use crate::cpu::kernels::epilogue::{Epilogue, EpilogueOp, Residual};
 use crate::cpu::kernels::pixel_sums::pixel_sums;
@@ -244,6 +245,25 @@ fn in_groups() -> impl Strategy<Value = ConvGeometry> {
     )
 }
 
+/// Whose weight gradients minimal filtering can compute, by tiles that may reach beyond the map.
+fn filtered() -> impl Strategy<Value = ConvGeometry> {
+    let channels = || prop_oneof![Just(16_usize), Just(32), Just(64), Just(96)];
+    let case = (1_usize..20, 3_usize..14, 3_usize..14, channels(), channels(), 0_usize..3);
+    let geometry = case.prop_map(|(batch, height, width, in_channels, out_channels, padding)| ConvGeometry {
+        batch,
+        height,
+        width,
+        upsampling: 1,
+        in_channels,
+        out_channels,
+        kernel: 3,
+        stride: 1,
+        padding,
+        groups: 1,
+    });
+    geometry.prop_filter("the reference is slow", |g| g.output_len() * g.in_channels < 500_000)
+}
+
 /// Of maps that are upsampled first.
 fn upsampled() -> impl Strategy<Value = ConvGeometry> {
     let extents = || 1_usize..12;
@@ -286,6 +306,17 @@ proptest! {
             case.compare(case.computed_in_groups::<f32>(set, half, copied), &format!("{set:?}"), 2e-5)?;
         }
         case.compare(case.computed_in_groups::<f64>(InstructionSet::Portable, false, copied), "f64", 1e-13)?;
+    }
+
+    #[test]
+    fn weight_gradients_by_minimal_filtering_agree_with_the_definition(geometry in filtered()) {
+        let case = Case::new(geometry);
+        for set in available() {
+            let computed = case.computed_by::<f32>(set, false, |problem, x, dy| {
+                Box::new(WinogradWeightGradient::new(set, problem, x, dy).expect("a shape that it has"))
+            });
+            case.compare(computed, &format!("{set:?}"), 2e-5)?;
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::conv::sub_kernels::SubKernels;
 use crate::cpu::kernels::microkernel::Strip;
-use crate::cpu::kernels::winograd::{APART, WinogradKernels, WinogradTiles, kernel_line, points};
+use crate::cpu::kernels::winograd::{WinogradKernels, WinogradTiles, kernel_line, point, points};
 use crate::cpu::simd::float::Float;
 use crate::cpu::threads;
 
@@ -59,7 +59,7 @@ pub struct WinogradConv<'a, T> {
 
 /// Elements of scratch memory for so many tiles.
 pub fn scratch(size: usize, tiles: usize, inputs: usize, block: usize) -> usize {
-    points(size) * (tiles * (inputs + block) + 2 * APART) + block
+    points(size) * (point(tiles, inputs) + point(tiles, block)) + block
 }
 
 /// Computes a convolution for some blocks of output channels.
@@ -73,14 +73,14 @@ pub unsafe fn run<T: Float>(c: &WinogradConv<'_, T>, blocks: Range<usize>) {
     let (points, matrix) = (points(c.inputs.size), inputs * block);
     // SAFETY: the scratch memory has room for both sides of the products, and for a block of zeros.
     unsafe {
-        let products = c.scratch.add(points * c.inputs.point());
-        let zeros = products.add(points * c.outputs.point());
+        let products = c.scratch.add(points * c.inputs.point);
+        let zeros = products.add(points * c.outputs.point);
         std::slice::from_raw_parts_mut(zeros, block).fill(T::ZERO);
         (c.kernels.inputs)(&c.inputs, c.x, c.scratch);
         for index in blocks {
             for point in 0..points {
                 (c.kernels.product)(&Strip {
-                    x: c.scratch.add(point * c.inputs.point()),
+                    x: c.scratch.add(point * c.inputs.point),
                     x_row: 0,
                     x_down: 0,
                     x_step: inputs,
@@ -88,7 +88,7 @@ pub unsafe fn run<T: Float>(c: &WinogradConv<'_, T>, blocks: Range<usize>) {
                     run: inputs,
                     weights: c.weights[(index * points + point) * matrix..].as_ptr(),
                     start: zeros,
-                    y: products.add(point * c.outputs.point()),
+                    y: products.add(point * c.outputs.point),
                     y_down: 0,
                     y_step: block,
                     channels: block,

@@ -2,7 +2,8 @@
 
 use crate::cpu::conv::grouped::{self, GroupedConv};
 use crate::cpu::conv::operand::Operand;
-use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientProblem};
+use crate::cpu::conv::weight_gradient::WeightGradientProblem;
+use crate::cpu::conv::winograd_weight_gradient::by_multiply_add;
 use crate::cpu::fusion::bf16_products;
 use crate::cpu::fusion::both_gradients::{WantedGradients, gradients};
 use crate::cpu::fusion::convolution::ConvElement;
@@ -70,7 +71,7 @@ fn multiply_add<T: Scalar + Operand<Accumulator = T>>(
 ) -> Option<Vec<T>> {
     let problem = WeightGradientProblem::of(g);
     gradients::<T>(g, weight, x, dy, wanted, &|x, read| {
-        read(&DirectWeightGradient::new(InstructionSet::best(), &problem, x, dy));
+        read(&*by_multiply_add(InstructionSet::best(), &problem, x, dy));
     })
 }
 

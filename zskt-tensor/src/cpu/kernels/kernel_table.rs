@@ -69,6 +69,14 @@ pub trait KernelTable: Float + Element<Self> {
         inputs: usize,
     ) -> Option<winograd::WinogradKernels<Self>>;
 
+    /// The kernels of weight gradients by minimal filtering, where there are any, for a number of vectors and one of the
+    /// [`scalars`](Self::scalars).
+    fn winograd_gradient(
+        set: InstructionSet,
+        vectors: usize,
+        scalars: usize,
+    ) -> Option<winograd::WinogradGradientKernels<Self>>;
+
     /// [`depthwise::row`] for some rows and columns of taps, the pixels between the inputs of neighbouring outputs, and some
     /// outputs.
     fn depthwise(set: InstructionSet, taps: [usize; 2], stride: usize, outputs: usize) -> DepthwiseKernel<Self>;
@@ -189,6 +197,20 @@ mod portable {
         unsafe { winograd::outputs::<L>(s, m, start, y) }
     }
 
+    pub unsafe fn winograd_gradients<L: SimdVector>(
+        s: &WinogradTiles<L::Element>,
+        e: *const L::Element,
+        to: *mut L::Element,
+    ) {
+        // SAFETY: as above.
+        unsafe { winograd::gradients::<L>(s, e, to) }
+    }
+
+    pub unsafe fn winograd_weight_gradients<L: SimdVector>(len: usize, m: *const L::Element, to: *mut L::Element) {
+        // SAFETY: as above.
+        unsafe { winograd::weight_gradients::<L>(len, m, to) }
+    }
+
     unsafe fn depthwise<L: SimdVector, const K: usize, const S: usize, const Q: usize>(
         r: &DepthwiseRow<'_, L::Element>,
     ) {
@@ -292,6 +314,10 @@ impl KernelTable for f64 {
         None
     }
 
+    fn winograd_gradient(_: InstructionSet, _: usize, _: usize) -> Option<winograd::WinogradGradientKernels<f64>> {
+        None
+    }
+
     fn depthwise(_: InstructionSet, taps: [usize; 2], stride: usize, outputs: usize) -> DepthwiseKernel<f64> {
         portable::depthwise_kernel::<PortableVector<f64>>(taps, stride, outputs)
     }
@@ -366,6 +392,22 @@ macro_rules! vector_kernels {
 
             pub fn winograd_transforms() -> (winograd::InputTransform<f32>, winograd::OutputTransform<f32>) {
                 (winograd_inputs, winograd_outputs)
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn winograd_gradients(s: &WinogradTiles<f32>, e: *const f32, to: *mut f32) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { winograd::gradients::<$vector>(s, e, to) }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn winograd_weight_gradients(len: usize, m: *const f32, to: *mut f32) {
+                // SAFETY: the caller has the instructions and the pointers.
+                unsafe { winograd::weight_gradients::<$vector>(len, m, to) }
+            }
+
+            pub fn winograd_gradient_transforms() -> winograd::GradientTransforms<f32> {
+                (winograd_inputs, winograd_gradients, winograd_weight_gradients)
             }
 
             #[target_feature(enable = $features)]
@@ -647,6 +689,24 @@ impl KernelTable for f32 {
             winograd_transforms()
         );
         Some(winograd::WinogradKernels { inputs, outputs, product })
+    }
+
+    fn winograd_gradient(
+        set: InstructionSet,
+        vectors: usize,
+        scalars: usize,
+    ) -> Option<winograd::WinogradGradientKernels<f32>> {
+        let (inputs, gradients, weight_gradients): winograd::GradientTransforms<f32> = by_set!(
+            set,
+            (
+                portable::winograd_inputs::<PortableVector<f32>>,
+                portable::winograd_gradients::<PortableVector<f32>>,
+                portable::winograd_weight_gradients::<PortableVector<f32>>
+            ),
+            winograd_gradient_transforms()
+        );
+        let product = Self::patch(set, vectors, scalars);
+        Some(winograd::WinogradGradientKernels { inputs, gradients, weight_gradients, product })
     }
 
     fn depthwise(set: InstructionSet, taps: [usize; 2], stride: usize, outputs: usize) -> DepthwiseKernel<f32> {

@@ -4,6 +4,9 @@
 //! With `d` the inputs of a square and `g` the kernel, its outputs are `Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A`; summed over input
 //! channels, the products between the brackets are `(m + 2)²` products of matrices, `[tiles, inputs] · [inputs, outputs]`.
 //!
+//! A weight gradient is the same game with its roles exchanged, `F(3×3, 4×4)`: what `Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A` sends back to `g` of
+//! a square of 4×4 gradients `e` is `Gᵀ [(A e Aᵀ) ⊙ (Bᵀ d B)] G`, whose brackets may be summed over all squares first.
+//!
 //! `F(2×2, 3×3)` evaluates polynomials at 0, ±1 and ∞: its rounding errors are of the size of the definition's own.
 //! `F(4×4, 3×3)` takes 0, ±5/8, ±3/2 and ∞ (the points of oneDNN), for errors three to five times as large: about 2e-6 of
 //! the largest output.
@@ -11,7 +14,7 @@
 #![expect(unsafe_code, reason = "pointers into padded inputs")]
 #![expect(clippy::needless_range_loop, reason = "registers are counted; iterators over them are harder to read")]
 
-use crate::cpu::kernels::microkernel::StripKernel;
+use crate::cpu::kernels::microkernel::{PatchKernel, StripKernel};
 use crate::cpu::simd::float::Float;
 use crate::cpu::simd::vector::SimdVector;
 
@@ -27,6 +30,14 @@ pub type InputTransform<T> = unsafe fn(&WinogradTiles<T>, *const T, *mut T);
 /// A kernel that transforms [`outputs`].
 pub type OutputTransform<T> = unsafe fn(&WinogradTiles<T>, *const T, *const T, *mut T);
 
+/// A kernel that transforms [`gradients`].
+pub type GradientTransform<T> = unsafe fn(&WinogradTiles<T>, *const T, *mut T);
+/// A kernel that transforms sums of products into [`weight_gradients`].
+pub type WeightGradientTransform<T> = unsafe fn(usize, *const T, *mut T);
+
+/// The transforms of a weight gradient: of inputs, of gradients and of the sums.
+pub type GradientTransforms<T> = (InputTransform<T>, GradientTransform<T>, WeightGradientTransform<T>);
+
 /// The kernels: the transforms of inputs and of outputs, and the product of matrices with the tiles it computes at once.
 #[derive(Clone, Copy)]
 pub struct WinogradKernels<T> {
@@ -36,6 +47,19 @@ pub struct WinogradKernels<T> {
     pub outputs: OutputTransform<T>,
     /// The product.
     pub product: StripKernel<T>,
+}
+
+/// The kernels of a weight gradient: the transforms of both maps and of the sums, and the outer products.
+#[derive(Clone, Copy)]
+pub struct WinogradGradientKernels<T> {
+    /// [`inputs`]
+    pub inputs: InputTransform<T>,
+    /// [`gradients`]
+    pub gradients: GradientTransform<T>,
+    /// [`weight_gradients`]
+    pub weight_gradients: WeightGradientTransform<T>,
+    /// The outer products.
+    pub product: PatchKernel<T>,
 }
 
 /// Tiles of outputs, in rows; distances are in elements.
@@ -51,6 +75,8 @@ pub struct WinogradTiles<T> {
     pub down: usize,
     /// Between neighbouring pixels.
     pub step: usize,
+    /// From one point's numbers to the next one's: [`point`] of all tiles, or of those that they are among.
+    pub point: usize,
     /// Of these.
     pub of: std::marker::PhantomData<T>,
 }
@@ -59,17 +85,23 @@ impl<T> WinogradTiles<T> {
     pub fn all(&self) -> usize {
         self.count[0] * self.count[1]
     }
+}
 
-    /// Elements from one point's numbers to the next one's.
-    pub fn point(&self) -> usize {
-        self.all() * self.channels + APART
-    }
+/// Elements of one point's numbers, for so many tiles and channels.
+pub fn point(tiles: usize, channels: usize) -> usize {
+    tiles * channels + APART
 }
 
 /// Products of a square of outputs.
 pub fn points(size: usize) -> usize {
     (size + 2) * (size + 2)
 }
+
+/// What `G` divides by at the points ±[`NEAR`] and ±[`FAR`].
+const OVER: [f64; 2] = {
+    let (near, far) = (NEAR * NEAR, FAR * FAR);
+    [2.0 * near * (near - far), 2.0 * far * (far - near)]
+};
 
 /// `G` times three numbers; the first `size + 2` count.
 pub fn kernel_line<T: Float>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
@@ -82,8 +114,8 @@ pub fn kernel_line<T: Float>(size: usize, [x, y, z]: [T; 3]) -> [T; 6] {
         let [one, point, square] = [1.0, point, point * point].map(|power| T::from_f64(power / over));
         (one * x + square * z, point * y)
     };
-    let (even, odd) = at(NEAR, 2.0 * near * (near - far));
-    let (even_far, odd_far) = at(FAR, 2.0 * far * (far - near));
+    let (even, odd) = at(NEAR, OVER[0]);
+    let (even_far, odd_far) = at(FAR, OVER[1]);
     [T::from_f64(1.0 / (near * far)) * x, even + odd, even - odd, even_far + odd_far, even_far - odd_far, z]
 }
 
@@ -133,6 +165,42 @@ unsafe fn output_line<L: SimdVector, const SIDE: usize>(m: [L; SIDE]) -> [L; 4] 
     }
 }
 
+/// `A` times four gradients.
+#[inline(always)]
+unsafe fn gradient_line<L: SimdVector>(e: [L; 4]) -> [L; 6] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (near, far) = (constant::<L>(NEAR * NEAR), constant::<L>(FAR * FAR));
+        let (even, odd) = (e[0].accumulate(near, e[2]), e[1].accumulate(near, e[3]));
+        let (even_far, odd_far) = (e[0].accumulate(far, e[2]), e[1].accumulate(far, e[3]));
+        [
+            e[0],
+            even.accumulate(constant(NEAR), odd),
+            even.accumulate(constant(-NEAR), odd),
+            even_far.accumulate(constant(FAR), odd_far),
+            even_far.accumulate(constant(-FAR), odd_far),
+            e[3],
+        ]
+    }
+}
+
+/// `Gᵀ` times six sums of products.
+#[inline(always)]
+unsafe fn weight_gradient_line<L: SimdVector>(m: [L; 6]) -> [L; 3] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [near, far] = [1.0 / OVER[0], 1.0 / OVER[1]];
+        let (even, odd) = (m[1].add(m[2]), m[1].subtract(m[2]));
+        let (even_far, odd_far) = (m[3].add(m[4]), m[3].subtract(m[4]));
+        let first = constant::<L>(1.0 / (NEAR * NEAR * FAR * FAR)).multiply(m[0]);
+        [
+            first.accumulate(constant(near), even).accumulate(constant(far), even_far),
+            constant::<L>(near * NEAR).multiply(odd).accumulate(constant(far * FAR), odd_far),
+            m[5].accumulate(constant(near * NEAR * NEAR), even).accumulate(constant(far * FAR * FAR), even_far),
+        ]
+    }
+}
+
 #[inline(always)]
 unsafe fn constant<L: SimdVector>(value: f64) -> L {
     // SAFETY: the caller's promise.
@@ -158,7 +226,7 @@ unsafe fn inputs_of<L: SimdVector, const SIDE: usize>(
 ) {
     // SAFETY: pixels and channels stay within the tiles.
     unsafe {
-        let point = s.point();
+        let point = s.point;
         for square in 0..s.all() {
             let (row, column) = (square / s.count[1], square % s.count[1]);
             let x = x.add((SIDE - 2) * (row * s.down + column * s.step));
@@ -212,7 +280,7 @@ unsafe fn outputs_of<L: SimdVector, const SIDE: usize>(
 ) {
     // SAFETY: pixels and channels stay within the tiles.
     unsafe {
-        let (point, size) = (s.point(), SIDE - 2);
+        let (point, size) = (s.point, SIDE - 2);
         for square in 0..s.all() {
             let (row, column) = (square / s.count[1], square % s.count[1]);
             let y = y.add(size * (row * s.down + column * s.step));
@@ -237,6 +305,72 @@ unsafe fn outputs_of<L: SimdVector, const SIDE: usize>(
                     for c in 0..size {
                         line[c].add(start).store(y.add(c * s.step));
                     }
+                }
+            }
+        }
+    }
+}
+
+/// `A e Aᵀ` of every square of 4×4 gradients at `e`, into `to`: `[point][square][channel]`.
+///
+/// # Safety
+///
+/// As for [`inputs`].
+#[inline(always)]
+pub unsafe fn gradients<L: SimdVector>(s: &WinogradTiles<L::Element>, e: *const L::Element, to: *mut L::Element) {
+    // SAFETY: pixels and channels stay within the tiles.
+    unsafe {
+        for square in 0..s.all() {
+            let (row, column) = (square / s.count[1], square % s.count[1]);
+            let e = e.add(4 * (row * s.down + column * s.step));
+            for channel in (0..s.channels).step_by(L::WIDTH) {
+                let mut columns = [[L::splat(L::Element::ZERO); 6]; 4];
+                for c in 0..4 {
+                    let mut line = [columns[0][0]; 4];
+                    for r in 0..4 {
+                        line[r] = L::load(e.add(r * s.down + c * s.step + channel));
+                    }
+                    columns[c] = gradient_line(line);
+                }
+                let to = to.add(square * s.channels + channel);
+                for r in 0..6 {
+                    let line = gradient_line([columns[0][r], columns[1][r], columns[2][r], columns[3][r]]);
+                    for c in 0..6 {
+                        line[c].store(to.add((r * 6 + c) * s.point));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Gᵀ m G` of sums of products `m`, 36 times [`point`] of `1` and `len`, into `to`: `[tap][len]`.
+///
+/// # Safety
+///
+/// The processor has the instructions of `L`, `len` is in whole vectors, and both pointers are good for all of it.
+#[inline(always)]
+pub unsafe fn weight_gradients<L: SimdVector>(len: usize, m: *const L::Element, to: *mut L::Element) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let point = point(1, len);
+        for at in (0..len).step_by(L::WIDTH) {
+            let mut columns = [[L::splat(L::Element::ZERO); 3]; 6];
+            for c in 0..6 {
+                let mut line = [columns[0][0]; 6];
+                for r in 0..6 {
+                    line[r] = L::load(m.add((r * 6 + c) * point + at));
+                }
+                columns[c] = weight_gradient_line(line);
+            }
+            for r in 0..3 {
+                let mut line = [columns[0][0]; 6];
+                for c in 0..6 {
+                    line[c] = columns[c][r];
+                }
+                let line = weight_gradient_line(line);
+                for c in 0..3 {
+                    line[c].store(to.add((r * 3 + c) * len + at));
                 }
             }
         }

@@ -5,7 +5,8 @@ use half::bf16;
 use crate::cpu::bf16_tiles::{TileWeightGradient, for_data_gradient, for_forward, for_weight_gradient};
 use crate::cpu::conv::forward::forward;
 use crate::cpu::conv::packed_conv::PackedConv;
-use crate::cpu::conv::weight_gradient::{DirectWeightGradient, WeightGradientProblem};
+use crate::cpu::conv::weight_gradient::WeightGradientProblem;
+use crate::cpu::conv::winograd_weight_gradient::by_multiply_add;
 use crate::cpu::fusion::both_gradients::{WantedGradients, WithSums, gradients};
 use crate::cpu::fusion::lazy_map::LazyInput;
 use crate::cpu::kernels::epilogue::{ChannelSums, Epilogue};
@@ -47,7 +48,7 @@ pub fn backward(
     let (set, problem) = (InstructionSet::best(), WeightGradientProblem::of(g));
     let weights: &WithSums<'_, f32> = &|x, read| match unit {
         Some(unit) => read(&TileWeightGradient::new(unit, set, &problem)),
-        None => read(&DirectWeightGradient::new(set, &problem, x, dy)),
+        None => read(&*by_multiply_add(set, &problem, x, dy)),
     };
     Some(if data {
         gradients::<bf16>(g, weight, x, dy, wanted, weights)
