@@ -101,10 +101,7 @@ class Digits:
 
     def train_teacher(self):
         """Trains the teacher of all methods."""
-        values = {"transfer.batches": 1, "transition.images": 1, "transition.steps": 1}
-        if not self.runner.cuda:
-            values["teaching.epochs"] = 1
-        found = self.start("abm", values, self.runner.device, pseudo_batches.cores())
+        found = self.teach()
         os.replace(found.folder / "teaching.safetensors", self.teacher)
         top1 = found.report["metrics"]["teacher_accuracy"]["top1"]
         ms = found.batch_ms("teaching")
@@ -117,6 +114,28 @@ class Digits:
         threads = max(1, (pseudo_batches.cores() - 1) // len(DIGITS))
         for name in DIGITS if self.runner.cuda else []:
             self.reference[name] = self.pool.submit(self.start, name, self.values(name), "cpu", threads)
+        return text
+
+    def teach(self, **more):
+        """Trains a teacher, and little else."""
+        values = {"transfer.batches": 1, "transition.images": 1, "transition.steps": 1, **more}
+        if not self.runner.cuda:
+            values["teaching.epochs"] = 1
+        return self.start("abm", values, self.runner.device, pseudo_batches.cores())
+
+    def replay_teacher(self):
+        """The teacher once more, its batches replayed."""
+        if not self.runner.cuda:
+            raise Skipped("only a GPU records")
+        if not self.teacher.exists():
+            raise Skipped("there is no teacher")
+        found = self.teach(**{"teaching.replay": "true"})
+        ms = found.batch_ms("teaching")
+        self.runner.results.figure("a batch ms", ms)
+        same = (found.folder / "teaching.safetensors").read_bytes() == self.teacher.read_bytes()
+        text = f"{'the same' if same else 'other'} weights, {ms:.2f} ms a batch"
+        if not same:
+            raise Failed(text)
         return text
 
     def values(self, name):

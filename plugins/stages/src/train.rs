@@ -37,6 +37,8 @@ params! {
         pub on_warning: OnWarning = OnWarning::Continue,
         /// Batches between checkpoints.
         pub checkpoint_every: usize = 500 => 1..=1_000_000_000,
+        /// Whether a GPU may record a batch as a CUDA graph and replay it, as for `Transfer`.
+        pub replay: Option<bool> = None,
     }
 }
 
@@ -61,7 +63,7 @@ impl Train {
             evaluate_every: self.evaluate_every,
             checkpoint_every: self.checkpoint_every,
             preview_every: Some(0),
-            replay: false,
+            replay: self.replay,
             targets: None,
             selection: SelectionOptions { keep: self.keep.clone(), patience: self.patience, min_delta: self.min_delta },
             monitors: MonitorOptions { every: self.monitor_every, on_warning: self.on_warning },

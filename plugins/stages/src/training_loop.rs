@@ -12,7 +12,7 @@ use zskt_api::{
 
 use crate::batch_metrics::PendingMetrics;
 use crate::batch_sampler::{BatchInput, BatchSampler, Targets};
-use crate::cuda_graph_runner::CudaGraphRunner;
+use crate::cuda_graph_runner::{CudaGraphRunner, Replay};
 use crate::draws::{Draws, StreamDraws};
 use crate::intervals::{DueActions, Intervals};
 use crate::monitors::{MonitorOptions, Monitors};
@@ -42,8 +42,8 @@ pub struct TrainingLoop {
     pub batch_size: usize,
     /// How often it does other things.
     pub intervals: Intervals,
-    /// Whether a GPU may replay batches as a CUDA graph.
-    pub replay: bool,
+    /// Which batches a GPU may replay as a CUDA graph.
+    pub replay: Replay,
     /// How often it looks at what goes wrong unseen.
     pub monitors: MonitorOptions,
 }

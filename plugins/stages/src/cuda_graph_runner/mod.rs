@@ -1,16 +1,18 @@
 //! Batches that a GPU replays as a CUDA graph: the host no longer asks for each of thousands of kernels.
 //!
 //! Once two batches have been trained kernel by kernel, the next is captured too, and if its replay gives the same results, all
-//! others are replays. Only what differs between batches is told the device anew: the latents, and the constants of the
+//! others are replays. Only what differs between batches is told the device anew: the latents or images, and the constants of the
 //! optimizers' updates.
 
 mod capture;
+mod captured_input;
 
 use zskt_api::{PackedWeights, Result};
 
 use self::capture::{CapturedGraph, GraphCapture};
+use self::captured_input::CapturedInput;
 use crate::batch_metrics::BatchResult;
-use crate::batch_sampler::{BatchInput, LatentDraws};
+use crate::batch_sampler::BatchInput;
 use crate::state_snapshot::StateSnapshot;
 use crate::turn_runtime::{BatchPosition, Networks, TurnResult, TurnRuntime, train_eagerly};
 
@@ -21,11 +23,42 @@ const WARM_UP: usize = 2;
 /// cuDNN's.
 const TOLERANCE: f64 = 1e-3;
 
+/// Which batches may be replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// None.
+    Never,
+    /// Those whose images a generator makes as they are played, where replays have been seen to be right and faster.
+    OfLatents,
+    /// All.
+    Always,
+}
+
+impl From<Option<bool>> for Replay {
+    fn from(wanted: Option<bool>) -> Self {
+        match wanted {
+            Some(false) => Self::Never,
+            None => Self::OfLatents,
+            Some(true) => Self::Always,
+        }
+    }
+}
+
+impl Replay {
+    fn includes(self, input: &BatchInput) -> bool {
+        match input {
+            BatchInput::Latents(_) => self != Self::Never,
+            BatchInput::Ready { .. } => self == Self::Always,
+        }
+    }
+}
+
 /// Trains on batches, by replays where that is possible.
 pub struct CudaGraphRunner<C: GraphCapture> {
     device: C,
     /// Whether all plugins may be replayed, and so change weights by `apply_updates`, `apply_adam` and `constrain` only.
     keeps_promises: bool,
+    wanted: Replay,
     weights: PackedWeights,
     mode: Mode<C::Graph>,
 }
@@ -33,28 +66,29 @@ pub struct CudaGraphRunner<C: GraphCapture> {
 enum Mode<G> {
     /// Each batch is trained kernel by kernel.
     Eager,
-    /// So many are, before one is captured.
-    WarmUp(usize),
+    /// So many are, before one is captured that has no fewer images than any of them.
+    WarmUp { left: usize, most: usize },
     /// Each batch is a replay.
     Replay(Box<BatchGraph<G>>),
 }
 
-/// A captured batch, and the latents that it reads.
+/// A captured batch, and what it reads.
 struct BatchGraph<G> {
     graph: G,
-    latents: LatentDraws,
+    input: CapturedInput,
 }
 
 impl<C: GraphCapture> CudaGraphRunner<C> {
     /// Replays if that is wanted and all networks, losses and optimizers allow it.
-    pub fn new(device: C, turns: &[TurnRuntime], networks: Networks<'_>, wanted: bool) -> Self {
+    pub fn new(device: C, turns: &[TurnRuntime], networks: Networks<'_>, wanted: Replay) -> Self {
         let keeps_promises = networks.replays() && turns.iter().all(TurnRuntime::replays);
-        let allowed = wanted && device.is_available() && keeps_promises;
+        let allowed = wanted != Replay::Never && device.is_available() && keeps_promises;
         Self {
             device,
             keeps_promises,
+            wanted,
             weights: networks.packed_weights(),
-            mode: if allowed { Mode::WarmUp(WARM_UP) } else { Mode::Eager },
+            mode: if allowed { Mode::WarmUp { left: WARM_UP, most: 0 } } else { Mode::Eager },
         }
     }
 
@@ -71,29 +105,30 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
             let mut train = || train_eagerly(turns, networks, input, position);
             if keeps_promises { weights.within(train) } else { train() }
         };
-        match (&mut self.mode, input) {
-            (Mode::Replay(graph), BatchInput::Latents(latents)) => {
-                let results = graph.replay(turns, latents, position)?;
-                Ok(BatchResult::new(turns, results, input.count()))
+        match &mut self.mode {
+            Mode::Eager => train_eagerly(turns),
+            _ if !self.wanted.includes(input) => train_eagerly(turns),
+            Mode::Replay(graph) => match graph.replay(turns, input, position)? {
+                Some(results) => Ok(BatchResult::new(turns, results, input.count())),
+                None => train_eagerly(turns),
+            },
+            Mode::WarmUp { left, most } if *left > 0 || input.count() < *most => {
+                (*left, *most) = (left.saturating_sub(1), input.count().max(*most));
+                train_eagerly(turns)
             }
-            (Mode::WarmUp(0), BatchInput::Latents(latents)) => {
+            Mode::WarmUp { .. } => {
                 self.mode = Mode::Eager;
                 let before = StateSnapshot::take(turns, networks)?;
                 let result = self.device.rehearse(|| train_eagerly(turns))?;
                 let after = StateSnapshot::take(turns, networks)?;
                 before.restore(turns)?;
-                match self.capture(turns, networks, latents, position, (&result, &after)) {
+                match self.capture(turns, networks, input, position, (&result, &after)) {
                     Ok(Some(graph)) => self.mode = Mode::Replay(Box::new(graph)),
                     // What cannot be captured or replayed is no failure: it is trained kernel by kernel.
                     Ok(None) | Err(_) => after.restore(turns)?,
                 }
                 Ok(result)
             }
-            (Mode::WarmUp(left), _) => {
-                *left = left.saturating_sub(1);
-                train_eagerly(turns)
-            }
-            (Mode::Eager | Mode::Replay(_), _) => train_eagerly(turns),
         }
     }
 
@@ -102,12 +137,12 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
         &mut self,
         turns: &mut [TurnRuntime],
         networks: Networks<'_>,
-        latents: &LatentDraws,
+        input: &BatchInput,
         position: BatchPosition,
         (expected, expected_state): (&BatchResult, &StateSnapshot),
     ) -> Result<Option<BatchGraph<C::Graph>>> {
-        let latents = latents.copied()?;
-        let input = BatchInput::Latents(latents.clone());
+        let captured = CapturedInput::of(input)?;
+        let input = captured.input()?;
         let graph = self.device.capture(|| {
             let turns = turns.iter_mut();
             self.weights.within(|| turns.map(|turn| turn.train_for_replays(networks, &input, position)).collect())
@@ -119,24 +154,27 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
         let result = BatchResult::new(turns, results.collect::<Result<_>>()?, input.count());
         let same = result.agrees(expected, TOLERANCE)?
             && StateSnapshot::take(turns, networks)?.agrees(expected_state, TOLERANCE)?;
-        Ok(same.then_some(BatchGraph { graph, latents }))
+        Ok(same.then_some(BatchGraph { graph, input: captured }))
     }
 }
 
 impl<G: CapturedGraph> BatchGraph<G> {
+    /// The results for another input; `None` where it has another number of images.
     fn replay(
         &self,
         turns: &mut [TurnRuntime],
-        latents: &LatentDraws,
+        input: &BatchInput,
         position: BatchPosition,
-    ) -> Result<Vec<TurnResult>> {
-        self.latents.overwrite(latents)?;
+    ) -> Result<Option<Vec<TurnResult>>> {
+        if !self.input.overwrite(input)? {
+            return Ok(None);
+        }
         let recorded = self.graph.results();
         let rates = self.graph.replay(|| {
             let steps = turns.iter_mut().zip(recorded);
             steps.map(|(turn, recorded)| turn.update_again(recorded, position)).collect::<Result<Vec<_>>>()
         })?;
-        recorded.iter().zip(rates).map(|(recorded, rate)| recorded.copied(rate)).collect()
+        recorded.iter().zip(rates).map(|(recorded, rate)| recorded.copied(rate)).collect::<Result<_>>().map(Some)
     }
 }
 

@@ -13,7 +13,8 @@ use zskt_api::{
     OptimizerState, Parameter, Player, Precision, Result, Schedule, Turn,
 };
 
-use super::{CapturedGraph, CudaGraphRunner, GraphCapture};
+use super::captured_input::CapturedInput;
+use super::{CapturedGraph, CudaGraphRunner, GraphCapture, Replay};
 use crate::batch_sampler::{BatchInput, LatentDraws};
 use crate::turn_runtime::{BatchPosition, Networks, TurnResult, TurnRuntime};
 
@@ -210,11 +211,11 @@ struct Replays {
     generator: bool,
     loss: bool,
     optimizer: bool,
-    wanted: bool,
+    wanted: Replay,
 }
 
 const ALL: Replays =
-    Replays { teacher: true, student: true, generator: true, loss: true, optimizer: true, wanted: true };
+    Replays { teacher: true, student: true, generator: true, loss: true, optimizer: true, wanted: Replay::OfLatents };
 
 struct Training {
     teacher: ClassifierNetwork,
@@ -223,7 +224,7 @@ struct Training {
     turns: Vec<TurnRuntime>,
     /// The latents that the generator was last run on.
     latents: Arc<Mutex<Option<Tensor>>>,
-    wanted: bool,
+    wanted: Replay,
 }
 
 fn classifier(replays: bool) -> ClassifierNetwork {
@@ -289,16 +290,18 @@ impl Training {
         let networks =
             Networks { teacher: Some(&self.teacher), student: &self.student, generator: Some(&self.generator) };
         let mut runner = CudaGraphRunner::new(device, &self.turns, networks, self.wanted);
-        let counted = Cell::new(0);
+        let (counted, trained) = (Cell::new(0), Cell::new(0));
         for batch in 0..BATCHES {
             let position = BatchPosition { batch, batches: BATCHES };
-            let result = runner.train_batch(&mut self.turns, networks, &input(batch), position).unwrap();
+            let input = input(batch);
+            trained.set(trained.get() + 2 * input.count());
+            let result = runner.train_batch(&mut self.turns, networks, &input, position).unwrap();
             let (images, metrics) = result.read(batch + 1).unwrap();
             counted.set(counted.get() + images);
             let learning_rate = metrics.iter().find(|metric| metric.name == "turn.learning_rate").unwrap().value;
             assert_eq!(learning_rate, 0.5 * Falling.factor(batch, BATCHES));
         }
-        assert_eq!(counted.get(), BATCHES * 2 * 2);
+        assert_eq!(counted.get(), trained.get());
         calls.take()
     }
 }
@@ -315,7 +318,7 @@ fn generated(batch: usize) -> BatchInput {
 
 /// The state after training kernel by kernel.
 fn eager_state() -> Vec<f64> {
-    let mut training = Training::new(Replays { wanted: false, ..ALL });
+    let mut training = Training::new(Replays { wanted: Replay::Never, ..ALL });
     assert!(training.run(Flaw::None, generated).is_empty());
     training.state()
 }
@@ -365,15 +368,49 @@ fn nothing_is_captured_where_one_does_not_allow_it() {
         Replays { generator: false, ..ALL },
         Replays { loss: false, ..ALL },
         Replays { optimizer: false, ..ALL },
-        Replays { wanted: false, ..ALL },
+        Replays { wanted: Replay::Never, ..ALL },
     ] {
         assert!(Training::new(replays).run(Flaw::None, generated).is_empty());
     }
-    let images = |batch| BatchInput::Ready {
-        images: FeatureMap::from_nchw(&latents(batch).unsqueeze(2).unwrap().unsqueeze(3).unwrap()).unwrap(),
-        labels: Some(Tensor::zeros(2, DType::U32, &Device::Cpu).unwrap()),
+    assert!(Training::new(ALL).run(Flaw::None, ready).is_empty());
+}
+
+/// Two images of the same numbers and their labels; one in the third and in the last batch.
+fn ready(batch: usize) -> BatchInput {
+    let count = if batch == 2 || batch == BATCHES - 1 { 1 } else { 2 };
+    let images = latents(batch).narrow(0, 0, count).unwrap().unsqueeze(2).unwrap().unsqueeze(3).unwrap();
+    BatchInput::Ready {
+        images: FeatureMap::from_nchw(&images).unwrap(),
+        labels: Some(Tensor::full(batch as u32, count, &Device::Cpu).unwrap()),
+    }
+}
+
+#[test]
+fn batches_of_a_dataset_are_replayed_where_that_is_wanted_but_the_smaller_ones() {
+    let expected = {
+        let mut training = Training::new(Replays { wanted: Replay::Never, ..ALL });
+        assert!(training.run(Flaw::None, ready).is_empty());
+        training.state()
     };
-    assert!(Training::new(ALL).run(Flaw::None, images).is_empty());
+    let mut training = Training::new(Replays { wanted: Replay::Always, ..ALL });
+    assert_eq!(training.run(Flaw::None, ready), ["rehearse", "capture", "launch", "replay"]);
+    assert_eq!(training.state(), expected);
+}
+
+#[test]
+fn what_a_captured_batch_reads_is_what_was_written_over_it_last() {
+    let captured = CapturedInput::of(&ready(0)).unwrap();
+    let read = captured.input().unwrap();
+    assert!(captured.overwrite(&ready(1)).unwrap());
+    assert!(!captured.overwrite(&ready(2)).unwrap(), "it has fewer images");
+    assert!(!captured.overwrite(&generated(1)).unwrap());
+    let (CapturedInput::Ready { images, .. }, BatchInput::Ready { labels: Some(labels), .. }) = (&captured, &read)
+    else {
+        panic!("images stay images")
+    };
+    assert_eq!(labels.to_vec1::<u32>().unwrap(), [1, 1]);
+    let numbers = images.flatten_from(1).unwrap().to_vec2::<f64>().unwrap();
+    assert_eq!(numbers, latents(1).to_vec2::<f64>().unwrap());
 }
 
 #[test]
