@@ -1,4 +1,4 @@
-//! Convolution kernels that multiply bf16 numbers and add in f32, by a [`Unit`]: strips compute outputs of a convolution
+//! Convolution kernels that multiply bf16 numbers and add in f32, by a [`Unit`](unit::Unit): strips compute outputs of a convolution
 //! (forward pass and data gradient), `TileOuter` sums outer products over pixels (weight gradient); [`TileWeightGradient`]
 //! and the [`Operand`](crate::cpu::conv::operand::Operand) that bf16 is make the layers' operations of them.
 //!
@@ -11,11 +11,10 @@ mod operand;
 mod outer_product;
 mod shape;
 mod tile;
-mod unit;
+pub mod unit;
 mod weight_gradient;
 
 pub use choice::{for_data_gradient, for_forward, for_weight_gradient};
-pub use unit::Unit;
 pub use weight_gradient::TileWeightGradient;
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::thread;
 
 use half::bf16;
 
-use crate::cpu::bf16_tiles::Unit;
 use crate::cpu::bf16_tiles::amx::strip::{TileStrip, strip};
 use crate::cpu::bf16_tiles::dot_product::strip::{self as dot_strip, DotStrip};
 use crate::cpu::bf16_tiles::outer_product::{OuterShape, TileOuter};
 use crate::cpu::bf16_tiles::shape::StripShape;
 use crate::cpu::bf16_tiles::tile::Tiles;
+use crate::cpu::bf16_tiles::unit::Unit;
 use rand::{Rng, SeedableRng};
 
 use crate::cpu::buffer_pool::Buffer;

@@ -331,7 +331,8 @@ proptest! {
 /// are rounded once more.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn check_tiles(geometry: ConvGeometry) -> Result<(), TestCaseError> {
-    use crate::cpu::bf16_tiles::{TileWeightGradient, Unit};
+    use crate::cpu::bf16_tiles::TileWeightGradient;
+    use crate::cpu::bf16_tiles::unit::Unit;
     let Some(unit) = Unit::best() else { return Ok(()) };
     let case = Case::rounded(geometry, |value| bf16::narrow(value).widen());
     let set = InstructionSet::best();
