@@ -69,7 +69,7 @@ impl Example {
             let is_package = Reference::of_path(&named).is_ok_and(|it| it.is_some());
             let found = if is_package { named } else { folder.join(named) };
             if let Err(problem) = library::load(&found, &[]) {
-                notes.push(format!("it names `{shown}`, which is not there: {}", one_line(&problem.message)));
+                notes.push(one_line(&problem.message));
             } else if !is_package {
                 notes.push(format!(
                     "it names the library `{shown}`, which others do not have: make a package of that, too, and name this"
@@ -124,20 +124,30 @@ fn packed(folder: &Path, path: &Path) -> Result<Files, String> {
     let inside = path.components().filter(|part| *part != Component::CurDir);
     let inside: Option<PathBuf> =
         inside.map(|part| if let Component::Normal(part) = part { Some(part) } else { None }).collect();
-    let Some(inside) = inside else { return Err("it is not in the crate's folder".into()) };
+    const OUTSIDE: &str = "it is not in the crate's folder";
+    let Some(inside) = inside else { return Err(OUTSIDE.into()) };
+    let folder = folder.canonicalize().map_err(|error| reason(&error))?;
     let mut found = BTreeMap::new();
     let (mut left, mut bytes) = (vec![inside], 0);
     while let Some(path) = left.pop() {
-        let file = folder.join(&path);
+        let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+        let inner = format!("{FOLDER}{}", parts.join("/"));
+        // Folders, too: links among them may lead to each other without an end.
+        if !is_inner_path(&inner) || inner == PIPELINE {
+            return Err(format!(
+                "no package has a file {inner:?}: names are of letters, digits and `-_.+`, none is hidden, and there is one folder in \
+                 `{FOLDER}` at most"
+            ));
+        }
+        let file = folder.join(&path).canonicalize().map_err(|error| reason(&error))?;
+        // A link may lead to what its author means to give to nobody.
+        if !file.starts_with(&folder) {
+            return Err(OUTSIDE.into());
+        }
         if file.is_dir() {
             let entries = fs::read_dir(&file).map_err(|error| reason(&error))?.flatten();
             left.extend(entries.map(|entry| path.join(entry.file_name())));
             continue;
-        }
-        let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-        let inner = format!("{FOLDER}{}", parts.join("/"));
-        if !is_inner_path(&inner) || inner == PIPELINE {
-            return Err(format!("no file of a package can be called {inner:?}"));
         }
         let content = input_file::read(&file, MOST_READ - bytes).map_err(|error| match error.kind() {
             std::io::ErrorKind::FileTooLarge => format!("it has more than {} MB", MOST_READ >> 20),
@@ -169,6 +179,18 @@ mod tests {
         assert!(names("missing.csv").is_err());
         for outside in ["../b.csv", "/etc/passwd", "data/../../b.csv"] {
             assert_eq!(names(outside), Err("it is not in the crate's folder".to_owned()), "{outside}");
+        }
+        #[cfg(unix)]
+        {
+            let linked = |to: &str, name: &str| std::os::unix::fs::symlink(to, folder.join("data").join(name)).unwrap();
+            linked("../b.csv", "linked.csv");
+            assert!(names("data").unwrap().contains(&"example/data/linked.csv".to_owned()));
+            linked("/etc/passwd", "out.csv");
+            assert_eq!(names("data"), Err("it is not in the crate's folder".to_owned()));
+            fs::remove_file(folder.join("data/out.csv")).unwrap();
+            linked(".", "again");
+            assert!(names("data").unwrap_err().contains("no package has a file \"example/data/again/"));
+            fs::remove_file(folder.join("data/again")).unwrap();
         }
         fs::File::create(folder.join("data/large")).unwrap().set_len((16 << 20) + 1).unwrap();
         assert_eq!(names("data"), Err("it has more than 16 MB".to_owned()));

@@ -14,6 +14,7 @@ use super::build::Build;
 use super::form::{self, FORMAT};
 use super::index_place::{FILE, IndexPlace};
 use super::limits::{self, MOST_INDEX};
+use super::lock;
 use super::manifest::Summary;
 use super::names::{Reference, is_file_name};
 use crate::shell_quoting::quoted;
@@ -151,7 +152,9 @@ impl Index {
         let cannot = |error: io::Error| {
             Diagnostic::global(format!("cannot write {}: {}", path.display(), text_format::reason(&error)))
         };
-        let _lock = lock(folder).map_err(cannot)?;
+        let _lock = open_lock(&folder.join(LOCK)).and_then(lock::hold).map_err(|error| {
+            Diagnostic::global(format!("cannot lock {}: {}", folder.join(LOCK).display(), text_format::reason(&error)))
+        })?;
         // Before anything is overwritten: an index that cannot be read would keep the sum of what was.
         let mut index = if path.exists() {
             Self::read(&IndexPlace::Folder(folder.to_owned()))?
@@ -193,12 +196,13 @@ impl Index {
     }
 }
 
-/// Waits until nobody else adds to the index of a folder. Where files cannot be locked, nobody waits.
-fn lock(folder: &Path) -> io::Result<File> {
-    let file = File::options().write(true).create(true).truncate(false).open(folder.join(LOCK))?;
-    match file.lock() {
-        Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
-        _ => Ok(file),
+/// Opens the file that is locked, which may be that of another who adds to the same folder: it is never written to.
+fn open_lock(path: &Path) -> io::Result<File> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            File::options().read(true).append(true).create(true).open(path)
+        }
+        opened => opened,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Packages that are installed: each in a folder of its own, `$XDG_DATA_HOME/zskt/plugins/IMAGE/NAME@VERSION`.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,8 @@ use super::example;
 use super::index::Index;
 use super::index_place::IndexPlace;
 use super::limits::{self, MOST_MANIFEST, MOST_PACKED};
-use super::manifest::{Manifest, Summary};
+use super::lock;
+use super::manifest::{Manifest, PackagedFile, Summary};
 use super::names::Reference;
 use super::package::plugins_of;
 use crate::shell_quoting::quoted;
@@ -30,6 +31,16 @@ pub struct Installed {
     pub folder: PathBuf,
     /// What it says of itself.
     pub manifest: Manifest,
+}
+
+impl Installed {
+    /// Whether all of its files are as they were.
+    fn is_whole(&self) -> bool {
+        let is_as_listed = |(path, file): (&String, &PackagedFile)| {
+            checksum::of_file(&self.folder.join(path)).is_ok_and(|sum| sum == file.sha256)
+        };
+        self.manifest.files.iter().all(is_as_listed)
+    }
 }
 
 /// The folder that all installed packages are in.
@@ -237,62 +248,85 @@ fn install(packed: impl Read, expected: Option<&Summary>, replace: bool) -> Resu
     })?;
     let summary = &manifest.summary;
     check_library(&unfinished.path().join(&manifest.library), summary)?;
-    let target = parent.join(summary.reference().to_string());
-    let mut said = String::new();
-    if target.symlink_metadata().is_ok() {
-        let before = within(&parent).into_iter().find(|package| package.folder == target);
-        let is_whole = |package: &Installed| {
-            let file = &package.manifest.files[&package.manifest.library];
-            checksum::of_file(&target.join(&package.manifest.library)).is_ok_and(|sum| sum == file.sha256)
-        };
-        if before.as_ref().is_some_and(|package| package.manifest == manifest && is_whole(package)) {
-            return Ok(format!("{} is installed already\n", summary.title()));
-        }
-        if !replace {
-            let message = format!("another {} is installed, in {}", summary.title(), target.display());
-            return Err(Diagnostic::global(message).help("--replace puts this one in its place"));
-        }
-        said = format!("replaced the {} that was in {}\n", summary.title(), target.display());
-    }
     // Temporary folders are private.
     #[cfg(unix)]
     fs::set_permissions(unfinished.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).map_err(cannot)?;
-    put(unfinished.path(), &target, &parent).map_err(cannot)?;
+    let target = parent.join(summary.reference().to_string());
+    let mut said = match put(unfinished.path(), &target, &manifest, replace).map_err(cannot)? {
+        Put::New => String::new(),
+        Put::Replaced => format!("replaced the {} that was in {}\n", summary.title(), target.display()),
+        Put::IsThere => return Ok(format!("{} is installed already\n", summary.title())),
+        Put::OtherIsThere => {
+            let message = format!("another {} is installed, in {}", summary.title(), target.display());
+            return Err(Diagnostic::global(message).help("--replace puts this one in its place"));
+        }
+    };
     // It goes by another name now, and is not to be removed.
     let _ = unfinished.keep();
     said += &format!("added {} ({})\n{}\n", summary.title(), summary.licence(), summary.contents());
-    said += &format!("  in a pipeline:  plugins: [{:?}],\n", summary.name);
-    said += &how_to_try(&manifest, &target);
+    let alone = Reference { name: summary.name.clone(), version: None };
+    let is_meant_alone = find(&alone).is_ok_and(|(_, found)| found == summary.reference());
+    // By its version where the name alone means a newer one.
+    let named = if is_meant_alone { alone } else { summary.reference() };
+    said += &format!("  in a pipeline:  plugins: [{:?}],\n", named.to_string());
+    said += &how_to_try(&manifest, &target, &named);
     Ok(said)
 }
 
-/// How the example of a package is run, if it has one: where it reads files of its own, in a copy of its folder, for paths are relative to the
-/// working directory, and runs are written there.
-fn how_to_try(manifest: &Manifest, folder: &Path) -> String {
+/// How the example of a package, which pipelines name so, is run, if it has one: where it reads files of its own, in a copy of its folder, for
+/// paths are relative to the working directory, and runs are written there.
+fn how_to_try(manifest: &Manifest, folder: &Path, named: &Reference) -> String {
     if !manifest.files.contains_key(example::PIPELINE) {
         return String::new();
     }
     let shown = |path: &str| quoted(&folder.join(path).display().to_string());
+    // The example names no version, and goes by what the command line names.
+    let option = if named.version.is_some() { format!(" --plugin {named}") } else { String::new() };
     let is_read = |path: &String| path.starts_with(example::FOLDER) && path != example::PIPELINE;
     if manifest.files.keys().any(is_read) {
-        let copy = format!("{}-example", manifest.summary.name);
+        let copy = format!("{}-{}-example", manifest.summary.name, manifest.summary.version);
+        // Into no copy of before, which would hold it in a folder of its own.
         return format!(
-            "  an example:     cp -r {} {copy} && cd {copy} && zskt-run pipeline.ron\n",
+            "  an example:     mkdir {copy} && cp -r {}. {copy} && cd {copy} && zskt-run pipeline.ron{option}\n",
             shown(example::FOLDER)
         );
     }
-    format!("  an example:     zskt-run {}\n", shown(example::PIPELINE))
+    format!("  an example:     zskt-run {}{option}\n", shown(example::PIPELINE))
 }
 
-/// Gives a folder its name; what had it is removed, or has it again where that fails.
-fn put(folder: &Path, target: &Path, parent: &Path) -> io::Result<()> {
+/// What became of a package that was to be put in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    /// Nothing was there.
+    New,
+    /// What was there is gone.
+    Replaced,
+    /// The same is there already, and stays.
+    IsThere,
+    /// Another is there, and stays.
+    OtherIsThere,
+}
+
+/// Gives the folder of a package its name, in the folder of its build. What had the name is removed where this one is to `replace` it, or has
+/// it again where that fails. Others wait meanwhile.
+fn put(folder: &Path, target: &Path, manifest: &Manifest, replace: bool) -> io::Result<Put> {
+    let parent = target.parent().unwrap_or(target);
+    let _lock = lock::hold(File::open(parent)?)?;
     if target.symlink_metadata().is_err() {
-        return fs::rename(folder, target);
+        return fs::rename(folder, target).map(|()| Put::New);
+    }
+    let before = within(parent).into_iter().find(|package| package.folder == target);
+    if before.is_some_and(|package| package.manifest == *manifest && package.is_whole()) {
+        return Ok(Put::IsThere);
+    }
+    if !replace {
+        return Ok(Put::OtherIsThere);
     }
     let old = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent)?;
     let kept = old.path().join("old");
     fs::rename(target, &kept)?;
-    fs::rename(folder, target).or_else(|error| fs::rename(&kept, target).and(Err(error)))
+    fs::rename(folder, target).or_else(|error| fs::rename(&kept, target).and(Err(error)))?;
+    Ok(Put::Replaced)
 }
 
 /// Removes what processes have left that were killed: nothing else takes so long.
@@ -359,10 +393,69 @@ pub fn remove(what: &str) -> Result<String, Diagnostic> {
             |error: io::Error| Diagnostic::global(format!("cannot remove {}: {}", folder.display(), reason(&error)));
         // First by another name: what is there under its own is whole.
         let parent = folder.parent().unwrap_or(&folder);
+        let _lock = File::open(parent).and_then(lock::hold).map_err(cannot)?;
         let hidden = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(parent).map_err(cannot)?;
         fs::rename(&folder, hidden.path().join("old")).map_err(cannot)?;
         hidden.close().map_err(cannot)?;
         said += &format!("removed {}\n", manifest.summary.title());
     }
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::thread;
+
+    use super::{MANIFEST, Manifest, Put, put};
+    use crate::checksum;
+
+    /// A package that is unpacked, whose library and example have this text.
+    fn unpacked(folder: &Path, text: &str) -> Manifest {
+        let library = format!("libnets.{}", std::env::consts::DLL_EXTENSION);
+        let file = serde_json::json!({"bytes": text.len(), "sha256": checksum::of_bytes(text.as_bytes())});
+        let manifest = serde_json::json!({
+            "format": 1, "name": "nets", "version": "0.1.0", "release": "1.0.0", "image": "0".repeat(64), "target": "here",
+            "plugins": [], "library": library, "files": {&*library: file, "example/pipeline.ron": file},
+        });
+        fs::create_dir_all(folder.join("example")).unwrap();
+        for path in [library.as_str(), "example/pipeline.ron"] {
+            fs::write(folder.join(path), text).unwrap();
+        }
+        fs::write(folder.join(MANIFEST), manifest.to_string()).unwrap();
+        Manifest::read(manifest.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn of_several_that_are_added_at_once_one_is_there_and_replaced_only_when_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("nets@0.1.0");
+        let unpack = |text: &str| {
+            let unfinished = folder.path().join(format!(".unfinished-{text}"));
+            let manifest = unpacked(&unfinished, text);
+            (unfinished, manifest)
+        };
+        let all: Vec<_> = (0..16).map(|number| unpack(&number.to_string())).collect();
+        let add = |(unfinished, manifest): &(PathBuf, Manifest)| put(unfinished, &target, manifest, false).unwrap();
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = all.iter().map(|package| scope.spawn(|| add(package))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Put::New).count(), 1, "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome == Put::OtherIsThere).count(), 15, "{outcomes:?}");
+
+        let again = |text: &str, replace| {
+            let (unfinished, manifest) = unpack(text);
+            put(&unfinished, &target, &manifest, replace).unwrap()
+        };
+        assert_eq!(
+            [again("a", true), again("a", true), again("a", false)],
+            [Put::Replaced, Put::IsThere, Put::IsThere]
+        );
+        let example = target.join("example/pipeline.ron");
+        fs::write(&example, "tried out").unwrap();
+        assert_eq!([again("a", false), again("a", true)], [Put::OtherIsThere, Put::Replaced]);
+        assert_eq!(fs::read_to_string(example).unwrap(), "a");
+    }
 }

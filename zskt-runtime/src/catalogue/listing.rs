@@ -23,12 +23,12 @@ pub fn list(json: bool) -> Result<String, Diagnostic> {
         struct Line<'p> {
             #[serde(flatten)]
             summary: &'p Summary,
-            folder: &'p std::path::Path,
+            folder: String,
             misfit: Option<String>,
         }
         let lines = all.iter().map(|Installed { folder, manifest }| {
             let summary = &manifest.summary;
-            Line { summary, folder, misfit: summary.build.misfit(&ours) }
+            Line { summary, folder: folder.display().to_string(), misfit: summary.build.misfit(&ours) }
         });
         return Ok(to_json(&lines.collect::<Vec<_>>()));
     }

@@ -12,6 +12,7 @@ mod index_place;
 mod installed;
 mod limits;
 mod listing;
+mod lock;
 mod manifest;
 mod names;
 mod package;

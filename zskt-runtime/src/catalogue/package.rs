@@ -70,9 +70,17 @@ pub fn package(request: &PackageRequest<'_>) -> Result<String, Diagnostic> {
     // These name libraries, too.
     let examples = made.iter().map(|made| Example::read(&made.folder(request), &made.package.name, &package_of));
     let examples: Vec<_> = examples.collect::<Result<_, _>>()?;
-    let mut said = String::new();
-    for (made, example) in made.iter().zip(examples) {
-        said += &pack(request, &build, made, example)?;
+    let packed = made.iter().zip(examples).map(|(made, example)| pack(request, &build, made, example));
+    // All of them before the first is written: what one of them lacks is mended before others have any.
+    let packed: Vec<_> = packed.collect::<Result<_, _>>()?;
+    let (mut said, mut written) = (String::new(), Vec::new());
+    for packed in packed {
+        let title = packed.summary.title();
+        said += &write(request, packed).map_err(|problem| match &written[..] {
+            [] => problem,
+            written => problem.context(format_args!("after {}", text_format::join(written, "and"))),
+        })?;
+        written.push(title);
     }
     Ok(said)
 }
@@ -92,6 +100,16 @@ fn missing(package: &Package) -> Vec<Diagnostic> {
         missing.push(Diagnostic::global(message).warning().help(help));
     }
     missing
+}
+
+/// A package that is to be written.
+struct Packed {
+    summary: Summary,
+    bytes: Vec<u8>,
+    /// What of the example is in it.
+    of_example: Vec<String>,
+    /// What its author should know.
+    notes: Vec<String>,
 }
 
 /// A crate's package, and the library that cargo made of it.
@@ -134,7 +152,7 @@ fn pack(
     build: &Build,
     made: &Made<'_>,
     example: Option<Example>,
-) -> Result<String, Diagnostic> {
+) -> Result<Packed, Diagnostic> {
     let Made { package, library: Library { file: path, plugins, .. } } = made;
     let library = made.file_name().to_owned();
     let mut files = BTreeMap::from([(library.clone(), read(path, MOST_FILES_BYTES)?)]);
@@ -166,30 +184,25 @@ fn pack(
     let manifest = Manifest { format: FORMAT, summary, library, files: sums.collect() };
     let text = serde_json::to_string_pretty(&manifest)
         .map_err(|error| Diagnostic::global(format!("the package's manifest cannot be written: {error}")))?;
+    let cannot = |problem: Diagnostic| problem.context(format_args!("`{}` cannot be packed", package.name));
     // What would not be read must not be written.
-    Manifest::read(text.as_bytes())
-        .map_err(|problem| problem.context(format_args!("`{}` cannot be packed", package.name)))?;
-    let notes: String = notes.into_iter().map(|note| format!("  note: {note}\n")).collect();
-    write(request, &manifest.summary, text.as_bytes(), &files.into_iter().collect::<Vec<_>>(), &notes)
+    Manifest::read(text.as_bytes()).map_err(cannot)?;
+    let files: Vec<_> = files.into_iter().collect();
+    let mut bytes = Vec::new();
+    archive::write(&mut bytes, text.as_bytes(), &files).map_err(|error| cannot(Diagnostic::global(reason(&error))))?;
+    limits::check(bytes.len() as u64, MOST_PACKED).map_err(cannot)?;
+    let of_example = files.into_iter().map(|(path, _)| path).filter(|path| path.starts_with(example::FOLDER)).collect();
+    Ok(Packed { summary: manifest.summary, bytes, of_example, notes })
 }
 
-fn write(
-    request: &PackageRequest<'_>,
-    summary: &Summary,
-    manifest: &[u8],
-    files: &[(String, Vec<u8>)],
-    notes: &str,
-) -> Result<String, Diagnostic> {
+fn write(request: &PackageRequest<'_>, packed: Packed) -> Result<String, Diagnostic> {
+    let Packed { summary, bytes: packed, of_example, notes } = packed;
     let Build { release, target, .. } = &summary.build;
     let file = format!("{}-{}-{release}-{target}{ENDING}", canonical(&summary.name), summary.version);
     let path = request.index.map_or_else(|| PathBuf::from(&file), |index| index.join(&file));
     let cannot =
         |error: std::io::Error| Diagnostic::global(format!("cannot write {}: {}", path.display(), reason(&error)));
-    let mut packed = Vec::new();
-    archive::write(&mut packed, manifest, files).map_err(cannot)?;
     let (bytes, sha256) = (packed.len() as u64, checksum::of_bytes(&packed));
-    limits::check(bytes, MOST_PACKED)
-        .map_err(|problem| problem.context(format_args!("`{}` cannot be packed", summary.name)))?;
     let mut said = String::new();
     let put = || write_whole(&path, |file| std::io::Write::write_all(file, &packed)).map_err(cannot);
     match request.index {
@@ -207,18 +220,18 @@ fn write(
     }
     let size = text_format::bytes(bytes);
     said += &format!("made {} ({size}, SHA-256 {sha256})\n{}", path.display(), summary.contents());
-    let of_example = files.iter().map(|(path, _)| path.as_str()).filter(|path| path.starts_with(example::FOLDER));
-    let of_example: Vec<_> = of_example.collect();
     if !of_example.is_empty() {
-        said += &format!("  with {}\n", text_format::some_of(of_example));
+        said += &format!("  with {}\n", text_format::some_of(of_example.iter().map(String::as_str)));
     }
+    said.extend(notes.into_iter().map(|note| format!("  note: {note}\n")));
     let add = match request.index {
         Some(index) => {
-            format!("{} --index {}", summary.name, quoted(&index.display().to_string()))
+            // By its version: a newer one may be there, too.
+            format!("{} --index {}", summary.reference(), quoted(&index.display().to_string()))
         }
         None => quoted(&format!("./{}", path.display())),
     };
-    Ok(said + notes + &format!("\n  zskt-run plugin add {add}\n"))
+    Ok(said + &format!("\n  zskt-run plugin add {add}\n"))
 }
 
 /// The files of a crate that say what others may do with it.

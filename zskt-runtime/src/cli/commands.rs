@@ -120,10 +120,11 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
     }
     // A library that is refused must not be in the way of building it anew.
     let libraries = cli.libraries();
-    match cli.command {
+    match &cli.command {
         Some(Command::Plugin { .. } | Command::Completions { .. }) => {}
         // What began goes on with the packages that it began with.
         None | Some(Command::Sweep(_)) => {}
+        Some(Command::Export { run, .. }) => load_named(&libraries, &packages_of(run))?,
         _ => load_named(&libraries, &[])?,
     }
     match cli.command {

@@ -10,7 +10,7 @@ use super::arguments::SweepArguments;
 use super::commands::{Failure, check, load_libraries, load_named, print, read_text, refuse_tilde, unsound, warn};
 use crate::catalogue::{self, Reference};
 use crate::device_request::DeviceRequest;
-use crate::library;
+use crate::library::{self, Library};
 use crate::pipeline::{self, Sources};
 use crate::plan::Plan;
 use crate::run::{self, EventKind};
@@ -91,12 +91,16 @@ fn packages_of(arguments: &SweepArguments) -> Result<Vec<Reference>, Diagnostic>
     Ok(catalogue::packages_among(&folder.read()?.libraries))
 }
 
-/// What each point is told to load: the libraries that the command line names, and that very version of each package which is loaded now,
-/// whatever is installed when the point runs.
-fn of_each_point(named: &[PathBuf]) -> Vec<PathBuf> {
-    let files = named.iter().filter(|path| !matches!(Reference::of_path(path), Ok(Some(_)))).cloned();
-    let loaded = library::loaded().into_iter().filter(|library| library.package.is_some());
-    files.chain(loaded.map(|library| library.lasting_name())).collect()
+/// What each point is told to load: the libraries that are `named`, and that very version of each package which is loaded now, whatever is
+/// installed when the point runs. A file that is also a package's goes by the name of that, for a point refuses what it is told twice.
+fn of_each_point(named: &[PathBuf]) -> Result<Vec<PathBuf>, Diagnostic> {
+    // They are loaded already.
+    let files = named.iter().map(|path| Ok((path, library::load(path, &[])?.file)));
+    let files: Vec<_> = files.collect::<Result<_, Diagnostic>>()?;
+    let packages: Vec<_> = library::loaded().into_iter().filter(|library| library.package.is_some()).collect();
+    let is_package = |file: &Path| packages.iter().any(|library| library.file == file);
+    let files = files.into_iter().filter(|(_, file)| !is_package(file)).map(|(path, _)| path.clone());
+    Ok(files.chain(packages.iter().map(Library::lasting_name)).collect())
 }
 
 /// Makes the table, on the screen and in the folder, and gives how the points that were asked for ended, as the exit code says it.
@@ -275,7 +279,7 @@ fn begin(
         pipeline: path.display().to_string(),
         base: configuration.parameters,
         edges: configuration.edges,
-        libraries: of_each_point(libraries),
+        libraries: of_each_point(libraries)?,
         axes,
         headline,
         points: points.iter().zip(&proven).map(recorded).collect(),
@@ -324,8 +328,8 @@ fn changed_points<'p>(
 fn again(path: &Path, arguments: &SweepArguments, libraries: &[PathBuf]) -> Result<Begun, Failure> {
     let folder = SweepFolder { path: path.to_owned() };
     let mut record = folder.read()?;
-    record.add_libraries(&of_each_point(libraries), path)?;
-    library::load_all(&record.libraries)?;
+    record.add_libraries(&of_each_point(libraries)?, path)?;
+    record.libraries = of_each_point(&record.libraries)?;
     let problems = changed_points(&folder, record.points.iter(), !arguments.devices.is_empty())?;
     if !problems.is_empty() {
         let shown = text_format::some_of(problems.iter().map(String::as_str));

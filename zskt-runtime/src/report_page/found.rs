@@ -66,7 +66,7 @@ pub fn by_class(report: &Value) -> Option<Markup> {
     (!parts.is_empty()).then(|| html! { @for part in &parts { (part) } })
 }
 
-/// What the classes are called that a metric looked at.
+/// What the dataset calls the classes that a metric looked at.
 struct ClassNames(Vec<String>);
 
 impl ClassNames {
@@ -75,9 +75,10 @@ impl ClassNames {
         Self(names.map(|name| brief(name.as_str().unwrap_or_default()).into_owned()).collect())
     }
 
-    /// Its name, or its number where it has none.
-    fn name(&self, class: usize) -> String {
-        self.0.get(class).cloned().unwrap_or_else(|| class.to_string())
+    /// The name of one of so many classes, or its number where it has none: others than the dataset's are not called as these.
+    fn name(&self, class: usize, classes: usize) -> String {
+        let name = self.0.get(class).filter(|_| self.0.len() == classes);
+        name.cloned().unwrap_or_else(|| class.to_string())
     }
 }
 
@@ -104,9 +105,9 @@ fn confusion(node: &str, name: &str, matrix: &[Vec<u64>], names: &ClassNames) ->
             div.scroll tabindex="0" role="region" aria-label=(heading) {
                 table.matrix {
                     caption { "A row for each label, a column for each class that was predicted; images." }
-                    thead { tr { th scope="col" { "label" } @for class in 0..matrix.len() { th scope="col" { (names.name(class)) } } } }
+                    thead { tr { th scope="col" { "label" } @for class in 0..matrix.len() { th scope="col" { (names.name(class, matrix.len())) } } } }
                     tbody { @for (label, row) in matrix.iter().enumerate() { tr {
-                        th scope="row" { (names.name(label)) }
+                        th scope="row" { (names.name(label, matrix.len())) }
                         @for count in row { td style=(format!("--share: {:.3}", share(*count, row))) { (count) } }
                     } } }
                 }
@@ -130,7 +131,7 @@ fn confusion(node: &str, name: &str, matrix: &[Vec<u64>], names: &ClassNames) ->
                     th.number scope="col" { "images" } th.number scope="col" { "of the label's" }
                 } }
                 tbody { @for (count, label, class) in confused.iter().take(MOST_CONFUSED) { tr {
-                    td { (names.name(*label)) } td { (names.name(*class)) } td.number { (count) }
+                    td { (names.name(*label, matrix.len())) } td { (names.name(*class, matrix.len())) } td.number { (count) }
                     td.number { (format!("{:.1} %", 100.0 * share(*count, &matrix[*label]))) }
                 } } }
             }
@@ -148,7 +149,7 @@ fn list(node: &str, name: &str, values: &[Value], names: &ClassNames, open: bool
                 table {
                     thead { tr { th scope="col" { "class" } th.number scope="col" { (title(name)) } } }
                     tbody { @for (class, value) in shown.enumerate() { tr {
-                        th scope="row" { (names.name(class)) }
+                        th scope="row" { (names.name(class, values.len())) }
                         td.number { (value.as_f64().map_or("no images".into(), number)) }
                     } } }
                 }

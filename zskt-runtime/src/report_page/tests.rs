@@ -52,12 +52,13 @@ fn run(root: &Path, name: &str, seed: u64, width: u64, top1: f64) -> PathBuf {
     let report = json!({
         "seconds": 12.5, "images_per_second": 64.0, "peak_memory_bytes": 1_000_000,
         "metrics": {
-            "accuracy": { "top1": top1, "images": 12, "not_finite": 0, "per_class": [0.5, null], "confusion": [[5, 1], [2, 4]] },
+            "accuracy": { "top1": top1, "images": 12, "not_finite": 0, "per_class": [0.5, null], "confusion": [[5, 1], [2, 4]], "per_group": [1, 2, 3] },
             "transitions": {
                 "mean_transition_error": 0.25, "student_curve": [0.1, 0.2], "student_curve_standard_errors": [0.01, 0.02], "teacher_curve": [0.1, 0.3],
             },
         },
-        "by_class": { "accuracy": ["confusion", "per_class"] },
+        "by_class": { "accuracy": ["confusion", "per_class", "per_group"] },
+        "class_names": { "accuracy": ["cat", "dog"] },
         "stages": { "distill": { "batches": 9 } },
         "warnings": [HOSTILE],
     });
@@ -97,6 +98,9 @@ fn the_page_of_a_run_has_what_the_run_has_and_lets_nothing_in() {
         "'tiny pipeline.ron'",
         "default-src 'none'",
         "no images",
+        // The dataset's names are of its classes, and of no others.
+        "<th scope=\"row\">dog</th>",
+        "<th scope=\"row\">0</th>",
     ] {
         assert!(page.contains(expected), "{expected} is missing");
     }

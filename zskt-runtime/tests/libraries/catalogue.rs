@@ -132,6 +132,9 @@ fn what_began_goes_on_with_the_version_it_began_with() {
     let folder = folder.path();
     success(&mut zskt_run(folder, &["plugin", "new", "flat-land", "--kind", "teacher"]));
     let manifest = folder.join("flat-land/Cargo.toml");
+    let add_version = |version: &str| {
+        success(&mut in_data(folder, &["plugin", "add", &format!("flat-land@{version}"), "--index", "a b"]))
+    };
     let add = |version: &str| {
         let text =
             fs::read_to_string(&manifest).unwrap().replace("version = \"0.1.0\"", &format!("version = {version:?}"));
@@ -139,18 +142,18 @@ fn what_began_goes_on_with_the_version_it_began_with() {
         let made =
             success(with_own_target(&mut in_data(folder, &["plugin", "package", "flat-land", "--index", "a b"])));
         assert!(made.contains("with example/parts.csv, example/pipeline.ron"), "{made}");
-        assert!(made.contains("zskt-run plugin add flat-land --index 'a b'"), "{made}");
-        let said = success(&mut in_data(folder, &["plugin", "add", "flat-land", "--index", "a b"]));
+        assert!(made.contains(&format!("zskt-run plugin add flat-land@{version} --index 'a b'")), "{made}");
+        let said = add_version(version);
         assert!(said.contains(&format!("added flat-land {version} ")), "{said}");
         said
     };
     let said = add("0.1.0");
     // As it says: a copy of the example, with the file that it reads.
     let copy = said.lines().find_map(|line| line.trim().strip_prefix("an example:")).unwrap();
-    let copy = copy.split_once(" && cd flat-land-example && ").unwrap().0;
-    let copied = Command::new("sh").args(["-c", copy]).current_dir(folder).status();
-    assert!(copied.unwrap().success());
-    let example = folder.join("flat-land-example");
+    let copy = copy.split_once(" && cd flat-land-0.1.0-example && ").unwrap().0;
+    let copied = || Command::new("sh").args(["-c", copy]).current_dir(folder).status().unwrap().success();
+    assert!(copied() && !copied(), "once");
+    let example = folder.join("flat-land-0.1.0-example");
     std::os::unix::fs::symlink(folder.join("data"), example.join("data")).unwrap();
     let named = |run: &str| fs::read_to_string(example.join(run).join("pipeline.ron")).unwrap();
     let short = ["--set", "transfer.batches=3"];
@@ -185,6 +188,22 @@ fn what_began_goes_on_with_the_version_it_began_with() {
     let complaint = refused(&example, &["sweep", "--resume", "swept", "--list", "--plugin", "flat-land@0.2.0"]);
     assert!(complaint.contains("where no version is named"), "{complaint}");
     run(&[&default[..], &["--plugin", "flat-land@0.1.0"]].concat());
+    // Whatever is meant by the name that the environment has.
+    let mut export = in_data(&example, &["export", "run", "--format", "safetensors"]);
+    success(export.env("ZSKT_PLUGIN_PATH", "flat-land"));
+
+    // A library that is named by its file, too, is told to points once.
+    let library = ["--plugin", "../flat-land/target/release/libflat_land.so"];
+    let commands = run(&[&["sweep", "pipeline.ron", "--out", "both", "--seeds", "0", "--list"][..], &library].concat());
+    assert!(commands.contains("--plugin flat-land@0.2.0") && !commands.contains(".so"), "{commands}");
+    let again = [&["sweep", "--resume", "both", "--list"][..], &library].concat();
+    assert_eq!(success(&mut in_data(&example, &again)), commands);
+
+    // What is told when an older version is added means that one.
+    success(&mut in_data(folder, &["plugin", "remove", "flat-land@0.1.0"]));
+    let said = add_version("0.1.0");
+    assert!(said.contains("plugins: [\"flat-land@0.1.0\"]"), "{said}");
+    assert!(said.contains("zskt-run pipeline.ron --plugin flat-land@0.1.0"), "{said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use zskt_api::{Context, Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
 
 use super::environment::Environment;
@@ -15,7 +16,6 @@ use crate::pipeline::shown;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::interrupt::Interrupted;
-use crate::run::options::Budget;
 use crate::run::record::{Recorder, events, manifest, notice};
 use crate::run::resume::{Checkpointer, FinishedStage, RunDirectory};
 use crate::text_format;
@@ -75,8 +75,8 @@ impl<'p> Executor<'p> {
     }
 
     /// Notes why the run ends here. A log that cannot be written any more leaves it unsaid: the user is told anyway.
-    pub fn note_end(&mut self, error: &Error, budget: Option<&Budget>) {
-        let _ = self.recorder.end(error, budget);
+    pub fn note_end(&mut self, error: &Error, event: &Value) {
+        let _ = self.recorder.end(error, event);
     }
 
     /// Stops showing anything, and gives the folder that all is kept in.

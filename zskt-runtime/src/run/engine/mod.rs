@@ -55,14 +55,13 @@ pub fn run_until(plan: &Plan, options: &Options, mut console: Console, interrupt
         Err(error) => error,
     };
     let last = executor.last_checkpoint().map(str::to_owned);
+    let end = events::end(&error, options.budget.as_ref());
+    // A log with a line in it would not be one of a run that can begin anew.
     if last.is_some() {
-        executor.note_end(&error, options.budget.as_ref());
+        executor.note_end(&error, &end);
     }
     let directory = executor.into_directory();
-    if last.is_none() {
-        // A log with a line in it would not be one of a run that can begin anew.
-        console.json(&events::end(&error, options.budget.as_ref()));
-    }
+    console.json(&end);
     let resume = resume_command(directory.path());
     if error.is_interrupted() {
         let (reason, outcome) = stopped();

@@ -55,15 +55,16 @@ pub fn histograms(metric: &str, measured: &MeasuredMetric) -> Vec<(String, Histo
     measured.figures.iter().filter_map(of_list).collect()
 }
 
-/// Matrices as pictures: of one with a row for each label and a column for each class each row is shaded by itself, of others all entries
-/// together, from the smallest to the largest.
+/// Matrices as pictures: of one of counts by class, with a row for each label and a column for each class, each row is shaded by itself, of
+/// others all entries together, from the smallest to the largest.
 ///
 /// # Errors
 /// When a picture cannot be encoded.
 pub fn heat_maps(metric: &str, measured: &MeasuredMetric) -> Result<Vec<(String, PngPicture)>> {
     let matrices = measured.figures.iter().filter_map(|(name, value)| Some((name, matrix(value)?)));
     let picture = |(name, matrix): (&String, Vec<Vec<f64>>)| {
-        Ok((format!("{metric}/{name}"), PngPicture::encode(&heat_map(&matrix))?))
+        let by_class = measured.by_class.contains(name);
+        Ok((format!("{metric}/{name}"), PngPicture::encode(&heat_map(&matrix, by_class))?))
     };
     matrices.map(picture).collect()
 }
@@ -79,9 +80,10 @@ fn matrix(value: &Value) -> Option<Vec<Vec<f64>>> {
     is_sound.then_some(matrix)
 }
 
-fn heat_map(matrix: &[Vec<f64>]) -> DynamicImage {
+fn heat_map(matrix: &[Vec<f64>], by_class: bool) -> DynamicImage {
     let (rows, columns) = (matrix.len(), matrix[0].len());
-    let are_counts = rows == columns && matrix.iter().flatten().all(|value| *value >= 0.0 && value.fract() == 0.0);
+    let are_counts =
+        by_class && rows == columns && matrix.iter().flatten().all(|value| *value >= 0.0 && value.fract() == 0.0);
     let all = range(&matrix.concat()).unwrap_or_default();
     let zoom = SIDE.div_ceil(rows.max(columns));
     let sums: Vec<f64> = matrix.iter().map(|row| row.iter().sum()).collect();
@@ -108,7 +110,7 @@ mod tests {
     use serde_json::json;
     use zskt_api::Measurement;
 
-    use super::{heat_maps, histograms, points};
+    use super::{PngPicture, heat_maps, histograms, points};
     use crate::run::resume::MeasuredMetric;
 
     #[test]
@@ -121,6 +123,7 @@ mod tests {
             .figure("pair", json!([1, 2]))
             .figure("long", long)
             .figure_by_class("confusion", json!([[3, 1, 0], [0, 0, 0], [0, 0, 5]]))
+            .figure("distances", json!([[0, 1, 2], [1, 0, 4], [2, 4, 0]]))
             .figure("ragged", json!([[1], [2, 3]]));
         let names = ["cat", "dog", "T-shirt/top"].map(str::to_owned);
         let measured = MeasuredMetric::new(found, &names);
@@ -139,15 +142,21 @@ mod tests {
         let histograms = histograms("m", &measured);
         assert_eq!((histograms[0].0.as_str(), histograms[0].1.values, histograms.len()), ("m/long", 30, 1));
         let pictures = heat_maps("m", &measured).expect("pictures");
-        let [(tag, picture)] = &pictures[..] else { panic!("{} pictures", pictures.len()) };
-        let read = image::load_from_memory(&picture.png).expect("a picture");
-        let (side, at) = (picture.width / 3, |row: u32, column: u32| {
-            let side = picture.width / 3;
+        let [(tag, picture), (other, distances)] = &pictures[..] else { panic!("{} pictures", pictures.len()) };
+        assert_eq!((tag.as_str(), other.as_str()), ("m/confusion", "m/distances"));
+        let side = picture.width / 3;
+        assert!(side > 100 && picture.height == picture.width);
+        let pixel = |picture: &PngPicture, row: u32, column: u32| {
+            let read = image::load_from_memory(&picture.png).expect("a picture");
             read.get_pixel(column * side + side / 2, row * side + side / 2).0
-        });
-        assert!(tag == "m/confusion" && side > 100 && picture.height == picture.width);
+        };
+        let at = |row, column| pixel(picture, row, column);
         // A label without images is as white as what is never predicted.
         assert_eq!((at(0, 2), at(1, 1), at(2, 2)), ([255; 4], [255; 4], [8, 48, 107, 255]));
         assert!(at(0, 1)[0] > at(0, 0)[0], "one of four is paler than three of four");
+        assert!(
+            pixel(distances, 0, 2)[0] > pixel(distances, 1, 2)[0],
+            "what is no count of a class is shaded with all others"
+        );
     }
 }

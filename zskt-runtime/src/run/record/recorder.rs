@@ -15,7 +15,6 @@ use super::tensorboard::{EventFile, SessionStatus};
 use super::{data_free, events, expectations, image_grid, measurement, metrics_log, page, report, stated_accuracy};
 use crate::file_names::file_name;
 use crate::plan::{Plan, PlanNode};
-use crate::run::options::Budget;
 use crate::run::resume::{
     AppendLog, Checkpointer, FinishedStage, LogMarks, MeasuredMetric, ResumeState, RunDirectory, WeightsFile,
     evaluation_name,
@@ -308,15 +307,13 @@ impl<'c> Recorder<'c> {
         Ok(expectations::tell(&plan.expect, report, self.console))
     }
 
-    /// Logs why the run ends before its end.
+    /// Logs the event of why the run ends before its end. Who reads along is told by another, be there a log or not.
     ///
     /// # Errors
     /// When the log cannot be written.
-    pub fn end(&mut self, error: &Error, budget: Option<&Budget>) -> Result<()> {
-        if !error.is_interrupted() {
-            self.events.end_session(SessionStatus::Failure)?;
-        }
-        self.log(&events::end(error, budget), 0, &[])
+    pub fn end(&mut self, error: &Error, event: &Value) -> Result<()> {
+        self.metrics.append(&metrics_log::line(event))?;
+        if error.is_interrupted() { Ok(()) } else { self.events.end_session(SessionStatus::Failure) }
     }
 
     /// Adds an object to the log, shows it to a program that reads along, and adds its points to the curves.

@@ -180,6 +180,23 @@ fn a_run_that_ends_before_it_begins_says_so() {
     assert_eq!(described()["interrupted"].fault(end), None);
 }
 
+#[test]
+fn a_run_whose_log_cannot_be_written_any_more_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let (log, checkpoint) = (out.join("metrics.jsonl"), out.join("checkpoint/state.safetensors"));
+    // Another than the run writes into its log.
+    let interfere = move || {
+        if checkpoint.exists() {
+            fs::write(&log, "{}\n").unwrap();
+        }
+        false
+    };
+    let events = told_until(&two_walks(), &out, Arc::new(interfere));
+    assert_eq!(events.last().unwrap()["event"], "failed", "{events:?}");
+    assert_eq!(events.iter().filter(|event| event["event"] == "failed").count(), 1);
+}
+
 fn run_again(plan: &Plan, out: &Path) -> Vec<String> {
     let shown = Shown::default();
     let console = Console::writing_to(Box::new(shown.clone()), OutputMode::Json);
