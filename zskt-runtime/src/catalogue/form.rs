@@ -10,7 +10,7 @@ pub const FORMAT: u32 = 1;
 /// Checks that a file is of a form that is read, before anything else of it is looked at: a newer one may have anything else.
 ///
 /// # Errors
-/// When it is of a newer form, or of none.
+/// When it is of a form that is not read, or says none.
 pub fn check(json: &[u8]) -> Result<(), Diagnostic> {
     #[derive(Deserialize)]
     struct Form {
@@ -18,9 +18,13 @@ pub fn check(json: &[u8]) -> Result<(), Diagnostic> {
     }
     let Form { format } = serde_json::from_slice(json)
         .map_err(|error| Diagnostic::global(format!("it does not say its form ({error})")))?;
-    if format <= u64::from(FORMAT) {
-        return Ok(());
+    match format {
+        0 => Err(Diagnostic::global("it is of form 0, which there is not")),
+        _ if format <= u64::from(FORMAT) => Ok(()),
+        _ => {
+            let problem =
+                Diagnostic::global(format!("it is of form {format}, and this zskt-run reads forms to {FORMAT}"));
+            Err(problem.help("a newer zskt-run reads it"))
+        }
     }
-    let problem = Diagnostic::global(format!("it is of form {format}, and this zskt-run reads forms to {FORMAT}"));
-    Err(problem.help("a newer zskt-run reads it"))
 }

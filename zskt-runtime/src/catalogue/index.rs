@@ -98,7 +98,7 @@ impl Index {
                         number + 1,
                         name.unwrap_or_default()
                     );
-                    left_out.push(Diagnostic::global(text_format::one_line(&message)));
+                    left_out.push(Diagnostic::global(text_format::one_line(&message)).warning());
                 }
             }
         }
@@ -301,6 +301,7 @@ mod tests {
         write(folder, &json!({"format": 1, "packages": packages}));
         let index = read(folder).unwrap();
         assert_eq!(index.packages.iter().map(|it| &*it.summary.name).collect::<Vec<_>>(), ["nets"]);
+        assert!(!index.left_out.iter().any(zskt_api::Diagnostic::is_error), "the rest is of use");
         let told: Vec<_> = index.left_out.into_iter().map(|it| it.message).collect();
         assert_eq!(told.len(), 4, "{told:?}");
         assert!(told[0].contains("index.json has a package that is left out, number 2, b.zskt: "), "{told:?}");
@@ -311,9 +312,11 @@ mod tests {
         let refused = read(folder).err().unwrap();
         assert!(refused.contains("it is of form 2") && refused.contains("a newer zskt-run reads it"), "{refused}");
         assert!(add(folder, &packages[0], true).is_err(), "what is not understood is not written to");
-        for (other, why) in
-            [(json!({"packages": []}), "does not say its form"), (json!({"format": 1}), "has no list `packages`")]
-        {
+        for (other, why) in [
+            (json!({"packages": []}), "does not say its form"),
+            (json!({"format": 0, "packages": []}), "of form 0"),
+            (json!({"format": 1}), "has no list `packages`"),
+        ] {
             write(folder, &other);
             let refused = read(folder).err().unwrap();
             assert!(refused.contains(why), "{refused}");
