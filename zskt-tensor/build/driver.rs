@@ -1,6 +1,7 @@
 //! For programs with CUDA to start where there is no NVIDIA driver: functions under the driver's names, which go on to the
 //! driver's own. Its library is opened when the program starts, and where it is missing each of them says that there is no
-//! device. Linked statically and before the driver's library, they are what is found, and the library is no longer needed.
+//! device. Linked statically and before the driver's library, they are what is found, and the library is no longer needed. What they
+//! go on to can be replaced.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub fn compile() -> io::Result<()> {
         .collect();
     let mut source = format!(
         "#include <dlfcn.h>\n\
+         #include <string.h>\n\
          __attribute__((visibility(\"hidden\"))) void *zskt_driver[{}];\n\
          static const char *const names[] = {{ \"{}\" }};\n",
         names.len(),
@@ -50,6 +52,16 @@ __attribute__((constructor)) static void open_driver(void) {
     }
 }
 int zskt_driver_found(void) { return found; }
+/* What a function goes on to, or null; from now on to `other`, if that is not null. */
+void *zskt_driver_function(const char *name, void *other) {
+    for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], name)) continue;
+        void *before = zskt_driver[i];
+        if (other) zskt_driver[i] = other;
+        return before;
+    }
+    return 0;
+}
 "#;
     for (index, name) in names.iter().enumerate() {
         let jump = jump.replace("{}", &index.to_string());

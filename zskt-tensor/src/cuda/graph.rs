@@ -75,6 +75,8 @@ mod cuda {
 
     use super::Device;
     use super::Result;
+    use crate::cuda::graph_memory::{self, GraphMemory};
+    use crate::cuda::programmatic_launch::with_programmatic_launches;
     use crate::cuda::ticket::tickets;
     use crate::error::Error;
     use crate::flop;
@@ -83,6 +85,8 @@ mod cuda {
     pub struct Graph {
         graph: Option<CudaGraph>,
         device: CudaDevice,
+        /// What its kernels read and write, where that is not the graph's own affair.
+        _memory: GraphMemory,
         /// What it computes, as [`flop::done`] counts it.
         flop: u64,
     }
@@ -139,15 +143,17 @@ mod cuda {
         // candle refuses copies between host and device meanwhile, but for those that it has made before.
         let _tables = device.enable_cuda_graph_htod_cache();
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
-        let (captured, flop) = flop::uncounted(work);
+        let has_memory = graph_memory::begin();
+        let (captured, flop) = flop::uncounted(|| with_programmatic_launches(&stream, has_memory, work));
         // Where capturing was made impossible, what was dropped since could not be freed: an old error, that ending would only
         // repeat, and not end.
         let _ = stream.context().check_err();
         // What the graph leaves in memory is freed by its next launch.
         let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
+        let memory = graph_memory::end(stream.cu_stream());
         match (captured, graph) {
             (Ok(captured), Ok(Some(graph))) => {
-                Ok(Some((Graph { graph: Some(graph), device: device.clone(), flop }, captured)))
+                Ok(Some((Graph { graph: Some(graph), device: device.clone(), _memory: memory, flop }, captured)))
             }
             (captured, graph) => {
                 let reason = match (captured, graph) {

@@ -13,6 +13,8 @@ mod cudnn;
 pub mod driver;
 mod fusion;
 pub mod graph;
+#[cfg(feature = "cuda")]
+mod graph_memory;
 pub mod graph_parameters;
 mod kernel_source;
 pub mod launch;
@@ -23,6 +25,8 @@ mod nvrtc;
 mod nvrtc_library;
 mod ops;
 pub mod packed_weights;
+#[cfg(feature = "cuda")]
+mod programmatic_launch;
 mod sum;
 mod tensor_array;
 #[cfg(test)]

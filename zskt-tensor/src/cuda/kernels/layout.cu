@@ -7,7 +7,7 @@ typedef struct {
     unsigned blocks; // of a weight
 } PackWeights;
 
-KERNEL(pack_weights, PackWeights) {
+KERNEL_BEFORE_READERS(pack_weights, PackWeights) {
     const unsigned tensor = blockIdx.x / a.blocks, inputs = a.inputs[tensor], taps = a.taps[tensor];
     for (unsigned index = blockIdx.x % a.blocks * BLOCK + threadIdx.x; index < a.count[tensor]; index += a.blocks * BLOCK) {
         a.packed[tensor][packed_index(index, inputs, taps)] = rounded(a.weight[tensor][index]);

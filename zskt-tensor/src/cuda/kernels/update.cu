@@ -22,7 +22,7 @@ typedef struct {
     Real c0, c1, c2, c3;
 } Update;
 
-KERNEL(update, Update) {
+KERNEL_BEFORE_READERS(update, Update) {
     const unsigned tensor = blockIdx.x / a.blocks;
     Real *target = a.target[tensor];
     const Real *x = a.x[tensor], *y = a.y[tensor];
@@ -66,7 +66,7 @@ typedef struct {
     double beta1, beta2, weight_decay, keep, rate, scale, epsilon, none;
 } Adam;
 
-KERNEL(adam, Adam) {
+KERNEL_BEFORE_READERS(adam, Adam) {
     const unsigned tensor = blockIdx.x / a.blocks;
     Real *weight = a.weight[tensor], *average = a.average[tensor], *average_of_squares = a.average_of_squares[tensor];
     const Real *gradient = a.gradient[tensor];

@@ -9,7 +9,7 @@ use crate::cuda::conv::tensor_cores::plan::{ConvolutionPlan, Direction, WeightPl
 use crate::cuda::conv::{Moments, Normalization, Operand, ResultGradient, Towards, WeightParts};
 use crate::cuda::launch::Argument::{self, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::empty;
-use crate::cuda::ticket::tickets;
+use crate::cuda::ticket::{limbs, tickets};
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
 use crate::statistics::bessel_correction;
@@ -65,8 +65,9 @@ pub fn forward(
     let (operand, mut arguments) = of_operand(&input);
     arguments.push(Of(weight));
     arguments.extend([geometry.batch, geometry.height, geometry.width, batch, height, width].map(Count));
-    let (partial, tickets) = sums(&plan, geometry, device, moments.is_some())?;
-    arguments.extend([bias.into(), residual.into(), Of(&y), partial.as_ref().into(), tickets.as_ref().into()]);
+    let sums = sums(device, moments.is_some())?;
+    arguments.extend([bias.into(), residual.into(), Of(&y)]);
+    arguments.extend(sums.each_ref().map(|zeros| Argument::from(zeros.as_ref())));
     let running = moments.and_then(|moments| moments.running).map(|(running, momentum)| {
         ([running.mean, running.variance, running.batches].map(|var| var.detach()), momentum)
     });
@@ -101,7 +102,7 @@ pub fn data_gradient(
     arguments.push(Of(weight));
     arguments.extend([batch, geometry.out_height(), geometry.out_width(), batch, height, width].map(Count));
     let summed = matches!(towards, Towards::BatchNorm { .. });
-    let (partial, tickets) = sums(&plan, geometry, device, summed)?;
+    let zeros = sums(device, summed)?;
     let (epilogue, [early, x, late], normalization, sums) = match towards {
         Towards::Operand { plus } => (EpilogueKind::Gradient, [(*plus).into(), Nothing, Nothing], None, None),
         Towards::BatchNorm { x, normalization, plus, sums } => {
@@ -113,7 +114,8 @@ pub fn data_gradient(
     };
     arguments.extend([early, x, late]);
     arguments.extend(normalization.map_or([Nothing, Nothing, Nothing, Nothing, Real(0.0), Real(0.0), Real(0.0)], norm));
-    arguments.extend([Of(&result), partial.as_ref().into(), tickets.as_ref().into()]);
+    arguments.push(Of(&result));
+    arguments.extend(zeros.each_ref().map(|zeros| Argument::from(zeros.as_ref())));
     arguments.extend(sums.map_or([Nothing; 5], |sums| {
         let [a, b, c] = &sums.coefficients;
         [&sums.of_gamma, &sums.of_beta, a, b, c].map(Of)
@@ -174,19 +176,12 @@ fn covered<P>(plan: Option<P>, geometry: &ConvGeometry) -> Result<P> {
     plan.ok_or_else(|| candle_core::Error::Msg(format!("no kernels on tensor cores cover {geometry:?}")))
 }
 
-/// Room for the sums of all blocks, and the tickets by which the last of them is known.
-fn sums(
-    plan: &ConvolutionPlan,
-    geometry: &ConvGeometry,
-    device: &candle_core::Device,
-    wanted: bool,
-) -> Result<(Option<Tensor>, Option<Tensor>)> {
+/// Where blocks add up their sums, and the tickets by which the last of them is known.
+fn sums(device: &candle_core::Device, wanted: bool) -> Result<[Option<Tensor>; 2]> {
     if !wanted {
-        return Ok((None, None));
+        return Ok([None, None]);
     }
-    let [over_pixels, over_channels] = plan.grid(geometry);
-    let partial = empty((over_channels, over_pixels, 2 * plan.summed()), DType::F32, device)?;
-    Ok((Some(partial), Some(tickets(device)?)))
+    Ok([Some(limbs(device)?), Some(tickets(device)?)])
 }
 
 /// `Norm` in the kernels.

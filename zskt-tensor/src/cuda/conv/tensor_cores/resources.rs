@@ -63,6 +63,18 @@ fn kernels(geometry: &ConvGeometry) -> Vec<Kernel> {
     kernels
 }
 
+/// The kernels of these layers.
+fn kernels_of(layers: &[([usize; 5], usize)]) -> Vec<Kernel> {
+    layers.iter().flat_map(|(layer, side)| kernels(&geometry(*layer, [128, *side, *side]))).collect()
+}
+
+/// The kernels of the experiment.
+pub fn experiment() -> Vec<Kernel> {
+    let mut kernels = kernels_of(&LAYERS);
+    kernels.push(Kernel::AddUp);
+    kernels
+}
+
 /// In other networks.
 const OTHERS: [([usize; 5], usize); 1] = [([512, 512, 3, 1, 1], 4)];
 
@@ -102,12 +114,8 @@ fn compiled(nvrtc: &Nvrtc, capability: &str, kernels: &[Kernel]) -> (String, BTr
 #[ignore = "needs the NVRTC library of a CUDA toolkit, in NVRTC_LIBRARY"]
 fn every_kernel_compiles_to_what_is_known_of_it() {
     let nvrtc = Nvrtc::open();
-    let of = |layers: &[([usize; 5], usize)]| {
-        layers.iter().flat_map(|(layer, side)| kernels(&geometry(*layer, [128, *side, *side]))).collect::<Vec<_>>()
-    };
-    let mut known = of(&LAYERS);
-    known.push(Kernel::AddUp);
-    let all = [known.clone(), of(&OTHERS)].concat();
+    let known = experiment();
+    let all = [known.clone(), kernels_of(&OTHERS)].concat();
     let chunks: Vec<_> =
         ["80", "90"].into_iter().flat_map(|capability| all.chunks(24).map(move |chunk| (capability, chunk))).collect();
     let compiled =

@@ -11,6 +11,7 @@ struct AddUp {
     unsigned count;
 };
 DEVICE void add_up(const AddUp &a) {
+    await_predecessor();
     unsigned which = 0;
     while (which + 1 < a.count && a.totals[which + 1].first_block <= block_index()) which++;
     const Total &total = a.totals[which];

@@ -18,12 +18,21 @@ DEVICE unsigned block_index() { return blockIdx.x; }
 DEVICE unsigned block_row() { return blockIdx.y; }
 DEVICE unsigned blocks() { return gridDim.x; }
 DEVICE void barrier() { __syncthreads(); }
+// What kernels before have written is there, and the kernel behind may come, which waits here in its turn (programmatic dependent
+// launch); until then only copy_early may touch memory.
+DEVICE void await_predecessor() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 // What was before, behind which is all that threads wrote before the last barrier; and what lets a thread read what was so released.
 DEVICE unsigned count_up(unsigned *counter) {
     unsigned before;
     asm volatile("atom.add.release.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
     return before;
 }
+DEVICE void add_to(long long *sum, long long value) { asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(sum), "l"(value) : "memory"); }
 DEVICE void acquire() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 DEVICE float as_float(unsigned bits) { return __uint_as_float(bits); }
@@ -33,6 +42,7 @@ DEVICE unsigned packed(float low, float high) {
     return both;
 }
 DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+DEVICE long long nearest(double x) { return __double2ll_rn(x); }
 // 1 / √x by one instruction, without a division and a square root: within 2 ulp, and of the same x always the same bits.
 DEVICE float inverse_root(float x) { return rsqrtf(x); }
 
@@ -43,11 +53,10 @@ DEVICE Quad load_quad(const void *from) {
     return Quad{{q.x, q.y, q.z, q.w}};
 }
 // What other blocks of this kernel wrote.
-DEVICE Quad load_quad_of_others(const void *from) {
-    Quad q;
-    asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(q.at[0]), "=r"(q.at[1]), "=r"(q.at[2]), "=r"(q.at[3]) : "l"(from) : "memory");
-    return q;
+DEVICE long long load_of_others(const long long *from) {
+    long long value;
+    asm volatile("ld.global.cg.s64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
+    return value;
 }
 DEVICE void store_quad(void *to, Quad q) { *(uint4 *)to = make_uint4(q.at[0], q.at[1], q.at[2], q.at[3]); }
 DEVICE void store_pair(float *to, float first, float second) { *(float2 *)to = make_float2(first, second); }
@@ -65,6 +74,8 @@ DEVICE unsigned shared_address(unsigned at) { return (unsigned)__cvta_generic_to
 DEVICE void copy_async(unsigned at, const void *from, bool inside) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(at)), "l"(from), "r"(inside ? 16 : 0) : "memory");
 }
+// Of what the kernel before does not write.
+DEVICE void copy_early(unsigned at, const void *from, bool inside) { copy_async(at, from, inside); }
 DEVICE void copies_end() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int LEFT> DEVICE void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 

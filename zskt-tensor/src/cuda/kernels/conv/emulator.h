@@ -32,7 +32,7 @@ struct Fiber {
     jmp_buf at;
     ucontext_t start;
     char *stack;
-    bool started, done;
+    bool started, done, awaited; // whether kernels before have ended
     const unsigned *waits_for; // a generation, and which
     unsigned generation, group;
     std::vector<Copy> copies;
@@ -171,7 +171,7 @@ static void run_block() {
         fiber.start.uc_stack.ss_sp = fiber.stack;
         fiber.start.uc_stack.ss_size = STACK;
         makecontext(&fiber.start, begin, 0);
-        fiber.started = fiber.done = false;
+        fiber.started = fiber.done = fiber.awaited = false;
         fiber.waits_for = nullptr;
         fiber.group = 0;
         fiber.copies.clear();
@@ -213,7 +213,8 @@ template <class Body> const char *launch(unsigned x, unsigned y, unsigned bytes,
 }
 
 // Bytes of global memory that a thread touches.
-static void touch(const void *at, unsigned bytes) {
+static void touch(const void *at, unsigned bytes, bool early = false) {
+    if (!early && !fibers[current].awaited) fail("memory before the kernel's predecessor has ended");
     static unsigned last;
     const unsigned long from = (unsigned long)at;
     if (from % bytes) fail("not aligned in global memory", from);
@@ -236,9 +237,14 @@ DEVICE unsigned block_index() { return emulator::block_x; }
 DEVICE unsigned block_row() { return emulator::block_y; }
 DEVICE unsigned blocks() { return emulator::grid_x; }
 DEVICE void barrier() { emulator::barrier(); }
+DEVICE void await_predecessor() { emulator::fibers[emulator::current].awaited = true; }
 DEVICE unsigned count_up(unsigned *counter) {
     emulator::touch(counter, sizeof *counter);
     return (*counter)++;
+}
+DEVICE void add_to(long long *sum, long long value) {
+    emulator::touch(sum, sizeof *sum);
+    *sum += value;
 }
 DEVICE void acquire() {}
 
@@ -251,6 +257,7 @@ DEVICE unsigned brain(float value) {
 }
 DEVICE unsigned packed(float low, float high) { return brain(low) | brain(high) << 16; }
 DEVICE float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+DEVICE long long nearest(double x) { return llrint(x); }
 DEVICE float inverse_root(float x) { return 1 / sqrtf(x); }
 
 template <class T> T load(const T *from) {
@@ -262,7 +269,7 @@ template <class T> void store(T *to, T value) {
     *to = value;
 }
 DEVICE Quad load_quad(const void *from) { return load((const Quad *)from); }
-DEVICE Quad load_quad_of_others(const void *from) { return load_quad(from); }
+DEVICE long long load_of_others(const long long *from) { return load(from); }
 DEVICE void store_quad(void *to, Quad quad) { store((Quad *)to, quad); }
 DEVICE void store_pair(float *to, float first, float second) {
     emulator::touch(to, 8);
@@ -279,9 +286,9 @@ DEVICE void shared_store_pair(unsigned at, float first, float second) {
     emulator::write_shared(at, (unsigned long long)as_bits(first) | (unsigned long long)as_bits(second) << 32);
 }
 
-DEVICE void copy_async(unsigned at, const void *from, bool inside) {
+DEVICE void copy_global(unsigned at, const void *from, bool inside, bool early) {
     using namespace emulator;
-    if (inside) touch(from, 16);
+    if (inside) touch(from, 16, early);
     Fiber &fiber = fibers[current];
     Copy copy{at, fiber.group, inside, {}};
     if (inside) memcpy(copy.bytes, from, 16);
@@ -289,6 +296,8 @@ DEVICE void copy_async(unsigned at, const void *from, bool inside) {
     if (order == ASCENDING) memcpy(shared + at, copy.bytes, 16);
     fiber.copies.push_back(copy);
 }
+DEVICE void copy_async(unsigned at, const void *from, bool inside) { copy_global(at, from, inside, false); }
+DEVICE void copy_early(unsigned at, const void *from, bool inside) { copy_global(at, from, inside, true); }
 DEVICE void copies_end() { emulator::fibers[emulator::current].group++; }
 template <int LEFT> void copies_wait() { emulator::complete(emulator::fibers[emulator::current], LEFT); }
 

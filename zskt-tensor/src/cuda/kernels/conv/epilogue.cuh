@@ -8,8 +8,8 @@ template <int C, bool MOMENTS> struct Result {
         const float *bias;    // or null, as `residual`
         const bf16 *residual;
         bf16 *y;
-        float *partial;
-        unsigned *ticket; // one for each CHANNELS channels, zero before and after
+        long long *limbs; // of the channels of each row of blocks, one after the other; zero before and after, as
+        unsigned *ticket; // of each row of blocks
         float *mean, *variance;
         float *running_mean, *running_variance; // or null
         long long *batches;
@@ -41,7 +41,12 @@ template <int C, bool MOMENTS> struct Result {
         }
         return q;
     }
-    MEMBER void finish(int c, double first, double second, double pixels) const {
+    struct Known { float mean, variance; long long batches; };
+    MEMBER Known known(int c) const {
+        if (c >= C || !a.running_mean) return {};
+        return {load(a.running_mean + c), load(a.running_variance + c), c == 0 ? load(a.batches) : 0};
+    }
+    MEMBER void finish(int c, const Known &known, double first, double second, double pixels) const {
         if (c >= C) return;
         const double exact = first / pixels, of_batch = second / pixels - exact * exact;
         const float mean = (float)exact, variance = (float)(of_batch < 0 ? 0 : of_batch); // NaN stays
@@ -49,9 +54,9 @@ template <int C, bool MOMENTS> struct Result {
         store(a.variance + c, variance);
         if (a.running_mean) {
             const float kept = 1 - a.momentum;
-            store(a.running_mean + c, kept * load(a.running_mean + c) + a.momentum * mean);
-            store(a.running_variance + c, kept * load(a.running_variance + c) + a.momentum * (a.unbiased * variance));
-            if (c == 0) store(a.batches, load(a.batches) + 1);
+            store(a.running_mean + c, kept * known.mean + a.momentum * mean);
+            store(a.running_variance + c, kept * known.variance + a.momentum * (a.unbiased * variance));
+            if (c == 0) store(a.batches, known.batches + 1);
         }
     }
 };
@@ -69,7 +74,7 @@ template <int C, Through THROUGH> struct GradientResult {
         const bf16 *early_plus, *x, *late_plus; // or null: what is added in front of the rectifier's derivative, and behind
         Norm norm;
         bf16 *gradient;
-        float *partial;
+        long long *limbs;
         unsigned *ticket;
         float *of_gamma, *of_beta, *a, *b, *c;
     };
@@ -113,15 +118,19 @@ template <int C, Through THROUGH> struct GradientResult {
         }
         return q;
     }
-    MEMBER void finish(int c, double first, double second, double pixels) const {
+    struct Known { float gamma, mean, variance; };
+    MEMBER Known known(int c) const {
+        if (c >= C) return {};
+        return {load(a.norm.gamma + c), load(a.norm.mean + c), load(a.norm.variance + c)};
+    }
+    MEMBER void finish(int c, const Known &known, double first, double second, double pixels) const {
         if (c >= C) return;
-        const float gamma = load(a.norm.gamma + c), variance = load(a.norm.variance + c);
-        const double inv_std = 1 / sqrt((double)variance + a.norm.epsilon), projection = second * inv_std, scale = gamma * inv_std;
+        const double inv_std = 1 / sqrt((double)known.variance + a.norm.epsilon), projection = second * inv_std, scale = known.gamma * inv_std;
         const double by_value = -scale * inv_std * projection / pixels;
         store(a.of_gamma + c, (float)projection);
         store(a.of_beta + c, (float)first);
         store(a.a + c, (float)scale);
         store(a.b + c, (float)by_value);
-        store(a.c + c, (float)(-scale * first / pixels - by_value * (double)load(a.norm.mean + c)));
+        store(a.c + c, (float)(-scale * first / pixels - by_value * (double)known.mean));
     }
 };

@@ -76,7 +76,7 @@ template <class S> DEVICE void bring_weights(const bf16 *weight, int first, int 
         const bool inside = (S::CO % 16 == 0 || co < S::CO) && (S::CI % 16 == 0 || ci < S::CI);
         const bf16 *from = weight + ((inside ? co : 0) * S::TAPS + tap) * S::CI;
         if constexpr (S::CI % EIGHT == 0) {
-            copy_async(at, from + ci, inside);
+            copy_early(at, from + ci, inside);
         } else {
             shared_store(at, inside ? load_eight<S::CI>(from, 0, ci) : Quad{});
         }
@@ -166,6 +166,9 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
     const int step = S::BACK ? 1 : S::STRIDE, shrunk = S::BACK ? 1 : S::UP;
     const Place from = {place.image, place.row * step / shrunk - EDGE, place.column * step / shrunk - EDGE};
 
+    // Weights are the one thing that the kernel before does not write.
+    constexpr bool WEIGHTS_EARLY = S::CI % EIGHT == 0;
+    if constexpr (!WEIGHTS_EARLY) await_predecessor();
     constexpr int BEFORE = S::RING ? S::RING - 1 : 1; // groups of copies on their way
     if constexpr (S::RING == 0) {
         bring_weights<S>(a.weight, 0, S::PIECES, 0, channel);
@@ -176,6 +179,7 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
             if (piece + 1 < BEFORE) copies_end(); // the last goes with the pixels
         }
     }
+    if constexpr (WEIGHTS_EARLY) await_predecessor();
     bring<typename S::Pixels, (S::RESIDENT > 2 ? 1 : 4)>(Operand::of(a.operand, thread % S::Pixels::GROUPS * EIGHT), a.in, from, 0, block_row() == 0);
     copies_end();
 
@@ -250,9 +254,9 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
     }
     if constexpr (Epilogue::SUMS) {
         const double pixels = (double)a.out.batch * a.out.height * a.out.width;
-        float *partial = a.epilogue.partial + (size_t)block_row() * blocks() * 2 * S::SEEN;
+        long long *limbs = a.epilogue.limbs + block_row() * LIMBS * 2 * S::SEEN;
         unsigned *ticket = a.epilogue.ticket + block_row();
-        const unsigned came = leave_sums<S::GROUPS, S::OVER_PIXELS>(sums, partial, ticket);
+        const unsigned came = leave_sums<S::GROUPS, S::OVER_PIXELS>(sums, limbs, ticket);
         const Epilogue epilogue = Epilogue::of(a.epilogue, seen);
         if constexpr (KEPT) {
             UNROLL(4)
@@ -261,8 +265,7 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
                 if (pixel != OUTSIDE) epilogue.keep(pixel, kept[i]);
             }
         }
-        finish_sums<S::GROUPS, S::OVER_PIXELS>(partial, ticket, came,
-                                               [&](int c, double first, double second) { epilogue.finish(c, first, second, pixels); });
+        finish_sums<S::GROUPS, S::OVER_PIXELS>(limbs, ticket, came, epilogue, pixels);
     }
     if constexpr (S::RING != 0) copies_wait<0>();
 }
