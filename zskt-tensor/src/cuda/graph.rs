@@ -75,6 +75,7 @@ mod cuda {
 
     use super::Device;
     use super::Result;
+    use crate::cuda::exact_sums::forget_zeros;
     use crate::cuda::graph_memory::{self, GraphMemory};
     use crate::cuda::programmatic_launch::with_programmatic_launches;
     use crate::cuda::ticket::tickets;
@@ -144,12 +145,14 @@ mod cuda {
         let _tables = device.enable_cuda_graph_htod_cache();
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
         let has_memory = graph_memory::begin();
+        forget_zeros();
         let (captured, flop) = flop::uncounted(|| with_programmatic_launches(&stream, has_memory, work));
         // Where capturing was made impossible, what was dropped since could not be freed: an old error, that ending would only
         // repeat, and not end.
         let _ = stream.context().check_err();
         // What the graph leaves in memory is freed by its next launch.
         let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
+        forget_zeros();
         let memory = graph_memory::end(stream.cu_stream());
         match (captured, graph) {
             (Ok(captured), Ok(Some(graph))) => {

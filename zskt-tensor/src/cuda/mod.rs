@@ -11,6 +11,7 @@ mod cpu_emulation;
 mod cudnn;
 #[cfg(feature = "cuda")]
 pub mod driver;
+pub mod exact_sums;
 mod fusion;
 pub mod graph;
 #[cfg(feature = "cuda")]

@@ -115,7 +115,7 @@ impl BatchNorm2d {
                 variance: self.running_variance.var(),
                 batches: self.batches.var(),
             };
-            ops::tracked_batch_moments(x, running, self.momentum)?
+            ops::batch_moments_to_normalize(x, running, self.momentum)?
         } else {
             let (mean, variance) = (self.running_mean.value(), self.running_variance.value());
             BatchNormStatistics { mean, variance, of_batch: false }

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use crate::activation::{Activation, Form, Rectifier};
 use crate::backend::Backend;
+use crate::cuda::exact_sums;
 use crate::error::{Error, Result};
 use crate::feature_map::{FeatureMap, on_backend, with_backend};
 use crate::statistics::{BatchNormStatistics, RunningStatistics};
@@ -33,6 +34,19 @@ pub fn batch_moments(x: &FeatureMap) -> Result<BatchNormStatistics> {
 /// # Errors
 /// When the device fails.
 pub fn tracked_batch_moments(
+    x: &FeatureMap,
+    running: RunningStatistics<'_>,
+    momentum: f64,
+) -> Result<BatchNormStatistics> {
+    let statistics = batch_moments_to_normalize(x, running, momentum)?;
+    if let Some(moments) = exact_sums::moments_of(&statistics) {
+        moments.finish()?;
+    }
+    Ok(statistics)
+}
+
+/// [`tracked_batch_moments`] that nobody reads but [`batch_norm`]: on a GPU they may be finished by what reads its result.
+pub fn batch_moments_to_normalize(
     x: &FeatureMap,
     running: RunningStatistics<'_>,
     momentum: f64,

@@ -27,6 +27,7 @@ pub use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule}
 pub use activation::{activate, activate_vectors};
 pub use add::add;
 pub use attention_map::{attention_distance, attention_distances, attention_map};
+pub(crate) use batch_norm::batch_moments_to_normalize;
 pub use batch_norm::{batch_moments, batch_norm, track, tracked_batch_moments};
 pub use concat::concat;
 pub use conv2d::conv2d;

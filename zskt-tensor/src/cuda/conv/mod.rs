@@ -2,14 +2,14 @@
 //! sums that batch norms need of a result. All tensors are dense and on one device; maps, their gradients and packed weights
 //! have the precision's type in memory, everything else its type of weights.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use candle_core::{Device, Tensor};
 
 use crate::activation::Rectifier;
+use crate::cuda::exact_sums::{UnfinishedGradients, UnfinishedMoments};
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
-use crate::statistics::RunningStatistics;
 
 #[cfg(all(test, feature = "cuda"))]
 mod by_cudnn;
@@ -51,6 +51,18 @@ pub struct Normalization {
     pub epsilon: f64,
     /// The activation.
     pub rectifier: Rectifier,
+    /// What mean and variance are made of, if nobody has read them.
+    pub unfinished: Option<Arc<UnfinishedMoments>>,
+}
+
+impl Normalization {
+    /// Finishes its mean and variance, if nobody has: before another kernel than that of a convolution reads them.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn finish(&self) -> candle_core::Result<()> {
+        self.unfinished.as_deref().map_or(Ok(()), UnfinishedMoments::finish)
+    }
 }
 
 /// A map as a convolution reads it: upsampled, if the geometry says so.
@@ -60,16 +72,6 @@ pub struct Operand<'a> {
     pub values: &'a Tensor,
     /// Through which it is read.
     pub normalization: Option<&'a Normalization>,
-}
-
-/// Where a convolution leaves the statistics of its rounded result, and what these move.
-pub struct Moments<'a> {
-    /// `[C]`, written.
-    pub mean: &'a Tensor,
-    /// The biased variance, `[C]`, written.
-    pub variance: &'a Tensor,
-    /// Running statistics and their momentum.
-    pub running: Option<(RunningStatistics<'a>, f64)>,
 }
 
 /// The gradient of a convolution's result.
@@ -85,6 +87,8 @@ pub enum ResultGradient<'a> {
         x: &'a Tensor,
         /// a, b and c, `[C]` each.
         coefficients: &'a [Tensor; 3],
+        /// What they are made of, if nobody has read them.
+        unfinished: Option<&'a UnfinishedGradients>,
         /// What others gave.
         plus: Option<&'a Tensor>,
         /// Written: the gradient itself, for those that read it later.
@@ -107,8 +111,8 @@ pub enum Towards<'a> {
         normalization: &'a Normalization,
         /// What others gave to the gradient behind the rectifier.
         plus: Option<&'a Tensor>,
-        /// Written.
-        sums: &'a BatchNormSums,
+        /// Where its sums go.
+        sums: &'a UnfinishedGradients,
     },
     /// It goes through a rectifier and a batch norm whose statistics are constants.
     FixedNorm {
@@ -121,17 +125,6 @@ pub enum Towards<'a> {
         /// What others gave to the gradient of `x`.
         behind: Option<&'a Tensor>,
     },
-}
-
-/// What a batch norm's gradients take of sums over the batch, `[C]` each.
-#[derive(Clone)]
-pub struct BatchNormSums {
-    /// The gradient of gamma.
-    pub of_gamma: Tensor,
-    /// The gradient of beta.
-    pub of_beta: Tensor,
-    /// a, b and c of [`ResultGradient::Normalized`].
-    pub coefficients: [Tensor; 3],
 }
 
 /// The gradient of a weight in parts that are still to be added up.

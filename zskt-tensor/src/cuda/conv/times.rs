@@ -3,18 +3,16 @@
 
 use std::time::Instant;
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::activation::Rectifier;
-use crate::cuda::conv::{
-    BatchNormSums, Moments, Normalization, Operand, ResultGradient, Towards, by_cudnn, tensor_cores,
-};
+use crate::cuda::conv::{Normalization, Operand, ResultGradient, Towards, by_cudnn, tensor_cores};
 use crate::cuda::convolution::Direction;
+use crate::cuda::exact_sums::{self, GradientSums, MomentSums, UnfinishedGradients, UnfinishedMoments};
 use crate::cuda::graph;
 use crate::error::Error;
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
-use crate::statistics::RunningStatistics;
 use crate::test_device::test_device;
 
 const BATCH: usize = 128;
@@ -101,10 +99,14 @@ struct Bench {
     maps: Vec<Maps>,
     /// How the input is read.
     normalization: Normalization,
+    /// Mean and variance, and the running ones with their count.
     moments: [Tensor; 2],
-    running: [Var; 3],
+    running: [Tensor; 3],
     coefficients: [Tensor; 3],
-    sums: BatchNormSums,
+    /// The gradients of gamma and beta.
+    of_norm: [Tensor; 2],
+    /// Those that are made of sums.
+    made: [Tensor; 3],
 }
 
 fn random(shape: [usize; 4], scale: f32, device: &Device) -> Result<Tensor> {
@@ -133,6 +135,7 @@ impl Bench {
             variance: per_channel(in_channels, 0.9)?,
             epsilon: 1e-5,
             rectifier: Rectifier { slope: 0.0, limit: f64::INFINITY },
+            unfinished: None,
         };
         let fan_in = (in_channels * kernel * kernel) as f32;
         Ok(Self {
@@ -143,17 +146,40 @@ impl Bench {
             normalization,
             moments: [sum(out_channels)?, sum(out_channels)?],
             running: [
-                Var::from_tensor(&sum(out_channels)?)?,
-                Var::from_tensor(&per_channel(out_channels, 1.0)?)?,
-                Var::from_tensor(&Tensor::zeros((), DType::I64, device)?)?,
+                sum(out_channels)?,
+                per_channel(out_channels, 1.0)?,
+                Tensor::zeros((), DType::I64, device)?,
             ],
             coefficients: [per_channel(out_channels, 0.9)?, per_channel(out_channels, 0.1)?, sum(out_channels)?],
-            sums: BatchNormSums {
-                of_gamma: sum(in_channels)?,
-                of_beta: sum(in_channels)?,
-                coefficients: [sum(in_channels)?, sum(in_channels)?, sum(in_channels)?],
-            },
+            of_norm: [sum(in_channels)?, sum(in_channels)?],
+            made: [sum(in_channels)?, sum(in_channels)?, sum(in_channels)?],
         })
+    }
+
+    fn sums_of_result(&self) -> Result<UnfinishedMoments> {
+        let [mean, variance] = self.moments.clone();
+        let geometry = &self.geometry;
+        Ok(UnfinishedMoments::new(MomentSums {
+            limbs: exact_sums::zeros(geometry.out_channels, mean.device())?,
+            mean,
+            variance,
+            running: Some((self.running.clone(), 0.1)),
+            pixels: geometry.batch * geometry.out_height() * geometry.out_width(),
+        }))
+    }
+
+    fn sums_of_gradient(&self) -> Result<UnfinishedGradients> {
+        let Normalization { gamma, mean, variance, epsilon, .. } = &self.normalization;
+        let ([of_gamma, of_beta], geometry) = (self.of_norm.clone(), &self.geometry);
+        Ok(UnfinishedGradients::new(GradientSums {
+            limbs: exact_sums::zeros(geometry.in_channels, gamma.device())?,
+            norm: [gamma, mean, variance].map(Tensor::clone),
+            epsilon: *epsilon,
+            of_gamma,
+            of_beta,
+            coefficients: self.made.clone(),
+            pixels: geometry.batch * geometry.height * geometry.width,
+        }))
     }
 
     fn normalization(&self) -> Option<&Normalization> {
@@ -178,34 +204,36 @@ impl Bench {
                 behind: gradient,
                 x,
                 coefficients: &self.coefficients,
+                unfinished: None,
                 plus: None,
                 kept: Some(kept),
             },
         }
     }
 
-    /// By kernels of our own, with what the experiment fuses with it.
-    fn fused(&self, direction: Direction, set: usize) -> Result<Tensor> {
+    /// By kernels of our own, with what the experiment fuses with it, but for the sums, which the next kernel finishes: `finish` does.
+    fn fused(&self, direction: Direction, set: usize, finish: bool) -> Result<Tensor> {
         let (maps, geometry) = (&self.maps[set], &self.geometry);
         let input = Operand { values: &maps.input, normalization: self.normalization() };
         match direction {
             Direction::Forward => {
-                let [mean, variance] = &self.moments;
-                let [running_mean, running_variance, batches] = &self.running;
-                let running = RunningStatistics { mean: running_mean, variance: running_variance, batches };
-                let moments = Moments { mean, variance, running: Some((running, 0.1)) };
-                let moments = self.is_normalized().then_some(&moments);
-                tensor_cores::forward(geometry, input, &self.weight, None, None, moments)
+                let moments = self.is_normalized().then(|| self.sums_of_result()).transpose()?;
+                let y = tensor_cores::forward(geometry, input, &self.weight, None, None, moments.as_ref())?;
+                moments.map_or(Ok(()), |moments| if finish { moments.finish() } else { Ok(moments.forget()) })?;
+                Ok(y)
             }
             Direction::Input => {
                 let (x, normalization) = (&maps.input, &self.normalization);
+                let sums = self.sums_of_gradient()?;
                 let towards = match self.around {
                     Images => Towards::Operand { plus: None },
                     _ if geometry.kernel == 1 => Towards::Operand { plus: None },
-                    BatchNorms => Towards::BatchNorm { x, normalization, plus: None, sums: &self.sums },
+                    BatchNorms => Towards::BatchNorm { x, normalization, plus: None, sums: &sums },
                     FixedNorms => Towards::FixedNorm { x, normalization, plus: None, behind: None },
                 };
-                tensor_cores::data_gradient(geometry, self.gradient(set), &self.weight, &towards)
+                let gradient = tensor_cores::data_gradient(geometry, self.gradient(set), &self.weight, &towards)?;
+                if finish && self.has_sums() { sums.finish()? } else { sums.forget() }
+                Ok(gradient)
             }
             Direction::Weight => {
                 let dense = ResultGradient::Dense(&maps.gradient);
@@ -262,7 +290,7 @@ impl Bench {
             }
         };
         let mut errors = vec![by_cudnn::error(&whole(self.plain(direction, 0)?)?, &alone, of_each, 2_f64.powi(-12))?];
-        let found = whole(self.fused(direction, 0)?)?;
+        let found = whole(self.fused(direction, 0, true)?)?;
         errors.push(by_cudnn::error(&found, &fused, of_each, 2_f64.powi(-9))?);
         let found = found.to_dtype(DType::F32)?;
         match direction {
@@ -284,7 +312,7 @@ impl Bench {
             let Normalization { mean, .. } = &self.normalization;
             let centred = input.to_dtype(DType::F32)?.broadcast_sub(mean)?;
             let normalized = centred.broadcast_mul(&by_cudnn::inverse_deviation(&self.normalization)?)?;
-            for (sum, terms) in [(&self.sums.of_beta, found.clone()), (&self.sums.of_gamma, (found * normalized)?)] {
+            for (sum, terms) in [(&self.of_norm[1], found.clone()), (&self.of_norm[0], (found * normalized)?)] {
                 // Terms of both signs: what may be lost is a part of all of them.
                 let all = terms.abs()?.sum((0, 1, 2))?;
                 let apart = ((sum - terms.sum((0, 1, 2))?)? / &all)?;
@@ -313,9 +341,8 @@ impl Bench {
     /// Whether the same is computed twice.
     fn is_same(&self, direction: Direction) -> Result<bool> {
         let found = || -> Result<Vec<Vec<f32>>> {
-            let mut tensors = vec![self.fused(direction, 0)?];
-            tensors.extend(self.moments.iter().chain([&self.sums.of_gamma, &self.sums.of_beta]).cloned());
-            tensors.extend(self.sums.coefficients.iter().cloned());
+            let mut tensors = vec![self.fused(direction, 0, true)?];
+            tensors.extend(self.moments.iter().chain(&self.of_norm).chain(&self.made).cloned());
             tensors.iter().map(|tensor| tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1()).collect()
         };
         Ok(found()? == found()?)
@@ -352,7 +379,7 @@ fn row(layer: &Layer, direction: Direction, bench: &Bench, device: &Device) -> R
     let shape = layer.name(direction);
     let mut row = format!("{{\"shape\": \"{shape}\", \"cudnn_us\": {cudnn_us:.2}");
     if tensor_cores::covers(&bench.geometry, Precision::Bf16) {
-        let ours = time(device, |set| bench.fused(direction, set))?;
+        let ours = time(device, |set| bench.fused(direction, set, false))?;
         let plain = time(device, |set| bench.plain(direction, set))?;
         let bits = if bench.is_same(direction)? { "same" } else { "other" };
         let error = bench.error(direction)?;

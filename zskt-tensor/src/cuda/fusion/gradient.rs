@@ -7,6 +7,7 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::autograd::TensorInput;
 use crate::cuda::conv::{ResultGradient, Towards, tensor_cores};
+use crate::cuda::exact_sums::UnfinishedGradients;
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap};
 use crate::cuda::launch::empty;
 use crate::cuda::ops::{batch_norm, conv2d};
@@ -31,8 +32,8 @@ pub struct BehindBatchNorm {
     pub behind: Tensor,
     /// The map that was normalized.
     pub x: Arc<LazyMap>,
-    /// a, b and c, `[C]`.
-    pub coefficients: [Tensor; 3],
+    /// What a, b and c are made of.
+    sums: Arc<UnfinishedGradients>,
     /// What other readers of the map gave.
     plus: Option<Tensor>,
     /// The numbers, once a kernel has computed them.
@@ -41,8 +42,8 @@ pub struct BehindBatchNorm {
 
 impl BehindBatchNorm {
     /// With nothing added.
-    pub fn new(behind: Tensor, x: Arc<LazyMap>, coefficients: [Tensor; 3]) -> Self {
-        Self { behind, x, coefficients, plus: None, kept: Mutex::new(None) }
+    pub fn new(behind: Tensor, x: Arc<LazyMap>, sums: Arc<UnfinishedGradients>) -> Self {
+        Self { behind, x, sums, plus: None, kept: Mutex::new(None) }
     }
 
     fn kept(&self) -> Option<Tensor> {
@@ -54,8 +55,9 @@ impl BehindBatchNorm {
         if let Some(kept) = &*kept {
             return Ok(kept.clone());
         }
-        let Self { behind, x, coefficients, plus, .. } = self;
-        let values = batch_norm::combined(behind, x.values()?, coefficients, plus.as_ref(), x.precision)?;
+        let Self { behind, x, sums, plus, .. } = self;
+        sums.finish()?;
+        let values = batch_norm::combined(behind, x.values()?, &sums.sums.coefficients, plus.as_ref(), x.precision)?;
         Ok(kept.insert(values).clone())
     }
 }
@@ -90,10 +92,10 @@ impl Gradient {
         if let Some(values) = &*kept {
             return read(ResultGradient::Dense(values));
         }
-        let BehindBatchNorm { behind, x, coefficients, plus, .. } = &**gradient;
+        let BehindBatchNorm { behind, x, sums, plus, .. } = &**gradient;
         let to = keep.then(|| empty(behind.shape(), behind.dtype(), behind.device())).transpose()?;
-        let (x, plus) = (x.values()?, plus.as_ref());
-        let result = read(ResultGradient::Normalized { behind, x, coefficients, plus, kept: to.as_ref() })?;
+        let (x, plus, coefficients, unfinished) = (x.values()?, plus.as_ref(), &sums.sums.coefficients, Some(&**sums));
+        let result = read(ResultGradient::Normalized { behind, x, coefficients, unfinished, plus, kept: to.as_ref() })?;
         *kept = to;
         Ok(result)
     }
@@ -197,10 +199,10 @@ impl Parts {
         if let [part] = &*self.behind_batch_norms {
             let Some(dense) = &self.dense else { return Ok(Gradient::BehindBatchNorm(Arc::clone(part))) };
             if part.plus.is_none() && part.kept().is_none() {
-                let BehindBatchNorm { behind, x, coefficients, .. } = &**part;
+                let BehindBatchNorm { behind, x, sums, .. } = &**part;
                 let sum = BehindBatchNorm {
                     plus: Some(dense.clone()),
-                    ..BehindBatchNorm::new(behind.clone(), Arc::clone(x), coefficients.clone())
+                    ..BehindBatchNorm::new(behind.clone(), Arc::clone(x), Arc::clone(sums))
                 };
                 return Ok(Gradient::BehindBatchNorm(Arc::new(sum)));
             }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use candle_core::{Device, Result, Tensor, bail};
 
-use crate::cuda::conv::{Moments, Normalization, Operand, tensor_cores};
+use crate::cuda::conv::{Normalization, Operand, tensor_cores};
+use crate::cuda::exact_sums::UnfinishedMoments;
 use crate::cuda::ops::batch_norm;
 use crate::precision::Precision;
 use crate::shape::{ConvGeometry, MapShape};
@@ -69,11 +70,11 @@ impl LazyMap {
         Ok(self.evaluate(None)?.0)
     }
 
-    /// Computes its numbers along with their statistics, if nobody has computed them before: whether that was done.
+    /// Computes its numbers along with sums for their statistics, if nobody has computed them before: whether that was done.
     ///
     /// # Errors
     /// When the device fails.
-    pub fn evaluate_with(&self, moments: &Moments<'_>) -> Result<bool> {
+    pub fn evaluate_with(&self, moments: &UnfinishedMoments) -> Result<bool> {
         Ok(self.evaluate(Some(moments))?.1)
     }
 
@@ -89,7 +90,7 @@ impl LazyMap {
     }
 
     /// Its numbers, and whether they were computed here.
-    fn evaluate(&self, moments: Option<&Moments<'_>>) -> Result<(&Tensor, bool)> {
+    fn evaluate(&self, moments: Option<&UnfinishedMoments>) -> Result<(&Tensor, bool)> {
         let mut pending = self.convolution.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(values) = self.values.get() {
             return Ok((values, false));
@@ -103,7 +104,7 @@ impl LazyMap {
 }
 
 impl PendingConvolution {
-    fn run(&self, moments: Option<&Moments<'_>>) -> Result<Tensor> {
+    fn run(&self, moments: Option<&UnfinishedMoments>) -> Result<Tensor> {
         let Self { geometry, weight, bias, input, residual } = self;
         let residual = residual.as_ref().map(|map| map.values()).transpose()?;
         tensor_cores::forward(geometry, input.operand()?, weight, bias.as_ref(), residual, moments)

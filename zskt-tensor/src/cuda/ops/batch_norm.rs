@@ -6,7 +6,8 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::activation::Rectifier;
 use crate::autograd::{self, Node, TensorInput};
-use crate::cuda::conv::{BatchNormSums, Moments, Normalization, Towards};
+use crate::cuda::conv::{Normalization, Towards};
+use crate::cuda::exact_sums::{self, GradientSums, MomentSums, UnfinishedGradients, UnfinishedMoments};
 use crate::cuda::fusion::gradient::{BehindBatchNorm, Gradient, GradientAccumulator, Part};
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap, Normalized};
 use crate::cuda::kernel_source::KernelVariant;
@@ -51,31 +52,26 @@ pub fn moments(x: &CudaMap) -> Result<BatchNormStatistics> {
 fn moments_and_track(x: &CudaMap, running: Option<(RunningStatistics<'_>, f64)>) -> Result<BatchNormStatistics> {
     let [mean, variance] = [(); 2].map(|()| empty(x.shape().channels, x.precision.dtype(), x.device()));
     let (mean, variance) = (mean?, variance?);
-    write_moments(x.values()?, x.precision, &Moments { mean: &mean, variance: &variance, running })?;
-    Ok(BatchNormStatistics { mean, variance, of_batch: true })
-}
-
-/// Writes the moments of a map, and moves running statistics.
-///
-/// # Errors
-/// When running statistics are of another type, or the device fails.
-fn write_moments(x: &Tensor, precision: Precision, moments: &Moments<'_>) -> Result<()> {
-    let (device, dtype) = (x.device(), precision.dtype());
-    let (pixels, channels) = extent(x);
+    let (values, precision) = (x.values()?, x.precision);
+    let (device, dtype) = (values.device(), precision.dtype());
+    let (pixels, channels) = extent(values);
     let (variant, ticket) = (KernelVariant::of(precision, channels), tickets(device)?);
     let blocks = blocks_of_sums(variant, pixels, channels);
     let partial = empty((blocks, 2, channels), dtype, device)?;
-    let running = moments.running.as_ref().map(|(RunningStatistics { mean, variance, batches }, momentum)| {
-        ([mean.detach(), variance.detach(), batches.detach()], *momentum)
-    });
+    let running = running.map(|(running, momentum)| (detached(running), momentum));
     let (moved, momentum) = match &running {
         Some((running, momentum)) if running[0].dtype() == dtype => (running.each_ref().map(Of), *momentum),
         Some((running, _)) => bail!("running statistics of {:?} and a batch's of {dtype:?}", running[0].dtype()),
         None => ([Nothing; 3], 0.0),
     };
-    let tensors = [Of(x), Of(&partial), Of(&ticket), Of(moments.mean), Of(moments.variance)];
+    let tensors = [Of(values), Of(&partial), Of(&ticket), Of(&mean), Of(&variance)];
     let scalars = [Count(pixels), Count(channels), Real(momentum), Real(bessel_correction(pixels))];
-    launch(device, variant, "moments", blocks, &[&tensors[..], &moved, &scalars].concat())
+    launch(device, variant, "moments", blocks, &[&tensors[..], &moved, &scalars].concat())?;
+    Ok(BatchNormStatistics { mean, variance, of_batch: true })
+}
+
+fn detached(running: RunningStatistics<'_>) -> [Tensor; 3] {
+    [running.mean, running.variance, running.batches].map(|var| var.detach())
 }
 
 /// Adds `by_value · x + constant`, per channel, to the gradient of a map.
@@ -91,7 +87,7 @@ fn accumulate(x: &CudaMap, by_value: &Tensor, constant: &Tensor) -> Result<()> {
 /// A normalization that only multiplies by gamma and adds beta.
 fn identity(gamma: Tensor, beta: Tensor) -> Result<Normalization> {
     let (mean, variance) = (gamma.zeros_like()?, gamma.ones_like()?);
-    Ok(Normalization { gamma, beta, mean, variance, epsilon: 0.0, rectifier: Rectifier::NONE })
+    Ok(Normalization { gamma, beta, mean, variance, epsilon: 0.0, rectifier: Rectifier::NONE, unfinished: None })
 }
 
 /// What a normalization makes of a map's numbers.
@@ -99,6 +95,7 @@ fn identity(gamma: Tensor, beta: Tensor) -> Result<Normalization> {
 /// # Errors
 /// When the device fails.
 pub fn normalized(x: &Tensor, precision: Precision, normalization: &Normalization) -> Result<Tensor> {
+    normalization.finish()?;
     let values = empty(x.shape(), x.dtype(), x.device())?;
     let (pixels, channels) = extent(x);
     let variant = KernelVariant::of(precision, channels);
@@ -132,6 +129,7 @@ fn gradient_of(
     normalization: &Normalization,
     along: Option<[&Tensor; 2]>,
 ) -> Result<Tensor> {
+    normalization.finish()?;
     let of_x = empty(x.shape(), x.dtype(), x.device())?;
     let (pixels, channels) = extent(x);
     let variant = KernelVariant::of(precision, channels);
@@ -159,7 +157,7 @@ fn scalars(pixels: usize, channels: usize, normalization: &Normalization) -> [Ar
 /// When the device fails.
 pub fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, momentum: f64, count: usize) -> Result<()> {
     let channels = batch.mean.elem_count();
-    let [mean, variance, batches] = [running.mean, running.variance, running.batches].map(|var| var.detach());
+    let [mean, variance, batches] = detached(running);
     launch(
         mean.device(),
         KernelVariant::of_tensors(mean.dtype())?,
@@ -178,18 +176,28 @@ pub fn track(running: RunningStatistics<'_>, batch: &BatchNormStatistics, moment
     )
 }
 
-/// [`moments`] as constants, which move running statistics: taken as the map's convolution is computed, if nobody has read it yet.
+/// [`moments`] as constants, which move running statistics: their sums are taken as the map's convolution is computed, if nobody has read
+/// it yet, and finished by who reads the normalized map, for whom [`exact_sums::moments_of`] has them.
 ///
 /// # Errors
 /// When the device fails.
 pub fn tracked_moments(x: &CudaMap, running: RunningStatistics<'_>, momentum: f64) -> Result<BatchNormStatistics> {
     if x.input.is_plain() && x.input.map.is_pending() {
-        let [mean, variance] = [(); 2].map(|()| empty(x.shape().channels, x.precision.dtype(), x.device()));
-        let (mean, variance) = (mean?, variance?);
-        let moments = Moments { mean: &mean, variance: &variance, running: Some((running, momentum)) };
+        let (shape, device) = (x.shape(), x.device());
+        let [mean, variance] = [(); 2].map(|()| empty(shape.channels, x.precision.dtype(), device));
+        let statistics = BatchNormStatistics { mean: mean?, variance: variance?, of_batch: true };
+        let moments = UnfinishedMoments::new(MomentSums {
+            limbs: exact_sums::zeros(shape.channels, device)?,
+            mean: statistics.mean.clone(),
+            variance: statistics.variance.clone(),
+            running: Some((detached(running), momentum)),
+            pixels: shape.batch * shape.height * shape.width,
+        });
         if x.input.map.evaluate_with(&moments)? {
-            return Ok(BatchNormStatistics { mean, variance, of_batch: true });
+            exact_sums::leave_moments(&statistics, Arc::new(moments));
+            return Ok(statistics);
         }
+        moments.forget();
     }
     moments_and_track(&x.detach(), Some((running, momentum)))
 }
@@ -210,7 +218,9 @@ pub fn normalize(
     let in_dtype = |tensor: &Tensor| dense(&tensor.detach().to_dtype(dtype)?);
     let [gamma_values, beta_values] = [in_dtype(gamma)?, in_dtype(beta)?];
     let [mean, variance] = [in_dtype(&statistics.mean)?, in_dtype(&statistics.variance)?];
-    let normalization = Normalization { gamma: gamma_values, beta: beta_values, mean, variance, epsilon, rectifier };
+    let unfinished = exact_sums::moments_of(statistics);
+    let normalization =
+        Normalization { gamma: gamma_values, beta: beta_values, mean, variance, epsilon, rectifier, unfinished };
     let weights = [TensorInput::of(gamma)?, TensorInput::of(beta)?];
     let map = match x.input.is_plain() {
         true => Arc::clone(&x.input.map),
@@ -255,12 +265,11 @@ impl Node for BatchNorm {
         if !self.of_batch {
             return x.accumulate(|behind| last.run(&Towards::FixedNorm { x: values, normalization, plus, behind }));
         }
-        let sums = empty_sums(self.map.shape.channels, x)?;
+        let sums = Arc::new(UnfinishedGradients::new(self.empty_sums()?));
         let behind = last.run(&Towards::BatchNorm { x: values, normalization, plus, sums: &sums })?;
-        let BatchNormSums { of_gamma, of_beta, coefficients } = sums;
-        self.weights[0].accumulate(|| Ok(of_gamma))?;
-        self.weights[1].accumulate(|| Ok(of_beta))?;
-        let gradient = BehindBatchNorm::new(behind, Arc::clone(&self.map), coefficients);
+        self.weights[0].accumulate(|| Ok(sums.sums.of_gamma.clone()))?;
+        self.weights[1].accumulate(|| Ok(sums.sums.of_beta.clone()))?;
+        let gradient = BehindBatchNorm::new(behind, Arc::clone(&self.map), sums);
         x.accumulate_part(Part::Complete(Gradient::BehindBatchNorm(Arc::new(gradient))));
         Ok(())
     }
@@ -270,13 +279,22 @@ impl Node for BatchNorm {
     }
 }
 
-fn empty_sums(channels: usize, x: &CudaMap) -> Result<BatchNormSums> {
-    let channel = || empty(channels, x.precision.dtype(), x.device());
-    let coefficients = [channel()?, channel()?, channel()?];
-    Ok(BatchNormSums { of_gamma: channel()?, of_beta: channel()?, coefficients })
-}
-
 impl BatchNorm {
+    fn empty_sums(&self) -> Result<GradientSums> {
+        let (shape, Normalization { gamma, mean, variance, epsilon, .. }) =
+            (self.map.shape, &self.normalized.normalization);
+        let channel = || empty(shape.channels, self.x.precision.dtype(), self.x.device());
+        Ok(GradientSums {
+            limbs: exact_sums::zeros(shape.channels, self.x.device())?,
+            norm: [gamma, mean, variance].map(Tensor::clone),
+            epsilon: *epsilon,
+            of_gamma: channel()?,
+            of_beta: channel()?,
+            coefficients: [channel()?, channel()?, channel()?],
+            pixels: shape.batch * shape.height * shape.width,
+        })
+    }
+
     /// From the whole gradient behind it.
     fn backward_of(&self, gradient: &Tensor) -> Result<()> {
         let x = &self.x;
@@ -299,6 +317,7 @@ impl BatchNorm {
     /// The gradients of gamma and beta, and per channel the factor of x and the constant in the gradient of x.
     fn sums(&self, gradient: &Tensor) -> Result<[Tensor; 4]> {
         let (values, normalization) = (self.map.values()?, &self.normalized.normalization);
+        normalization.finish()?;
         let (device, dtype) = (gradient.device(), self.x.precision.dtype());
         let (pixels, channels) = extent(values);
         let variant = KernelVariant::of(self.x.precision, channels);

@@ -1,10 +1,12 @@
 //! The kernels of `kernels/conv/*.cuh`, each compiled for one plan, operand and epilogue.
 
+use crate::activation::Rectifier;
 use crate::cuda::conv::tensor_cores::plan::{ConvolutionPlan, Direction, WeightPlan};
 
 /// Templates that all kernels are instantiated from; in front of them come the operations of a GPU, or of the emulator.
 #[cfg(any(test, feature = "cuda"))]
 pub const TEMPLATES: &str = concat!(
+    include_str!("../../kernels/conv/exact_sums.cuh"),
     include_str!("../../kernels/conv/operand.cuh"),
     include_str!("../../kernels/conv/tile.cuh"),
     include_str!("../../kernels/conv/channel_sums.cuh"),
@@ -18,13 +20,37 @@ pub const TEMPLATES: &str = concat!(
 #[cfg(any(test, feature = "cuda"))]
 pub const DEVICE: &str = include_str!("../../kernels/conv/device.cuh");
 
+/// What follows a batch norm, as far as kernels are compiled for it: `Activation` in the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RectifierKind {
+    /// ReLU, which conversions to bf16 do on the way.
+    Relu,
+    /// Any slope and limit.
+    Any,
+}
+
+impl RectifierKind {
+    /// Of a rectifier.
+    pub fn of(rectifier: Rectifier) -> Self {
+        if rectifier == (Rectifier { slope: 0.0, limit: f64::INFINITY }) { Self::Relu } else { Self::Any }
+    }
+
+    #[cfg(any(test, feature = "cuda"))]
+    fn template(self) -> &'static str {
+        match self {
+            Self::Relu => "RELU",
+            Self::Any => "ANY",
+        }
+    }
+}
+
 /// What is done to a map where it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OperandKind {
     /// Nothing.
     Plain,
     /// Batch norm and its rectifier.
-    Normalized,
+    Normalized(RectifierKind),
     /// The gradient in front of a batch norm is made of the one behind it.
     NormGradient,
 }
@@ -34,7 +60,7 @@ impl OperandKind {
     fn template(self, channels: usize) -> String {
         match self {
             Self::Plain => format!("Plain<{channels}>"),
-            Self::Normalized => format!("Normalized<{channels}>"),
+            Self::Normalized(rectifier) => format!("Normalized<{channels}, {}>", rectifier.template()),
             Self::NormGradient => format!("NormGradient<{channels}>"),
         }
     }
@@ -42,7 +68,8 @@ impl OperandKind {
     fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
-            Self::Normalized => "normalized",
+            Self::Normalized(RectifierKind::Relu) => "relu",
+            Self::Normalized(RectifierKind::Any) => "normalized",
             Self::NormGradient => "norm_gradient",
         }
     }
@@ -56,19 +83,22 @@ pub enum EpilogueKind {
     /// Of a gradient: nothing.
     Gradient,
     /// Of a gradient: through a rectifier, with sums for its batch norm.
-    BatchNorm,
+    BatchNorm(RectifierKind),
     /// Of a gradient: through a rectifier and a batch norm with constant statistics.
-    FixedNorm,
+    FixedNorm(RectifierKind),
 }
 
 impl EpilogueKind {
     #[cfg(any(test, feature = "cuda"))]
     fn template(self, channels: usize) -> String {
+        let gradient = |through, rectifier: RectifierKind| {
+            format!("GradientResult<{channels}, {through}, {}>", rectifier.template())
+        };
         match self {
             Self::Result { moments } => format!("Result<{channels}, {moments}>"),
-            Self::Gradient => format!("GradientResult<{channels}, NOTHING>"),
-            Self::BatchNorm => format!("GradientResult<{channels}, BATCH>"),
-            Self::FixedNorm => format!("GradientResult<{channels}, FIXED>"),
+            Self::Gradient => gradient("NOTHING", RectifierKind::Any),
+            Self::BatchNorm(rectifier) => gradient("BATCH", rectifier),
+            Self::FixedNorm(rectifier) => gradient("FIXED", rectifier),
         }
     }
 
@@ -76,8 +106,10 @@ impl EpilogueKind {
         match self {
             Self::Result { moments: false } | Self::Gradient => "as_it_is",
             Self::Result { moments: true } => "moments",
-            Self::BatchNorm => "batch_norm",
-            Self::FixedNorm => "fixed_norm",
+            Self::BatchNorm(RectifierKind::Relu) => "relu_batch_norm",
+            Self::BatchNorm(RectifierKind::Any) => "batch_norm",
+            Self::FixedNorm(RectifierKind::Relu) => "relu_fixed_norm",
+            Self::FixedNorm(RectifierKind::Any) => "fixed_norm",
         }
     }
 }
@@ -91,6 +123,10 @@ pub enum Kernel {
     WeightGradient { plan: WeightPlan, input: OperandKind, gradient: OperandKind },
     /// The sums of these parts.
     AddUp,
+    /// The mean and the variance of a map.
+    FinishMoments,
+    /// What a batch norm's gradients are made of.
+    FinishGradients,
 }
 
 /// Weights whose parts are added up by one launch, `AddUp::MOST` in the kernels.
@@ -108,6 +144,7 @@ impl Kernel {
             Self::Convolution { .. } => "convolution, data gradient",
             Self::WeightGradient { .. } => "convolution, weight gradient",
             Self::AddUp => "add_up",
+            Self::FinishMoments | Self::FinishGradients => "finish",
         }
     }
 
@@ -126,6 +163,8 @@ impl Kernel {
                 format!("zskt_conv_weight_{layer}_{tile}_o{outputs}i{inputs}a{ahead}_{input}_{gradient}")
             }
             Self::AddUp => "zskt_conv_weight_add_up".into(),
+            Self::FinishMoments => "zskt_conv_finish_moments".into(),
+            Self::FinishGradients => "zskt_conv_finish_gradients".into(),
         }
     }
 
@@ -136,6 +175,7 @@ impl Kernel {
             Self::Convolution { plan, .. } => plan.shared(),
             Self::WeightGradient { plan, .. } => plan.shared(),
             Self::AddUp => 8 * TOTALLED * size_of::<f64>(),
+            Self::FinishMoments | Self::FinishGradients => 0,
         }
     }
 
@@ -143,6 +183,7 @@ impl Kernel {
     #[cfg(any(test, feature = "cuda"))]
     pub fn entry(&self) -> String {
         let (name, shared) = (self.name(), self.shared());
+        let finish = |sums| (format!("Finish<{sums}>"), format!("Finish<{sums}>"), format!("finish<{sums}>"));
         let (shape, arguments, function) = match self {
             Self::Convolution { plan, operand, epilogue } => {
                 let layer = &plan.layer;
@@ -160,6 +201,8 @@ impl Kernel {
                 (shape, format!("WeightGradient<{input}, {gradient}>"), format!("weight_gradient<of_{name}::S>"))
             }
             Self::AddUp => ("AddUp".into(), "AddUp".into(), "add_up".into()),
+            Self::FinishMoments => finish("Moments"),
+            Self::FinishGradients => finish("GradientSums"),
         };
         format!(
             "namespace of_{name} {{\nusing S = {shape};\nusing Arguments = {arguments};\n\

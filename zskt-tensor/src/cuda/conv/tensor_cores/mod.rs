@@ -3,13 +3,13 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::cuda::conv::tensor_cores::kernel::{EpilogueKind, Kernel, OperandKind, TOTALLED, TOTALS};
+use crate::cuda::conv::tensor_cores::kernel::{EpilogueKind, Kernel, OperandKind, RectifierKind, TOTALLED, TOTALS};
 use crate::cuda::conv::tensor_cores::launch::launch;
 use crate::cuda::conv::tensor_cores::plan::{ConvolutionPlan, Direction, WeightPlan};
-use crate::cuda::conv::{Moments, Normalization, Operand, ResultGradient, Towards, WeightParts};
+use crate::cuda::conv::{Normalization, Operand, ResultGradient, Towards, WeightParts};
+use crate::cuda::exact_sums::{GradientSums, MomentSums, UnfinishedGradients, UnfinishedMoments};
 use crate::cuda::launch::Argument::{self, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::empty;
-use crate::cuda::ticket::{limbs, tickets};
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
 use crate::statistics::bessel_correction;
@@ -56,29 +56,18 @@ pub fn forward(
     weight: &Tensor,
     bias: Option<&Tensor>,
     residual: Option<&Tensor>,
-    moments: Option<&Moments<'_>>,
+    moments: Option<&UnfinishedMoments>,
 ) -> Result<Tensor> {
     let device = weight.device();
     let plan = covered(ConvolutionPlan::of(Direction::Forward, geometry), geometry)?;
     let [batch, height, width] = [geometry.batch, geometry.out_height(), geometry.out_width()];
     let y = empty((batch, height, width, geometry.out_channels), DType::BF16, device)?;
-    let (operand, mut arguments) = of_operand(&input);
+    let unfinished = input.normalization.and_then(|normalization| normalization.unfinished.as_deref()?.take());
+    let (operand, mut arguments) = of_operand(&input, unfinished);
     arguments.push(Of(weight));
     arguments.extend([geometry.batch, geometry.height, geometry.width, batch, height, width].map(Count));
-    let sums = sums(device, moments.is_some())?;
-    arguments.extend([bias.into(), residual.into(), Of(&y)]);
-    arguments.extend(sums.each_ref().map(|zeros| Argument::from(zeros.as_ref())));
-    let running = moments.and_then(|moments| moments.running).map(|(running, momentum)| {
-        ([running.mean, running.variance, running.batches].map(|var| var.detach()), momentum)
-    });
-    arguments.extend(moments.map_or([Nothing; 2], |moments| [Of(moments.mean), Of(moments.variance)]));
-    match &running {
-        Some((running, momentum)) => {
-            arguments.extend(running.each_ref().map(Of));
-            arguments.extend([*momentum, bessel_correction(batch * height * width)].map(Real));
-        }
-        None => arguments.extend([Nothing, Nothing, Nothing, Real(0.0), Real(0.0)]),
-    }
+    let limbs = moments.map(|moments| &moments.sums.limbs);
+    arguments.extend([bias.into(), residual.into(), Of(&y), limbs.into()]);
     let epilogue = EpilogueKind::Result { moments: moments.is_some() };
     launch(device, &Kernel::Convolution { plan, operand, epilogue }, plan.grid(geometry), &arguments)?;
     Ok(y)
@@ -98,28 +87,28 @@ pub fn data_gradient(
     let plan = covered(ConvolutionPlan::of(Direction::Data, geometry), geometry)?;
     let [batch, height, width] = [geometry.batch, geometry.height, geometry.width];
     let result = empty((batch, height, width, geometry.in_channels), DType::BF16, device)?;
-    let (operand, mut arguments) = of_gradient(&gradient);
+    let unfinished = match gradient {
+        ResultGradient::Normalized { unfinished, .. } => unfinished.and_then(UnfinishedGradients::take),
+        ResultGradient::Dense(_) => None,
+    };
+    let (operand, mut arguments) = of_gradient(&gradient, geometry, unfinished);
     arguments.push(Of(weight));
     arguments.extend([batch, geometry.out_height(), geometry.out_width(), batch, height, width].map(Count));
-    let summed = matches!(towards, Towards::BatchNorm { .. });
-    let zeros = sums(device, summed)?;
     let (epilogue, [early, x, late], normalization, sums) = match towards {
         Towards::Operand { plus } => (EpilogueKind::Gradient, [(*plus).into(), Nothing, Nothing], None, None),
         Towards::BatchNorm { x, normalization, plus, sums } => {
-            (EpilogueKind::BatchNorm, [(*plus).into(), Of(x), Nothing], Some(*normalization), Some(*sums))
+            let epilogue = EpilogueKind::BatchNorm(RectifierKind::of(normalization.rectifier));
+            (epilogue, [(*plus).into(), Of(x), Nothing], Some(*normalization), Some(*sums))
         }
         Towards::FixedNorm { x, normalization, plus, behind } => {
-            (EpilogueKind::FixedNorm, [(*plus).into(), Of(x), (*behind).into()], Some(*normalization), None)
+            let epilogue = EpilogueKind::FixedNorm(RectifierKind::of(normalization.rectifier));
+            (epilogue, [(*plus).into(), Of(x), (*behind).into()], Some(*normalization), None)
         }
     };
+    normalization.map_or(Ok(()), Normalization::finish)?;
     arguments.extend([early, x, late]);
     arguments.extend(normalization.map_or([Nothing, Nothing, Nothing, Nothing, Real(0.0), Real(0.0), Real(0.0)], norm));
-    arguments.push(Of(&result));
-    arguments.extend(zeros.each_ref().map(|zeros| Argument::from(zeros.as_ref())));
-    arguments.extend(sums.map_or([Nothing; 5], |sums| {
-        let [a, b, c] = &sums.coefficients;
-        [&sums.of_gamma, &sums.of_beta, a, b, c].map(Of)
-    }));
+    arguments.extend([Of(&result), sums.map(|sums| &sums.sums.limbs).into()]);
     launch(device, &Kernel::Convolution { plan, operand, epilogue }, plan.grid(geometry), &arguments)?;
     Ok(result)
 }
@@ -134,8 +123,12 @@ pub fn weight_gradient(
     gradient: ResultGradient<'_>,
 ) -> Result<WeightParts> {
     let device = input.values.device();
-    let (input, mut arguments) = of_operand(&input);
-    let (gradient, of_gradient) = of_gradient(&gradient);
+    input.normalization.map_or(Ok(()), Normalization::finish)?;
+    if let ResultGradient::Normalized { unfinished: Some(unfinished), .. } = gradient {
+        unfinished.finish()?;
+    }
+    let (input, mut arguments) = of_operand(&input, None);
+    let (gradient, of_gradient) = of_gradient(&gradient, geometry, None);
     arguments.extend(of_gradient);
     let plan = covered(WeightPlan::of(geometry, gradient == OperandKind::NormGradient), geometry)?;
     let grid = plan.grid(geometry);
@@ -176,39 +169,98 @@ fn covered<P>(plan: Option<P>, geometry: &ConvGeometry) -> Result<P> {
     plan.ok_or_else(|| candle_core::Error::Msg(format!("no kernels on tensor cores cover {geometry:?}")))
 }
 
-/// Where blocks add up their sums, and the tickets by which the last of them is known.
-fn sums(device: &candle_core::Device, wanted: bool) -> Result<[Option<Tensor>; 2]> {
-    if !wanted {
-        return Ok([None, None]);
-    }
-    Ok([Some(limbs(device)?), Some(tickets(device)?)])
+/// Finishes moments by a kernel of its own.
+///
+/// # Errors
+/// When the device fails.
+pub fn finish_moments(sums: &MomentSums) -> Result<()> {
+    let channels = sums.mean.elem_count();
+    let arguments = [moments(Some(sums)).to_vec(), channels_of_limbs(channels).to_vec()].concat();
+    launch(sums.mean.device(), &Kernel::FinishMoments, [1, 1], &arguments)
+}
+
+/// Finishes what a batch norm's gradients are made of by a kernel of its own.
+///
+/// # Errors
+/// When the device fails.
+pub fn finish_gradients(sums: &GradientSums) -> Result<()> {
+    let channels = sums.of_gamma.elem_count();
+    let pixels = Count(sums.pixels);
+    let arguments = [gradient_sums(&sums.coefficients, Some(sums), pixels).to_vec(), channels_of_limbs(channels).to_vec()];
+    launch(sums.of_gamma.device(), &Kernel::FinishGradients, [1, 1], &arguments.concat())
+}
+
+fn channels_of_limbs(channels: usize) -> [Argument<'static>; 2] {
+    [Count(channels), Count(channels.max(8))]
 }
 
 /// `Norm` in the kernels.
 fn norm(normalization: &Normalization) -> [Argument<'_>; 7] {
-    let Normalization { gamma, beta, mean, variance, epsilon, rectifier } = normalization;
+    let Normalization { gamma, beta, mean, variance, epsilon, rectifier, .. } = normalization;
     let scalars = [*epsilon, rectifier.slope, rectifier.limit].map(Real);
     [Of(gamma), Of(beta), Of(mean), Of(variance), scalars[0], scalars[1], scalars[2]]
 }
 
-/// The kind of an operand and its `Arguments` in the kernels.
-fn of_operand<'a>(operand: &Operand<'a>) -> (OperandKind, Vec<Argument<'a>>) {
+/// `Moments` in the kernels, and whatever is behind it aligned.
+fn moments(sums: Option<&MomentSums>) -> [Argument<'_>; 10] {
+    let Some(MomentSums { limbs, mean, variance, running, pixels }) = sums else {
+        let [none, zero] = [Nothing, Real(0.0)];
+        return [none, none, none, none, none, none, zero, zero, Count(0), Count(0)];
+    };
+    let [running_mean, running_variance, batches] = match running {
+        Some((running, _)) => running.each_ref().map(Of),
+        None => [Nothing; 3],
+    };
+    let momentum = Real(running.as_ref().map_or(0.0, |(_, momentum)| *momentum));
+    let [pixels, unbiased] = [Count(*pixels), Real(bessel_correction(*pixels))];
+    let [limbs, mean, variance] = [limbs, mean, variance].map(Of);
+    [limbs, mean, variance, running_mean, running_variance, batches, momentum, unbiased, pixels, Count(0)]
+}
+
+/// `GradientSums` in the kernels.
+fn gradient_sums<'a>(
+    coefficients: &'a [Tensor; 3],
+    sums: Option<&'a GradientSums>,
+    pixels: Argument<'a>,
+) -> [Argument<'a>; 11] {
+    let [a, b, c] = coefficients.each_ref().map(Of);
+    match sums {
+        None => [Nothing, Nothing, Nothing, Nothing, Nothing, Nothing, a, b, c, Real(0.0), pixels],
+        Some(sums) => {
+            let [gamma, mean, variance] = sums.norm.each_ref().map(Of);
+            let [limbs, of_gamma, of_beta] = [&sums.limbs, &sums.of_gamma, &sums.of_beta].map(Of);
+            [limbs, gamma, mean, variance, of_gamma, of_beta, a, b, c, Real(sums.epsilon), pixels]
+        }
+    }
+}
+
+/// The kind of an operand and its `Arguments` in the kernels; `unfinished`: what the kernel is to finish.
+fn of_operand<'a>(operand: &Operand<'a>, unfinished: Option<&'a MomentSums>) -> (OperandKind, Vec<Argument<'a>>) {
     let mut arguments = vec![Of(operand.values)];
     match operand.normalization {
         None => (OperandKind::Plain, arguments),
         Some(normalization) => {
             arguments.extend(norm(normalization));
-            (OperandKind::Normalized, arguments)
+            // The struct behind it begins at a multiple of eight bytes.
+            arguments.extend(moments(unfinished));
+            (OperandKind::Normalized(RectifierKind::of(normalization.rectifier)), arguments)
         }
     }
 }
 
 /// The same of a gradient.
-fn of_gradient<'a>(gradient: &ResultGradient<'a>) -> (OperandKind, Vec<Argument<'a>>) {
+fn of_gradient<'a>(
+    gradient: &ResultGradient<'a>,
+    geometry: &ConvGeometry,
+    unfinished: Option<&'a GradientSums>,
+) -> (OperandKind, Vec<Argument<'a>>) {
     match *gradient {
         ResultGradient::Dense(gradient) => (OperandKind::Plain, vec![Of(gradient)]),
-        ResultGradient::Normalized { behind, x, coefficients: [a, b, c], plus, kept } => {
-            (OperandKind::NormGradient, vec![Of(behind), Of(x), plus.into(), Of(a), Of(b), Of(c), kept.into()])
+        ResultGradient::Normalized { behind, x, coefficients, plus, kept, .. } => {
+            let pixels = Count(geometry.batch * geometry.out_height() * geometry.out_width());
+            let mut arguments = vec![Of(behind), Of(x), plus.into(), kept.into()];
+            arguments.extend(gradient_sums(coefficients, unfinished, pixels));
+            (OperandKind::NormGradient, arguments)
         }
     }
 }

@@ -65,10 +65,11 @@ impl ConvolutionPlan {
         let long = geometry.out_height() >= 16 && depth_of(direction, &layer) <= 32;
         // All weights in shared memory at once are best, even for half the rows; then a ring of some, which more pixels share.
         for (most, resident) in [(TWO_BLOCKS, 2), (ONE_BLOCK, 1)] {
+            let tall = std::env::var_os("ZSKT_DEV_FLAT").is_none();
             for (ring, least) in [(0, fewest), (4, 128), (4, fewest), (3, fewest), (2, fewest)] {
                 for rows in [16, most_rows, 4] {
                     // On an H100 twice the rows are faster where sums are few and short.
-                    if rows == 16 && (ring > 0 || !(long && channels <= 32 && layer.stride == 1)) {
+                    if rows == 16 && (!tall || ring > 0 || !(long && channels <= 32 && layer.stride == 1)) {
                         continue;
                     }
                     let plan = of(rows, ring, least, resident);
@@ -107,6 +108,11 @@ impl ConvolutionPlan {
         self.backwards() && self.layer.stride == 2
     }
 
+    /// Whether sums over squares of four pixels are its result.
+    fn is_pooled(&self) -> bool {
+        self.backwards() && self.layer.upsampling == 2
+    }
+
     fn residents(&self) -> usize {
         let (depth, width) = self.depth_and_width();
         let small =
@@ -138,10 +144,11 @@ impl ConvolutionPlan {
             if self.backwards() { (piece_depth, self.channels) } else { (self.channels, piece_depth) };
         let stages = if self.ring == 0 { self.pieces() } else { self.ring };
         let operands = pixels + stages * lines * pitch(length);
-        let sums = self.tile.pixels() * (self.channels * 4 + 32);
-        let staged = if self.has_classes() { operands } else { 0 };
-        let over_pixels = WARPS * 2 * self.summed() * size_of::<f32>();
-        operands.max(staged + sums + over_pixels)
+        let exchanged = !self.is_pooled() && self.depth_and_width().1.is_multiple_of(16);
+        let staged = if exchanged { 0 } else { self.tile.pixels() * (self.channels * 4 + 32) };
+        let behind_operands = if self.has_classes() { operands + staged } else { operands.max(staged) };
+        // Three constants of each channel that is read and of each of the result, and two sums of each warp.
+        behind_operands + (3 * depth + (3 + 2 * WARPS) * self.summed()) * size_of::<f32>()
     }
 
     /// Blocks over pixels and over channels.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::kernel::{DEVICE, EpilogueKind, Kernel, OperandKind, TEMPLATES, options};
+use super::kernel::{DEVICE, EpilogueKind, Kernel, OperandKind, RectifierKind, TEMPLATES, options};
 use super::plan::{ConvolutionPlan, Direction, WeightPlan};
 use super::tests::geometry;
 use crate::cuda::nvrtc_library::Nvrtc;
@@ -45,7 +45,8 @@ fn kernels(geometry: &ConvGeometry) -> Vec<Kernel> {
         let plan = WeightPlan::of(geometry, gradient == OperandKind::NormGradient).unwrap();
         Kernel::WeightGradient { plan, input, gradient }
     };
-    let input = if geometry.in_channels == 3 { OperandKind::Plain } else { OperandKind::Normalized };
+    let relu = RectifierKind::Relu;
+    let input = if geometry.in_channels == 3 { OperandKind::Plain } else { OperandKind::Normalized(relu) };
     let mut kernels = vec![
         convolution(forward, input, EpilogueKind::Result { moments: true }),
         convolution(forward, input, EpilogueKind::Result { moments: false }),
@@ -54,10 +55,10 @@ fn kernels(geometry: &ConvGeometry) -> Vec<Kernel> {
         weight(input, OperandKind::Plain),
         weight(input, OperandKind::NormGradient),
     ];
-    if input == OperandKind::Normalized {
+    if input != OperandKind::Plain {
         kernels.extend([
-            convolution(data, OperandKind::NormGradient, EpilogueKind::BatchNorm),
-            convolution(data, OperandKind::Plain, EpilogueKind::FixedNorm),
+            convolution(data, OperandKind::NormGradient, EpilogueKind::BatchNorm(relu)),
+            convolution(data, OperandKind::Plain, EpilogueKind::FixedNorm(relu)),
         ]);
     }
     kernels
@@ -71,7 +72,7 @@ fn kernels_of(layers: &[([usize; 5], usize)]) -> Vec<Kernel> {
 /// The kernels of the experiment.
 pub fn experiment() -> Vec<Kernel> {
     let mut kernels = kernels_of(&LAYERS);
-    kernels.push(Kernel::AddUp);
+    kernels.extend([Kernel::AddUp, Kernel::FinishMoments, Kernel::FinishGradients]);
     kernels
 }
 

@@ -1,17 +1,18 @@
 //! The kernels, by the emulator, against sums in f64 over the same rounded numbers. Each case runs in three orders of threads and
 //! blocks, whose results must have the same bits.
 
-use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Tensor};
 use half::bf16;
 use rand::Rng;
 
 use super::{add_up, covers, data_gradient, emulation, forward, weight_gradient};
 use crate::activation::Rectifier;
-use crate::cuda::conv::{BatchNormSums, Moments, Normalization, Operand, ResultGradient, Towards};
+use crate::cuda::conv::{Normalization, Operand, ResultGradient, Towards};
+use crate::cuda::exact_sums::{self, GradientSums, MomentSums, UnfinishedGradients, UnfinishedMoments};
 use crate::precision::Precision;
 use crate::random::{RandomStreams, StreamRng, standard_normal};
 use crate::shape::ConvGeometry;
-use crate::statistics::{RunningStatistics, bessel_correction};
+use crate::statistics::bessel_correction;
 
 /// Half a last place of f32.
 const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
@@ -49,6 +50,7 @@ fn normalization(rng: &mut StreamRng, count: usize, rectifier: Rectifier) -> Nor
         variance: Tensor::from_vec(variance, count, &Device::Cpu).unwrap(),
         epsilon: EPSILON,
         rectifier,
+        unfinished: None,
     }
 }
 
@@ -202,7 +204,7 @@ impl Forward {
     /// The result and, of its moments, mean, variance and the running statistics.
     fn run(&self) -> Result<Vec<Tensor>> {
         let Self { geometry, weight, bias, residual, .. } = self;
-        let of = |moments: Option<&Moments<'_>>| {
+        let of = |moments: Option<&UnfinishedMoments>| {
             forward(geometry, self.operand(), weight, bias.as_ref(), residual.as_ref(), moments)
         };
         if !self.moments {
@@ -210,14 +212,18 @@ impl Forward {
         }
         let one = |number: f32| Tensor::full(number, geometry.out_channels, &Device::Cpu);
         let [mean, variance] = [one(f32::NAN)?, one(f32::NAN)?];
-        let [running_mean, running_variance] = [Var::from_tensor(&one(0.125)?)?, Var::from_tensor(&one(1.0)?)?];
-        let batches = Var::new(6_i64, &Device::Cpu)?;
-        let running = RunningStatistics { mean: &running_mean, variance: &running_variance, batches: &batches };
-        // Without running statistics where there is nothing else, either.
-        let running = bias.is_some().then_some((running, 0.1));
-        let y = of(Some(&Moments { mean: &mean, variance: &variance, running }))?;
-        let [running_mean, running_variance, batches] =
-            [running_mean, running_variance, batches].map(|var| var.detach());
+        let running = [one(0.125)?, one(1.0)?, Tensor::new(6_i64, &Device::Cpu)?];
+        let moments = UnfinishedMoments::new(MomentSums {
+            limbs: exact_sums::zeros(geometry.out_channels, &Device::Cpu)?,
+            mean: mean.clone(),
+            variance: variance.clone(),
+            // Without running statistics where there is nothing else, either.
+            running: bias.is_some().then(|| (running.clone(), 0.1)),
+            pixels: geometry.batch * geometry.out_height() * geometry.out_width(),
+        });
+        let y = of(Some(&moments))?;
+        moments.finish()?;
+        let [running_mean, running_variance, batches] = running;
         Ok(vec![y, mean, variance, running_mean, running_variance, batches.to_dtype(DType::F32)?])
     }
 
@@ -315,7 +321,8 @@ impl Behind {
         match &self.coefficients {
             None => ResultGradient::Dense(behind),
             Some(coefficients) => {
-                ResultGradient::Normalized { behind, x, coefficients, plus: self.plus.then_some(plus), kept }
+                let plus = self.plus.then_some(plus);
+                ResultGradient::Normalized { behind, x, coefficients, unfinished: None, plus, kept }
             }
         }
     }
@@ -381,11 +388,16 @@ impl Data {
         let kept = self.behind.kept()?;
         let [plus, behind] = [before, behind].map(|map| self.more.then_some(map));
         let of_channel = || Tensor::full(f32::NAN, geometry.in_channels, &Device::Cpu);
-        let sums = BatchNormSums {
+        let Normalization { gamma, mean, variance, epsilon, .. } = normalization;
+        let sums = UnfinishedGradients::new(GradientSums {
+            limbs: exact_sums::zeros(geometry.in_channels, &Device::Cpu)?,
+            norm: [gamma, mean, variance].map(Tensor::clone),
+            epsilon: *epsilon,
             of_gamma: of_channel()?,
             of_beta: of_channel()?,
             coefficients: [of_channel()?, of_channel()?, of_channel()?],
-        };
+            pixels: geometry.batch * geometry.height * geometry.width,
+        });
         let towards = match self.through {
             Through::Nothing => Towards::Operand { plus },
             Through::Batch(_) => Towards::BatchNorm { x, normalization, plus, sums: &sums },
@@ -394,8 +406,10 @@ impl Data {
         let mut made = vec![data_gradient(geometry, self.behind.gradient(kept.as_ref()), weight, &towards)?];
         made.extend(kept);
         if matches!(self.through, Through::Batch(_)) {
-            made.extend([sums.of_gamma, sums.of_beta]);
-            made.extend(sums.coefficients);
+            sums.finish()?;
+            let GradientSums { of_gamma, of_beta, coefficients, .. } = &sums.sums;
+            made.extend([of_gamma, of_beta].map(Tensor::clone));
+            made.extend(coefficients.clone());
         }
         Ok(made)
     }

@@ -26,19 +26,18 @@ DEVICE void await_predecessor() {
     asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
-// What was before, behind which is all that threads wrote before the last barrier; and what lets a thread read what was so released.
-DEVICE unsigned count_up(unsigned *counter) {
-    unsigned before;
-    asm volatile("atom.add.release.gpu.global.u32 %0, [%1], 1;" : "=r"(before) : "l"(counter) : "memory");
-    return before;
-}
 DEVICE void add_to(long long *sum, long long value) { asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(sum), "l"(value) : "memory"); }
-DEVICE void acquire() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 DEVICE float as_float(unsigned bits) { return __uint_as_float(bits); }
 DEVICE unsigned packed(float low, float high) {
     unsigned both;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+    return both;
+}
+// Zero where they are below.
+DEVICE unsigned packed_above_zero(float low, float high) {
+    unsigned both;
+    asm("cvt.rn.relu.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
     return both;
 }
 DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
@@ -51,12 +50,6 @@ template <class T> DEVICE void store(T *to, T value) { *to = value; }
 DEVICE Quad load_quad(const void *from) {
     const uint4 q = *(const uint4 *)from;
     return Quad{{q.x, q.y, q.z, q.w}};
-}
-// What other blocks of this kernel wrote.
-DEVICE long long load_of_others(const long long *from) {
-    long long value;
-    asm volatile("ld.global.cg.s64 %0, [%1];" : "=l"(value) : "l"(from) : "memory");
-    return value;
 }
 DEVICE void store_quad(void *to, Quad q) { *(uint4 *)to = make_uint4(q.at[0], q.at[1], q.at[2], q.at[3]); }
 DEVICE void store_pair(float *to, float first, float second) { *(float2 *)to = make_float2(first, second); }
@@ -80,7 +73,6 @@ DEVICE void copies_end() { asm volatile("cp.async.commit_group;" ::: "memory"); 
 template <int LEFT> DEVICE void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 
 DEVICE float shuffle_xor(float value, unsigned mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
-DEVICE double shuffle_xor(double value, unsigned mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 DEVICE Quad matrices(unsigned at) {
     Quad q;
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

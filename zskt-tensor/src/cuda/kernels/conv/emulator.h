@@ -238,15 +238,10 @@ DEVICE unsigned block_row() { return emulator::block_y; }
 DEVICE unsigned blocks() { return emulator::grid_x; }
 DEVICE void barrier() { emulator::barrier(); }
 DEVICE void await_predecessor() { emulator::fibers[emulator::current].awaited = true; }
-DEVICE unsigned count_up(unsigned *counter) {
-    emulator::touch(counter, sizeof *counter);
-    return (*counter)++;
-}
 DEVICE void add_to(long long *sum, long long value) {
     emulator::touch(sum, sizeof *sum);
     *sum += value;
 }
-DEVICE void acquire() {}
 
 DEVICE float as_float(unsigned bits) { float value; memcpy(&value, &bits, 4); return value; }
 DEVICE unsigned as_bits(float value) { unsigned bits; memcpy(&bits, &value, 4); return bits; }
@@ -256,6 +251,7 @@ DEVICE unsigned brain(float value) {
     return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
 DEVICE unsigned packed(float low, float high) { return brain(low) | brain(high) << 16; }
+DEVICE unsigned packed_above_zero(float low, float high) { return packed(low < 0 ? 0 : low, high < 0 ? 0 : high); }
 DEVICE float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 DEVICE long long nearest(double x) { return llrint(x); }
 DEVICE float inverse_root(float x) { return 1 / sqrtf(x); }
@@ -269,7 +265,6 @@ template <class T> void store(T *to, T value) {
     *to = value;
 }
 DEVICE Quad load_quad(const void *from) { return load((const Quad *)from); }
-DEVICE long long load_of_others(const long long *from) { return load(from); }
 DEVICE void store_quad(void *to, Quad quad) { store((Quad *)to, quad); }
 DEVICE void store_pair(float *to, float first, float second) {
     emulator::touch(to, 8);
@@ -303,7 +298,7 @@ template <int LEFT> void copies_wait() { emulator::complete(emulator::fibers[emu
 
 namespace emulator {
 template <class T> struct Shuffle {
-    static constexpr const char *NAME = sizeof(T) == 4 ? "shuffle" : "shuffle of doubles";
+    static constexpr const char *NAME = "shuffle";
     T value, result;
     unsigned mask;
     static void run(Shuffle **lanes) {

@@ -1,29 +1,27 @@
 // What becomes of a convolution's sums, eight channels of a pixel at once, on their way to memory.
 
-// y = result + bias + residual. MOMENTS: also sums of y and of its square, of which the last block makes the mean and the biased
-// variance, and moves the running statistics.
+// y = result + bias + residual. MOMENTS: also sums of y and of its square.
 template <int C, bool MOMENTS> struct Result {
     static constexpr bool SUMS = MOMENTS;
+    static constexpr int CONSTANTS = 0;
     struct Arguments {
         const float *bias;    // or null, as `residual`
         const bf16 *residual;
         bf16 *y;
-        long long *limbs; // of the channels of each row of blocks, one after the other; zero before and after, as
-        unsigned *ticket; // of each row of blocks
-        float *mean, *variance;
-        float *running_mean, *running_variance; // or null
-        long long *batches;
-        float momentum, unbiased;
+        long long *limbs; // [LIMBS][2][C]
     };
     struct Early { Quad residual; };
+    struct Late {};
     const Arguments &a;
     unsigned channel;
+    template <int COUNT> DEVICE void constants(const Arguments &, unsigned, float (&)[COUNT]) {}
+    DEVICE Late late(const Arguments &, unsigned, unsigned) { return {}; }
     DEVICE Early early(const Arguments &a, unsigned pixel, unsigned channel) {
         return Early{a.residual ? load_eight<C>(a.residual, pixel, channel) : Quad{}};
     }
-    DEVICE Result of(const Arguments &a, unsigned channel) { return Result{a, channel}; }
+    DEVICE Result of(const Arguments &a, unsigned channel, unsigned, unsigned) { return Result{a, channel}; }
     MEMBER void keep(unsigned pixel, const Quad &q) const { store_eight<C>(a.y, pixel, channel, q); }
-    template <int GROUPS> MEMBER Quad late(const float (&v)[EIGHT], const Early &early, unsigned, Sums<GROUPS> &sums) const {
+    MEMBER Quad value(const float (&v)[EIGHT], const Early &early, const Late &, Sums &sums) const {
         Quad q;
         float bias[EIGHT] = {}; // in a cache, and not in registers while others need these
         if (a.bias) load_floats<C>(bias, a.bias, channel);
@@ -41,68 +39,64 @@ template <int C, bool MOMENTS> struct Result {
         }
         return q;
     }
-    struct Known { float mean, variance; long long batches; };
-    MEMBER Known known(int c) const {
-        if (c >= C || !a.running_mean) return {};
-        return {load(a.running_mean + c), load(a.running_variance + c), c == 0 ? load(a.batches) : 0};
-    }
-    MEMBER void finish(int c, const Known &known, double first, double second, double pixels) const {
-        if (c >= C) return;
-        const double exact = first / pixels, of_batch = second / pixels - exact * exact;
-        const float mean = (float)exact, variance = (float)(of_batch < 0 ? 0 : of_batch); // NaN stays
-        store(a.mean + c, mean);
-        store(a.variance + c, variance);
-        if (a.running_mean) {
-            const float kept = 1 - a.momentum;
-            store(a.running_mean + c, kept * known.mean + a.momentum * mean);
-            store(a.running_variance + c, kept * known.variance + a.momentum * (a.unbiased * variance));
-            if (c == 0) store(a.batches, known.batches + 1);
-        }
-    }
 };
 
 // What becomes of the gradient with respect to what the convolution read …
 enum Through {
     NOTHING, // it is the result, plus `early`
-    BATCH,   // … through a rectifier, with sums of it and of it · (x − mean): the last block makes of these the gradients of gamma and
-             // beta, and a, b, c of NormGradient
+    BATCH,   // … through a rectifier, with sums of it and of it · (x − mean)
     FIXED,   // … through a rectifier, times scale, plus `late`: the gradient of x where statistics are constants
 };
-template <int C, Through THROUGH> struct GradientResult {
+template <int C, Through THROUGH, Activation ACTIVATION> struct GradientResult {
     static constexpr bool SUMS = THROUGH == BATCH;
+    static constexpr int CONSTANTS = THROUGH == NOTHING ? 0 : THROUGH == FIXED ? 2 : 3; // of a channel
     struct Arguments {
         const bf16 *early_plus, *x, *late_plus; // or null: what is added in front of the rectifier's derivative, and behind
         Norm norm;
         bf16 *gradient;
-        long long *limbs;
-        unsigned *ticket;
-        float *of_gamma, *of_beta, *a, *b, *c;
+        long long *limbs; // [LIMBS][2][C]
     };
     struct Early { Quad x; };
+    struct Late { Quad before, behind; };
     const Arguments &a;
     unsigned channel;
-    Factors<C> factors;
-    float mean[EIGHT];
+    float scale[EIGHT], shift[EIGHT], mean[EIGHT];
     DEVICE Early early(const Arguments &a, unsigned pixel, unsigned channel) {
         return Early{THROUGH != NOTHING ? load_eight<C>(a.x, pixel, channel) : Quad{}};
     }
-    DEVICE GradientResult of(const Arguments &a, unsigned channel) {
-        GradientResult result{a, channel, {}, {}};
-        if constexpr (THROUGH != NOTHING) result.factors = Factors<C>::of(a.norm, channel);
-        if constexpr (THROUGH == BATCH) load_floats<C>(result.mean, a.norm.mean, channel);
+    DEVICE Late late(const Arguments &a, unsigned pixel, unsigned channel) {
+        return Late{a.early_plus ? load_eight<C>(a.early_plus, pixel, channel) : Quad{},
+                    THROUGH == FIXED && a.late_plus ? load_eight<C>(a.late_plus, pixel, channel) : Quad{}};
+    }
+    // What each channel is multiplied with, what is added then, and its mean.
+    template <int COUNT> DEVICE void constants(const Arguments &a, unsigned channel, float (&to)[COUNT]) {
+        if constexpr (THROUGH != NOTHING) {
+            const bool is_there = channel < C;
+            const float mean = is_there ? load(a.norm.mean + channel) : 0;
+            to[0] = is_there ? load(a.norm.gamma + channel) * inverse_root(load(a.norm.variance + channel) + a.norm.epsilon) : 0;
+            to[1] = multiply_add(-to[0], mean, is_there ? load(a.norm.beta + channel) : 0);
+            if constexpr (THROUGH == BATCH) to[2] = mean;
+        }
+    }
+    // `constants`: the first eight of the channels of the block, at which those of others follow `apart` bytes later.
+    DEVICE GradientResult of(const Arguments &a, unsigned channel, unsigned constants, unsigned apart) {
+        GradientResult result{a, channel, {}, {}, {}};
+        if constexpr (THROUGH != NOTHING) {
+            load_shared(result.scale, constants);
+            load_shared(result.shift, constants + apart);
+            if constexpr (THROUGH == BATCH) load_shared(result.mean, constants + 2 * apart);
+        }
         return result;
     }
     MEMBER void keep(unsigned pixel, const Quad &q) const { store_eight<C>(a.gradient, pixel, channel, q); }
-    template <int GROUPS> MEMBER Quad late(const float (&v)[EIGHT], const Early &early, unsigned pixel, Sums<GROUPS> &sums) const {
-        const Quad before = a.early_plus ? load_eight<C>(a.early_plus, pixel, channel) : Quad{};
-        const Quad behind = THROUGH == FIXED && a.late_plus ? load_eight<C>(a.late_plus, pixel, channel) : Quad{};
+    MEMBER Quad value(const float (&v)[EIGHT], const Early &early, const Late &late, Sums &sums) const {
         float g[EIGHT];
         UNROLL(8)
         for (int k = 0; k < EIGHT; k++) {
-            g[k] = v[k] + one_of(before, k);
+            g[k] = v[k] + one_of(late.before, k);
             if constexpr (THROUGH != NOTHING) {
-                g[k] = through_activation(factors.at(k, one_of(early.x, k)), g[k], a.norm.rectifier);
-                if constexpr (THROUGH == FIXED) g[k] = multiply_add(factors.scale[k], g[k], one_of(behind, k));
+                g[k] = through_activation<ACTIVATION>(multiply_add(scale[k], one_of(early.x, k), shift[k]), g[k], a.norm);
+                if constexpr (THROUGH == FIXED) g[k] = multiply_add(scale[k], g[k], one_of(late.behind, k));
             }
         }
         Quad q;
@@ -117,20 +111,5 @@ template <int C, Through THROUGH> struct GradientResult {
             }
         }
         return q;
-    }
-    struct Known { float gamma, mean, variance; };
-    MEMBER Known known(int c) const {
-        if (c >= C) return {};
-        return {load(a.norm.gamma + c), load(a.norm.mean + c), load(a.norm.variance + c)};
-    }
-    MEMBER void finish(int c, const Known &known, double first, double second, double pixels) const {
-        if (c >= C) return;
-        const double inv_std = 1 / sqrt((double)known.variance + a.norm.epsilon), projection = second * inv_std, scale = known.gamma * inv_std;
-        const double by_value = -scale * inv_std * projection / pixels;
-        store(a.of_gamma + c, (float)projection);
-        store(a.of_beta + c, (float)first);
-        store(a.a + c, (float)scale);
-        store(a.b + c, (float)by_value);
-        store(a.c + c, (float)(-scale * first / pixels - by_value * (double)known.mean));
     }
 };

@@ -1,8 +1,8 @@
 // Convolutions of maps and the gradients of their inputs, as implicit matrix products on tensor cores. A block computes ROWS ×
 // COLUMNS pixels of IMAGES images, CHANNELS channels of them: it brings the pixels they depend on to shared memory once, with all
 // channels and with batch norm applied (operand.cuh), and multiplies them, shifted by each tap, with the weights, which are all in
-// shared memory (RING = 0) or pass through a ring of RING stages. The sums go through shared memory to an epilogue that sees eight
-// channels of a pixel at once.
+// shared memory (RING = 0) or pass through a ring of RING stages. The epilogue sees eight channels of a pixel at once: lanes exchange
+// what they have of these; where pixels are pooled, or there are few channels, the sums go through shared memory.
 
 enum Direction { FORWARD, DATA };
 
@@ -38,14 +38,24 @@ struct Shape {
     static constexpr int PIECE = LINES * LINE, STAGES = RING ? RING : PIECES;
     static_assert(!RING || (RING > 1 && RING <= PIECES));
 
-    static constexpr int SUM_LINE = CHANNELS * 4 + 32, SUMS = PIXELS * SUM_LINE;
-    static constexpr int WEIGHTS = Pixels::BYTES, OPERANDS = WEIGHTS + STAGES * PIECE, STAGED = CLASSES > 1 ? OPERANDS : 0;
-    // What the epilogue sees: of all channels of the block, GROUPS eights.
-    static constexpr int GROUPS = at_least(1, at_most(CHANNELS, OUT) / EIGHT), SEEN = GROUPS * EIGHT;
-    static constexpr int OVER_PIXELS = STAGED + SUMS, SHARED = at_least(OPERANDS, OVER_PIXELS + BYTES_OF_SUMS<GROUPS>);
+    // Lanes exchange sums. In lines: a warp has pixels of lines one below the other, and reads each for three taps at once.
+    static constexpr bool EXCHANGED = !POOLED && OUT % 16 == 0;
+    static constexpr int PER_LINE = COLUMNS / 16, OF_LINE = at_least(1, PER_LINE);
+    static constexpr bool IN_LINES = SIDE == 3 && RING == 0 && PIECES_OF_TAP == 1 && (BACK ? STRIDE == 1 : STRIDE == 1 && UP == 1) &&
+                                     PER_LINE > 0 && ACROSS % OF_LINE == 0 && ROWS % OF_PIXELS == 0;
+    static_assert(!EXCHANGED || OF_CHANNELS == 2 || OF_CHANNELS == 4, "four lanes have what one is to have");
+
+    // What the epilogue sees: of all channels of the block, GROUPS eights, in PARTS by warps.
+    static constexpr int GROUPS = at_least(1, at_most(CHANNELS, OUT) / EIGHT), SEEN = GROUPS * EIGHT, PARTS = EXCHANGED ? DOWN : 1;
     static constexpr int ITEMS = PIXELS / (POOLED ? 4 : 1) * GROUPS, ITEMS_OF_THREAD = quotient_up(ITEMS, THREADS);
     static constexpr int BLOCKS_DOWN = quotient_up(OUT, CHANNELS);
     static constexpr bool EARLY = CLASSES == 1 && ITEMS_OF_THREAD <= 4; // what the epilogue reads is fetched before the products
+
+    static constexpr int SUM_LINE = CHANNELS * 4 + 32, SUMS = EXCHANGED ? 0 : PIXELS * SUM_LINE;
+    static constexpr int WEIGHTS = Pixels::BYTES, OPERANDS = WEIGHTS + STAGES * PIECE, STAGED = CLASSES > 1 ? OPERANDS : 0;
+    // Of each channel, three constants that the operand and three that the epilogue knows.
+    static constexpr int OF_OPERAND = EXCHANGED ? OPERANDS : at_least(OPERANDS, STAGED + SUMS), CONSTANTS = OF_OPERAND + 3 * PADDED * 4, APART = SEEN * 4;
+    static constexpr int OVER_PIXELS = CONSTANTS + 3 * APART, SHARED = OVER_PIXELS + BYTES_OF_SUMS<GROUPS>;
     // Taps, and sixteens of a piece's channels, unrolled as far as registers allow.
     static constexpr int UNROLLED = RING || CLASSES > 1 || PADDED > 32 ? 1 : TAPS, STEPS = OF_PIXELS * OF_CHANNELS < 16 ? 4 : 1;
 
@@ -87,6 +97,7 @@ template <class S> DEVICE void bring_weights(const bf16 *weight, int first, int 
 template <class S> struct Rows {
     unsigned first[S::OF_PIXELS];
     MEMBER void place(int warp, int lane) {
+        static_assert(!S::IN_LINES, "these need but one");
         UNROLL(8)
         for (int i = 0; i < S::OF_PIXELS; i++) {
             const int pixel = (warp * S::OF_PIXELS + i) * 16 + lane % 16;
@@ -110,50 +121,151 @@ template <class S> struct Rows {
     }
 };
 
+// Sixteen channels of the operand, from `k` on, by the channels of a warp.
+template <class S> DEVICE void bring_fragments(Quad (&b)[S::OF_CHANNELS / 2], unsigned weights, int k, int down, int lane) {
+    UNROLL(8)
+    for (int j = 0; j < S::OF_CHANNELS / 2; j++) {
+        const int channel = (down * S::OF_CHANNELS / 2 + j) * 16;
+        if constexpr (S::BACK) {
+            b[j] = matrices_transposed(weights + (k + lane % 16) * S::LINE + (channel + lane / 16 * 8) * 2);
+        } else {
+            b[j] = matrices(weights + (channel + lane % 8 + lane / 16 * 8) * S::LINE + (k + lane / 8 % 2 * 8) * 2);
+        }
+    }
+}
+template <class S> DEVICE void multiply_fragments(float (&products)[S::OF_CHANNELS][4], const Quad &a, const Quad (&b)[S::OF_CHANNELS / 2]) {
+    UNROLL(8)
+    for (int j = 0; j < S::OF_CHANNELS / 2; j++) {
+        multiply(products[2 * j], a, b[j].at[0], b[j].at[1]);
+        multiply(products[2 * j + 1], a, b[j].at[2], b[j].at[3]);
+    }
+}
 template <class S>
-DEVICE void multiply_piece(float (&sums)[S::OF_PIXELS][S::OF_CHANNELS][4], const Rows<S> &rows, int dy, int dx, int depth, unsigned weights, int down, int lane) {
+DEVICE void multiply_piece(float (&products)[S::OF_PIXELS][S::OF_CHANNELS][4], const Rows<S> &rows, int dy, int dx, int depth, unsigned weights, int down, int lane) {
     UNROLL(S::STEPS)
     for (int k = 0; k < S::DEPTH; k += 16) {
         Quad b[S::OF_CHANNELS / 2];
+        bring_fragments<S>(b, weights, k, down, lane);
         UNROLL(8)
-        for (int j = 0; j < S::OF_CHANNELS / 2; j++) {
-            const int channel = (down * S::OF_CHANNELS / 2 + j) * 16;
-            if constexpr (S::BACK) {
-                b[j] = matrices_transposed(weights + (k + lane % 16) * S::LINE + (channel + lane / 16 * 8) * 2);
-            } else {
-                b[j] = matrices(weights + (channel + lane % 8 + lane / 16 * 8) * S::LINE + (k + lane / 8 % 2 * 8) * 2);
+        for (int i = 0; i < S::OF_PIXELS; i++) multiply_fragments<S>(products[i], matrices(rows.at(i, lane, dy, dx) + (depth + k) * 2), b);
+    }
+}
+
+// The products of all taps, with the pixels of a warp in lines: `first` is where it finds the first of the operand.
+template <class S> DEVICE void multiply_lines(float (&products)[S::OF_PIXELS][S::OF_CHANNELS][4], unsigned first, int down, int lane) {
+    UNROLL(1)
+    for (int k = 0; k < S::PADDED; k += 16) {
+        UNROLL(3)
+        for (int x = 0; x < 3; x++) {
+            Quad b[3][S::OF_CHANNELS / 2];
+            UNROLL(3)
+            for (int y = 0; y < 3; y++) {
+                const unsigned weights = S::WEIGHTS + (S::BACK ? 8 - y * 3 - x : y * 3 + x) * S::PIECE;
+                bring_fragments<S>(b[y], weights, k, down, lane);
             }
-        }
-        UNROLL(8)
-        for (int i = 0; i < S::OF_PIXELS; i++) {
-            const Quad a = matrices(rows.at(i, lane, dy, dx) + (depth + k) * 2);
             UNROLL(8)
-            for (int j = 0; j < S::OF_CHANNELS / 2; j++) {
-                multiply(sums[i][2 * j], a, b[j].at[0], b[j].at[1]);
-                multiply(sums[i][2 * j + 1], a, b[j].at[2], b[j].at[3]);
+            for (int line = 0; line < S::OF_PIXELS + 2; line++) {
+                const Quad a = matrices(first + S::Pixels::offset(line, x) + k * 2);
+                UNROLL(3)
+                for (int y = 0; y < 3; y++) {
+                    if (line - y >= 0 && line - y < S::OF_PIXELS) multiply_fragments<S>(products[line - y], a, b[y]);
+                }
             }
         }
     }
 }
 
-// An epilogue's item: its pixel of the result, or OUTSIDE, and the first of its sums.
-template <class S> DEVICE unsigned result_pixel(const Map &out, const Place &place, int of_class, int item, unsigned &staged) {
-    constexpr int SHRUNK = S::POOLED ? 2 : 1, COLUMNS = S::COLUMNS / SHRUNK, ROWS = S::ROWS / SHRUNK;
-    const int pixel = item / S::GROUPS, column = pixel % COLUMNS, row = pixel / COLUMNS % ROWS, image = pixel / COLUMNS / ROWS;
-    staged = S::STAGED + ((image * S::ROWS + row * SHRUNK) * S::COLUMNS + column * SHRUNK) * S::SUM_LINE + item % S::GROUPS * 32;
+// The pixel of a result, or OUTSIDE: in the line of all images of the tile, and in the column, that a block has.
+template <class S> DEVICE unsigned pixel_of_result(const Map &out, const Place &place, int of_class, int line, int column) {
+    constexpr int SHRUNK = S::POOLED ? 2 : 1, ROWS = S::ROWS / SHRUNK;
+    const int row = line % ROWS, image = line / ROWS;
     unsigned y = place.row / SHRUNK + row, x = place.column / SHRUNK + column;
     if (S::CLASSES > 1) y = 2 * y + of_class / 2, x = 2 * x + of_class % 2;
     const unsigned n = place.image + image;
-    return item < S::ITEMS && n < out.batch && y < out.height && x < out.width ? (n * out.height + y) * out.width + x : OUTSIDE;
+    return n < out.batch && y < out.height && x < out.width ? (n * out.height + y) * out.width + x : OUTSIDE;
 }
-DEVICE void add_staged(float (&v)[EIGHT], unsigned at) {
-    UNROLL(2)
-    for (int half = 0; half < 2; half++) {
-        const Quad q = shared_load(at + half * 16);
-        UNROLL(4)
-        for (int k = 0; k < 4; k++) v[half * 4 + k] += as_float(q.at[k]);
+
+// Which pixels and channels of the result a thread has, as the products are in its warp: of the i-th sixteen pixels OF_CHANNELS / 2 items.
+template <class S> struct Exchanged {
+    static constexpr int OF_SIXTEEN = S::OF_CHANNELS / 2;
+    static_assert(S::OF_PIXELS * OF_SIXTEEN == S::ITEMS_OF_THREAD, "all items are somebody's");
+    DEVICE int eight(int warp, int lane) { return warp % S::DOWN * S::OF_CHANNELS + lane % S::OF_CHANNELS; }
+    DEVICE unsigned pixel(const Map &out, const Place &place, int of_class, int warp, int lane, int item) {
+        const int across = warp / S::DOWN, i = item / OF_SIXTEEN, half = OF_SIXTEEN == 2 ? item % 2 : lane / 2 % 2, of_sixteen = lane / 4 + half * 8;
+        if constexpr (S::IN_LINES) {
+            return pixel_of_result<S>(out, place, of_class, across / S::OF_LINE * S::OF_PIXELS + i, across % S::OF_LINE * 16 + of_sixteen);
+        } else {
+            const int pixel = (across * S::OF_PIXELS + i) * 16 + of_sixteen;
+            return pixel_of_result<S>(out, place, of_class, pixel / S::COLUMNS, pixel % S::COLUMNS);
+        }
     }
-}
+    // The sums of an item, of which each of four lanes has a quarter.
+    DEVICE void sums(float (&v)[EIGHT], const float (&products)[S::OF_PIXELS][S::OF_CHANNELS][4], int item, int lane) {
+        const int i = item / OF_SIXTEEN;
+        float quarter[4][2];
+        UNROLL(4)
+        for (int of = 0; of < 4; of++) {
+            // OF_CHANNELS == 4: of an eight; else of two eights of each half.
+            const float *p = OF_SIXTEEN == 2 ? products[i][of] + item % 2 * 2 : products[i][of % 2] + of / 2 * 2;
+            quarter[of][0] = p[0], quarter[of][1] = p[1];
+        }
+        UNROLL(2)
+        for (int bit = 1; bit <= 2; bit *= 2) {
+            UNROLL(4)
+            for (int of = 0; of < 4; of++) {
+                if (of & bit) continue;
+                UNROLL(2)
+                for (int k = 0; k < 2; k++) {
+                    float &low = quarter[of][k], &high = quarter[of | bit][k];
+                    const float got = shuffle_xor(lane & bit ? low : high, bit);
+                    if (lane & bit) low = got; else high = got;
+                }
+            }
+        }
+        UNROLL(8)
+        for (int k = 0; k < EIGHT; k++) v[k] = quarter[k / 2][k % 2];
+    }
+};
+
+// The same where sums went through shared memory: items of neighbouring threads are neighbours.
+template <class S> struct Staged {
+    DEVICE int eight(int, int lane) { return lane % S::GROUPS; }
+    DEVICE unsigned pixel(const Map &out, const Place &place, int of_class, int warp, int lane, int item) {
+        constexpr int COLUMNS = S::COLUMNS / (S::POOLED ? 2 : 1);
+        const int which = item * THREADS + warp * 32 + lane, pixel = which / S::GROUPS;
+        return which < S::ITEMS ? pixel_of_result<S>(out, place, of_class, pixel / COLUMNS, pixel % COLUMNS) : OUTSIDE;
+    }
+    DEVICE void sums(float (&v)[EIGHT], int warp, int lane, int item) {
+        constexpr int SHRUNK = S::POOLED ? 2 : 1, COLUMNS = S::COLUMNS / SHRUNK;
+        const int which = item * THREADS + warp * 32 + lane, pixel = which / S::GROUPS;
+        const unsigned at = S::STAGED + (pixel / COLUMNS * SHRUNK * S::COLUMNS + pixel % COLUMNS * SHRUNK) * S::SUM_LINE + which % S::GROUPS * 32;
+        load_shared(v, at);
+        if constexpr (S::POOLED) {
+            add_shared(v, at + S::SUM_LINE);
+            add_shared(v, at + S::COLUMNS * S::SUM_LINE);
+            add_shared(v, at + (S::COLUMNS + 1) * S::SUM_LINE);
+        }
+    }
+    DEVICE void add_shared(float (&v)[EIGHT], unsigned at) {
+        float more[EIGHT];
+        load_shared(more, at);
+        UNROLL(8)
+        for (int k = 0; k < EIGHT; k++) v[k] += more[k];
+    }
+    DEVICE void stage(const float (&products)[S::OF_PIXELS][S::OF_CHANNELS][4], int across, int down, int lane) {
+        UNROLL(8)
+        for (int i = 0; i < S::OF_PIXELS; i++) {
+            // As multiply_lines has them, or one behind the other.
+            const int pixel = S::IN_LINES ? (across / S::OF_LINE * S::OF_PIXELS + i) * S::COLUMNS + across % S::OF_LINE * 16 : (across * S::OF_PIXELS + i) * 16;
+            UNROLL(8)
+            for (int j = 0; j < S::OF_CHANNELS; j++) {
+                const unsigned at = S::STAGED + (pixel + lane / 4) * S::SUM_LINE + ((down * S::OF_CHANNELS + j) * 8 + lane % 4 * 2) * 4;
+                shared_store_pair(at, products[i][j][0], products[i][j][1]);
+                shared_store_pair(at + 8 * S::SUM_LINE, products[i][j][2], products[i][j][3]);
+            }
+        }
+    }
+};
 
 template <class S, class Operand, class Epilogue> DEVICE void convolve(const Convolution<Operand, Epilogue> &a) {
     const int thread = thread_index(), lane = thread % 32, warp = thread / 32, across = warp / S::DOWN, down = warp % S::DOWN;
@@ -180,26 +292,33 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
         }
     }
     if constexpr (WEIGHTS_EARLY) await_predecessor();
-    bring<typename S::Pixels, (S::RESIDENT > 2 ? 1 : 4)>(Operand::of(a.operand, thread % S::Pixels::GROUPS * EIGHT), a.in, from, 0, block_row() == 0);
+    if constexpr (Operand::CONSTANTS > 0) {
+        Operand::constants(a.operand, S::OF_OPERAND, block_index() == 0 && block_row() == 0);
+        barrier();
+    }
+    bring<typename S::Pixels, (S::RESIDENT > 2 ? 1 : 4)>(Operand::of(a.operand, thread % S::Pixels::GROUPS * EIGHT, S::OF_OPERAND), a.in, from, 0, block_row() == 0);
     copies_end();
 
-    const unsigned seen = channel + thread % S::GROUPS * EIGHT;
+    using Items = typename Choice<S::EXCHANGED, Exchanged<S>, Staged<S>>::Type;
+    const unsigned eight = Items::eight(warp, lane), seen = channel + eight * EIGHT;
     typename Epilogue::Early early[S::EARLY ? S::ITEMS_OF_THREAD : 1];
-    unsigned staged;
     if constexpr (S::EARLY) {
         UNROLL(8)
         for (int i = 0; i < S::ITEMS_OF_THREAD; i++) {
-            const unsigned pixel = result_pixel<S>(a.out, place, 0, thread + i * THREADS, staged);
+            const unsigned pixel = Items::pixel(a.out, place, 0, warp, lane, i);
             if (pixel != OUTSIDE) early[i] = Epilogue::early(a.epilogue, pixel, seen);
         }
     }
+    if constexpr (Epilogue::CONSTANTS > 0) {
+        if (thread < S::SEEN) {
+            float constants[Epilogue::CONSTANTS];
+            Epilogue::constants(a.epilogue, channel + thread, constants);
+            UNROLL(3)
+            for (int i = 0; i < Epilogue::CONSTANTS; i++) shared_store_float(S::CONSTANTS + i * S::APART + thread * 4, constants[i]);
+        }
+    }
 
-    Rows<S> rows;
-    rows.place(across, lane);
-    Sums<S::GROUPS> sums = {};
-    // Sums over pixels are on their way before the result is stored, where registers can keep it for so long.
-    constexpr bool KEPT = Epilogue::SUMS && S::EARLY && (S::PADDED <= 32 || S::ITEMS_OF_THREAD <= 2);
-    Quad kept[KEPT ? S::ITEMS_OF_THREAD : 1];
+    Sums sums = {};
     if constexpr (S::RING == 0) {
         copies_wait<0>();
         barrier();
@@ -208,64 +327,62 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
     UNROLL(1)
     for (int of_class = 0; of_class < S::CLASSES; of_class++) {
         float products[S::OF_PIXELS][S::OF_CHANNELS][4] = {};
-        UNROLL(S::UNROLLED)
-        for (int tap = S::first_tap(of_class); tap < S::end_tap(of_class); tap++) {
-            UNROLL(1)
-            for (int part = 0; part < S::PIECES_OF_TAP; part++, piece++) {
-                unsigned weights = S::WEIGHTS + (tap * S::PIECES_OF_TAP + part) * S::PIECE;
-                if constexpr (S::RING != 0) {
-                    // Pixels and the first pieces are one group: while the first is waited for, none may be left.
-                    if (piece == 0) copies_wait<0>(); else copies_wait<S::RING - 2>();
-                    barrier();
-                    if (piece + BEFORE < S::PIECES) bring_weights<S>(a.weight, piece + BEFORE, 1, (piece + BEFORE) % S::RING, channel);
-                    copies_end();
-                    weights = S::WEIGHTS + piece % S::RING * S::PIECE;
+        if constexpr (S::IN_LINES) {
+            const int line = across / S::OF_LINE * S::OF_PIXELS, column = across % S::OF_LINE * 16 + lane % 16;
+            const int first = (line / S::ROWS * S::Pixels::ROWS + line % S::ROWS) * S::Pixels::COLUMNS + column;
+            multiply_lines<S>(products, first * S::Pixels::PITCH + lane / 16 * 16, down, lane);
+        } else {
+            Rows<S> rows;
+            rows.place(across, lane);
+            UNROLL(S::UNROLLED)
+            for (int tap = S::first_tap(of_class); tap < S::end_tap(of_class); tap++) {
+                UNROLL(1)
+                for (int part = 0; part < S::PIECES_OF_TAP; part++, piece++) {
+                    unsigned weights = S::WEIGHTS + (tap * S::PIECES_OF_TAP + part) * S::PIECE;
+                    if constexpr (S::RING != 0) {
+                        // Pixels and the first pieces are one group: while the first is waited for, none may be left.
+                        if (piece == 0) copies_wait<0>(); else copies_wait<S::RING - 2>();
+                        barrier();
+                        if (piece + BEFORE < S::PIECES) bring_weights<S>(a.weight, piece + BEFORE, 1, (piece + BEFORE) % S::RING, channel);
+                        copies_end();
+                        weights = S::WEIGHTS + piece % S::RING * S::PIECE;
+                    }
+                    multiply_piece<S>(products, rows, S::tap_row(tap), S::tap_column(tap), part * S::DEPTH, weights, down, lane);
                 }
-                multiply_piece<S>(products, rows, S::tap_row(tap), S::tap_column(tap), part * S::DEPTH, weights, down, lane);
             }
         }
-        if (S::CLASSES == 1 || of_class > 0) barrier(); // the operands, or the sums of the class before, were read
-        UNROLL(8)
-        for (int i = 0; i < S::OF_PIXELS; i++) {
+        if constexpr (!S::EXCHANGED) {
+            if (S::CLASSES == 1 || of_class > 0) barrier(); // the operands, or the sums of the class before, were read
+            Staged<S>::stage(products, across, down, lane);
+            barrier();
+        }
+        const Epilogue epilogue = Epilogue::of(a.epilogue, seen, S::CONSTANTS + eight * EIGHT * 4, S::APART);
+        // So many items' loads are on their way at once.
+        constexpr int AT_ONCE = S::EARLY ? S::ITEMS_OF_THREAD : at_most(Epilogue::SUMS && S::OF_PIXELS * S::OF_CHANNELS >= 16 ? 1 : 2, S::ITEMS_OF_THREAD);
+        UNROLL(16)
+        for (int first = 0; first < S::ITEMS_OF_THREAD; first += AT_ONCE) {
+            typename Epilogue::Early now[AT_ONCE];
+            typename Epilogue::Late late[AT_ONCE];
+            unsigned pixels[AT_ONCE];
             UNROLL(8)
-            for (int j = 0; j < S::OF_CHANNELS; j++) {
-                const int pixel = (across * S::OF_PIXELS + i) * 16 + lane / 4, column = (down * S::OF_CHANNELS + j) * 8 + lane % 4 * 2;
-                shared_store_pair(S::STAGED + pixel * S::SUM_LINE + column * 4, products[i][j][0], products[i][j][1]);
-                shared_store_pair(S::STAGED + (pixel + 8) * S::SUM_LINE + column * 4, products[i][j][2], products[i][j][3]);
+            for (int i = 0; i < AT_ONCE; i++) {
+                pixels[i] = first + i < S::ITEMS_OF_THREAD ? Items::pixel(a.out, place, of_class, warp, lane, first + i) : OUTSIDE;
+                if (pixels[i] == OUTSIDE) continue;
+                if constexpr (S::EARLY) now[i] = early[i]; else now[i] = Epilogue::early(a.epilogue, pixels[i], seen);
+                late[i] = Epilogue::late(a.epilogue, pixels[i], seen);
             }
-        }
-        const Epilogue epilogue = Epilogue::of(a.epilogue, seen);
-        barrier();
-        UNROLL(4)
-        for (int i = 0; i < S::ITEMS_OF_THREAD; i++) {
-            const unsigned pixel = result_pixel<S>(a.out, place, of_class, thread + i * THREADS, staged);
-            if (pixel == OUTSIDE) continue;
-            if constexpr (!S::EARLY) early[0] = Epilogue::early(a.epilogue, pixel, seen);
-            float v[EIGHT] = {};
-            add_staged(v, staged);
-            if constexpr (S::POOLED) {
-                add_staged(v, staged + S::SUM_LINE);
-                add_staged(v, staged + S::COLUMNS * S::SUM_LINE);
-                add_staged(v, staged + (S::COLUMNS + 1) * S::SUM_LINE);
+            UNROLL(8)
+            for (int i = 0; i < AT_ONCE; i++) {
+                float v[EIGHT];
+                if constexpr (S::EXCHANGED) Exchanged<S>::sums(v, products, first + i, lane);
+                if (pixels[i] == OUTSIDE) continue;
+                if constexpr (!S::EXCHANGED) Staged<S>::sums(v, warp, lane, first + i);
+                epilogue.keep(pixels[i], epilogue.value(v, now[i], late[i], sums));
             }
-            const Quad q = epilogue.late(v, early[S::EARLY ? i : 0], pixel, sums);
-            if constexpr (KEPT) kept[i] = q; else epilogue.keep(pixel, q);
         }
     }
     if constexpr (Epilogue::SUMS) {
-        const double pixels = (double)a.out.batch * a.out.height * a.out.width;
-        long long *limbs = a.epilogue.limbs + block_row() * LIMBS * 2 * S::SEEN;
-        unsigned *ticket = a.epilogue.ticket + block_row();
-        const unsigned came = leave_sums<S::GROUPS, S::OVER_PIXELS>(sums, limbs, ticket);
-        const Epilogue epilogue = Epilogue::of(a.epilogue, seen);
-        if constexpr (KEPT) {
-            UNROLL(4)
-            for (int i = 0; i < S::ITEMS_OF_THREAD; i++) {
-                const unsigned pixel = result_pixel<S>(a.out, place, 0, thread + i * THREADS, staged);
-                if (pixel != OUTSIDE) epilogue.keep(pixel, kept[i]);
-            }
-        }
-        finish_sums<S::GROUPS, S::OVER_PIXELS>(limbs, ticket, came, epilogue, pixels);
+        leave_sums<S::GROUPS, S::PARTS, at_least(EIGHT, S::OUT), S::OVER_PIXELS>(sums, a.epilogue.limbs, channel);
     }
     if constexpr (S::RING != 0) copies_wait<0>();
 }

@@ -49,23 +49,33 @@ template <int C> DEVICE void load_floats(float (&to)[EIGHT], const float *from, 
     }
 }
 
-// `x` between zero and a limit, the limit above, slope · `x` below zero; and the gradient in front of that, which does not come
-// through from the limit on.
-struct Rectifier { float slope, limit; };
-DEVICE float activated(float x, const Rectifier &by) {
-    const float y = x > 0 ? x : by.slope * x;
-    return y > by.limit ? by.limit : y;
+DEVICE void load_shared(float (&to)[EIGHT], unsigned at) {
+    UNROLL(2)
+    for (int half = 0; half < 2; half++) {
+        const Quad q = shared_load(at + half * 16);
+        UNROLL(4)
+        for (int k = 0; k < 4; k++) to[half * 4 + k] = as_float(q.at[k]);
+    }
 }
-DEVICE float through_activation(float x, float gradient, const Rectifier &by) {
+
+// What follows a batch norm: `x` between zero and a limit, the limit above, slope · `x` below zero; and the gradient in front of that,
+// which does not come through from the limit on. RELU: where slope is zero and there is no limit.
+enum Activation { RELU, ANY };
+template <Activation ACTIVATION> DEVICE unsigned activated(float low, float high, const Norm &by) {
+    if constexpr (ACTIVATION == RELU) {
+        return packed_above_zero(low, high);
+    } else {
+        low = low > 0 ? low : by.slope * low;
+        high = high > 0 ? high : by.slope * high;
+        return packed(low > by.limit ? by.limit : low, high > by.limit ? by.limit : high);
+    }
+}
+template <Activation ACTIVATION> DEVICE float through_activation(float x, float gradient, const Norm &by) {
+    if constexpr (ACTIVATION == RELU) return x > 0 ? gradient : 0;
     return x > 0 ? (x < by.limit ? gradient : 0) : by.slope * gradient;
 }
 
-// A batch norm and what follows it: act(scale · x + shift).
-struct Norm {
-    const float *gamma, *beta, *mean, *variance;
-    float epsilon;
-    Rectifier rectifier;
-};
+// act(scale · x + shift).
 template <int C> struct Factors {
     float scale[EIGHT], shift[EIGHT];
     DEVICE Factors of(const Norm &norm, unsigned channel) {
@@ -87,14 +97,23 @@ template <int C> struct Factors {
     MEMBER float at(int k, float x) const { return multiply_add(scale[k], x, shift[k]); }
 };
 
+// Channels that limbs have room for.
+template <int C> constexpr int ALL_CHANNELS = C < EIGHT ? EIGHT : C;
+
+// What operands know of each channel, in shared memory: CONSTANTS numbers of every channel of `C`, one after the other; behind a barrier
+// they are there. `writes`: by one block, what others read later.
+
 // The map as it is.
 template <int C> struct Plain {
     static constexpr bool COPIED = C % EIGHT == 0; // asynchronously: nothing to compute
     static constexpr int MAPS = 1;
+    static constexpr int CONSTANTS = 0;
     struct Arguments { const bf16 *map; };
     struct Raw { Quad x; };
     const bf16 *map;
     unsigned channel;
+    DEVICE void constants(const Arguments &, unsigned, bool) {}
+    DEVICE Plain of(const Arguments &a, unsigned channel, unsigned) { return of(a, channel); }
     DEVICE Plain of(const Arguments &a, unsigned channel) { return Plain{a.map, channel}; }
     MEMBER Raw raw(unsigned pixel) const { return Raw{load_eight<C>(map, pixel, channel)}; }
     MEMBER Quad value(const Raw &raw) const { return raw.x; }
@@ -103,25 +122,43 @@ template <int C> struct Plain {
 };
 
 // Through a batch norm and its rectifier.
-template <int C> struct Normalized {
+template <int C, Activation ACTIVATION> struct Normalized {
     static constexpr bool COPIED = false;
-    static constexpr int MAPS = 1;
-    struct Arguments { const bf16 *map; Norm norm; };
+    static constexpr int MAPS = 1, CONSTANTS = 2;
+    struct Arguments { const bf16 *map; Norm norm; Moments moments; };
     struct Raw { Quad x; };
-    const bf16 *map;
+    const Arguments &all;
     unsigned channel;
-    Rectifier rectifier;
     Factors<C> factors;
-    DEVICE Normalized of(const Arguments &a, unsigned channel) {
-        return Normalized{a.map, channel, a.norm.rectifier, Factors<C>::of(a.norm, channel)};
+    DEVICE void constants(const Arguments &a, unsigned at, bool writes) {
+        for (int c = thread_index(); c < ALL_CHANNELS<C>; c += THREADS) {
+            float scale = 0, shift = 0;
+            if (c < C) {
+                const float gamma = load(a.norm.gamma + c), beta = load(a.norm.beta + c);
+                const MeanAndVariance of = a.moments.limbs ? finished(a.moments, ALL_CHANNELS<C>, c, writes)
+                                                           : MeanAndVariance{load(a.norm.mean + c), load(a.norm.variance + c)};
+                scale = gamma * inverse_root(of.variance + a.norm.epsilon);
+                shift = multiply_add(-scale, of.mean, beta);
+            }
+            shared_store_float(at + c * 4, scale);
+            shared_store_float(at + (ALL_CHANNELS<C> + c) * 4, shift);
+        }
     }
-    MEMBER Raw raw(unsigned pixel) const { return Raw{load_eight<C>(map, pixel, channel)}; }
+    DEVICE Normalized of(const Arguments &a, unsigned channel, unsigned at) {
+        Normalized operand{a, channel, {}};
+        if (C % EIGHT == 0 || channel < EIGHT) {
+            load_shared(operand.factors.scale, at + channel * 4);
+            load_shared(operand.factors.shift, at + (ALL_CHANNELS<C> + channel) * 4);
+        }
+        return operand;
+    }
+    DEVICE Normalized of(const Arguments &a, unsigned channel) { return Normalized{a, channel, Factors<C>::of(a.norm, channel)}; }
+    MEMBER Raw raw(unsigned pixel) const { return Raw{load_eight<C>(all.map, pixel, channel)}; }
     MEMBER Quad value(const Raw &raw) const {
         Quad q;
         UNROLL(4)
         for (int k = 0; k < 4; k++) {
-            q.at[k] = packed(activated(factors.at(2 * k, low(raw.x.at[k])), rectifier),
-                             activated(factors.at(2 * k + 1, high(raw.x.at[k])), rectifier));
+            q.at[k] = activated<ACTIVATION>(factors.at(2 * k, low(raw.x.at[k])), factors.at(2 * k + 1, high(raw.x.at[k])), all.norm);
         }
         return q;
     }
@@ -132,21 +169,42 @@ template <int C> struct Normalized {
 // what comes from elsewhere if anything does. It may be kept, for others to read.
 template <int C> struct NormGradient {
     static constexpr bool COPIED = false;
-    static constexpr int MAPS = 3;
+    static constexpr int MAPS = 3, CONSTANTS = 3;
     struct Arguments {
         const bf16 *behind, *x, *plus;
-        const float *a, *b, *c;
         bf16 *kept;
+        GradientSums sums;
     };
     struct Raw { Quad g, x, plus; };
     const Arguments &all;
     unsigned channel;
     float a[EIGHT], b[EIGHT], c[EIGHT];
+    DEVICE void constants(const Arguments &all, unsigned at, bool writes) {
+        for (int c = thread_index(); c < ALL_CHANNELS<C>; c += THREADS) {
+            Coefficients of = {};
+            if (c < C) {
+                const GradientSums &sums = all.sums;
+                of = sums.limbs ? finished(sums, ALL_CHANNELS<C>, c, writes) : Coefficients{load(sums.a + c), load(sums.b + c), load(sums.c + c)};
+            }
+            shared_store_float(at + c * 4, of.a);
+            shared_store_float(at + (ALL_CHANNELS<C> + c) * 4, of.b);
+            shared_store_float(at + (2 * ALL_CHANNELS<C> + c) * 4, of.c);
+        }
+    }
+    DEVICE NormGradient of(const Arguments &all, unsigned channel, unsigned at) {
+        NormGradient operand{all, channel, {}, {}, {}};
+        if (C % EIGHT == 0 || channel < EIGHT) {
+            load_shared(operand.a, at + channel * 4);
+            load_shared(operand.b, at + (ALL_CHANNELS<C> + channel) * 4);
+            load_shared(operand.c, at + (2 * ALL_CHANNELS<C> + channel) * 4);
+        }
+        return operand;
+    }
     DEVICE NormGradient of(const Arguments &all, unsigned channel) {
         NormGradient operand{all, channel, {}, {}, {}};
-        load_floats<C>(operand.a, all.a, channel);
-        load_floats<C>(operand.b, all.b, channel);
-        load_floats<C>(operand.c, all.c, channel);
+        load_floats<C>(operand.a, all.sums.a, channel);
+        load_floats<C>(operand.b, all.sums.b, channel);
+        load_floats<C>(operand.c, all.sums.c, channel);
         return operand;
     }
     MEMBER Raw raw(unsigned pixel) const {

@@ -1,7 +1,5 @@
 // Pixels of maps [B, H, W, C] on their way to shared memory, and where they lie there.
 
-constexpr int THREADS = 256, WARPS = THREADS / 32;
-
 // Pixels of IMAGES images in shared memory, ROWS × COLUMNS of each, STEP apart in the map. EVEN > 0: even columns come first (so
 // many), then odd ones, so that every second pixel is a neighbour. A pixel takes an odd multiple of 16 bytes, so that eight
 // neighbours lie in all banks. Of the rows and columns, OWN_ROWS and OWN_COLUMNS from EDGE on belong to no other block.
@@ -30,51 +28,70 @@ template <int CHANNELS, int SIDE, int STRIDE, int UP, int IMAGES, int ROWS, int 
 };
 
 struct Place { unsigned image; int row, column; }; // of a tile's first pixel
-
-// The pixel of a tile's item: its index in the map, or OUTSIDE.
 constexpr unsigned OUTSIDE = ~0u;
-struct Where { unsigned pixel, at; bool own; };
-template <class T> DEVICE Where where(const Map &map, const Place &place, unsigned at, int item) {
-    const int group = item % T::GROUPS, pixel = item / T::GROUPS;
-    const int column = pixel % T::COLUMNS, row = pixel / T::COLUMNS % T::ROWS, image = pixel / T::COLUMNS / T::ROWS;
-    const int y = place.row + row * T::STEP, x = place.column + column * T::STEP;
-    const unsigned n = place.image + image;
-    const bool inside = n < map.batch && (unsigned)y < map.height && (unsigned)x < map.width;
-    const int slot = T::EVEN ? pixel - column + (column % 2) * T::EVEN + column / 2 : pixel;
-    Where where;
-    where.pixel = inside ? (n * map.height + y) * map.width + x : OUTSIDE;
-    where.at = at + slot * T::PITCH + group * 16;
-    where.own = row >= T::EDGE && row < T::EDGE + T::OWN_ROWS && column >= T::EDGE && column < T::EDGE + T::OWN_COLUMNS;
-    return where;
-}
 
-// COUNT of a thread's items, from `first` on.
+// The pixels of a thread's items, one after the other.
+template <class T> struct Walk {
+    static constexpr int STEP = T::ACTIVE / T::GROUPS, DOWN = STEP / T::COLUMNS % T::ROWS, ONWARDS = STEP / T::COLUMNS / T::ROWS;
+    int item, column, row, image;
+    DEVICE Walk begin() {
+        const int item = thread_index(), pixel = item / T::GROUPS;
+        return Walk{item, pixel % T::COLUMNS, pixel / T::COLUMNS % T::ROWS, pixel / T::COLUMNS / T::ROWS};
+    }
+    MEMBER void next() {
+        item += T::ACTIVE;
+        column += STEP % T::COLUMNS;
+        row += DOWN;
+        if (column >= T::COLUMNS) column -= T::COLUMNS, row++;
+        if constexpr (T::IMAGES > 1) {
+            image += ONWARDS;
+            if (row >= T::ROWS) row -= T::ROWS, image++;
+        }
+    }
+    MEMBER bool is_there() const { return item < T::ITEMS; }
+    // Its index in the map, or OUTSIDE.
+    MEMBER unsigned pixel(const Map &map, const Place &place) const {
+        const int y = place.row + row * T::STEP, x = place.column + column * T::STEP;
+        const unsigned n = place.image + image;
+        const bool inside = n < map.batch && (unsigned)y < map.height && (unsigned)x < map.width;
+        return inside ? (n * map.height + y) * map.width + x : OUTSIDE;
+    }
+    // Where it lies behind `at`.
+    MEMBER unsigned place_in_shared(unsigned at) const {
+        const int first = item / T::GROUPS, slot = T::EVEN ? first - column + column % 2 * T::EVEN + column / 2 : first;
+        return at + slot * T::PITCH + item % T::GROUPS * 16;
+    }
+    // Whether no other block has it, but as an edge.
+    MEMBER bool is_own() const {
+        return row >= T::EDGE && row < T::EDGE + T::OWN_ROWS && column >= T::EDGE && column < T::EDGE + T::OWN_COLUMNS;
+    }
+};
+
+// COUNT of a thread's items.
 template <class T, int COUNT, class Operand>
-DEVICE void fetch(typename Operand::Raw (&raw)[COUNT], const Operand &operand, const Map &map, const Place &place, int first) {
+DEVICE void fetch(typename Operand::Raw (&raw)[COUNT], const Operand &operand, const Map &map, const Place &place, Walk<T> walk) {
     if (T::idle()) return;
     UNROLL(16)
-    for (int k = 0; k < COUNT; k++) {
-        const int item = first + k * T::ACTIVE + thread_index();
-        if (item < T::ITEMS) {
-            const Where w = where<T>(map, place, 0, item);
-            if (w.pixel != OUTSIDE) raw[k] = operand.raw(w.pixel);
+    for (int k = 0; k < COUNT; k++, walk.next()) {
+        if (walk.is_there()) {
+            const unsigned pixel = walk.pixel(map, place);
+            if (pixel != OUTSIDE) raw[k] = operand.raw(pixel);
         }
     }
 }
 template <class T, int COUNT, class Operand>
-DEVICE void put(const typename Operand::Raw (&raw)[COUNT], const Operand &operand, const Map &map, const Place &place, unsigned at, int first, bool keeps) {
+DEVICE void put(const typename Operand::Raw (&raw)[COUNT], const Operand &operand, const Map &map, const Place &place, Walk<T> walk, unsigned at, bool keeps) {
     if (T::idle()) return;
     UNROLL(16)
-    for (int k = 0; k < COUNT; k++) {
-        const int item = first + k * T::ACTIVE + thread_index();
-        if (item < T::ITEMS) {
-            const Where w = where<T>(map, place, at, item);
+    for (int k = 0; k < COUNT; k++, walk.next()) {
+        if (walk.is_there()) {
+            const unsigned pixel = walk.pixel(map, place);
             Quad q = {};
-            if (w.pixel != OUTSIDE) {
+            if (pixel != OUTSIDE) {
                 q = operand.value(raw[k]);
-                if (keeps && w.own) operand.keep(w.pixel, q);
+                if (keeps && walk.is_own()) operand.keep(pixel, q);
             }
-            shared_store(w.at, q);
+            shared_store(walk.place_in_shared(at), q);
         }
     }
 }
@@ -85,17 +102,20 @@ template <class T, int TRIPLES, class Operand>
 DEVICE void bring(const Operand &operand, const Map &map, const Place &place, unsigned at, bool keeps) {
     if constexpr (Operand::COPIED) {
         if (T::idle()) return;
-        for (int item = thread_index(); item < T::ITEMS; item += T::ACTIVE) {
-            const Where w = where<T>(map, place, at, item);
-            const bool inside = w.pixel != OUTSIDE;
-            copy_async(w.at, operand.copied(inside ? w.pixel : 0), inside);
+        for (Walk<T> walk = Walk<T>::begin(); walk.is_there(); walk.next()) {
+            const unsigned pixel = walk.pixel(map, place);
+            copy_async(walk.place_in_shared(at), operand.copied(pixel == OUTSIDE ? 0 : pixel), pixel != OUTSIDE);
         }
     } else {
         constexpr int COUNT = at_most(Operand::MAPS == 1 ? 6 : TRIPLES, T::MOST);
-        for (int first = 0; first < T::ITEMS; first += COUNT * T::ACTIVE) {
+        Walk<T> walk = Walk<T>::begin();
+        UNROLL(1)
+        for (int first = 0; first < T::MOST; first += COUNT) {
             typename Operand::Raw raw[COUNT];
-            fetch<T, COUNT>(raw, operand, map, place, first);
-            put<T, COUNT>(raw, operand, map, place, at, first, keeps);
+            fetch<T, COUNT>(raw, operand, map, place, walk);
+            put<T, COUNT>(raw, operand, map, place, walk, at, keeps);
+            UNROLL(16)
+            for (int k = 0; k < COUNT; k++) walk.next();
         }
     }
 }

@@ -98,8 +98,8 @@ template <class S, class Input, class Output> DEVICE void weight_gradient(const 
     const auto next = [&](unsigned tile) {
         if constexpr (S::AHEAD) {
             const Place place = of_output(tile);
-            fetch<O, O::MOST>(next_output, output(), a.out, place, 0);
-            fetch<I, I::MOST>(next_input, input, a.in, of_input(place), 0);
+            fetch<O, O::MOST>(next_output, output(), a.out, place, Walk<O>::begin());
+            fetch<I, I::MOST>(next_input, input, a.in, of_input(place), Walk<I>::begin());
         }
     };
     next(block_index());
@@ -107,8 +107,8 @@ template <class S, class Input, class Output> DEVICE void weight_gradient(const 
     for (unsigned tile = block_index(); tile < tiles; tile += blocks()) {
         const Place place = of_output(tile);
         if constexpr (S::AHEAD) {
-            put<O, O::MOST>(next_output, output(), a.out, place, S::OUTPUT, 0, keeps);
-            put<I, I::MOST>(next_input, input, a.in, of_input(place), 0, 0, false);
+            put<O, O::MOST>(next_output, output(), a.out, place, Walk<O>::begin(), S::OUTPUT, keeps);
+            put<I, I::MOST>(next_input, input, a.in, of_input(place), Walk<I>::begin(), 0, false);
         } else {
             bring<O, 2>(output(), a.out, place, S::OUTPUT, keeps);
             bring<I, 2>(input, a.in, of_input(place), 0, false);
