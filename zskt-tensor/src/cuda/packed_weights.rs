@@ -11,7 +11,7 @@ use candle_core::{DType, Result, Tensor};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::Count;
 use crate::cuda::launch::{address, empty, launch};
-use crate::cuda::tensor_array::{TENSORS, arrays, blocks_of_each, put_array};
+use crate::cuda::tensor_array::{Division, TENSORS, arrays, put_array};
 use crate::precision::Precision;
 
 thread_local! {
@@ -189,13 +189,12 @@ fn pack(weights: &[Tensor], dtype: DType) -> Result<Vec<Tensor>> {
             inputs.push(Count(channels));
             taps.push(Count(height * width));
         }
-        let counts: Vec<_> = weights.iter().map(Tensor::elem_count).collect();
-        let blocks = blocks_of_each(&counts);
-        let mut arguments = arrays(&[weights.iter().collect(), packed.iter().collect()], &counts);
+        let division = Division::of(weights);
+        let mut arguments = arrays(&[weights.iter().collect(), packed.iter().collect()]);
         put_array::<TENSORS>(&mut arguments, inputs.into_iter(), Count(0));
         put_array::<TENSORS>(&mut arguments, taps.into_iter(), Count(0));
-        arguments.push(Count(blocks));
-        launch(weights[0].device(), variant, "pack_weights", weights.len() * blocks, &arguments)?;
+        division.put(&mut arguments);
+        launch(weights[0].device(), variant, "pack_weights", division.blocks, &arguments)?;
         all.extend(packed);
     }
     Ok(all)

@@ -8,18 +8,51 @@ use crate::cuda::launch::Argument::{self, Count, Nothing, Tensor as Of};
 /// Tensors of one launch, `TENSORS` in the kernels.
 pub const TENSORS: usize = 64;
 
-/// Blocks of each tensor, of those with so many numbers.
-pub fn blocks_of_each(counts: &[usize]) -> usize {
-    counts.iter().max().copied().unwrap_or_default().div_ceil(BLOCK).clamp(1, 64)
+/// The fewest numbers of a block.
+const SPAN: usize = 4 * BLOCK;
+
+/// The most blocks of a launch, but for one more of each tensor.
+const DIVIDED: usize = 4096;
+
+/// How the blocks of a launch are divided among its tensors: each has as many as its numbers fill, and at least one.
+pub struct Division {
+    counts: Vec<usize>,
+    /// The first block of each tensor.
+    first: Vec<usize>,
+    /// Numbers of a block.
+    span: usize,
+    /// Blocks of all.
+    pub blocks: usize,
 }
 
-/// Arrays of tensors, then one of how many numbers they have.
-pub fn arrays<'a>(tensors: &[Vec<&'a Tensor>], counts: &[usize]) -> Vec<Argument<'a>> {
-    let mut arguments = Vec::with_capacity((tensors.len() + 1) * TENSORS);
+impl Division {
+    /// Among tensors.
+    pub fn of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
+        let counts: Vec<_> = tensors.into_iter().map(Tensor::elem_count).collect();
+        let span = counts.iter().sum::<usize>().div_ceil(DIVIDED).next_multiple_of(SPAN).max(SPAN);
+        let mut blocks = 0;
+        let divided = counts.iter().map(|count| {
+            let first = blocks;
+            blocks += count.div_ceil(span).max(1);
+            first
+        });
+        Self { first: divided.collect(), counts, span, blocks }
+    }
+
+    /// Puts it as kernels have it.
+    pub fn put(&self, arguments: &mut Vec<Argument<'_>>) {
+        put_array::<TENSORS>(arguments, self.counts.iter().copied().map(Count), Count(0));
+        put_array::<TENSORS>(arguments, self.first.iter().copied().map(Count), Count(self.blocks));
+        arguments.push(Count(self.span));
+    }
+}
+
+/// Arrays of tensors.
+pub fn arrays<'a>(tensors: &[Vec<&'a Tensor>]) -> Vec<Argument<'a>> {
+    let mut arguments = Vec::with_capacity((tensors.len() + 2) * TENSORS);
     for tensors in tensors {
         put_array::<TENSORS>(&mut arguments, tensors.iter().map(|tensor| Of(tensor)), Nothing);
     }
-    put_array::<TENSORS>(&mut arguments, counts.iter().map(|count| Count(*count)), Count(0));
     arguments
 }
 

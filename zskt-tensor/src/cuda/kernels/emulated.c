@@ -24,6 +24,15 @@ static int running[THREADS];
 static void synchronized(void) { swapcontext(&contexts[threadIdx.x], &scheduler); }
 #define __syncthreads() synchronized()
 
+static double of_neighbour(double number, unsigned distance) {
+    static double numbers[THREADS];
+    numbers[threadIdx.x] = number;
+    synchronized();
+    number = numbers[threadIdx.x ^ distance];
+    synchronized();
+    return number;
+}
+
 // The kernels.
 #include KERNELS
 

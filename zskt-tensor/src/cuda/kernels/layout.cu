@@ -3,14 +3,22 @@
 typedef struct {
     const Real *weight[TENSORS];
     Number *packed[TENSORS];
-    unsigned count[TENSORS], inputs[TENSORS], taps[TENSORS];
-    unsigned blocks; // of a weight
+    unsigned inputs[TENSORS], taps[TENSORS];
+    Division division;
 } PackWeights;
 
 KERNEL_BEFORE_READERS(pack_weights, PackWeights) {
-    const unsigned tensor = blockIdx.x / a.blocks, inputs = a.inputs[tensor], taps = a.taps[tensor];
-    for (unsigned index = blockIdx.x % a.blocks * BLOCK + threadIdx.x; index < a.count[tensor]; index += a.blocks * BLOCK) {
-        a.packed[tensor][packed_index(index, inputs, taps)] = rounded(a.weight[tensor][index]);
+    const Part part = part_of(&a.division);
+    const unsigned inputs = a.inputs[part.tensor], taps = a.taps[part.tensor];
+    const Real *weight = a.weight[part.tensor];
+    Number *packed = a.packed[part.tensor];
+    EACH_OF_PART(first, part) {
+        Real some[IN_FLIGHT];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) some[k] = weight[in_flight(first, k, BLOCK, part.end)];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            const unsigned index = first + k * BLOCK;
+            if (index < part.end) packed[packed_index(index, inputs, taps)] = rounded(some[k]);
+        }
     }
 }
 

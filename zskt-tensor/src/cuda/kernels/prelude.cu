@@ -5,6 +5,7 @@
 // CUDA C++ that is also C, for the tests compile it for the CPU (emulated.c).
 
 #define BLOCK 256
+#define WARP 32
 
 // A product that no sum is contracted with, for a threshold to lie where it does on the CPU.
 #if defined(EMULATED)
@@ -23,9 +24,12 @@
 #define KERNEL_BEFORE_READERS(name, arguments) KERNEL(name, arguments)
 #define FENCE()
 #define COUNT_UP(number) ((*(number))++)
+#define OF_NEIGHBOUR(number, distance) of_neighbour(number, distance)
 #else
 #define FENCE() __threadfence()
 #define COUNT_UP(number) atomicAdd(number, 1u)
+// A number of the thread of the same warp whose index differs in this bit; for all threads of a block.
+#define OF_NEIGHBOUR(number, distance) __shfl_xor_sync(0xffffffffu, number, distance)
 // All that kernels before have written is there; kernels behind may come, and wait here in their turn. (Programmatic dependent launch,
 // where they are launched so; else nothing.)
 #if __CUDA_ARCH__ >= 900
@@ -104,6 +108,16 @@ typedef struct PACKED(NUMBER_BYTES * PACK) { Number at[PACK]; } Pack;
 INLINE Pack pack_at(const Number *map, unsigned index) { return ((const Pack *)map)[index]; }
 INLINE void put_pack(Number *map, unsigned index, Pack pack) { ((Pack *)map)[index] = pack; }
 
+// What a thread loads before it waits for any of it.
+#define IN_FLIGHT 4
+
+// The index of what a thread loads k-th, a step behind the one before; what is behind the end is the first again, for no load to be
+// branched around.
+INLINE unsigned in_flight(unsigned first, unsigned k, unsigned step, unsigned end) {
+    const unsigned index = first + k * step;
+    return index < end ? index : first;
+}
+
 // All packs of a map, one after the other.
 #define EACH_PACK(index, packs)                                                                                      \
     for (unsigned index = blockIdx.x * BLOCK + threadIdx.x; index < (packs); index += gridDim.x * BLOCK)
@@ -177,15 +191,14 @@ INLINE void put_sums(Place place, unsigned column, unsigned busy, Sums sums, Rea
 
 // The sum of one number of each thread, for all threads of a block.
 INLINE double summed_block(double number) {
-    __shared__ double shared[BLOCK];
+    __shared__ double shared[BLOCK / WARP];
+    for (unsigned distance = WARP / 2; distance > 0; distance /= 2) number += OF_NEIGHBOUR(number, distance);
     __syncthreads();
-    shared[threadIdx.x] = number;
+    if (threadIdx.x % WARP == 0) shared[threadIdx.x / WARP] = number;
     __syncthreads();
-    for (unsigned half = BLOCK / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) shared[threadIdx.x] += shared[threadIdx.x + half];
-        __syncthreads();
-    }
-    return shared[0];
+    number = 0;
+    for (unsigned warp = 0; warp < BLOCK / WARP; warp++) number += shared[warp];
+    return number;
 }
 
 // Whether the block is the last of its launch to ask, which all threads of each do, and may read what the others wrote before.
@@ -205,8 +218,6 @@ INLINE unsigned is_last_block(unsigned *ticket) {
 
 // Channels whose partial sums a block adds up at once.
 #define FINISHED 16
-// Partial sums that a thread has in flight.
-#define IN_FLIGHT 4
 
 #define EACH_FINISHED(first, channels) for (unsigned first = 0; first < (channels); first += FINISHED)
 

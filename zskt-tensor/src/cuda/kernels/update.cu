@@ -3,6 +3,31 @@
 // Tensors of one launch.
 #define TENSORS 64
 
+// How the blocks of a launch are divided among its tensors: each has as many as its numbers fill.
+typedef struct {
+    unsigned count[TENSORS], first[TENSORS]; // numbers of a tensor; its first block, beyond all where there is no tensor
+    unsigned span; // numbers of a block
+} Division;
+
+// The numbers of a tensor that a block is for.
+typedef struct { unsigned tensor, begin, end; } Part;
+
+INLINE Part part_of(const Division *division) {
+    Part part;
+    part.tensor = 0;
+    for (unsigned step = TENSORS / 2; step > 0; step /= 2) {
+        if (division->first[part.tensor + step] <= blockIdx.x) part.tensor += step;
+    }
+    const unsigned count = division->count[part.tensor];
+    part.begin = (blockIdx.x - division->first[part.tensor]) * division->span;
+    part.end = count - part.begin < division->span ? count : part.begin + division->span;
+    return part;
+}
+
+// Where a thread goes on within a part, with numbers in flight that are BLOCK apart.
+#define EACH_OF_PART(first, part)                                                                                    \
+    for (unsigned first = (part).begin + threadIdx.x; first < (part).end; first += IN_FLIGHT * BLOCK)
+
 // Where a number of a weight [O, inputs, taps] is in [O, taps, inputs].
 INLINE unsigned packed_index(unsigned index, unsigned inputs, unsigned taps) {
     const unsigned tap = index % taps, input = index / taps % inputs, output = index / taps / inputs;
@@ -14,8 +39,9 @@ typedef struct {
     const Real *x[TENSORS], *y[TENSORS];
     // Where targets [O, inputs, taps] that are weights of convolutions are kept as [O, taps, inputs] too, if anywhere.
     Number *packed[TENSORS];
-    unsigned count[TENSORS], inputs[TENSORS], taps[TENSORS];
-    unsigned formula, blocks; // blocks of a tensor
+    unsigned inputs[TENSORS], taps[TENSORS];
+    Division division;
+    unsigned formula;
     // Where a captured graph finds its parameters, four for each update; without it they are here.
     const double *buffer;
     unsigned row;
@@ -23,32 +49,43 @@ typedef struct {
 } Update;
 
 KERNEL_BEFORE_READERS(update, Update) {
-    const unsigned tensor = blockIdx.x / a.blocks;
+    const Part part = part_of(&a.division);
+    const unsigned tensor = part.tensor, inputs = a.inputs[tensor], taps = a.taps[tensor];
     Real *target = a.target[tensor];
     const Real *x = a.x[tensor], *y = a.y[tensor];
     Number *packed = a.packed[tensor];
-    const unsigned count = a.count[tensor], inputs = a.inputs[tensor], taps = a.taps[tensor];
     const double *buffer = a.buffer ? a.buffer + 4 * a.row : 0;
     const Real c0 = buffer ? (Real)buffer[0] : a.c0, c1 = buffer ? (Real)buffer[1] : a.c1;
     const Real c2 = buffer ? (Real)buffer[2] : a.c2, c3 = buffer ? (Real)buffer[3] : a.c3;
-    for (unsigned index = blockIdx.x % a.blocks * BLOCK + threadIdx.x; index < count; index += a.blocks * BLOCK) {
-        Real t = target[index];
-        if (a.formula == 0) {
-            // c0·t + c1·(x + c2·y)
-            t = c0 * t + c1 * (x[index] + c2 * y[index]);
-        } else if (a.formula == 1) {
-            // c0·t + c1·(x + c2·y)²
-            const Real sum = x[index] + c2 * y[index];
-            t = c0 * t + c1 * sum * sum;
-        } else if (a.formula == 2) {
-            // c0·t − c1·x / (√y · c2 + c3)
-            t = c0 * t - c1 * x[index] / (ROOT(y[index]) * c2 + c3);
-        } else {
-            // c0·t + c1·x + c2·y
-            t = c0 * t + c1 * x[index] + c2 * y[index];
+    EACH_OF_PART(first, part) {
+        Real t[IN_FLIGHT], xs[IN_FLIGHT], ys[IN_FLIGHT];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            const unsigned index = in_flight(first, k, BLOCK, part.end);
+            t[k] = target[index];
+            xs[k] = x[index];
+            ys[k] = y[index];
         }
-        target[index] = t;
-        if (packed) packed[packed_index(index, inputs, taps)] = rounded(t);
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            const unsigned index = first + k * BLOCK;
+            if (index >= part.end) break;
+            Real updated = c0 * t[k];
+            if (a.formula == 0) {
+                // c0·t + c1·(x + c2·y)
+                updated += c1 * (xs[k] + c2 * ys[k]);
+            } else if (a.formula == 1) {
+                // c0·t + c1·(x + c2·y)²
+                const Real sum = xs[k] + c2 * ys[k];
+                updated += c1 * sum * sum;
+            } else if (a.formula == 2) {
+                // c0·t − c1·x / (√y · c2 + c3)
+                updated -= c1 * xs[k] / (ROOT(ys[k]) * c2 + c3);
+            } else {
+                // c0·t + c1·x + c2·y
+                updated += c1 * xs[k] + c2 * ys[k];
+            }
+            target[index] = updated;
+            if (packed) packed[packed_index(index, inputs, taps)] = rounded(updated);
+        }
     }
 }
 
@@ -58,8 +95,8 @@ typedef struct {
     const Real *gradient[TENSORS];
     Real *average[TENSORS], *average_of_squares[TENSORS];
     Number *packed[TENSORS]; // as in Update
-    unsigned count[TENSORS], inputs[TENSORS], taps[TENSORS];
-    unsigned blocks; // of a tensor
+    unsigned inputs[TENSORS], taps[TENSORS];
+    Division division;
     // Where a captured graph finds its parameters, eight for each step; without it they are here.
     const double *buffer;
     unsigned row;
@@ -67,52 +104,73 @@ typedef struct {
 } Adam;
 
 KERNEL_BEFORE_READERS(adam, Adam) {
-    const unsigned tensor = blockIdx.x / a.blocks;
+    const Part part = part_of(&a.division);
+    const unsigned tensor = part.tensor, inputs = a.inputs[tensor], taps = a.taps[tensor];
     Real *weight = a.weight[tensor], *average = a.average[tensor], *average_of_squares = a.average_of_squares[tensor];
     const Real *gradient = a.gradient[tensor];
     Number *packed = a.packed[tensor];
-    const unsigned count = a.count[tensor], inputs = a.inputs[tensor], taps = a.taps[tensor];
     const double *buffer = a.buffer ? a.buffer + 4 * a.row : 0;
     const double beta1 = buffer ? buffer[0] : a.beta1, beta2 = buffer ? buffer[1] : a.beta2;
     const Real decay1 = (Real)beta1, share1 = (Real)(1 - beta1), decay2 = (Real)beta2, share2 = (Real)(1 - beta2);
     const Real weight_decay = (Real)(buffer ? buffer[2] : a.weight_decay), keep = (Real)(buffer ? buffer[3] : a.keep);
     const Real rate = (Real)(buffer ? buffer[4] : a.rate), scale = (Real)(buffer ? buffer[5] : a.scale);
     const Real epsilon = (Real)(buffer ? buffer[6] : a.epsilon);
-    for (unsigned index = blockIdx.x % a.blocks * BLOCK + threadIdx.x; index < count; index += a.blocks * BLOCK) {
-        const Real w = weight[index], sum = gradient[index] + weight_decay * w;
-        const Real first = decay1 * average[index] + share1 * sum;
-        const Real second = decay2 * average_of_squares[index] + share2 * sum * sum;
-        const Real moved = keep * w - rate * first / (ROOT(second) * scale + epsilon);
-        average[index] = first;
-        average_of_squares[index] = second;
-        weight[index] = moved;
-        if (packed) packed[packed_index(index, inputs, taps)] = rounded(moved);
+    EACH_OF_PART(start, part) {
+        Real w[IN_FLIGHT], sum[IN_FLIGHT], first[IN_FLIGHT], second[IN_FLIGHT];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            const unsigned index = in_flight(start, k, BLOCK, part.end);
+            w[k] = weight[index];
+            sum[k] = gradient[index];
+            first[k] = average[index];
+            second[k] = average_of_squares[index];
+        }
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            const unsigned index = start + k * BLOCK;
+            if (index >= part.end) break;
+            sum[k] += weight_decay * w[k];
+            first[k] = decay1 * first[k] + share1 * sum[k];
+            second[k] = decay2 * second[k] + share2 * sum[k] * sum[k];
+            const Real moved = keep * w[k] - rate * first[k] / (ROOT(second[k]) * scale + epsilon);
+            average[index] = first[k];
+            average_of_squares[index] = second[k];
+            weight[index] = moved;
+            if (packed) packed[packed_index(index, inputs, taps)] = rounded(moved);
+        }
     }
 }
 
 // The norm of all tensors: sums of squares, one per block of all launches; the last block of the last launch adds them up.
 typedef struct {
     const Real *x[TENSORS];
-    unsigned count[TENSORS];
-    unsigned blocks; // of a tensor
-    unsigned first, total;
+    Division division;
+    unsigned before, total; // blocks of the launches before; of all
     double *partial;
     unsigned *ticket;
     double *norm; // none but in the last launch
 } Norm;
 
 KERNEL(norm, Norm) {
-    const unsigned tensor = blockIdx.x / a.blocks;
-    const Real *x = a.x[tensor];
+    const Part part = part_of(&a.division);
+    const Real *x = a.x[part.tensor];
     double sum = 0;
-    for (unsigned index = blockIdx.x % a.blocks * BLOCK + threadIdx.x; index < a.count[tensor]; index += a.blocks * BLOCK) {
-        sum += (double)x[index] * x[index];
+    EACH_OF_PART(first, part) {
+        Real some[IN_FLIGHT];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) some[k] = x[in_flight(first, k, BLOCK, part.end)];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            if (first + k * BLOCK < part.end) sum += (double)some[k] * some[k];
+        }
     }
     sum = summed_block(sum);
-    if (threadIdx.x == 0) a.partial[a.first + blockIdx.x] = sum;
+    if (threadIdx.x == 0) a.partial[a.before + blockIdx.x] = sum;
     if (!a.norm || !is_last_block(a.ticket)) return;
     sum = 0;
-    for (unsigned index = threadIdx.x; index < a.total; index += BLOCK) sum += a.partial[index];
+    for (unsigned first = threadIdx.x; first < a.total; first += IN_FLIGHT * BLOCK) {
+        double some[IN_FLIGHT];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) some[k] = a.partial[in_flight(first, k, BLOCK, a.total)];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            if (first + k * BLOCK < a.total) sum += some[k];
+        }
+    }
     sum = summed_block(sum);
     if (threadIdx.x == 0) a.norm[0] = sqrt(sum);
 }
@@ -121,17 +179,23 @@ KERNEL(norm, Norm) {
 typedef struct {
     Real *target[TENSORS];
     const Real *x[TENSORS];
-    unsigned count[TENSORS];
-    unsigned blocks;
+    Division division;
     const double *norm;
     double limit;
 } Clip;
 
 KERNEL(clip, Clip) {
-    const unsigned tensor = blockIdx.x / a.blocks;
-    const double factor = a.limit / (a.norm[0] + 1e-6);
-    const Real scale = factor < 1 ? (Real)factor : 1;
-    for (unsigned index = blockIdx.x % a.blocks * BLOCK + threadIdx.x; index < a.count[tensor]; index += a.blocks * BLOCK) {
-        a.target[tensor][index] = scale * a.x[tensor][index];
+    const Part part = part_of(&a.division);
+    Real *target = a.target[part.tensor];
+    const Real *x = a.x[part.tensor];
+    const double norm = a.norm[0];
+    EACH_OF_PART(first, part) {
+        Real some[IN_FLIGHT];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) some[k] = x[in_flight(first, k, BLOCK, part.end)];
+        const double factor = a.limit / (norm + 1e-6);
+        const Real scale = factor < 1 ? (Real)factor : 1;
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            if (first + k * BLOCK < part.end) target[first + k * BLOCK] = scale * some[k];
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{self, Count, Double, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{empty, launch};
 use crate::cuda::packed_weights;
-use crate::cuda::tensor_array::{TENSORS, arrays, blocks_of_each, put_array};
+use crate::cuda::tensor_array::{Division, TENSORS, arrays, put_array};
 use crate::cuda::ticket::tickets;
 use crate::precision::Precision;
 use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
@@ -37,7 +37,7 @@ pub fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> 
             put_array::<TENSORS>(&mut arguments, sources.iter().map(|sources| Of(&sources[which])), Nothing);
         }
         targets.put(&mut arguments);
-        arguments.extend([Count(formula), Count(targets.blocks), buffer.as_ref().into(), Count(row)]);
+        arguments.extend([Count(formula), buffer.as_ref().into(), Count(row)]);
         arguments.extend(constants.map(Real));
         targets.launch("update", &arguments)?;
     }
@@ -62,7 +62,7 @@ pub fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
         put_array::<TENSORS>(&mut arguments, tensors.iter().map(|tensor| Of(tensor.average)), Nothing);
         put_array::<TENSORS>(&mut arguments, tensors.iter().map(|tensor| Of(tensor.average_of_squares)), Nothing);
         targets.put(&mut arguments);
-        arguments.extend([Count(targets.blocks), buffer.as_ref().into(), Count(row)]);
+        arguments.extend([buffer.as_ref().into(), Count(row)]);
         arguments.extend(constants.map(Double));
         targets.launch("adam", &arguments)?;
     }
@@ -73,23 +73,19 @@ pub fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
 struct Targets<'a> {
     tensors: Vec<&'a Tensor>,
     packed: Vec<Option<Tensor>>,
-    counts: Vec<usize>,
-    /// Blocks of each.
-    blocks: usize,
+    division: Division,
 }
 
 impl<'a> Targets<'a> {
     fn of(tensors: impl Iterator<Item = &'a Tensor>) -> Result<Self> {
         let tensors: Vec<_> = tensors.collect();
         let packed = packed_weights::to_be_updated(&tensors)?;
-        let counts: Vec<_> = tensors.iter().map(|tensor| tensor.elem_count()).collect();
-        Ok(Self { packed, blocks: blocks_of_each(&counts), counts, tensors })
+        Ok(Self { packed, division: Division::of(tensors.iter().copied()), tensors })
     }
 
-    /// Puts the arrays of the copies, the counts and the shapes of the copies.
+    /// Puts the arrays of the copies and of their shapes, and the division.
     fn put<'b>(&'b self, arguments: &mut Vec<Argument<'b>>) {
         put_array::<TENSORS>(arguments, self.packed.iter().map(|packed| packed.as_ref().into()), Nothing);
-        put_array::<TENSORS>(arguments, self.counts.iter().copied().map(Count), Count(0));
         // A packed weight is `[O, K, K, I]`.
         let sides = |sides: Range<usize>| {
             let side = move |packed: &Option<Tensor>| {
@@ -99,6 +95,7 @@ impl<'a> Targets<'a> {
         };
         put_array::<TENSORS>(arguments, sides(3..4), Count(0));
         put_array::<TENSORS>(arguments, sides(1..3), Count(0));
+        self.division.put(arguments);
     }
 
     fn launch(&self, kernel: &'static str, arguments: &[Argument<'_>]) -> Result<()> {
@@ -106,7 +103,7 @@ impl<'a> Targets<'a> {
         if self.packed.iter().flatten().any(|packed| packed.dtype() == DType::BF16) {
             variant = KernelVariant::of(Precision::Bf16, 1);
         }
-        launch(self.tensors[0].device(), variant, kernel, self.tensors.len() * self.blocks, arguments)
+        launch(self.tensors[0].device(), variant, kernel, self.division.blocks, arguments)
     }
 }
 
@@ -137,20 +134,18 @@ fn placed<const COUNT: usize>(constants: [f64; COUNT]) -> Result<Option<(Option<
 pub fn norm(tensors: &[Tensor]) -> Result<Tensor> {
     let Some(first) = tensors.first() else { bail!("a norm of nothing") };
     let (device, variant) = (first.device(), KernelVariant::of_tensors(first.dtype())?);
-    let chunks: Vec<(&[Tensor], Vec<usize>)> =
-        tensors.chunks(TENSORS).map(|tensors| (tensors, tensors.iter().map(Tensor::elem_count).collect())).collect();
-    let total = chunks.iter().map(|(tensors, counts)| tensors.len() * blocks_of_each(counts)).sum::<usize>();
+    let chunks: Vec<_> = tensors.chunks(TENSORS).map(|tensors| (tensors, Division::of(tensors))).collect();
+    let total = chunks.iter().map(|(_, division)| division.blocks).sum::<usize>();
     let (partial, norm) = (empty(total, DType::F64, device)?, empty((), DType::F64, device)?);
-    let (ticket, mut first) = (tickets(device)?, 0);
-    for (tensors, counts) in &chunks {
-        let blocks = blocks_of_each(counts);
-        let launched = tensors.len() * blocks;
-        let is_last = first + launched == total;
-        let mut arguments = arrays(&[tensors.iter().collect()], counts);
-        arguments.extend([Count(blocks), Count(first), Count(total), Of(&partial), Of(&ticket)]);
+    let (ticket, mut before) = (tickets(device)?, 0);
+    for (tensors, division) in &chunks {
+        let is_last = before + division.blocks == total;
+        let mut arguments = arrays(&[tensors.iter().collect()]);
+        division.put(&mut arguments);
+        arguments.extend([Count(before), Count(total), Of(&partial), Of(&ticket)]);
         arguments.push(is_last.then_some(&norm).into());
-        launch(device, variant, "norm", launched, &arguments)?;
-        first += launched;
+        launch(device, variant, "norm", division.blocks, &arguments)?;
+        before += division.blocks;
     }
     Ok(norm)
 }
@@ -164,12 +159,12 @@ pub fn clip(tensors: &[Tensor], norm: &Tensor, limit: f64) -> Result<Vec<Tensor>
     for tensors in tensors.chunks(TENSORS) {
         let targets = tensors.iter().map(|tensor| empty(tensor.shape(), tensor.dtype(), tensor.device()));
         let targets = targets.collect::<Result<Vec<_>>>()?;
-        let counts: Vec<usize> = tensors.iter().map(Tensor::elem_count).collect();
-        let blocks = blocks_of_each(&counts);
-        let mut arguments = arrays(&[targets.iter().collect(), tensors.iter().collect()], &counts);
-        arguments.extend([Count(blocks), Of(norm), Double(limit)]);
+        let division = Division::of(tensors);
+        let mut arguments = arrays(&[targets.iter().collect(), tensors.iter().collect()]);
+        division.put(&mut arguments);
+        arguments.extend([Of(norm), Double(limit)]);
         let variant = KernelVariant::of_tensors(tensors[0].dtype())?;
-        launch(tensors[0].device(), variant, "clip", tensors.len() * blocks, &arguments)?;
+        launch(tensors[0].device(), variant, "clip", division.blocks, &arguments)?;
         clip.extend(targets);
     }
     Ok(clip)
