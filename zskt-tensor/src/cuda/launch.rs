@@ -5,9 +5,9 @@ use candle_core::{CpuStorage, DType, Device, Result, Tensor, bail};
 
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 
-/// The most blocks among which sums are divided: two for each multiprocessor of an H200. A constant, for sums to be the same
-/// everywhere.
-const SUMMING: usize = 264;
+/// The most blocks among which sums are divided: as many as an H200 has multiprocessors, and no more, for one of them is to add up
+/// what all find. A constant, for sums to be the same everywhere.
+const SUMMING: usize = 132;
 
 /// The most blocks of a launch that divides its work among what there is.
 const DIVIDED: usize = 4096;
@@ -210,9 +210,25 @@ pub fn blocks_of_pixels(variant: KernelVariant, pixels: usize, channels: usize) 
     pixels.div_ceil(rows(variant, channels)).min(DIVIDED)
 }
 
-/// Blocks for sums over pixels: with at least eight pixels for each thread.
-pub fn blocks_of_sums(variant: KernelVariant, pixels: usize, channels: usize) -> usize {
-    pixels.div_ceil(8 * rows(variant, channels)).min(SUMMING)
+/// Blocks for sums over pixels: with at least four pixels for each thread, which it reads at once.
+fn blocks_of_sums(variant: KernelVariant, pixels: usize, channels: usize) -> usize {
+    pixels.div_ceil(4 * rows(variant, channels)).min(SUMMING)
+}
+
+/// Where the blocks of a launch leave two sums over the pixels for each channel, `[blocks, 2, C]`, with some channels more where
+/// those do not make up packs of 16 bytes; and how many blocks there are.
+///
+/// # Errors
+/// When the device has no room.
+pub fn partial_sums(
+    variant: KernelVariant,
+    pixels: usize,
+    channels: usize,
+    dtype: DType,
+    device: &Device,
+) -> Result<(Tensor, usize)> {
+    let (blocks, pack) = (blocks_of_sums(variant, pixels, channels), 16 / dtype.size_in_bytes());
+    Ok((empty((blocks, 2, channels.next_multiple_of(pack)), dtype, device)?, blocks))
 }
 
 /// Pixels that a block has in hand at once.

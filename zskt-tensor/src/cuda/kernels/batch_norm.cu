@@ -21,16 +21,22 @@ KERNEL(moments, Moments) {
         Sums sums = no_sums();
         if (busy) {
             const Pack pivot = pack_at(a.x, column);
-            EACH_PIXEL(place, pixel, a.pixels) {
-                const Pack x = pack_at(a.x, pixel * place.columns + column);
-                for (unsigned k = 0; k < PACK; k++) {
-                    const Real from = load(x.at[k]) - load(pivot.at[k]);
-                    sums.at[0][k] += from;
-                    sums.at[1][k] += from * from;
+            EACH_PIXEL_IN_FLIGHT(place, first, step, a.pixels) {
+                Pack x[IN_FLIGHT];
+                for (unsigned i = 0; i < IN_FLIGHT; i++) {
+                    x[i] = pack_at(a.x, in_flight(first, i, step, a.pixels) * place.columns + column);
+                }
+                for (unsigned i = 0; i < IN_FLIGHT; i++) {
+                    if (first + i * step >= a.pixels) break;
+                    for (unsigned k = 0; k < PACK; k++) {
+                        const Real from = load(x[i].at[k]) - load(pivot.at[k]);
+                        sums.at[0][k] += from;
+                        sums.at[1][k] += from * from;
+                    }
                 }
             }
         }
-        put_sums(place, column, busy, sums, a.partial + blockIdx.x * 2 * a.channels, a.channels);
+        put_sums(place, column, busy, sums, a.partial, a.channels);
     }
     if (!is_last_block(a.ticket)) return;
     EACH_FINISHED(first, a.channels) {
@@ -69,15 +75,14 @@ KERNEL(track, Track) {
     }
 }
 
-typedef struct { Real scale[PACK], shift[PACK], mean[PACK], inv_std[PACK]; } Normal;
+typedef struct { Real scale[PACK], shift[PACK], mean[PACK]; } Normal;
 
 INLINE Normal normal_of(unsigned column, const Real *gamma, const Real *beta, const Real *mean, const Real *variance, Real epsilon) {
     Normal normal;
     for (unsigned k = 0; k < PACK; k++) {
         const unsigned channel = column * PACK + k;
         normal.mean[k] = mean[channel];
-        normal.inv_std[k] = 1 / ROOT(variance[channel] + epsilon);
-        normal.scale[k] = gamma[channel] * normal.inv_std[k];
+        normal.scale[k] = gamma[channel] * INVERSE_ROOT(variance[channel] + epsilon);
         normal.shift[k] = beta[channel] - normal.scale[k] * mean[channel];
     }
     return normal;
@@ -126,18 +131,25 @@ KERNEL(normalize_sums, NormalizeSums) {
         Sums sums = no_sums();
         if (busy) {
             const Normal normal = normal_of(column, a.gamma, a.beta, a.mean, a.variance, a.epsilon);
-            EACH_PIXEL(place, pixel, a.pixels) {
-                const Pack x = pack_at(a.x, pixel * place.columns + column);
-                const Pack gradient = pack_at(a.gradient, pixel * place.columns + column);
-                for (unsigned k = 0; k < PACK; k++) {
-                    const Real above = normal.scale[k] * load(x.at[k]) + normal.shift[k];
-                    const Real g = through_activation(above, load(gradient.at[k]), a.slope, a.limit);
-                    sums.at[0][k] += g;
-                    sums.at[1][k] += g * (load(x.at[k]) - normal.mean[k]);
+            EACH_PIXEL_IN_FLIGHT(place, first, step, a.pixels) {
+                Pack x[IN_FLIGHT], gradient[IN_FLIGHT];
+                for (unsigned i = 0; i < IN_FLIGHT; i++) {
+                    const unsigned index = in_flight(first, i, step, a.pixels) * place.columns + column;
+                    x[i] = pack_at(a.x, index);
+                    gradient[i] = pack_at(a.gradient, index);
+                }
+                for (unsigned i = 0; i < IN_FLIGHT; i++) {
+                    if (first + i * step >= a.pixels) break;
+                    for (unsigned k = 0; k < PACK; k++) {
+                        const Real value = load(x[i].at[k]), above = normal.scale[k] * value + normal.shift[k];
+                        const Real g = through_activation(above, load(gradient[i].at[k]), a.slope, a.limit);
+                        sums.at[0][k] += g;
+                        sums.at[1][k] += g * (value - normal.mean[k]);
+                    }
                 }
             }
         }
-        put_sums(place, column, busy, sums, a.partial + blockIdx.x * 2 * a.channels, a.channels);
+        put_sums(place, column, busy, sums, a.partial, a.channels);
     }
     if (!is_last_block(a.ticket)) return;
     EACH_FINISHED(first, a.channels) {

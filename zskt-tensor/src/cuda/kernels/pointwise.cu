@@ -204,12 +204,18 @@ KERNEL(bias_sums, BiasSums) {
     EACH_COLUMN(place, column, busy) {
         Sums sums = no_sums();
         if (busy) {
-            EACH_PIXEL(place, pixel, a.pixels) {
-                const Pack gradient = pack_at(a.gradient, pixel * place.columns + column);
-                for (unsigned k = 0; k < PACK; k++) sums.at[0][k] += load(gradient.at[k]);
+            EACH_PIXEL_IN_FLIGHT(place, first, step, a.pixels) {
+                Pack gradient[IN_FLIGHT];
+                for (unsigned i = 0; i < IN_FLIGHT; i++) {
+                    gradient[i] = pack_at(a.gradient, in_flight(first, i, step, a.pixels) * place.columns + column);
+                }
+                for (unsigned i = 0; i < IN_FLIGHT; i++) {
+                    if (first + i * step >= a.pixels) break;
+                    for (unsigned k = 0; k < PACK; k++) sums.at[0][k] += load(gradient[i].at[k]);
+                }
             }
         }
-        put_sums(place, column, busy, sums, a.partial + blockIdx.x * 2 * a.channels, a.channels);
+        put_sums(place, column, busy, sums, a.partial, a.channels);
     }
     if (!is_last_block(a.ticket)) return;
     EACH_FINISHED(first, a.channels) {

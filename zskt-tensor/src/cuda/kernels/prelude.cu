@@ -61,12 +61,20 @@ typedef double Real;
 #define EXP(x) exp(x)
 #define LOG(x) log(x)
 #define HYPERBOLIC_TANGENT(x) tanh(x)
+#define INVERSE_ROOT(x) (1 / sqrt(x))
 #define NUMBER_BYTES 8
+#define REALS 2
 INLINE Real load(Number number) { return number; }
 INLINE Number rounded(Real real) { return real; }
 #else
 typedef float Real;
+#define REALS 4
 #define ROOT(x) sqrtf(x)
+#ifdef EMULATED
+#define INVERSE_ROOT(x) (1 / sqrtf(x))
+#else
+#define INVERSE_ROOT(x) rsqrtf(x)
+#endif
 #define EXP(x) expf(x)
 #define LOG(x) logf(x)
 #define HYPERBOLIC_TANGENT(x) tanhf(x)
@@ -148,6 +156,11 @@ INLINE Place place_over(unsigned channels) {
 #define EACH_PIXEL(place, pixel, pixels)                                                                             \
     for (unsigned pixel = blockIdx.x * (place).rows + (place).row; pixel < (pixels); pixel += gridDim.x * (place).rows)
 
+// The same, with pixels in flight that are a step apart.
+#define EACH_PIXEL_IN_FLIGHT(place, first, step, pixels)                                                             \
+    for (unsigned step = gridDim.x * (place).rows, first = blockIdx.x * (place).rows + (place).row; first < (pixels); \
+         first += IN_FLIGHT * step)
+
 // Two sums per channel.
 typedef struct { Real at[2][PACK]; } Sums;
 
@@ -157,34 +170,51 @@ INLINE Sums no_sums(void) {
     return sums;
 }
 
+// Where threads leave their sums: those of neighbours in other banks than theirs.
+#define SUMS_STRIDE (BLOCK + 8)
+// Threads that share the sum of a column.
+#define ROW_SHARES 8
+
 // Adds up the sums of all rows of a block; the first row has the result. For all threads of the block.
 INLINE Sums summed_rows(Place place, Sums sums) {
-    __shared__ Real shared[2 * PACK][BLOCK];
+    __shared__ Real shared[2 * PACK][SUMS_STRIDE];
+    if (place.rows == 1) return sums;
     __syncthreads();
     for (unsigned k = 0; k < 2 * PACK; k++) shared[k][threadIdx.x] = sums.at[k / PACK][k % PACK];
     __syncthreads();
-    for (unsigned count = place.rows; count > 1;) {
-        const unsigned half = (count + 1) / 2;
-        if (place.row < count - half) {
-            for (unsigned k = 0; k < 2 * PACK; k++) {
-                shared[k][threadIdx.x] += shared[k][threadIdx.x + half * place.across];
-            }
-        }
-        __syncthreads();
-        count = half;
+    const unsigned columns = 2 * PACK * place.across;
+    unsigned shares = BLOCK / columns < ROW_SHARES ? BLOCK / columns : ROW_SHARES;
+    if (shares == 0) shares = 1;
+    for (unsigned index = threadIdx.x; index < columns * shares; index += BLOCK) {
+        const unsigned share = index / columns, k = index % columns / place.across, column = index % place.across;
+        Real sum = 0;
+        for (unsigned row = share; row < place.rows; row += shares) sum += shared[k][row * place.across + column];
+        shared[k][share * place.across + column] = sum;
     }
-    for (unsigned k = 0; k < 2 * PACK; k++) sums.at[k / PACK][k % PACK] = shared[k][threadIdx.x];
+    __syncthreads();
+    if (place.row == 0) {
+        for (unsigned k = 0; k < 2 * PACK; k++) {
+            Real sum = 0;
+            for (unsigned share = 0; share < shares; share++) sum += shared[k][share * place.across + place.column];
+            sums.at[k / PACK][k % PACK] = sum;
+        }
+    }
     return sums;
 }
 
-// Of a block: [2][channels].
+// Sums of a block lie as [2][channels], of which there are as many as make up 16 bytes.
+typedef struct PACKED(16) { Real at[REALS]; } Reals;
+
+INLINE unsigned channels_of_partial(unsigned channels) { return (channels + REALS - 1) / REALS * REALS; }
+
 INLINE void put_sums(Place place, unsigned column, unsigned busy, Sums sums, Real *partial, unsigned channels) {
     sums = summed_rows(place, sums);
     if (busy && place.row == 0) {
+        const unsigned stride = channels_of_partial(channels);
+        Real *first = partial + blockIdx.x * 2 * stride + column * PACK;
         for (unsigned k = 0; k < PACK; k++) {
-            const unsigned channel = column * PACK + k;
-            partial[channel] = sums.at[0][k];
-            partial[channels + channel] = sums.at[1][k];
+            first[k] = sums.at[0][k];
+            first[stride + k] = sums.at[1][k];
         }
     }
 }
@@ -217,46 +247,49 @@ INLINE unsigned is_last_block(unsigned *ticket) {
 }
 
 // Channels whose partial sums a block adds up at once.
-#define FINISHED 16
+#define FINISHED 128
+// Threads that share the partial sums of a channel, and partial sums that each has in flight.
+#define BLOCK_SHARES 16
+#define PARTIALS_IN_FLIGHT 8
 
 #define EACH_FINISHED(first, channels) for (unsigned first = 0; first < (channels); first += FINISHED)
 
 typedef struct { double first, second; } Totals;
 
-// Adds up the [blocks][2][channels] sums of all blocks, for the channel of each thread (first + threadIdx.x % FINISHED); threads
-// below FINISHED have the result. For all threads of a block.
+// Adds up the sums of all blocks, for the channel of each thread (first + threadIdx.x); threads below FINISHED have the result. For
+// all threads of a block.
 INLINE Totals summed_blocks(const Real *partial, unsigned channels, unsigned first) {
-    __shared__ double shared[2][BLOCK];
-    const unsigned channel = first + threadIdx.x % FINISHED, blocks = gridDim.x, rows = BLOCK / FINISHED;
+    __shared__ double shared[REALS][BLOCK];
+    const unsigned stride = channels_of_partial(channels), blocks = gridDim.x;
+    const unsigned across = (stride - first < FINISHED ? stride - first : FINISHED) / REALS;
+    const unsigned shares = BLOCK / (2 * across) < BLOCK_SHARES ? BLOCK / (2 * across) : BLOCK_SHARES;
+    const unsigned share = threadIdx.x / (2 * across), second = threadIdx.x / across % 2, column = threadIdx.x % across;
+    double sums[REALS];
+    for (unsigned k = 0; k < REALS; k++) sums[k] = 0;
+    if (share < shares) {
+        const Reals *own = (const Reals *)(partial + second * stride + first) + column;
+        for (unsigned block = share; block < blocks; block += PARTIALS_IN_FLIGHT * shares) {
+            Reals some[PARTIALS_IN_FLIGHT];
+            for (unsigned j = 0; j < PARTIALS_IN_FLIGHT; j++) {
+                some[j] = own[in_flight(block, j, shares, blocks) * 2 * (stride / REALS)];
+            }
+            for (unsigned j = 0; j < PARTIALS_IN_FLIGHT; j++) {
+                for (unsigned k = 0; k < REALS && block + j * shares < blocks; k++) sums[k] += some[j].at[k];
+            }
+        }
+    }
+    __syncthreads();
+    for (unsigned k = 0; k < REALS; k++) shared[k][threadIdx.x] = sums[k];
+    __syncthreads();
     Totals totals;
     totals.first = totals.second = 0;
-    if (channel < channels) {
-        for (unsigned block = threadIdx.x / FINISHED; block < blocks; block += IN_FLIGHT * rows) {
-            Real some[2][IN_FLIGHT];
-            for (unsigned k = 0; k < IN_FLIGHT; k++) {
-                const unsigned row = block + k * rows;
-                some[0][k] = row < blocks ? partial[row * 2 * channels + channel] : 0;
-                some[1][k] = row < blocks ? partial[(row * 2 + 1) * channels + channel] : 0;
-            }
-            for (unsigned k = 0; k < IN_FLIGHT; k++) {
-                totals.first += some[0][k];
-                totals.second += some[1][k];
-            }
+    if (threadIdx.x < across * REALS) {
+        const double *own = shared[threadIdx.x % REALS] + threadIdx.x / REALS;
+        for (unsigned k = 0; k < shares; k++) {
+            totals.first += own[2 * k * across];
+            totals.second += own[(2 * k + 1) * across];
         }
     }
-    __syncthreads();
-    shared[0][threadIdx.x] = totals.first;
-    shared[1][threadIdx.x] = totals.second;
-    __syncthreads();
-    for (unsigned half = BLOCK / 2; half >= FINISHED; half /= 2) {
-        if (threadIdx.x < half) {
-            shared[0][threadIdx.x] += shared[0][threadIdx.x + half];
-            shared[1][threadIdx.x] += shared[1][threadIdx.x + half];
-        }
-        __syncthreads();
-    }
-    totals.first = shared[0][threadIdx.x];
-    totals.second = shared[1][threadIdx.x];
     return totals;
 }
 

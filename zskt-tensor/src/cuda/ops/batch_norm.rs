@@ -12,7 +12,7 @@ use crate::cuda::fusion::gradient::{BehindBatchNorm, Gradient, GradientAccumulat
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap, Normalized};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{self, Count, Nothing, Real, Tensor as Of};
-use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
+use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, empty, launch, partial_sums};
 use crate::cuda::map::CudaMap;
 use crate::cuda::sum::plus;
 use crate::cuda::ticket::tickets;
@@ -56,8 +56,7 @@ fn moments_and_track(x: &CudaMap, running: Option<(RunningStatistics<'_>, f64)>)
     let (device, dtype) = (values.device(), precision.dtype());
     let (pixels, channels) = extent(values);
     let (variant, ticket) = (KernelVariant::of(precision, channels), tickets(device)?);
-    let blocks = blocks_of_sums(variant, pixels, channels);
-    let partial = empty((blocks, 2, channels), dtype, device)?;
+    let (partial, blocks) = partial_sums(variant, pixels, channels, dtype, device)?;
     let running = running.map(|(running, momentum)| (detached(running), momentum));
     let (moved, momentum) = match &running {
         Some((running, momentum)) if running[0].dtype() == dtype => (running.each_ref().map(Of), *momentum),
@@ -321,8 +320,7 @@ impl BatchNorm {
         let (device, dtype) = (gradient.device(), self.x.precision.dtype());
         let (pixels, channels) = extent(values);
         let variant = KernelVariant::of(self.x.precision, channels);
-        let blocks = blocks_of_sums(variant, pixels, channels);
-        let partial = empty((blocks, 2, channels), dtype, device)?;
+        let (partial, blocks) = partial_sums(variant, pixels, channels, dtype, device)?;
         let channel = || empty(channels, dtype, device);
         let results = [channel()?, channel()?, channel()?, channel()?];
         let (maps, ticket) = ([Of(values), Of(gradient)], tickets(device)?);

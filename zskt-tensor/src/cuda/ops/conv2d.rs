@@ -12,7 +12,7 @@ use crate::cuda::fusion::gradient::{DataGradient, GradientAccumulator, Parameter
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap, PendingConvolution};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
-use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, blocks_of_sums, empty, launch};
+use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, empty, launch, partial_sums};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::packed_weights;
 use crate::cuda::sum::plus;
@@ -150,8 +150,7 @@ pub fn of_bias(gradient: &Tensor, precision: Precision) -> Result<Tensor> {
     let channels = gradient.dims()[3];
     let (device, variant) = (gradient.device(), KernelVariant::of(precision, channels));
     let pixels = gradient.elem_count() / channels;
-    let blocks = blocks_of_sums(variant, pixels, channels);
-    let partial = empty((blocks, 2, channels), precision.dtype(), device)?;
+    let (partial, blocks) = partial_sums(variant, pixels, channels, precision.dtype(), device)?;
     let (of_bias, ticket) = (empty(channels, precision.dtype(), device)?, tickets(device)?);
     let arguments = [Of(gradient), Of(&partial), Of(&ticket), Of(&of_bias), Count(pixels), Count(channels)];
     launch(device, variant, "bias_sums", blocks, &arguments)?;
