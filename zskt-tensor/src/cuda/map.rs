@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor};
 
 use crate::autograd::{self, Node, TapeEntry, TensorInput};
+use crate::cuda::cast::cast;
 use crate::cuda::fusion::gradient::{Gradient, GradientAccumulator, Part};
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap};
 use crate::cuda::ops::upsample;
@@ -133,9 +134,9 @@ impl CudaMap {
     /// When the device fails.
     pub fn channels_last(&self) -> Result<Tensor> {
         let map = self.enlarged()?;
-        let values = map.values()?.to_dtype(map.precision.dtype())?;
+        let values = cast(map.values()?, map.precision.dtype())?;
         autograd::to_tensor(map.clone().entry(), &[], values, move |gradient| {
-            let gradient = gradient.to_dtype(map.precision.storage_dtype())?;
+            let gradient = cast(gradient, map.precision.storage_dtype())?;
             map.accumulate(|earlier| plus(gradient, earlier, map.precision))
         })
     }
@@ -215,9 +216,18 @@ impl CudaMap {
         if precision == self.precision {
             return Ok(self.clone());
         }
-        let map = self.enlarged()?;
-        let values = map.values()?.to_dtype(precision.storage_dtype())?;
-        Self::record(values, precision, &[&map], &[], || Cast(map.clone()))
+        // Upsampled is what is cast, for a convolution behind it to read it so.
+        let stored = self.stored();
+        let values = cast(stored.values()?, precision.storage_dtype())?;
+        let cast = Self::record(values, precision, &[&stored], &[], || Cast(stored.clone()))?;
+        Ok(cast.upsampled(self.input.upsampling))
+    }
+
+    /// The same map before any upsampling.
+    fn stored(&self) -> Self {
+        let mut stored = self.clone();
+        stored.input.upsampling = 1;
+        stored
     }
 
     /// The map with each pixel as a square of the given number of rows and columns, where it is read.
@@ -235,11 +245,7 @@ impl CudaMap {
     pub fn enlarged(&self) -> Result<Self> {
         match self.input.upsampling {
             1 => Ok(self.clone()),
-            factor => {
-                let mut small = self.clone();
-                small.input.upsampling = 1;
-                upsample::enlarge(&small, factor)
-            }
+            factor => upsample::enlarge(&self.stored(), factor),
         }
     }
 }
@@ -249,7 +255,7 @@ struct Cast(CudaMap);
 
 impl Backward for Cast {
     fn backward(&self, gradient: &Tensor) -> Result<()> {
-        let gradient = gradient.to_dtype(self.0.precision.storage_dtype())?;
+        let gradient = cast(gradient, self.0.precision.storage_dtype())?;
         self.0.accumulate(|earlier| plus(gradient, earlier, self.0.precision))
     }
 }

@@ -3,6 +3,7 @@
 //! The tests run the same code, kernels included, on the CPU, and compare it with the CPU's own kernels.
 
 mod backend;
+mod cast;
 mod conv;
 mod convolution;
 #[cfg(test)]

@@ -82,8 +82,12 @@ fn cuda_map(x: &Tensor) -> FeatureMap {
 }
 
 /// From random variables: a function's value and gradients in bf16, by our own convolutions and by others, against f64: ours are as
-/// near.
-fn compare_fused(name: &str, shapes: &[&[usize]], compute: impl Fn(Make<'_>, &[Tensor]) -> Result<Tensor>) {
+/// near. Returns what ours launch.
+fn compare_fused(
+    name: &str,
+    shapes: &[&[usize]],
+    compute: impl Fn(Make<'_>, &[Tensor]) -> Result<Tensor>,
+) -> launch_count::Launches {
     let exact = random(name, shapes, Precision::F64);
     let exact = values(name, &exact, (&Device::Cpu, &|x| FeatureMap::from_nchw(x).unwrap()), Precision::F64, &compute);
     let numbers = random(name, shapes, Precision::Bf16);
@@ -105,6 +109,7 @@ fn compare_fused(name: &str, shapes: &[&[usize]], compute: impl Fn(Make<'_>, &[T
     }
     let near = |(ours, others): (&f64, &f64)| *ours < 1.5 * others + 2e-3;
     assert!(ours.iter().zip(&others).all(near), "{name}: {ours:.4?}, and others {others:.4?}");
+    launches
 }
 
 #[test]
@@ -306,16 +311,22 @@ fn blocks_agree_with_the_kernels() {
             .broadcast_mul(&x[1].mean_all()?)?
             .broadcast_add(&(x[2].sum_all()? + x[3].sum_all()?)?)?)
     });
-    // A generator: a bias in front of a batch norm, upsampling behind one, leaky rectifiers; few channels at the end.
+    // A generator: a bias in front of a batch norm, upsampling behind one, leaky rectifiers; few channels at the end. What is
+    // upsampled first has another precision.
     let shapes: &[&[usize]] =
         &[&[2, 16, 4, 5], &[16], &[16], &[32, 16, 3, 3], &[32], &[32], &[32], &[3, 32, 3, 3], &[3]];
-    compare_fused("upsampling", shapes, |map, x| {
+    let launches = compare_fused("upsampling", shapes, |map, x| {
         let leaky = Activation::LeakyRelu(0.2);
-        let z = ops::upsample_nearest(&normed(&map(&x[0]), &x[1], &x[2], Activation::Identity)?, 2)?;
-        let y = ops::conv2d(&z, &x[3], Some(&x[4]), 1, 1, 1, z.precision())?;
+        let (wide, precision) = (Precision::of(x[0].dtype())?, map(&x[0]).precision());
+        let first = map(&x[0]).to_precision(wide)?;
+        let z = ops::upsample_nearest(&normed(&first, &x[1], &x[2], Activation::Identity)?, 2)?;
+        let y = ops::conv2d(&z, &x[3], Some(&x[4]), 1, 1, 1, precision)?;
         let z = ops::upsample_nearest(&normed(&y, &x[5], &x[6], leaky)?, 2)?;
         ops::conv2d(&z, &x[7], Some(&x[8]), 1, 1, 1, z.precision())?.to_nchw()
     });
+    for kernel in ["enlarge", "gather"] {
+        assert!(!launches.contains_key(kernel), "{launches:?}");
+    }
     // One weight in two convolutions; a convolution of a convolution; a sum that is read as it is, and a post-activation block.
     compare_fused("shared", &[&[2, 16, 6, 6], &[16, 16, 3, 3], &[16], &[16]], |map, x| {
         let y = conv(&conv(&map(&x[0]), &x[1], 1)?, &x[1], 1)?;

@@ -169,6 +169,37 @@ KERNEL(sum, Sum) {
     }
 }
 
+// Between the numbers of maps and of tensors.
+typedef struct {
+    const Real *from;
+    Number *to;
+    unsigned packs;
+} Narrow;
+
+KERNEL(narrow, Narrow) {
+    EACH_PACK(index, a.packs) {
+        const RealPack from = ((const RealPack *)a.from)[index];
+        Pack to;
+        for (unsigned k = 0; k < PACK; k++) to.at[k] = rounded(from.at[k]);
+        put_pack(a.to, index, to);
+    }
+}
+
+typedef struct {
+    const Number *from;
+    Real *to;
+    unsigned packs;
+} Widen;
+
+KERNEL(widen, Widen) {
+    EACH_PACK(index, a.packs) {
+        const Pack from = pack_at(a.from, index);
+        RealPack to;
+        for (unsigned k = 0; k < PACK; k++) to.at[k] = load(from.at[k]);
+        ((RealPack *)a.to)[index] = to;
+    }
+}
+
 // In place: x plus a number per channel.
 typedef struct {
     Number *x;

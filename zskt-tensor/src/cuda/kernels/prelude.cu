@@ -113,6 +113,9 @@ INLINE Number rounded(Real real) {
 
 typedef struct PACKED(NUMBER_BYTES * PACK) { Number at[PACK]; } Pack;
 
+// As many Reals.
+typedef struct PACKED(PACK == 1 ? 16 / REALS : 16) { Real at[PACK]; } RealPack;
+
 INLINE Pack pack_at(const Number *map, unsigned index) { return ((const Pack *)map)[index]; }
 INLINE void put_pack(Number *map, unsigned index, Pack pack) { ((Pack *)map)[index] = pack; }
 
