@@ -10,6 +10,7 @@ use crate::cuda::fusion::gradient::{Gradient, GradientAccumulator, Part};
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap};
 use crate::cuda::ops::upsample;
 use crate::cuda::sum::plus;
+use crate::cuda::transpose::transposed;
 use crate::dense::dense;
 use crate::precision::Precision;
 use crate::shape::MapShape;
@@ -124,8 +125,11 @@ impl CudaMap {
     /// # Errors
     /// When it has another type, or the device has no room.
     pub fn from_nchw(tensor: &Tensor) -> Result<Self> {
-        let values = tensor.detach().permute((0, 2, 3, 1))?.contiguous()?;
-        Self::from_tensor(tensor, values, |gradient| gradient.permute((0, 3, 1, 2))?.contiguous())
+        let shape @ (batch, channels, height, width) = tensor.dims4()?;
+        let values = transposed(tensor, [batch, channels, height * width])?;
+        Self::from_tensor(tensor, values.reshape((batch, height, width, channels))?, move |gradient| {
+            transposed(gradient, [batch, height * width, channels])?.reshape(shape)
+        })
     }
 
     /// As a tensor `[B, H, W, C]`, of `f32` where the map's precision is bf16.

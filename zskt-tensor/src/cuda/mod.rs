@@ -34,4 +34,5 @@ mod tensor_array;
 #[cfg(test)]
 mod tests;
 mod ticket;
+mod transpose;
 mod weight_gradients;

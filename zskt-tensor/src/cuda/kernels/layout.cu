@@ -1,3 +1,5 @@
+// Numbers in another order.
+
 // Weights [O, I, K, K] as cuDNN reads them beside maps [B, H, W, C]: [O, K, K, I], in the numbers of the maps; and back.
 
 typedef struct {
@@ -32,5 +34,32 @@ KERNEL(unpack_weight, UnpackWeight) {
     for (unsigned index = blockIdx.x * BLOCK + threadIdx.x; index < a.outputs * a.inputs * a.taps; index += gridDim.x * BLOCK) {
         const unsigned input = index % a.inputs, tap = index / a.inputs % a.taps, output = index / a.inputs / a.taps;
         a.weight[(output * a.inputs + input) * a.taps + tap] = load(a.packed[index]);
+    }
+}
+
+// Matrices [rows, columns], one behind the other, with rows and columns exchanged: [B, C, H, W] as [B, H, W, C], and back. A block
+// does a square of one.
+#define SQUARE 32
+
+typedef struct {
+    const Number *from;
+    Number *to;
+    unsigned rows, columns, down, across; // of a matrix, and its squares
+} Transpose;
+
+KERNEL(transpose, Transpose) {
+    // A number more, for those of a column to be in different banks.
+    __shared__ Number square[SQUARE][SQUARE + 1];
+    const unsigned matrix = blockIdx.x / a.across / a.down * a.rows * a.columns;
+    const unsigned row = blockIdx.x / a.across % a.down * SQUARE, column = blockIdx.x % a.across * SQUARE;
+    const unsigned x = threadIdx.x % SQUARE, y = threadIdx.x / SQUARE;
+    for (unsigned k = 0; k < SQUARE; k += BLOCK / SQUARE) {
+        const unsigned from = row + y + k, at = column + x;
+        if (from < a.rows && at < a.columns) square[y + k][x] = a.from[matrix + from * a.columns + at];
+    }
+    __syncthreads();
+    for (unsigned k = 0; k < SQUARE; k += BLOCK / SQUARE) {
+        const unsigned to = column + y + k, at = row + x;
+        if (to < a.columns && at < a.rows) a.to[matrix + to * a.rows + at] = square[x][y + k];
     }
 }

@@ -78,3 +78,28 @@ KERNEL(linear_gradient, LinearGradient) {
         a.of_bias[output] = sum;
     }
 }
+
+// The sums of the columns of [rows, columns], the gradient of a large layer's bias. A block computes SUMS of them.
+typedef struct {
+    const Real *x;
+    Real *sums;
+    unsigned rows, columns;
+} ColumnSums;
+
+KERNEL(column_sums, ColumnSums) {
+    __shared__ Real shared[BLOCK];
+    const unsigned column = blockIdx.x * SUMS + threadIdx.x % SUMS, share = threadIdx.x / SUMS;
+    Real sum = 0;
+    for (unsigned first = share; column < a.columns && first < a.rows; first += IN_FLIGHT * SHARES) {
+        Real some[IN_FLIGHT];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) some[k] = a.x[in_flight(first, k, SHARES, a.rows) * a.columns + column];
+        for (unsigned k = 0; k < IN_FLIGHT; k++) {
+            if (first + k * SHARES < a.rows) sum += some[k];
+        }
+    }
+    shared[threadIdx.x] = sum;
+    __syncthreads();
+    if (share > 0 || column >= a.columns) return;
+    for (unsigned k = 1; k < SHARES; k++) sum += shared[threadIdx.x + k * SUMS];
+    a.sums[column] = sum;
+}

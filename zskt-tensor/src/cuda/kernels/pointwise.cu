@@ -204,20 +204,15 @@ KERNEL(widen, Widen) {
 typedef struct {
     Number *x;
     const Real *bias;
-    unsigned pixels, channels;
+    unsigned packs, columns; // all packs; of a pixel
 } AddBias;
 
 KERNEL(add_bias, AddBias) {
-    const Place place = place_over(a.channels);
-    EACH_COLUMN(place, column, busy) {
-        if (!busy) continue;
-        Real bias[PACK];
-        for (unsigned k = 0; k < PACK; k++) bias[k] = a.bias[column * PACK + k];
-        EACH_PIXEL(place, pixel, a.pixels) {
-            Pack x = pack_at(a.x, pixel * place.columns + column);
-            for (unsigned k = 0; k < PACK; k++) x.at[k] = rounded(load(x.at[k]) + bias[k]);
-            put_pack(a.x, pixel * place.columns + column, x);
-        }
+    EACH_PACK(index, a.packs) {
+        const Real *bias = a.bias + index % a.columns * PACK;
+        Pack x = pack_at(a.x, index);
+        for (unsigned k = 0; k < PACK; k++) x.at[k] = rounded(load(x.at[k]) + bias[k]);
+        put_pack(a.x, index, x);
     }
 }
 

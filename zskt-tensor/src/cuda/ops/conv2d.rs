@@ -12,7 +12,7 @@ use crate::cuda::fusion::gradient::{DataGradient, GradientAccumulator, Parameter
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap, PendingConvolution};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
-use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, empty, launch, partial_sums};
+use crate::cuda::launch::{blocks_of_packs, empty, launch, partial_sums};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::packed_weights;
 use crate::cuda::sum::plus;
@@ -53,10 +53,11 @@ pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Optio
     if let Some(bias) = bias {
         weights.push(TensorInput::of(bias)?);
         let out_channels = geometry.out_channels;
-        let (variant, pixels) = (KernelVariant::of(precision, out_channels), values.elem_count() / out_channels);
+        let variant = KernelVariant::of(precision, out_channels);
+        let packs = values.elem_count() / variant.vector_width;
         let bias = bias.detach().contiguous()?;
-        let arguments = [Of(&values), Of(&bias), Count(pixels), Count(out_channels)];
-        launch(device, variant, "add_bias", blocks_of_pixels(variant, pixels, out_channels), &arguments)?;
+        let arguments = [Of(&values), Of(&bias), Count(packs), Count(out_channels / variant.vector_width)];
+        launch(device, variant, "add_bias", blocks_of_packs(packs), &arguments)?;
     }
     let node = Conv2d { x: x.clone(), packed, convolution, weights: weights.clone() };
     CudaMap::record(values, precision, &[x], &weights, || node)

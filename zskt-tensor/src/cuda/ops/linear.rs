@@ -1,19 +1,19 @@
 //! Fully connected layers.
 
 use candle_core::backend::BackendDevice;
-use candle_core::op::Add;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
 
 use crate::autograd::gathered;
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 use crate::cuda::launch::Argument::{Address, Count, Tensor as Of};
-use crate::cuda::launch::{Addressed, empty, launch};
+use crate::cuda::launch::{Addressed, blocks_of_packs, empty, launch};
 use crate::dense::dense;
+use crate::precision::Precision;
 
 /// The most multiplications of a layer that our kernels do: what cuBLAS needs several launches for is less than one of them takes.
 const SMALL: usize = 1 << 20;
 
-/// Numbers of a row of weights that a block sums up, `SUMS` in the kernels.
+/// Numbers of a row that a block sums up, `SUMS` in the kernels.
 const SUMS: usize = 32;
 
 /// `x · weightᵀ + bias`.
@@ -23,6 +23,15 @@ const SUMS: usize = 32;
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let op = Linear { device: x.device().clone(), dtype: x.dtype() };
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+}
+
+/// The sums of the columns of a matrix.
+fn column_sums(x: &Tensor) -> Result<Tensor> {
+    let (x, (rows, columns)) = (x.contiguous()?, x.dims2()?);
+    let sums = empty(columns, x.dtype(), x.device())?;
+    let arguments = [Of(&x), Of(&sums), Count(rows), Count(columns)];
+    launch(x.device(), KernelVariant::of_tensors(x.dtype())?, "column_sums", columns.div_ceil(SUMS), &arguments)?;
+    Ok(sums)
 }
 
 /// One operation on candle's tape, which would add up the gradients of four.
@@ -46,22 +55,25 @@ impl Linear {
     ) -> Result<(S, Shape)> {
         let ((batch, inputs), (outputs, _)) = (x_layout.shape().dims2()?, weight_layout.shape().dims2()?);
         let shape = Shape::from((batch, outputs));
+        let numbers = |storage: &S, layout: &Layout| {
+            let start = layout.start_offset() * self.dtype.size_in_bytes();
+            Ok::<_, candle_core::Error>(Address(storage.address()? + start as u64))
+        };
         if let Some(variant) = self.variant(batch, inputs, outputs) {
             #[expect(unsafe_code, reason = "the kernel writes all of it")]
             // SAFETY: numbers of any bits are numbers.
             let y = unsafe { x.device().alloc_uninit(&shape, self.dtype) }?;
-            let numbers = |storage: &S, layout: &Layout| {
-                let start = layout.start_offset() * self.dtype.size_in_bytes();
-                Ok::<_, candle_core::Error>(Address(storage.address()? + start as u64))
-            };
             let sources = [numbers(x, x_layout)?, numbers(weight, weight_layout)?, numbers(bias, bias_layout)?];
             let rest = [Address(y.address()?), Count(inputs), Count(outputs)];
             launch(&self.device, variant, "linear", batch, &[&sources[..], &rest].concat())?;
             return Ok((y, shape));
         }
-        let product = x.matmul(weight, (1, batch, outputs, inputs), x_layout, &weight_layout.transpose(0, 1)?)?;
-        let sum = product.binary_impl::<Add>(bias, &Layout::contiguous(&shape), &bias_layout.broadcast_as(&shape)?)?;
-        Ok((sum, shape))
+        let y = x.matmul(weight, (1, batch, outputs, inputs), x_layout, &weight_layout.transpose(0, 1)?)?;
+        let variant = KernelVariant::of(Precision::of(self.dtype)?, outputs);
+        let (packs, columns) = (batch * outputs / variant.vector_width, outputs / variant.vector_width);
+        let arguments = [Address(y.address()?), numbers(bias, bias_layout)?, Count(packs), Count(columns)];
+        launch(&self.device, variant, "add_bias", blocks_of_packs(packs), &arguments)?;
+        Ok((y, shape))
     }
 
     /// The gradients of `x`, and of the weight and the bias, where they are wanted.
@@ -144,6 +156,6 @@ impl CustomOp3 for Linear {
         }
         let of_x = gathered(x, || gradient.matmul(&w.detach()))?;
         let of_w = gathered(w, || gradient.t()?.matmul(&x.detach()))?;
-        Ok((of_x, of_w, gathered(b, || gradient.sum(0))?))
+        Ok((of_x, of_w, gathered(b, || column_sums(gradient))?))
     }
 }
