@@ -32,24 +32,48 @@ KERNEL(attention, Attention) {
     const unsigned pixels = a.pixels[place.map], columns = a.columns[place.map], first = place.image * pixels;
     const Number *numbers = a.x[place.map];
     Real *map = a.map[place.map] + first;
+    // Neighbours share a pixel, for images of few pixels to keep all threads busy.
+    unsigned shares = 1;
+    while (shares < WARP && 2 * shares <= columns) shares *= 2;
+    const unsigned share = threadIdx.x % shares, step = BLOCK / shares;
     double squares = 0;
-    for (unsigned pixel = threadIdx.x; pixel < pixels; pixel += BLOCK) {
-        Real energy = 0;
-        for (unsigned column = 0; column < columns; column++) {
-            const Pack x = pack_at(numbers, (first + pixel) * columns + column);
-            for (unsigned k = 0; k < PACK; k++) energy += load(x.at[k]) * load(x.at[k]);
+    for (unsigned base = 0; base < pixels; base += IN_FLIGHT * step) {
+        const unsigned pixel = base + threadIdx.x / shares;
+        Real energy[IN_FLIGHT];
+        for (unsigned i = 0; i < IN_FLIGHT; i++) energy[i] = 0;
+        for (unsigned column = share; pixel < pixels && column < columns; column += shares) {
+            Pack x[IN_FLIGHT];
+            for (unsigned i = 0; i < IN_FLIGHT; i++) {
+                x[i] = pack_at(numbers, (first + in_flight(pixel, i, step, pixels)) * columns + column);
+            }
+            for (unsigned i = 0; i < IN_FLIGHT; i++) {
+                for (unsigned k = 0; k < PACK; k++) energy[i] += load(x[i].at[k]) * load(x[i].at[k]);
+            }
         }
-        energy /= columns * PACK;
-        map[pixel] = energy;
-        squares += (double)energy * energy;
+        for (unsigned i = 0; i < IN_FLIGHT; i++) {
+            for (unsigned distance = shares / 2; distance > 0; distance /= 2) energy[i] += OF_NEIGHBOUR(energy[i], distance);
+            if (share > 0 || pixel + i * step >= pixels) continue;
+            energy[i] /= columns * PACK;
+            map[pixel + i * step] = energy[i];
+            squares += (double)energy[i] * energy[i];
+        }
     }
     const double norm = sqrt(summed_block(squares));
     const Real scale = (Real)(1 / (norm > a.epsilon ? norm : a.epsilon));
+    const Real *target = a.target[place.map];
     double distance = 0;
-    for (unsigned pixel = threadIdx.x; pixel < pixels; pixel += BLOCK) {
-        map[pixel] *= scale;
-        if (a.total) {
-            const double difference = (double)map[pixel] - a.target[place.map][first + pixel];
+    for (unsigned pixel = threadIdx.x; pixel < pixels; pixel += IN_FLIGHT * BLOCK) {
+        Real energy[IN_FLIGHT], wanted[IN_FLIGHT];
+        for (unsigned i = 0; i < IN_FLIGHT; i++) {
+            const unsigned index = in_flight(pixel, i, BLOCK, pixels);
+            energy[i] = map[index];
+            wanted[i] = target ? target[first + index] : 0;
+        }
+        for (unsigned i = 0; i < IN_FLIGHT; i++) {
+            if (pixel + i * BLOCK >= pixels) break;
+            energy[i] *= scale;
+            map[pixel + i * BLOCK] = energy[i];
+            const double difference = (double)energy[i] - wanted[i];
             distance += difference * difference;
         }
     }
@@ -78,34 +102,56 @@ typedef struct {
     Real epsilon, factor;
 } AttentionGradient;
 
-INLINE Real of_map(const Real *map, const Real *target, const Real *gradient, Real factor, unsigned index) {
-    return target ? factor * (map[index] - target[index]) : gradient[index];
+// The gradient of a pixel of the map; `other` is that of the target, or the gradient itself.
+INLINE Real of_map(unsigned has_target, Real factor, Real map, Real other) {
+    return has_target ? factor * (map - other) : other;
 }
 
 KERNEL(attention_gradient, AttentionGradient) {
     const Image place = image_of(a.batch, blockIdx.x);
-    const unsigned pixels = a.pixels[place.map], columns = a.columns[place.map], first = place.image * pixels;
-    const Real *map = a.map[place.map], *target = a.target[place.map], *gradient = a.gradient;
+    const unsigned pixels = a.pixels[place.map], columns = a.columns[place.map];
+    const unsigned first = place.image * pixels, has_target = a.target[place.map] != 0;
+    const Real *map = a.map[place.map] + first;
+    const Real *others = (has_target ? a.target[place.map] : a.gradient) + first;
     const Number *numbers = a.x[place.map], *plus = a.plus[place.map];
-    const Real difference = target ? a.factor * gradient[0] * 2 / ((Real)a.batch[place.map] * pixels) : 0;
+    const Real norm = a.norm[place.map][place.image];
+    const Real difference = has_target ? a.factor * a.gradient[0] * 2 / ((Real)a.batch[place.map] * pixels) : 0;
     double projection = 0;
-    for (unsigned pixel = threadIdx.x; pixel < pixels; pixel += BLOCK) {
-        projection += (double)of_map(map, target, gradient, difference, first + pixel) * map[first + pixel];
+    for (unsigned pixel = threadIdx.x; pixel < pixels; pixel += IN_FLIGHT * BLOCK) {
+        Real energy[IN_FLIGHT], other[IN_FLIGHT];
+        for (unsigned i = 0; i < IN_FLIGHT; i++) {
+            const unsigned index = in_flight(pixel, i, BLOCK, pixels);
+            energy[i] = map[index];
+            other[i] = others[index];
+        }
+        for (unsigned i = 0; i < IN_FLIGHT; i++) {
+            if (pixel + i * BLOCK >= pixels) break;
+            projection += (double)of_map(has_target, difference, energy[i], other[i]) * energy[i];
+        }
     }
     projection = summed_block(projection);
-    const Real norm = a.norm[place.map][place.image];
     // Below epsilon the divisor is a constant.
     const Real along = norm > a.epsilon ? (Real)projection : 0;
     const Real scale = 2 / ((norm > a.epsilon ? norm : a.epsilon) * (Real)(columns * PACK));
-    for (unsigned at = threadIdx.x; at < pixels * columns; at += BLOCK) {
-        const unsigned pixel = first + at / columns, index = first * columns + at;
-        const Real factor = scale * (of_map(map, target, gradient, difference, pixel) - along * map[pixel]);
-        Pack x = pack_at(numbers, index);
-        for (unsigned k = 0; k < PACK; k++) {
-            Real of_x = factor * load(x.at[k]);
-            if (plus) of_x += load(plus[index * PACK + k]);
-            x.at[k] = rounded(of_x);
+    for (unsigned at = threadIdx.x; at < pixels * columns; at += IN_FLIGHT * BLOCK) {
+        Pack x[IN_FLIGHT], earlier[IN_FLIGHT];
+        Real energy[IN_FLIGHT], other[IN_FLIGHT];
+        for (unsigned i = 0; i < IN_FLIGHT; i++) {
+            const unsigned pack = in_flight(at, i, BLOCK, pixels * columns);
+            x[i] = pack_at(numbers, first * columns + pack);
+            earlier[i] = plus ? pack_at(plus, first * columns + pack) : x[i];
+            energy[i] = map[pack / columns];
+            other[i] = others[pack / columns];
         }
-        put_pack(a.of_x[place.map], index, x);
+        for (unsigned i = 0; i < IN_FLIGHT; i++) {
+            if (at + i * BLOCK >= pixels * columns) break;
+            const Real factor = scale * (of_map(has_target, difference, energy[i], other[i]) - along * energy[i]);
+            for (unsigned k = 0; k < PACK; k++) {
+                Real of_x = factor * load(x[i].at[k]);
+                if (plus) of_x += load(earlier[i].at[k]);
+                x[i].at[k] = rounded(of_x);
+            }
+            put_pack(a.of_x[place.map], first * columns + at + i * BLOCK, x[i]);
+        }
     }
 }

@@ -191,13 +191,14 @@ KERNEL(normalize_gradient, NormalizeGradient) {
         EACH_PIXEL(place, pixel, a.pixels) {
             const unsigned index = pixel * place.columns + column;
             const Pack x = pack_at(a.x, index);
+            const Pack earlier = a.plus ? pack_at(a.plus, index) : x;
             Pack out = pack_at(a.gradient, index);
             for (unsigned k = 0; k < PACK; k++) {
                 const Real value = load(x.at[k]);
                 const Real above = normal.scale[k] * value + normal.shift[k];
                 const Real g = through_activation(above, load(out.at[k]), a.slope, a.limit);
                 Real of_x = normal.scale[k] * g + by_value[k] * value + constant[k];
-                if (a.plus) of_x += load(a.plus[index * PACK + k]);
+                if (a.plus) of_x += load(earlier.at[k]);
                 out.at[k] = rounded(of_x);
             }
             put_pack(a.of_x, index, out);

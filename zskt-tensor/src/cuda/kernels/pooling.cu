@@ -28,8 +28,10 @@ INLINE unsigned index_of(Spot spot, unsigned height, unsigned width, unsigned co
 
 INLINE void put_plus(const Number *plus, Number *to, unsigned index, const Real *values) {
     Pack out;
-    for (unsigned k = 0; k < PACK; k++) {
-        out.at[k] = rounded(plus ? values[k] + load(plus[index * PACK + k]) : values[k]);
+    for (unsigned k = 0; k < PACK; k++) out.at[k] = rounded(values[k]);
+    if (plus) {
+        out = pack_at(plus, index);
+        for (unsigned k = 0; k < PACK; k++) out.at[k] = rounded(values[k] + load(out.at[k]));
     }
     put_pack(to, index, out);
 }
