@@ -209,6 +209,15 @@ fn each_operation_agrees_with_the_kernels() {
 }
 
 #[test]
+fn attention_to_many_pixels_agrees_with_the_kernels() {
+    // More than a block has in flight.
+    compare("attention distance of many pixels", &[&[2, 3, 35, 31]], |map, x| {
+        let target = (Tensor::arange(0., (2 * 35 * 31) as f64, x[0].device())? * 1e-3)?.reshape((2, 35 * 31))?;
+        ops::attention_distance(&map(&x[0]), &target.to_dtype(x[0].dtype())?)
+    });
+}
+
+#[test]
 fn convolutions_agree_with_the_kernels() {
     for (stride, padding) in [(1, 1), (2, 1), (1, 0), (2, 0)] {
         compare(&format!("convolution {stride} {padding}"), &[&[2, 3, 6, 5], &[4, 3, 3, 3], &[4]], |map, x| {
@@ -444,6 +453,10 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
             assert!(difference(found, expected)? < 1e-14);
         }
     }
+    // More than a thread has in flight.
+    let (many, norm) = ((Tensor::arange(0_f64, 4.3e6, &Device::Cpu)? / 4.3e6)?, Tensor::new(2_f64, &Device::Cpu)?);
+    let found = CudaMap::clip(&[there(&many)?], &there(&norm)?, 0.5)?;
+    assert!(difference(&found[0], &ops::clip(&[many], &norm, 0.5)?[0])? < 1e-14);
     for temperature in [1.0, 0.5] {
         let (logits, target) = (tensor(&[7, 300])?, ops::log_softmax(&tensor(&[7, 300])?)?);
         let (copy, logits) = (Var::from_tensor(&there(&logits)?)?, Var::from_tensor(&logits)?);

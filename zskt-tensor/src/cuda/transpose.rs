@@ -5,6 +5,7 @@ use candle_core::{Result, Tensor};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
 use crate::cuda::launch::{empty, launch};
+use crate::dense::dense;
 
 /// Rows and columns of what a block does, `SQUARE` in the kernels.
 const SQUARE: usize = 32;
@@ -15,7 +16,7 @@ const SQUARE: usize = 32;
 /// # Errors
 /// When it has another type, or the device fails.
 pub fn transposed(tensor: &Tensor, [matrices, rows, columns]: [usize; 3]) -> Result<Tensor> {
-    let (tensor, variant) = (tensor.detach().contiguous()?, KernelVariant::of_tensors(tensor.dtype())?);
+    let (tensor, variant) = (dense(&tensor.detach())?, KernelVariant::of_tensors(tensor.dtype())?);
     if rows == 1 || columns == 1 {
         return tensor.reshape((matrices, columns, rows));
     }

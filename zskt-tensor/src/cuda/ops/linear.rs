@@ -1,7 +1,7 @@
 //! Fully connected layers.
 
 use candle_core::backend::BackendDevice;
-use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, bail};
 
 use crate::autograd::gathered;
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
@@ -19,8 +19,12 @@ const SUMS: usize = 32;
 /// `x · weightᵀ + bias`.
 ///
 /// # Errors
-/// When the device fails.
+/// When their types differ, or the device fails.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    // The kernels would read other types as they read this one.
+    if [weight, bias].iter().any(|tensor| tensor.dtype() != x.dtype()) {
+        bail!("a weight of {:?} with a bias of {:?} does not fit {:?}", weight.dtype(), bias.dtype(), x.dtype());
+    }
     let op = Linear { device: x.device().clone(), dtype: x.dtype() };
     x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
