@@ -413,6 +413,18 @@ pub fn function(
     of.apply_op1(Function::new(values.into(), move |gradient: &Tensor| backward(gradient).map(Some)))
 }
 
+/// `values`, which are a function of two tensors: `backward` makes their gradients of that of the values, none of a constant.
+///
+/// # Errors
+/// When the device fails.
+pub fn function_of_two(
+    of: [&Tensor; 2],
+    values: impl Into<Values>,
+    backward: impl Fn(&Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    of[0].apply_op2(of[1], Function::new(values.into(), backward))
+}
+
 /// The anchor of maps made of a tensor, which runs what was made since `sequence` once all that the maps became has got its
 /// gradient, and gives the tensor the gradient that was gathered.
 fn anchored(tensor: &Tensor, sum: &GradientSum, sequence: u64) -> Result<Anchor> {

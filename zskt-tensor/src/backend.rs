@@ -97,6 +97,8 @@ pub trait Backend: Clone + Sized {
     fn log_softmax(logits: &Tensor) -> Result<Tensor>;
     /// [`crate::ops::kl_divergence`]
     fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor>;
+    /// [`crate::ops::kl_divergence_with_logits`]
+    fn kl_divergence_with_logits(logits: &Tensor, target_logits: &Tensor, temperature: f64) -> Result<Tensor>;
     /// [`crate::ops::apply_updates`]
     fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()>;
     /// [`crate::ops::apply_adam`]

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use candle_core::backend::{BackendDevice, BackendStorage};
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
 use crate::cuda::launch::{Addressed, address, empty};
 use crate::dense::dense;
@@ -89,7 +89,7 @@ impl Values {
     }
 }
 
-/// An operation on candle's tape: its result, and what makes a gradient out of that of the result.
+/// An operation of one or two tensors on candle's tape: its result, and what makes their gradients out of that of the result.
 pub struct Function<F> {
     /// Until they are the result.
     values: Mutex<Option<Values>>,
@@ -108,29 +108,65 @@ impl<F> Function<F> {
             None => bail!("a function is computed once"),
         }
     }
-}
 
-impl<F: Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync> CustomOp1 for Function<F> {
-    fn name(&self) -> &'static str {
-        "maps and tensors"
-    }
-
-    fn cpu_fwd(&self, of: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.values()?.into_storage(of.device(), |storage, layout| match storage {
+    fn on_cpu(&self, like: &CpuStorage) -> Result<(CpuStorage, Shape)> {
+        self.values()?.into_storage(like.device(), |storage, layout| match storage {
             Storage::Cpu(storage) => storage.try_clone(layout),
-            _ => bail!("{} on two devices", self.name()),
+            _ => bail!("{NAME} on two devices"),
         })
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda_fwd(&self, of: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
-        self.values()?.into_storage(of.device(), |storage, layout| match storage {
+    fn on_cuda(&self, like: &candle_core::CudaStorage) -> Result<(candle_core::CudaStorage, Shape)> {
+        self.values()?.into_storage(like.device(), |storage, layout| match storage {
             Storage::Cuda(storage) => storage.try_clone(layout),
-            _ => bail!("{} on two devices", self.name()),
+            _ => bail!("{NAME} on two devices"),
         })
+    }
+}
+
+const NAME: &str = "maps and tensors";
+
+impl<F: Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync> CustomOp1 for Function<F> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, of: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.on_cpu(of)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, of: &candle_core::CudaStorage, _: &Layout) -> Result<(candle_core::CudaStorage, Shape)> {
+        self.on_cuda(of)
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         (self.backward)(&dense(gradient)?)
+    }
+}
+
+impl<F: Fn(&Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync> CustomOp2 for Function<F> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, of: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.on_cpu(of)
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        of: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        self.on_cuda(of)
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        (self.backward)(&dense(gradient)?).map(Into::into)
     }
 }

@@ -239,6 +239,11 @@ const CASES: &[GradientCase] = &[
             });
         }
     }),
+    ("ops::kl_divergence_with_logits", |name| {
+        for temperature in [1.0, 3.0] {
+            check(name, &[&[4, 6], &[4, 6]], |x| ops::kl_divergence_with_logits(&x[0], &x[1], temperature));
+        }
+    }),
     ("ops::linear", |name| check(name, &[&[3, 5], &[4, 5], &[4]], |x| ops::linear(&x[0], &x[1], &x[2]))),
     ("ops::log_softmax", |name| check(name, &[&[4, 6]], |x| ops::log_softmax(&x[0]))),
     ("ops::max_pool", |name| {

@@ -1,7 +1,7 @@
 //! Kullback–Leibler divergence between the outputs of two classifiers.
 
 use zskt_api::candle_core::{D, Tensor};
-use zskt_api::ops::{kl_divergence, log_softmax};
+use zskt_api::ops::{kl_divergence, kl_divergence_with_logits, log_softmax};
 use zskt_api::{Loss, LossBatch, LossInputs, Result, TeacherOutput, above, choice, params};
 
 choice! {
@@ -63,19 +63,21 @@ impl Loss for KlDivergence {
     }
 
     fn target(&self, teacher: &TeacherOutput) -> Result<Vec<Tensor>> {
+        // A target that gradients flow into serves one step: computed with the divergence it costs no kernel of its own.
+        if teacher.logits.track_op() && !self.agreeing_only {
+            return Ok(vec![teacher.logits.clone()]);
+        }
         let log_target = log_probabilities(&teacher.logits, self.temperature)?;
         Ok(vec![log_target.exp()?, log_target])
     }
 
     fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
-        let [target_probabilities, log_target] = batch.target else {
-            return Err(zskt_api::Error::new("the teacher's output is missing"));
-        };
         let logits = &batch.student()?.logits;
-        let divergence = if self.agreeing_only {
-            self.of_agreeing(logits, target_probabilities, log_target)?
-        } else {
-            kl_divergence(logits, target_probabilities, log_target, self.temperature)?
+        let divergence = match batch.target {
+            [target_logits] => kl_divergence_with_logits(logits, target_logits, self.temperature)?,
+            [target, log_target] if self.agreeing_only => self.of_agreeing(logits, target, log_target)?,
+            [target, log_target] => kl_divergence(logits, target, log_target, self.temperature)?,
+            _ => return Err(zskt_api::Error::new("the teacher's output is missing")),
         };
         let mut factor = self.weight;
         if self.reduction == Reduction::BatchMean {

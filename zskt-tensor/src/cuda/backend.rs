@@ -152,6 +152,10 @@ impl Backend for CudaMap {
         kl_divergence::kl_divergence(logits, target, log_target, temperature)
     }
 
+    fn kl_divergence_with_logits(logits: &Tensor, target_logits: &Tensor, temperature: f64) -> Result<Tensor> {
+        kl_divergence::kl_divergence_with_logits(logits, target_logits, temperature)
+    }
+
     fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> {
         update::update(tensors, update)
     }

@@ -77,6 +77,12 @@ fn values(
         .collect()
 }
 
+/// How far what was computed is from what was expected, at most.
+fn difference(found: &Tensor, expected: &Tensor) -> Result<f64> {
+    let difference = (found.to_device(&Device::Cpu)? - expected)?.abs()?.flatten_all()?.max(0)?;
+    Ok(difference.to_dtype(DType::F64)?.to_scalar()?)
+}
+
 fn cuda_map(x: &Tensor) -> FeatureMap {
     CudaMap::from_nchw(x).unwrap().into()
 }
@@ -394,10 +400,6 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
         Ok(Tensor::from_vec(numbers, shape, &Device::Cpu)?.abs()?)
     };
     let there = |tensor: &Tensor| tensor.to_device(&device());
-    let difference = |a: &Tensor, b: &Tensor| -> Result<f64> {
-        let a = a.to_device(&Device::Cpu)?;
-        Ok((a - b)?.abs()?.max_all()?.to_scalar::<f64>()?)
-    };
     // More tensors than a launch has room for, of all sizes.
     let shapes: Vec<Vec<usize>> = (0..70).map(|index| vec![1 + index * index * 13 % 700, 3]).collect();
     for update in updates {
@@ -479,6 +481,47 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
         Ok::<_, crate::error::Error>(of.sqr()?.sum_all()?.backward()?.remove(by.as_tensor()).unwrap())
     };
     assert!(difference(&gradient(&found, &copy)?, &gradient(&expected, &logits)?)? < 1e-11);
+    Ok(())
+}
+
+#[test]
+fn divergences_of_two_players_take_a_kernel_each_way() -> Result<()> {
+    // Fewer classes than a block has threads, and more; of both players, and of one beside a constant.
+    for (temperature, classes, dtype, bound) in
+        [(1.0, 10, DType::F64, 1e-14), (0.5, 300, DType::F64, 1e-13), (4.0, 10, DType::F32, 1e-6)]
+    {
+        for tracked in [[true, true], [true, false], [false, true]] {
+            let numbers = random("two players", &[&[7, classes], &[7, classes]], Precision::F64);
+            let numbers =
+                numbers.iter().map(|numbers| numbers.to_dtype(dtype)).collect::<candle_core::Result<Vec<_>>>()?;
+            let on = |device: &Device| -> Result<Vec<Tensor>> {
+                let of = |(numbers, tracked): (&Tensor, bool)| {
+                    let numbers = numbers.to_device(device)?;
+                    Ok(if tracked { Var::from_tensor(&numbers)?.into_inner() } else { numbers })
+                };
+                numbers.iter().zip(tracked).map(of).collect()
+            };
+            let (ours, host) = (on(&device())?, on(&Device::Cpu)?);
+            let computed = || -> Result<_> {
+                let divergence = CudaMap::kl_divergence_with_logits(&ours[0], &ours[1], temperature)?;
+                let gradients = backward(&divergence)?;
+                Ok((divergence, gradients))
+            };
+            let (computed, launches) = launch_count::counted(computed);
+            assert_eq!(launches, [("divergence", 1), ("divergence_gradient", 1)].into());
+            let (divergence, gradients) = computed?;
+            let expected = ops::kl_divergence_with_logits(&host[0], &host[1], temperature)?;
+            let expected_gradients = backward(&expected)?;
+            assert!(difference(&divergence, &expected)? < bound);
+            for which in [0, 1] {
+                let (found, expected) = (gradients.get(&ours[which]), expected_gradients.get(&host[which]));
+                assert_eq!([found.is_some(), expected.is_some()], [tracked[which]; 2]);
+                if let (Some(found), Some(expected)) = (found, expected) {
+                    assert!(difference(found, expected)? < bound, "{which} at {temperature}");
+                }
+            }
+        }
+    }
     Ok(())
 }
 

@@ -12,14 +12,26 @@ use crate::feature_map::with_backend;
 /// # Errors
 /// When the shapes differ or the device fails.
 pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor> {
-    if target.dims() != logits.dims() || log_target.dims() != logits.dims() {
-        let message =
-            format!("targets {:?} and {:?} do not fit logits {:?}", target.dims(), log_target.dims(), logits.dims());
-        return Err(Error::new(message));
+    check(logits, &[target, log_target])?;
+    Ok(with_backend!(logits.device(), B => B::kl_divergence(logits, target, log_target, temperature))?)
+}
+
+/// The same for the softmax `t` of `target_logits / temperature`: on a GPU it costs less where gradients flow into the target too.
+///
+/// # Errors
+/// When the shapes differ or the device fails.
+pub fn kl_divergence_with_logits(logits: &Tensor, target_logits: &Tensor, temperature: f64) -> Result<Tensor> {
+    check(logits, &[target_logits])?;
+    Ok(with_backend!(logits.device(), B => B::kl_divergence_with_logits(logits, target_logits, temperature))?)
+}
+
+fn check(logits: &Tensor, targets: &[&Tensor]) -> Result<()> {
+    if targets.iter().any(|target| target.dims() != logits.dims()) {
+        let found: Vec<_> = targets.iter().map(|target| target.dims()).collect();
+        return Err(Error::new(format!("targets {found:?} do not fit logits {:?}", logits.dims())));
     }
-    if let Some(other) = [target, log_target]
-        .iter()
-        .find(|other| other.dtype() != logits.dtype() || !other.device().same_device(logits.device()))
+    if let Some(other) =
+        targets.iter().find(|other| other.dtype() != logits.dtype() || !other.device().same_device(logits.device()))
     {
         let message = format!(
             "logits of {:?} cannot be compared with {:?} on another device or of {:?}",
@@ -29,5 +41,5 @@ pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temp
         );
         return Err(Error::new(message));
     }
-    Ok(with_backend!(logits.device(), B => B::kl_divergence(logits, target, log_target, temperature))?)
+    Ok(())
 }

@@ -31,7 +31,7 @@ pub(crate) use batch_norm::batch_moments_to_normalize;
 pub use batch_norm::{batch_moments, batch_norm, track, tracked_batch_moments};
 pub use concat::concat;
 pub use conv2d::conv2d;
-pub use kl_divergence::kl_divergence;
+pub use kl_divergence::{kl_divergence, kl_divergence_with_logits};
 pub use linear::linear;
 pub use log_softmax::log_softmax;
 pub use multiply::multiply;

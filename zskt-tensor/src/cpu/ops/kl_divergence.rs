@@ -9,6 +9,18 @@ use crate::cpu::ops::log_softmax::log_softmax;
 /// # Errors
 /// When there is no room.
 pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temperature: f64) -> Result<Tensor> {
-    let log_softmax = if temperature == 1.0 { log_softmax(logits)? } else { log_softmax(&(logits / temperature)?)? };
-    (target * (log_target - log_softmax)?)?.mean_all()
+    (target * (log_target - log_probabilities(logits, temperature)?)?)?.mean_all()
+}
+
+/// The same for the softmax `t` of `target_logits / temperature`.
+///
+/// # Errors
+/// When there is no room.
+pub fn kl_divergence_with_logits(logits: &Tensor, target_logits: &Tensor, temperature: f64) -> Result<Tensor> {
+    let log_target = log_probabilities(target_logits, temperature)?;
+    kl_divergence(logits, &log_target.exp()?, &log_target, temperature)
+}
+
+fn log_probabilities(logits: &Tensor, temperature: f64) -> Result<Tensor> {
+    if temperature == 1.0 { log_softmax(logits) } else { log_softmax(&(logits / temperature)?) }
 }

@@ -57,10 +57,10 @@ KERNEL(log_softmax_gradient, LogSoftmaxGradient) {
 }
 
 // The sum over the classes of t · (log t − log s) for each image, and scale times the sum of these, where s is the softmax of
-// logits / temperature; log s is kept.
+// logits / temperature; log s is kept. So are t and log t of target_logits, where there are any.
 typedef struct {
-    const Real *logits, *target, *log_target;
-    Real *log_softmax, *divergence, *total;
+    const Real *logits, *target_logits;
+    Real *target, *log_target, *log_softmax, *divergence, *total;
     unsigned *ticket;
     unsigned classes;
     Real temperature, scale;
@@ -69,10 +69,15 @@ typedef struct {
 KERNEL(divergence, Divergence) {
     const unsigned first = blockIdx.x * a.classes;
     const Real log_sum = log_sum_of(a.logits + first, a.classes, a.temperature);
+    const Real target_log_sum = a.target_logits ? log_sum_of(a.target_logits + first, a.classes, a.temperature) : 0;
     double divergence = 0;
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
         const Real log_softmax = a.logits[first + class_] / a.temperature - log_sum;
         a.log_softmax[first + class_] = log_softmax;
+        if (a.target_logits) {
+            a.log_target[first + class_] = a.target_logits[first + class_] / a.temperature - target_log_sum;
+            a.target[first + class_] = EXP(a.log_target[first + class_]);
+        }
         divergence += (double)a.target[first + class_] * (a.log_target[first + class_] - log_softmax);
     }
     divergence = summed_block(divergence);
@@ -84,10 +89,11 @@ KERNEL(divergence, Divergence) {
     if (threadIdx.x == 0) a.total[0] = (Real)(a.scale * total);
 }
 
-// The gradient of the logits: scale · gradient · (s · Σ t − t).
+// The gradient of the logits: scale · gradient · (s · Σ t − t); and of those of the target: scale · gradient · t · (log t − log s −
+// the image's divergence).
 typedef struct {
-    const Real *target, *log_softmax, *gradient;
-    Real *of_logits;
+    const Real *target, *log_target, *log_softmax, *divergence, *gradient;
+    Real *of_logits, *of_target_logits; // none of a constant
     unsigned classes;
     Real scale;
 } DivergenceGradient;
@@ -99,6 +105,10 @@ KERNEL(divergence_gradient, DivergenceGradient) {
     const Real total = (Real)summed_block(sum), factor = a.scale * a.gradient[0];
     for (unsigned class_ = threadIdx.x; class_ < a.classes; class_ += BLOCK) {
         const unsigned index = first + class_;
-        a.of_logits[index] = factor * (EXP(a.log_softmax[index]) * total - a.target[index]);
+        if (a.of_logits) a.of_logits[index] = factor * (EXP(a.log_softmax[index]) * total - a.target[index]);
+        if (a.of_target_logits) {
+            const Real excess = a.log_target[index] - a.log_softmax[index] - a.divergence[blockIdx.x];
+            a.of_target_logits[index] = factor * a.target[index] * excess;
+        }
     }
 }

@@ -2,10 +2,10 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::function;
+use crate::autograd::{function, function_of_two};
 use crate::candle_function::Values;
 use crate::cuda::kernel_source::KernelVariant;
-use crate::cuda::launch::Argument::{Address, Count, Real, Tensor as Of};
+use crate::cuda::launch::Argument::{self, Address, Count, Real, Tensor as Of};
 use crate::cuda::launch::{empty, launch};
 use crate::cuda::ops::log_softmax::log_softmax;
 use crate::cuda::ticket::tickets;
@@ -20,25 +20,102 @@ pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temp
         let log_softmax = log_softmax(&(logits / temperature)?)?;
         return (target * (log_target - log_softmax)?)?.mean_all();
     }
-    let [dense, target, log_target] = [logits.detach(), target.clone(), log_target.clone()].map(|t| t.contiguous());
-    let (dense, target, log_target) = (dense?, target?, log_target?);
-    let (batch, classes) = dense.dims2()?;
-    let (device, dtype, variant) = (dense.device(), dense.dtype(), KernelVariant::of_tensors(dense.dtype())?);
-    let log_softmax = empty((batch, classes), dtype, device)?;
-    let divergences = empty(batch, dtype, device)?;
-    let (share, ticket) = (1.0 / (batch * classes) as f64, tickets(device)?);
-    let (on, kept, constant) = (device.clone(), log_softmax.clone(), target.clone());
-    let write = move |mean| {
-        let sources = [Of(&dense), Of(&constant), Of(&log_target)];
-        let results = [Of(&kept), Of(&divergences), Address(mean), Of(&ticket)];
-        let scalars = [Count(classes), Real(temperature), Real(share)];
-        launch(&on, variant, "divergence", batch, &[&sources[..], &results, &scalars].concat())
-    };
-    function(logits, Values::written(logits.device(), dtype, (), write), move |gradient| {
-        let of_logits = empty((batch, classes), dtype, gradient.device())?;
-        let tensors = [Of(&target), Of(&log_softmax), Of(gradient), Of(&of_logits)];
-        let scalars = [Count(classes), Real(share / temperature)];
-        launch(gradient.device(), variant, "divergence_gradient", batch, &[&tensors[..], &scalars].concat())?;
+    let divergence = Divergence::of(logits, target.contiguous()?, log_target.contiguous()?, temperature)?;
+    let values = divergence.values(None)?;
+    function(logits, values, move |gradient| {
+        let of_logits = divergence.like_logits()?;
+        divergence.backward(gradient, Some(&of_logits), None)?;
         Ok(of_logits)
     })
+}
+
+/// The same for the softmax `t` of `target_logits / temperature`, in one kernel too.
+///
+/// # Errors
+/// When the device fails.
+pub fn kl_divergence_with_logits(logits: &Tensor, target_logits: &Tensor, temperature: f64) -> Result<Tensor> {
+    let like = || empty(logits.shape(), logits.dtype(), logits.device());
+    let divergence = Divergence::of(logits, like()?, like()?, temperature)?;
+    let values = divergence.values(Some(target_logits.detach().contiguous()?))?;
+    let tracked = [logits.track_op(), target_logits.track_op()];
+    function_of_two([logits, target_logits], values, move |gradient| {
+        let [of_logits, of_target] = tracked.map(|tracked| tracked.then(|| divergence.like_logits()).transpose());
+        let (of_logits, of_target) = (of_logits?, of_target?);
+        divergence.backward(gradient, of_logits.as_ref(), of_target.as_ref())?;
+        Ok([of_logits, of_target])
+    })
+}
+
+/// A divergence, and what its gradients take.
+#[derive(Clone)]
+struct Divergence {
+    logits: Tensor,
+    target: Tensor,
+    log_target: Tensor,
+    log_softmax: Tensor,
+    /// That of each image.
+    divergences: Tensor,
+    temperature: f64,
+}
+
+impl Divergence {
+    fn of(logits: &Tensor, target: Tensor, log_target: Tensor, temperature: f64) -> Result<Self> {
+        let logits = logits.detach().contiguous()?;
+        let log_softmax = empty(logits.shape(), logits.dtype(), logits.device())?;
+        let divergences = empty(logits.dim(0)?, logits.dtype(), logits.device())?;
+        Ok(Self { logits, target, log_target, log_softmax, divergences, temperature })
+    }
+
+    /// The mean, and what the target is where its logits are given.
+    fn values(&self, target_logits: Option<Tensor>) -> Result<Values> {
+        let (computed, ticket) = (self.clone(), tickets(self.logits.device())?);
+        let write = move |mean| {
+            let Self { logits, target, log_target, log_softmax, divergences, temperature } = &computed;
+            let arguments = [
+                Of(logits),
+                target_logits.as_ref().into(),
+                Of(target),
+                Of(log_target),
+                Of(log_softmax),
+                Of(divergences),
+                Address(mean),
+                Of(&ticket),
+                Count(logits.dim(1)?),
+                Real(*temperature),
+                Real(computed.share()),
+            ];
+            computed.launch("divergence", &arguments)
+        };
+        Ok(Values::written(self.logits.device(), self.logits.dtype(), (), write))
+    }
+
+    /// Writes the gradients of the logits and those of the target, where they are wanted.
+    fn backward(&self, gradient: &Tensor, of_logits: Option<&Tensor>, of_target: Option<&Tensor>) -> Result<()> {
+        let arguments = [
+            Of(&self.target),
+            Of(&self.log_target),
+            Of(&self.log_softmax),
+            Of(&self.divergences),
+            Of(gradient),
+            of_logits.into(),
+            of_target.into(),
+            Count(self.logits.dim(1)?),
+            Real(self.share() / self.temperature),
+        ];
+        self.launch("divergence_gradient", &arguments)
+    }
+
+    /// What a term of the sum is in the mean.
+    fn share(&self) -> f64 {
+        1.0 / self.logits.elem_count() as f64
+    }
+
+    fn like_logits(&self) -> Result<Tensor> {
+        empty(self.logits.shape(), self.logits.dtype(), self.logits.device())
+    }
+
+    fn launch(&self, kernel: &'static str, arguments: &[Argument<'_>]) -> Result<()> {
+        let variant = KernelVariant::of_tensors(self.logits.dtype())?;
+        launch(self.logits.device(), variant, kernel, self.logits.dim(0)?, arguments)
+    }
 }
