@@ -1,6 +1,6 @@
 //! What a device has to be able to do.
 
-use candle_core::{Device, Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::activation::{Form, Rectifier};
 use crate::ops::{Border, NormalizedOver, Padding, Shift};
@@ -103,6 +103,11 @@ pub trait Backend: Clone + Sized {
     fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()>;
     /// [`crate::ops::apply_adam`]
     fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()>;
+    /// [`crate::ops::gather_scalars`]
+    fn gather_scalars(scalars: &[Tensor]) -> Result<Tensor> {
+        let numbers = scalars.iter().map(|scalar| scalar.detach().reshape(())?.to_dtype(DType::F64));
+        Tensor::stack(&numbers.collect::<Result<Vec<_>>>()?, 0)
+    }
     /// The L2 norm of all numbers of some tensors, an `f64` scalar on their device.
     fn norm(tensors: &[Tensor]) -> Result<Tensor>;
     /// Dense tensors times `limit / (norm + 1e-6)` where that is below one.

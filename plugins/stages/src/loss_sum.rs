@@ -51,14 +51,9 @@ pub struct LossSum {
 }
 
 impl LossSum {
-    /// Its numbers in one tensor, so that whoever reads them waits once: the sum alone (shape `[]`), or `[1 + losses]`, the sum first.
-    pub fn numbers(&self) -> Result<Tensor> {
-        let sum = self.sum.detach();
-        if self.parts.is_empty() {
-            return Ok(sum);
-        }
-        let numbers: Vec<_> = std::iter::once(sum).chain(self.parts.iter().map(Tensor::detach)).collect();
-        Ok(Tensor::stack(&numbers, 0)?)
+    /// The sum, and what it is made of.
+    pub fn scalars(&self) -> impl Iterator<Item = Tensor> {
+        std::iter::once(&self.sum).chain(&self.parts).map(Tensor::detach)
     }
 
     /// The same of what is minimized in place of a sum that is made large.
@@ -119,6 +114,7 @@ mod tests {
     use std::sync::Arc;
 
     use zskt_api::candle_core::{Device, Tensor};
+    use zskt_api::ops::gather_scalars;
     use zskt_api::{Loss, LossBatch, LossInputs, Objective, Result};
 
     use super::{Given, part_figures, part_names, sum};
@@ -144,7 +140,8 @@ mod tests {
         let of = |losses: &[(Option<&'static str>, f64)]| -> Result<Logged> {
             let losses: Vec<Arc<dyn Loss>> =
                 losses.iter().map(|(node, value)| Arc::new(Constant(*node, *value)) as Arc<dyn Loss>).collect();
-            let numbers = sum(&losses, None, &given)?.negated()?.numbers()?.flatten_all()?.to_vec1::<f64>()?;
+            let scalars: Vec<_> = sum(&losses, None, &given)?.negated()?.scalars().collect();
+            let numbers = gather_scalars(&scalars)?.to_vec1::<f64>()?;
             let names = part_names("seek", Objective::Maximize, &losses);
             let figures = part_figures(&names, &numbers[1..]).map(|figure| (figure.name, figure.value)).collect();
             Ok((numbers, figures))

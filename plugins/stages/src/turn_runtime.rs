@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zskt_api::candle_core::{DType, Tensor};
+use zskt_api::candle_core::Tensor;
 use zskt_api::nn::Wanted;
+use zskt_api::ops::gather_scalars;
 use zskt_api::{
     ClassifierNetwork, ClassifierOutput, Context, Error, FeatureMap, ForwardMode, GeneratorInput, GeneratorNetwork,
     Gradients, Latents, Objective, OptimizerState, PackedWeights, Parameter, Player, Result, Turn, Weights,
@@ -34,46 +35,64 @@ pub struct BatchPosition {
 }
 
 /// What came of one turn, still where it was computed: an accelerator does not stop for it.
-#[derive(Default)]
 pub struct TurnResult {
-    /// What is minimized, at each step before its update: the sum of the losses, negated for a turn that maximizes it, and behind it
-    /// each loss as it came where there are several.
-    losses: Vec<Tensor>,
-    /// The gradient's norm before clipping, at each step; empty without clipping.
-    norms: Vec<Tensor>,
+    /// All losses, step by step, and all norms: one tensor, for a replay to be followed by one copy.
+    numbers: Tensor,
+    steps: usize,
+    /// Losses of a step.
+    each: usize,
     /// The gradients of each step, where they are kept for replays.
     gradients: Option<Vec<Gradients>>,
     /// The learning rate of all steps.
     pub learning_rate: f64,
 }
 
+/// A turn's steps, as they are made.
+struct Steps {
+    /// What is minimized, at each step before its update: the sum of the losses, negated for a turn that maximizes it, and behind it
+    /// each loss as it came where there are several.
+    losses: Vec<Tensor>,
+    /// The gradient's norm before clipping, at each step; empty without clipping.
+    norms: Vec<Tensor>,
+    made: usize,
+    gradients: Option<Vec<Gradients>>,
+    learning_rate: f64,
+}
+
+impl Steps {
+    fn result(self) -> Result<TurnResult> {
+        let Self { losses, norms, made, gradients, learning_rate } = self;
+        let each = losses.len() / made.max(1);
+        let numbers = gather_scalars(&[losses, norms].concat())?;
+        Ok(TurnResult { numbers, steps: made, each, gradients, learning_rate })
+    }
+}
+
 impl TurnResult {
     /// A copy of the losses and norms, at another learning rate: a replay writes over the numbers of the one before.
     pub fn copied(&self, learning_rate: f64) -> Result<Self> {
-        let copy = |scalars: &[Tensor]| scalars.iter().map(Tensor::copy).collect::<Result<Vec<_>, _>>();
-        Ok(Self { losses: copy(&self.losses)?, norms: copy(&self.norms)?, gradients: None, learning_rate })
+        Ok(Self { numbers: self.numbers.copy()?, gradients: None, learning_rate, ..*self })
     }
 
     /// How many steps there were.
     pub fn steps(&self) -> usize {
-        self.losses.len()
+        self.steps
     }
 
     /// All losses and norms, once all steps are computed.
     pub fn numbers(&self) -> Result<Vec<f64>> {
-        Ok([numbers(&self.losses)?, numbers(&self.norms)?].concat())
+        Ok(self.numbers.to_vec1()?)
     }
 
     /// The means over the steps, once all are computed.
     pub fn read(&self) -> Result<TurnFigures> {
-        let each = self.losses.first().map_or(1, Tensor::elem_count);
-        let losses = numbers(&self.losses)?;
-        let of_part = |part: usize| losses.iter().copied().skip(part).step_by(each).collect::<Vec<_>>();
-        let is_cpu = self.losses.iter().all(|loss| loss.device().is_cpu());
+        let numbers = self.numbers()?;
+        let (losses, norms) = numbers.split_at(self.steps * self.each);
+        let of_part = |part: usize| losses.iter().copied().skip(part).step_by(self.each).collect::<Vec<_>>();
+        let is_cpu = self.numbers.device().is_cpu();
         let loss = mean(&of_part(0), "loss", is_cpu)?;
-        let parts = (1..each).map(|part| mean(&of_part(part), "loss", is_cpu)).collect::<Result<_>>()?;
-        let norms = numbers(&self.norms)?;
-        let norm = (!norms.is_empty()).then(|| mean(&norms, "gradient's norm", is_cpu)).transpose()?;
+        let parts = (1..self.each).map(|part| mean(&of_part(part), "loss", is_cpu)).collect::<Result<_>>()?;
+        let norm = (!norms.is_empty()).then(|| mean(norms, "gradient's norm", is_cpu)).transpose()?;
         Ok(TurnFigures { loss, parts, norm })
     }
 }
@@ -86,14 +105,6 @@ pub struct TurnFigures {
     pub parts: Vec<f64>,
     /// With clipping, the mean norm of the gradient before it.
     pub norm: Option<f64>,
-}
-
-/// The numbers of tensors of one shape, one after the other; to read them is to wait for an accelerator once.
-fn numbers(tensors: &[Tensor]) -> Result<Vec<f64>> {
-    if tensors.is_empty() {
-        return Ok(Vec::new());
-    }
-    Ok(Tensor::stack(tensors, 0)?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?)
 }
 
 fn mean(numbers: &[f64], what: &str, is_cpu: bool) -> Result<f64> {
@@ -184,7 +195,7 @@ impl TurnRuntime {
 
     /// Makes the updates of the turn on one batch.
     pub fn train(&mut self, networks: Networks<'_>, input: &BatchInput, position: BatchPosition) -> Result<TurnResult> {
-        self.train_into(TurnResult::default(), networks, input, position)
+        self.train_steps(None, networks, input, position)
     }
 
     /// Makes the updates of the turn as [`train`](Self::train) does, and keeps what [`update_again`](Self::update_again) needs.
@@ -194,25 +205,28 @@ impl TurnRuntime {
         input: &BatchInput,
         position: BatchPosition,
     ) -> Result<TurnResult> {
-        let result = TurnResult { gradients: Some(Vec::new()), ..TurnResult::default() };
-        self.train_into(result, networks, input, position)
+        self.train_steps(Some(Vec::new()), networks, input, position)
     }
 
-    fn train_into(
+    fn train_steps(
         &mut self,
-        mut result: TurnResult,
+        gradients: Option<Vec<Gradients>>,
         networks: Networks<'_>,
         input: &BatchInput,
         position: BatchPosition,
     ) -> Result<TurnResult> {
-        result.learning_rate = self.learning_rate(position);
+        let learning_rate = self.learning_rate(position);
+        let mut steps = Steps { losses: Vec::new(), norms: Vec::new(), made: 0, gradients, learning_rate };
         let turn = Arc::clone(&self.turn);
         let trained = match &turn.player {
-            Player::Generator(generator) => self.generator_steps(generator, networks, input, &mut result),
-            Player::Classifier(student) => self.student_steps(student, networks, input, &mut result),
+            Player::Generator(generator) => self.generator_steps(generator, networks, input, &mut steps),
+            Player::Classifier(student) => self.student_steps(student, networks, input, &mut steps),
         };
-        trained.context(format!("turn `{}`, batch {}", self.turn.name, position.batch + 1))?;
-        Ok(result)
+        trained.and_then(|()| steps.result()).context(format!(
+            "turn `{}`, batch {}",
+            self.turn.name,
+            position.batch + 1
+        ))
     }
 
     /// Asks the optimizer for the updates of a recorded turn once more, at the learning rate of another batch, which it returns.
@@ -235,7 +249,7 @@ impl TurnRuntime {
         generator: &GeneratorNetwork,
         networks: Networks<'_>,
         input: &BatchInput,
-        result: &mut TurnResult,
+        steps: &mut Steps,
     ) -> Result<()> {
         let BatchInput::Latents(latents) = input else {
             return Err(Error::new("its player makes images, but the images come from a dataset"));
@@ -248,7 +262,7 @@ impl TurnRuntime {
             let student =
                 looks_at_student.then(|| networks.student.forward.forward(&images, self.turn.opponent.frozen()));
             let given = Given { targets: self.targets(networks, &images)?, images: Some(images), labels };
-            self.step(student.transpose()?.as_ref(), &given, result)?;
+            self.step(student.transpose()?.as_ref(), &given, steps)?;
             generator.forward.constrain()?;
             forget_packed_weights(self.parameters.iter().map(|parameter| parameter.var().as_tensor()))?;
         }
@@ -262,7 +276,7 @@ impl TurnRuntime {
         student: &ClassifierNetwork,
         networks: Networks<'_>,
         input: &BatchInput,
-        result: &mut TurnResult,
+        steps: &mut Steps,
     ) -> Result<()> {
         let mut given: Option<(Given, FeatureMap)> = None;
         let is_ready = matches!(input, BatchInput::Ready { .. });
@@ -276,7 +290,7 @@ impl TurnRuntime {
                 }
             };
             let output = student.forward.forward(images, ForwardMode::train())?;
-            self.step(Some(&output), given, result)?;
+            self.step(Some(&output), given, steps)?;
         }
         Ok(())
     }
@@ -314,18 +328,19 @@ impl TurnRuntime {
         }
     }
 
-    fn step(&mut self, student: Option<&ClassifierOutput>, given: &Given, result: &mut TurnResult) -> Result<()> {
+    fn step(&mut self, student: Option<&ClassifierOutput>, given: &Given, steps: &mut Steps) -> Result<()> {
         let mut loss = loss_sum::sum(&self.turn.losses, student, given)?;
         if self.turn.objective == Objective::Maximize {
             loss = loss.negated()?;
         }
-        result.losses.push(loss.numbers()?);
+        steps.losses.extend(loss.scalars());
+        steps.made += 1;
         let mut gradients = Gradients::of(&loss.sum, self.parameters.iter())?;
         if let Some(limit) = self.turn.clip_norm {
-            result.norms.push(gradients.clip(limit)?);
+            steps.norms.push(gradients.clip(limit)?);
         }
-        self.optimizer.step(&gradients, result.learning_rate)?;
-        if let Some(kept) = &mut result.gradients {
+        self.optimizer.step(&gradients, steps.learning_rate)?;
+        if let Some(kept) = &mut steps.gradients {
             kept.push(gradients);
         }
         Ok(())

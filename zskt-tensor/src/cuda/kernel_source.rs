@@ -24,6 +24,7 @@ pub const SOURCE: &str = concat!(
     include_str!("kernels/log_softmax.cu"),
     include_str!("kernels/linear.cu"),
     include_str!("kernels/update.cu"),
+    include_str!("kernels/gather_scalars.cu"),
     include_str!("kernels/layout.cu"),
 );
 

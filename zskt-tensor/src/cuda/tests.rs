@@ -485,6 +485,25 @@ fn updates_and_the_rest_agree_with_the_kernels() -> Result<()> {
 }
 
 #[test]
+fn scalars_of_all_types_are_gathered_64_at_a_time() -> Result<()> {
+    let numbers: Vec<f64> = (0..130).map(|index| f64::from(index) / 3.0).collect();
+    let scalar = |(index, number): (usize, &f64)| -> Result<Tensor> {
+        // Some of them in the midst of others.
+        let row = Tensor::new(&[-1.0, *number, -1.0], &device())?;
+        let [f32, f64] = [row.to_dtype(DType::F32)?, row];
+        Ok([f64.get(1)?, f32.get(1)?, f32.narrow(0, 1, 1)?, f64.get(1)?.to_dtype(DType::BF16)?][index % 4].clone())
+    };
+    let scalars = numbers.iter().enumerate().map(scalar).collect::<Result<Vec<_>>>()?;
+    let (gathered, launches) = launch_count::counted(|| CudaMap::gather_scalars(&scalars));
+    assert_eq!(launches, [("gather_scalars", 3)].into());
+    let host = scalars.iter().map(|scalar| scalar.to_device(&Device::Cpu)).collect::<candle_core::Result<Vec<_>>>()?;
+    let (found, expected) = (gathered?.to_vec1::<f64>()?, ops::gather_scalars(&host)?.to_vec1::<f64>()?);
+    assert_eq!(found, expected);
+    assert_eq!([expected[8], expected[10]], [8.0 / 3.0, f64::from(10f32 / 3.0)]);
+    Ok(())
+}
+
+#[test]
 fn divergences_of_two_players_take_a_kernel_each_way() -> Result<()> {
     // Fewer classes than a block has threads, and more; of both players, and of one beside a constant.
     for (temperature, classes, dtype, bound) in

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::candle_core::{Device, Tensor};
 use zskt_api::nn::Wanted;
-use zskt_api::ops::{crop_and_flip, roll};
+use zskt_api::ops::{crop_and_flip, gather_scalars, roll};
 use zskt_api::{
     Augmentation, BuildContext, Builder, Error, FeatureMap, ForwardMode, GeneratorInput, Gradients, Init, KeptImages,
     Loss, Normalization, OptimizerState, Parameter, Result, Synthesis, Transforms, Turn,
@@ -129,7 +129,7 @@ impl InnerGame {
             .transpose()?;
         let given = Given { targets, images: Some(images.clone()), labels: self.labels.clone() };
         let sum = loss_sum::sum(losses, student.as_ref(), &given)?;
-        let numbers = sum.numbers()?.flatten_all()?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+        let numbers = gather_scalars(&sum.scalars().collect::<Vec<_>>())?.to_vec1::<f64>()?;
         let (loss, parts) = (numbers[0], &numbers[1..]);
         if !loss.is_finite() {
             return Err(Error::new(format!(
