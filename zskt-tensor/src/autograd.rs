@@ -10,20 +10,24 @@
 //! constants alone needs no anchor to be visited: its nodes run once candle is done, and where candle's tape ends there is a
 //! variable that gets no gradient, a *root*.
 //!
+//! A tensor that was made on this tape gets its gradient without candle from those that read it by [`function_of`], such as a classifier's
+//! head and the losses behind it.
+//!
 //! Each gradient that candle adds to another is a kernel on a GPU, and zeros that it makes first are one more. Anchors get one only for
 //! candle to visit them.
 
 use std::cell::RefCell;
 use std::collections::btree_map::OccupiedEntry;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use candle_core::backend::BackendStorage;
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor, TensorId, Var, bail};
 
 use crate::candle_function::{Function, Values};
+use crate::dense::dense;
 
 /// An operation whose output is a map.
 pub trait Node: Send + Sync {
@@ -203,6 +207,8 @@ enum Destination {
     /// Nobody wants it.
     Constant,
     Variable(Tensor),
+    /// What was made on this tape.
+    Made(Arc<Made>),
     /// What candle has made the tensor of.
     Derived(GradientSum, Anchor),
 }
@@ -224,6 +230,17 @@ impl TensorInput {
         }))
     }
 
+    /// That of a tensor whose gradient need not go by candle's tape.
+    fn on_tape(tensor: &Tensor) -> Option<Self> {
+        Some(Self(if !tensor.track_op() {
+            Destination::Constant
+        } else if tensor.is_variable() {
+            Destination::Variable(tensor.clone())
+        } else {
+            Destination::Made(Made::known(tensor)?)
+        }))
+    }
+
     /// Whether its gradient is wanted.
     pub fn is_tracked(&self) -> bool {
         !matches!(self.0, Destination::Constant)
@@ -236,6 +253,7 @@ impl TensorInput {
     pub fn accumulate(&self, gradient: impl FnOnce() -> Result<Tensor>) -> Result<()> {
         match &self.0 {
             Destination::Constant => Ok(()),
+            Destination::Made(made) => made.accumulate(gradient()?),
             Destination::Derived(sum, _) => sum.add(gradient()?),
             Destination::Variable(variable) => {
                 let gradient = gradient()?;
@@ -304,6 +322,7 @@ fn anchor_of<'a>(
     let of_maps = maps.into_iter().flatten().map(|entry| &entry.anchor);
     let of_tensors = tensors.iter().filter_map(|tensor| match &tensor.0 {
         Destination::Derived(_, anchor) => Some(anchor),
+        Destination::Made(made) => Some(&made.entry.anchor),
         _ => None,
     });
     let mut anchor: Option<Anchor> = None;
@@ -392,12 +411,73 @@ pub fn to_tensor<'a>(
     match anchor_of(values.device(), maps.into_iter().map(Some), tensors)? {
         None => values.into_tensor(),
         Some(anchor) => {
-            let before = anchor.tensor.clone();
-            anchor.tensor.apply_op1(Function::new(values, move |gradient: &Tensor| {
-                backward(gradient)?;
+            let (backward, sum) = (Arc::new(backward), GradientSum::default());
+            let node = Box::new(ToTensor { sum: sum.clone(), backward: Arc::clone(&backward) });
+            let entry = Arc::new(TapeEntry { sequence: next_sequence(), node, anchor: anchor.clone() });
+            let made = Arc::new(Made { entry, sum, is_read: AtomicBool::new(false) });
+            let (known, before) = (Arc::clone(&made), anchor.tensor.clone());
+            let tensor = anchor.tensor.apply_op1(Function::new(values, move |gradient: &Tensor| {
+                if known.is_read.load(Ordering::Relaxed) {
+                    known.accumulate(gradient.clone())?;
+                } else {
+                    // At once, for maps to gather their gradients in candle's order: the order of a sum's terms is in its bits.
+                    backward(gradient)?;
+                }
                 reach(&before)
-            }))
+            }))?;
+            made.make_known(&tensor);
+            Ok(tensor)
         }
+    }
+}
+
+/// A tensor's place on the tape.
+struct Made {
+    entry: Arc<TapeEntry>,
+    sum: GradientSum,
+    /// Whether anybody but candle gives it a gradient.
+    is_read: AtomicBool,
+}
+
+/// By tensors, as long as they are there.
+static MADE: LazyLock<Mutex<HashMap<TensorId, Weak<Made>>>> = LazyLock::new(Mutex::default);
+
+impl Made {
+    fn make_known(self: &Arc<Self>, tensor: &Tensor) {
+        let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, made| made.strong_count() > 0);
+        all.insert(tensor.id(), Arc::downgrade(self));
+    }
+
+    /// That of a tensor which is going to be read.
+    fn known(tensor: &Tensor) -> Option<Arc<Self>> {
+        let made = MADE.lock().unwrap_or_else(PoisonError::into_inner).get(&tensor.id())?.upgrade()?;
+        made.is_read.store(true, Ordering::Relaxed);
+        Some(made)
+    }
+
+    fn accumulate(&self, gradient: Tensor) -> Result<()> {
+        self.sum.add(gradient)?;
+        self.entry.schedule();
+        Ok(())
+    }
+}
+
+struct ToTensor<B> {
+    sum: GradientSum,
+    backward: Arc<B>,
+}
+
+impl<B: Fn(&Tensor) -> Result<()> + Send + Sync> Node for ToTensor<B> {
+    fn backward(&self) -> Result<()> {
+        match self.sum.take() {
+            Some(gradient) => (self.backward)(&dense(&gradient)?),
+            None => bail!("a tensor has got no gradient"),
+        }
+    }
+
+    fn reset(&self) {
+        drop(self.sum.take());
     }
 }
 
@@ -413,16 +493,56 @@ pub fn function(
     of.apply_op1(Function::new(values.into(), move |gradient: &Tensor| backward(gradient).map(Some)))
 }
 
-/// `values`, which are a function of two tensors: `backward` makes their gradients of that of the values, none of a constant.
+/// `values`, which are a function of one or two tensors: `backward` makes the gradients of those that are not constants of theirs. Where it
+/// can be, the function is on this tape.
 ///
 /// # Errors
 /// When the device fails.
-pub fn function_of_two(
-    of: [&Tensor; 2],
+pub fn function_of<const COUNT: usize>(
+    of: [&Tensor; COUNT],
     values: impl Into<Values>,
-    backward: impl Fn(&Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
+    backward: impl Fn(&Tensor) -> Result<[Option<Tensor>; COUNT]> + Send + Sync + 'static,
 ) -> Result<Tensor> {
-    of[0].apply_op2(of[1], Function::new(values.into(), backward))
+    if let Some(inputs) = on_tape(of) {
+        return function_on_tape(inputs, values, backward);
+    }
+    let values = values.into();
+    match of[..] {
+        [of] => of.apply_op1(Function::new(values, move |gradient: &Tensor| {
+            Ok(backward(gradient)?.into_iter().next().flatten())
+        })),
+        [a, b] => a.apply_op2(
+            b,
+            Function::new(values, move |gradient: &Tensor| {
+                let mut gradients = backward(gradient)?.into_iter();
+                Ok([gradients.next().flatten(), gradients.next().flatten()])
+            }),
+        ),
+        _ => bail!("a function of {COUNT} tensors on candle's tape"),
+    }
+}
+
+/// The inputs of an operation on this tape: nothing where one of them is on candle's only, or none is on this.
+pub fn on_tape<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Option<Vec<TensorInput>> {
+    let inputs = tensors.into_iter().map(TensorInput::on_tape).collect::<Option<Vec<_>>>()?;
+    inputs.iter().any(|input| matches!(input.0, Destination::Made(_))).then_some(inputs)
+}
+
+/// `values`, which are a function of these inputs.
+///
+/// # Errors
+/// When the device fails.
+pub fn function_on_tape<G: IntoIterator<Item = Option<Tensor>>>(
+    inputs: Vec<TensorInput>,
+    values: impl Into<Values>,
+    backward: impl Fn(&Tensor) -> Result<G> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    to_tensor([], &inputs.clone().iter().collect::<Vec<_>>(), values, move |gradient| {
+        for (input, gradient) in inputs.iter().zip(backward(gradient)?) {
+            gradient.map_or(Ok(()), |gradient| input.accumulate(|| Ok(gradient)))?;
+        }
+        Ok(())
+    })
 }
 
 /// The anchor of maps made of a tensor, which runs what was made since `sequence` once all that the maps became has got its

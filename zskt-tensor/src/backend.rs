@@ -103,6 +103,10 @@ pub trait Backend: Clone + Sized {
     fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()>;
     /// [`crate::ops::apply_adam`]
     fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()>;
+    /// [`crate::ops::add_scalars`], where that is more than a chain of sums.
+    fn add_scalars(_scalars: &[Tensor]) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
     /// [`crate::ops::gather_scalars`]
     fn gather_scalars(scalars: &[Tensor]) -> Result<Tensor> {
         let numbers = scalars.iter().map(|scalar| scalar.detach().reshape(())?.to_dtype(DType::F64));

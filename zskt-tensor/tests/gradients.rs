@@ -141,6 +141,9 @@ const CASES: &[GradientCase] = &[
     ("ops::add", |name| {
         check(name, &[&[2, 3, 4, 5], &[2, 3, 4, 5]], |x| ops::add(&map(&x[0]), &map(&x[1]))?.channels_last());
     }),
+    ("ops::add_scalars", |name| {
+        check(name, &[&[]], |x| ops::add_scalars(&[x[0].clone(), (&x[0] * 3.0)?, x[0].sqr()?]));
+    }),
     ("ops::attention_distance", |name| {
         check(name, &[&[2, 3, 4, 5], &[2, 12]], |x| ops::attention_distance(&map(&x[0]), &x[1]));
     }),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::nn::{Wanted, observe};
+use zskt_api::ops::add_scalars;
 use zskt_api::{
     ClassifierNetwork, ClassifierOutput, Error, FeatureMap, ForwardMode, LoggedScalar, Loss, LossBatch, Objective,
     Result, TeacherOutput,
@@ -88,25 +89,21 @@ pub fn part_figures(names: &[Option<(String, f64)>], losses: &[f64]) -> impl Ite
 /// # Errors
 /// When there is none.
 pub fn sum(losses: &[Arc<dyn Loss>], student: Option<&ClassifierOutput>, given: &Given) -> Result<LossSum> {
-    let mut sum: Option<Tensor> = None;
-    let mut parts = Vec::new();
+    let mut parts = Vec::with_capacity(losses.len());
     for (loss, target) in losses.iter().zip(&given.targets) {
         let needs = loss.needs();
-        let value = loss.value(&LossBatch {
+        parts.push(loss.value(&LossBatch {
             student: student.filter(|_| needs.student),
             target,
             labels: given.labels.as_ref().filter(|_| needs.labels),
             images: given.images.as_ref().filter(|_| needs.images),
-        })?;
-        if losses.len() > 1 {
-            parts.push(value.clone());
-        }
-        sum = Some(match sum {
-            None => value,
-            Some(sum) => (sum + value)?,
-        });
+        })?);
     }
-    Ok(LossSum { sum: sum.ok_or_else(|| Error::new("it has no loss"))?, parts })
+    Ok(match &parts[..] {
+        [] => return Err(Error::new("it has no loss")),
+        [loss] => LossSum { sum: loss.clone(), parts: Vec::new() },
+        losses => LossSum { sum: add_scalars(losses)?, parts },
+    })
 }
 
 #[cfg(test)]

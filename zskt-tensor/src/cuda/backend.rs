@@ -6,8 +6,8 @@ use crate::activation::{Form, Rectifier};
 use crate::backend::Backend;
 use crate::cuda::map::CudaMap;
 use crate::cuda::ops::{
-    activation, add, attention_map, batch_norm, conv2d, gather_scalars, kl_divergence, linear, log_softmax, multiply,
-    normalize, placement, pooling, shift, update,
+    activation, add, add_scalars, attention_map, batch_norm, conv2d, gather_scalars, kl_divergence, linear,
+    log_softmax, multiply, normalize, placement, pooling, shift, update,
 };
 use crate::ops::{Border, NormalizedOver, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
@@ -162,6 +162,10 @@ impl Backend for CudaMap {
 
     fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
         update::adam(tensors, step)
+    }
+
+    fn add_scalars(scalars: &[Tensor]) -> Result<Option<Tensor>> {
+        add_scalars::add_scalars(scalars)
     }
 
     fn gather_scalars(scalars: &[Tensor]) -> Result<Tensor> {

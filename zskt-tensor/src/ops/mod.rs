@@ -6,6 +6,7 @@
 
 mod activation;
 mod add;
+mod add_scalars;
 mod attention_map;
 mod batch_norm;
 mod concat;
@@ -27,6 +28,7 @@ pub use crate::statistics::{BatchNormStatistics, RunningStatistics};
 pub use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 pub use activation::{activate, activate_vectors};
 pub use add::add;
+pub use add_scalars::add_scalars;
 pub use attention_map::{attention_distance, attention_distances, attention_map};
 pub(crate) use batch_norm::batch_moments_to_normalize;
 pub use batch_norm::{batch_moments, batch_norm, track, tracked_batch_moments};

@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::{function, function_of_two};
+use crate::autograd::function_of;
 use crate::candle_function::Values;
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{self, Address, Count, Real, Tensor as Of};
@@ -22,10 +22,10 @@ pub fn kl_divergence(logits: &Tensor, target: &Tensor, log_target: &Tensor, temp
     }
     let divergence = Divergence::of(logits, target.contiguous()?, log_target.contiguous()?, temperature)?;
     let values = divergence.values(None)?;
-    function(logits, values, move |gradient| {
+    function_of([logits], values, move |gradient| {
         let of_logits = divergence.like_logits()?;
         divergence.backward(gradient, Some(&of_logits), None)?;
-        Ok(of_logits)
+        Ok([Some(of_logits)])
     })
 }
 
@@ -38,7 +38,7 @@ pub fn kl_divergence_with_logits(logits: &Tensor, target_logits: &Tensor, temper
     let divergence = Divergence::of(logits, like()?, like()?, temperature)?;
     let values = divergence.values(Some(target_logits.detach().contiguous()?))?;
     let tracked = [logits.track_op(), target_logits.track_op()];
-    function_of_two([logits, target_logits], values, move |gradient| {
+    function_of([logits, target_logits], values, move |gradient| {
         let [of_logits, of_target] = tracked.map(|tracked| tracked.then(|| divergence.like_logits()).transpose());
         let (of_logits, of_target) = (of_logits?, of_target?);
         divergence.backward(gradient, of_logits.as_ref(), of_target.as_ref())?;

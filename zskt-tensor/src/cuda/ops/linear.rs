@@ -3,7 +3,8 @@
 use candle_core::backend::BackendDevice;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, bail};
 
-use crate::autograd::gathered;
+use crate::autograd::{function_on_tape, gathered, on_tape};
+use crate::candle_function::Values;
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 use crate::cuda::launch::Argument::{Address, Count, Tensor as Of};
 use crate::cuda::launch::{Addressed, blocks_of_packs, empty, launch};
@@ -26,7 +27,25 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         bail!("a weight of {:?} with a bias of {:?} does not fit {:?}", weight.dtype(), bias.dtype(), x.dtype());
     }
     let op = Linear { device: x.device().clone(), dtype: x.dtype() };
-    x.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+    let of = [x.contiguous()?, weight.contiguous()?, bias.contiguous()?];
+    let ((batch, inputs), outputs) = (x.dims2()?, bias.elem_count());
+    match (op.variant(batch, inputs, outputs), on_tape(&of)) {
+        (Some(variant), Some(entries)) => {
+            let given = of.clone();
+            let write = move |y| {
+                let numbers = given.each_ref().map(Of);
+                let rest = [Address(y), Count(inputs), Count(outputs)];
+                launch(&op.device, variant, "linear", batch, &[&numbers[..], &rest].concat())
+            };
+            let y = Values::written(x.device(), x.dtype(), (batch, outputs), write);
+            function_on_tape(entries, y, move |gradient| {
+                let (of_x, of_learned) = Linear::gradients(variant, of.each_ref(), gradient)?;
+                let [of_weight, of_bias] = of_learned.map_or([None, None], |learned| learned.map(Some));
+                Ok([of_x, of_weight, of_bias])
+            })
+        }
+        _ => of[0].apply_op3(&of[1], &of[2], op),
+    }
 }
 
 /// The sums of the columns of a matrix.

@@ -2,6 +2,7 @@
 
 pub mod activation;
 pub mod add;
+pub mod add_scalars;
 pub mod attention_map;
 pub mod batch_norm;
 pub mod conv2d;
