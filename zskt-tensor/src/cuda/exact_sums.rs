@@ -29,9 +29,9 @@ thread_local! {
 pub fn zeros(channels: usize, device: &Device) -> Result<Tensor> {
     let count = LIMBS * 2 * channels.max(8);
     ZEROS.with_borrow_mut(|zeros| {
-        let left = zeros.as_ref().filter(|(chunk, used)| {
-            chunk.device().same_device(device) && used + count <= chunk.elem_count()
-        });
+        let left = zeros
+            .as_ref()
+            .filter(|(chunk, used)| chunk.device().same_device(device) && used + count <= chunk.elem_count());
         let (chunk, used) = match left {
             Some((chunk, used)) => (chunk.clone(), *used),
             None => (Tensor::zeros(CHUNK.max(count), DType::I64, device)?, 0),

@@ -77,7 +77,6 @@ mod cuda {
     use super::Result;
     use crate::cuda::exact_sums::forget_zeros;
     use crate::cuda::graph_memory::{self, GraphMemory};
-    use crate::cuda::programmatic_launch::with_programmatic_launches;
     use crate::cuda::ticket::tickets;
     use crate::error::Error;
     use crate::flop;
@@ -144,9 +143,9 @@ mod cuda {
         // candle refuses copies between host and device meanwhile, but for those that it has made before.
         let _tables = device.enable_cuda_graph_htod_cache();
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
-        let has_memory = graph_memory::begin();
+        graph_memory::begin();
         forget_zeros();
-        let (captured, flop) = flop::uncounted(|| with_programmatic_launches(&stream, has_memory, work));
+        let (captured, flop) = flop::uncounted(work);
         // Where capturing was made impossible, what was dropped since could not be freed: an old error, that ending would only
         // repeat, and not end.
         let _ = stream.context().check_err();

@@ -1,5 +1,5 @@
-//! Memory of what is captured in a graph, allocated once and not by nodes of the graph: these would part its kernels, and a kernel that
-//! follows one can not begin before its predecessor has ended ([`programmatic_launch`](crate::cuda::programmatic_launch)).
+//! Memory of what is captured in a graph, allocated once and not by nodes of the graph: a GPU takes its time over these, of which there
+//! would be more than kernels.
 //!
 //! All that a thread allocates and frees while it captures goes through the driver's functions for memory in the order of a stream,
 //! which lead here then (`build/driver.rs`).
@@ -104,13 +104,11 @@ fn replace() -> bool {
     })
 }
 
-/// From now on this thread allocates memory of a graph; until [`end`]. Whether that is possible.
-pub fn begin() -> bool {
-    let possible = std::env::var_os("ZSKT_DEV_NODES").is_none() && replace();
-    if possible {
+/// From now on this thread allocates memory of a graph, until [`end`]; where that is not possible, by nodes of the graph.
+pub fn begin() {
+    if replace() {
         CAPTURED.set(Some(Captured::default()));
     }
-    possible
 }
 
 /// The memory of the graph that was captured since [`begin`]; what was there before and was freed meanwhile is freed now.

@@ -7,10 +7,6 @@ use crate::precision::Precision;
 /// Threads of a block, `BLOCK` in the kernels.
 pub const BLOCK: usize = 256;
 
-/// Kernels behind which none may begin early, `KERNEL_BEFORE_READERS` in the kernels: they write weights that convolutions read early.
-#[cfg(any(test, feature = "cuda"))]
-pub const WRITING_WEIGHTS: [&str; 3] = ["update", "adam", "pack_weights"];
-
 /// All kernels, as one text.
 #[cfg(any(test, feature = "cuda"))]
 pub const SOURCE: &str = concat!(

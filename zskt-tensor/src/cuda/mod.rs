@@ -27,8 +27,6 @@ mod nvrtc;
 mod nvrtc_library;
 mod ops;
 pub mod packed_weights;
-#[cfg(feature = "cuda")]
-mod programmatic_launch;
 mod sum;
 mod tensor_array;
 #[cfg(test)]

@@ -7,13 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunction};
-use candle_core::cuda_backend::cudarc::driver::{CudaModule, CudaSlice, DevicePtr};
+use candle_core::cuda_backend::cudarc::driver::{CudaModule, CudaSlice, DevicePtr, result};
 use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use candle_core::cuda_backend::{CudaStorageSlice, DeviceId};
 use candle_core::{CudaDevice, CudaStorage, Error, Result, bail};
 
-use crate::cuda::kernel_source::{BLOCK, KernelVariant, SOURCE, WRITING_WEIGHTS};
-use crate::cuda::programmatic_launch;
+use crate::cuda::kernel_source::{BLOCK, KernelVariant, SOURCE};
 
 /// What was compiled for a device.
 #[derive(Default)]
@@ -58,12 +57,14 @@ pub fn launch(
     })?;
     let stream = device.cuda_stream();
     stream.context().bind_to_thread().map_err(failed(kernel))?;
-    let grid = [blocks as u32, 1, BLOCK as u32];
-    let writes_weights = WRITING_WEIGHTS.contains(&kernel);
+    let mut parameters = [arguments.as_mut_ptr().cast()];
     // SAFETY: the kernel takes one struct, and these are its bytes; what it points to lives until the stream is done with it,
     // for memory is freed in the order of the stream.
-    unsafe { programmatic_launch::launch(&stream, function, grid, 0, writes_weights, arguments.as_mut_ptr().cast()) }
-        .map_err(failed(kernel))
+    unsafe {
+        let (grid, block) = ((blocks as u32, 1, 1), (BLOCK as u32, 1, 1));
+        result::launch_kernel(function, grid, block, 0, stream.cu_stream(), &mut parameters)
+    }
+    .map_err(failed(kernel))
 }
 
 fn compile(device: &CudaDevice, variant: KernelVariant) -> Result<Arc<CudaModule>> {

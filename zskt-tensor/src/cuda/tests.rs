@@ -9,7 +9,7 @@ use crate::backend::Backend;
 use crate::cpu::map::CpuMap;
 use crate::cuda::conv;
 use crate::cuda::convolution::{Convolution, Direction};
-use crate::cuda::kernel_source::{KernelVariant, SOURCE, WRITING_WEIGHTS};
+use crate::cuda::kernel_source::{KernelVariant, SOURCE};
 use crate::cuda::launch::launch_count;
 use crate::cuda::map::CudaMap;
 use crate::cuda::nvrtc_library::Nvrtc;
@@ -825,10 +825,7 @@ fn launches_are_counted_where_they_are_asked_for() -> Result<()> {
 #[ignore = "needs the NVRTC library of a CUDA toolkit, in NVRTC_LIBRARY"]
 fn every_kernel_compiles() {
     let nvrtc = Nvrtc::open();
-    let before_readers = WRITING_WEIGHTS.map(|kernel| format!("\nKERNEL_BEFORE_READERS({kernel}, "));
-    assert!(before_readers.iter().all(|kernel| SOURCE.contains(kernel)));
-    assert_eq!(SOURCE.matches("\nKERNEL_BEFORE_READERS(").count(), WRITING_WEIGHTS.len());
-    let kernels = SOURCE.matches("\nKERNEL").count();
+    let kernels = SOURCE.matches("\nKERNEL(").count();
     assert!(kernels > 20);
     for (variant, architecture) in KernelVariant::ALL.iter().flat_map(|variant| [(variant, "80"), (variant, "90")]) {
         let options = [vec![format!("--gpu-architecture=sm_{architecture}")], variant.options().to_vec()].concat();

@@ -145,11 +145,7 @@ impl Bench {
             maps: (0..SETS).map(|_| map()).collect::<Result<_>>()?,
             normalization,
             moments: [sum(out_channels)?, sum(out_channels)?],
-            running: [
-                sum(out_channels)?,
-                per_channel(out_channels, 1.0)?,
-                Tensor::zeros((), DType::I64, device)?,
-            ],
+            running: [sum(out_channels)?, per_channel(out_channels, 1.0)?, Tensor::zeros((), DType::I64, device)?],
             coefficients: [per_channel(out_channels, 0.9)?, per_channel(out_channels, 0.1)?, sum(out_channels)?],
             of_norm: [sum(in_channels)?, sum(in_channels)?],
             made: [sum(in_channels)?, sum(in_channels)?, sum(in_channels)?],
@@ -232,7 +228,11 @@ impl Bench {
                     FixedNorms => Towards::FixedNorm { x, normalization, plus: None, behind: None },
                 };
                 let gradient = tensor_cores::data_gradient(geometry, self.gradient(set), &self.weight, &towards)?;
-                if finish && self.has_sums() { sums.finish()? } else { sums.forget() }
+                if finish && self.has_sums() {
+                    sums.finish()?
+                } else {
+                    sums.forget()
+                }
                 Ok(gradient)
             }
             Direction::Weight => {

@@ -9,7 +9,7 @@ typedef struct {
     Division division;
 } PackWeights;
 
-KERNEL_BEFORE_READERS(pack_weights, PackWeights) {
+KERNEL(pack_weights, PackWeights) {
     const Part part = part_of(&a.division);
     const unsigned inputs = a.inputs[part.tensor], taps = a.taps[part.tensor];
     const Real *weight = a.weight[part.tensor];

@@ -21,7 +21,6 @@
     static void name##_thread(const arguments a);                                                                    \
     void zskt_##name(const void *a) { name##_thread(*(const arguments *)a); }                                        \
     static void name##_thread(const arguments a)
-#define KERNEL_BEFORE_READERS(name, arguments) KERNEL(name, arguments)
 #define FENCE()
 #define COUNT_UP(number) ((*(number))++)
 #define OF_NEIGHBOUR(number, distance) of_neighbour(number, distance)
@@ -30,26 +29,7 @@
 #define COUNT_UP(number) atomicAdd(number, 1u)
 // A number of the thread of the same warp whose index differs in this bit; for all threads of a block.
 #define OF_NEIGHBOUR(number, distance) __shfl_xor_sync(0xffffffffu, number, distance)
-// All that kernels before have written is there; kernels behind may come, and wait here in their turn. (Programmatic dependent launch,
-// where they are launched so; else nothing.)
-#if __CUDA_ARCH__ >= 900
-#define AWAIT_PREDECESSOR() asm volatile("griddepcontrol.wait;" ::: "memory")
-#define LET_SUCCESSOR_COME() asm volatile("griddepcontrol.launch_dependents;" ::: "memory")
-#else
-#define AWAIT_PREDECESSOR()
-#define LET_SUCCESSOR_COME()
-#endif
-#define KERNEL_THAT(name, arguments, lets)                                                                           \
-    static __device__ __forceinline__ void name##_thread(const arguments &a);                                        \
-    extern "C" __global__ void __launch_bounds__(BLOCK) zskt_##name(const __grid_constant__ arguments a) {           \
-        AWAIT_PREDECESSOR();                                                                                         \
-        lets;                                                                                                        \
-        name##_thread(a);                                                                                            \
-    }                                                                                                                \
-    static __device__ __forceinline__ void name##_thread(const arguments &a)
-#define KERNEL(name, arguments) KERNEL_THAT(name, arguments, LET_SUCCESSOR_COME())
-// What writes weights, which successors read before they wait for it.
-#define KERNEL_BEFORE_READERS(name, arguments) KERNEL_THAT(name, arguments, )
+#define KERNEL(name, arguments) extern "C" __global__ void __launch_bounds__(BLOCK) zskt_##name(const arguments a)
 #define INLINE static __device__ __forceinline__
 #define PACKED(bytes) __align__(bytes)
 #endif

@@ -48,7 +48,7 @@ typedef struct {
     Real c0, c1, c2, c3;
 } Update;
 
-KERNEL_BEFORE_READERS(update, Update) {
+KERNEL(update, Update) {
     const Part part = part_of(&a.division);
     const unsigned tensor = part.tensor, inputs = a.inputs[tensor], taps = a.taps[tensor];
     Real *target = a.target[tensor];
@@ -103,7 +103,7 @@ typedef struct {
     double beta1, beta2, weight_decay, keep, rate, scale, epsilon, none;
 } Adam;
 
-KERNEL_BEFORE_READERS(adam, Adam) {
+KERNEL(adam, Adam) {
     const Part part = part_of(&a.division);
     const unsigned tensor = part.tensor, inputs = a.inputs[tensor], taps = a.taps[tensor];
     Real *weight = a.weight[tensor], *average = a.average[tensor], *average_of_squares = a.average_of_squares[tensor];

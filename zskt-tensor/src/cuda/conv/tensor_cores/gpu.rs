@@ -8,14 +8,13 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
-use candle_core::cuda_backend::cudarc::driver::CudaFunction;
+use candle_core::cuda_backend::cudarc::driver::{CudaFunction, result};
 use candle_core::cuda_backend::cudarc::nvrtc::{Ptx, result as nvrtc, sys};
 use candle_core::{CudaDevice, Error, Result};
 
 use crate::cuda::conv::tensor_cores::cubin_cache;
 use crate::cuda::conv::tensor_cores::kernel::{Kernel, options, source};
 use crate::cuda::conv::tensor_cores::plan::ONE_BLOCK;
-use crate::cuda::programmatic_launch;
 
 static LOADED: LazyLock<Mutex<HashMap<(DeviceId, Kernel), CudaFunction>>> = LazyLock::new(Mutex::default);
 
@@ -37,11 +36,12 @@ pub fn launch(device: &CudaDevice, kernel: &Kernel, grid: [usize; 2], mut argume
     drop(loaded);
     let stream = device.cuda_stream();
     stream.context().bind_to_thread().map_err(failed(kernel))?;
-    let grid = [grid[0] as u32, grid[1] as u32, 256];
-    let (shared, arguments) = (kernel.shared() as u32, arguments.as_mut_ptr().cast());
+    let (grid, block) = ((grid[0] as u32, grid[1] as u32, 1), (256, 1, 1));
+    let mut parameters = [arguments.as_mut_ptr().cast()];
     // SAFETY: the kernel takes one struct, and these are its bytes; what it points to lives until the stream is done with it,
     // for memory is freed in the order of the stream.
-    unsafe { programmatic_launch::launch(&stream, function, grid, shared, false, arguments) }.map_err(failed(kernel))
+    unsafe { result::launch_kernel(function, grid, block, kernel.shared() as u32, stream.cu_stream(), &mut parameters) }
+        .map_err(failed(kernel))
 }
 
 /// Whether the device has compute capability 8.0, and as much shared memory for a block: those for graphics have less.
@@ -58,7 +58,8 @@ fn load(device: &CudaDevice, kernel: &Kernel) -> Result<CudaFunction> {
     let attribute = |attribute| context.attribute(attribute).map_err(failed(kernel));
     let major = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-    let module = context.load_module(Ptx::from_binary(cubin(kernel, &format!("{major}{minor}"))?)).map_err(failed(kernel))?;
+    let module =
+        context.load_module(Ptx::from_binary(cubin(kernel, &format!("{major}{minor}"))?)).map_err(failed(kernel))?;
     let function = module.load_function(&kernel.name()).map_err(failed(kernel))?;
     // What a launch may have without asking is 48 kB.
     let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;

@@ -186,7 +186,8 @@ pub fn finish_moments(sums: &MomentSums) -> Result<()> {
 pub fn finish_gradients(sums: &GradientSums) -> Result<()> {
     let channels = sums.of_gamma.elem_count();
     let pixels = Count(sums.pixels);
-    let arguments = [gradient_sums(&sums.coefficients, Some(sums), pixels).to_vec(), channels_of_limbs(channels).to_vec()];
+    let arguments =
+        [gradient_sums(&sums.coefficients, Some(sums), pixels).to_vec(), channels_of_limbs(channels).to_vec()];
     launch(sums.of_gamma.device(), &Kernel::FinishGradients, [1, 1], &arguments.concat())
 }
 

@@ -65,11 +65,10 @@ impl ConvolutionPlan {
         let long = geometry.out_height() >= 16 && depth_of(direction, &layer) <= 32;
         // All weights in shared memory at once are best, even for half the rows; then a ring of some, which more pixels share.
         for (most, resident) in [(TWO_BLOCKS, 2), (ONE_BLOCK, 1)] {
-            let tall = std::env::var_os("ZSKT_DEV_FLAT").is_none();
             for (ring, least) in [(0, fewest), (4, 128), (4, fewest), (3, fewest), (2, fewest)] {
                 for rows in [16, most_rows, 4] {
                     // On an H100 twice the rows are faster where sums are few and short.
-                    if rows == 16 && (!tall || ring > 0 || !(long && channels <= 32 && layer.stride == 1)) {
+                    if rows == 16 && (ring > 0 || !(long && channels <= 32 && layer.stride == 1)) {
                         continue;
                     }
                     let plan = of(rows, ring, least, resident);

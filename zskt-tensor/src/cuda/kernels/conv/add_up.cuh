@@ -11,7 +11,6 @@ struct AddUp {
     unsigned count;
 };
 DEVICE void add_up(const AddUp &a) {
-    await_predecessor();
     unsigned which = 0;
     while (which + 1 < a.count && a.totals[which + 1].first_block <= block_index()) which++;
     const Total &total = a.totals[which];

@@ -18,14 +18,6 @@ DEVICE unsigned block_index() { return blockIdx.x; }
 DEVICE unsigned block_row() { return blockIdx.y; }
 DEVICE unsigned blocks() { return gridDim.x; }
 DEVICE void barrier() { __syncthreads(); }
-// What kernels before have written is there, and the kernel behind may come, which waits here in its turn (programmatic dependent
-// launch); until then only copy_early may touch memory.
-DEVICE void await_predecessor() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
 DEVICE void add_to(long long *sum, long long value) { asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(sum), "l"(value) : "memory"); }
 
 DEVICE float as_float(unsigned bits) { return __uint_as_float(bits); }
@@ -67,8 +59,6 @@ DEVICE unsigned shared_address(unsigned at) { return (unsigned)__cvta_generic_to
 DEVICE void copy_async(unsigned at, const void *from, bool inside) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(at)), "l"(from), "r"(inside ? 16 : 0) : "memory");
 }
-// Of what the kernel before does not write.
-DEVICE void copy_early(unsigned at, const void *from, bool inside) { copy_async(at, from, inside); }
 DEVICE void copies_end() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int LEFT> DEVICE void copies_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); }
 

@@ -32,7 +32,7 @@ struct Fiber {
     jmp_buf at;
     ucontext_t start;
     char *stack;
-    bool started, done, awaited; // whether kernels before have ended
+    bool started, done;
     const unsigned *waits_for; // a generation, and which
     unsigned generation, group;
     std::vector<Copy> copies;
@@ -171,7 +171,7 @@ static void run_block() {
         fiber.start.uc_stack.ss_sp = fiber.stack;
         fiber.start.uc_stack.ss_size = STACK;
         makecontext(&fiber.start, begin, 0);
-        fiber.started = fiber.done = fiber.awaited = false;
+        fiber.started = fiber.done = false;
         fiber.waits_for = nullptr;
         fiber.group = 0;
         fiber.copies.clear();
@@ -213,8 +213,7 @@ template <class Body> const char *launch(unsigned x, unsigned y, unsigned bytes,
 }
 
 // Bytes of global memory that a thread touches.
-static void touch(const void *at, unsigned bytes, bool early = false) {
-    if (!early && !fibers[current].awaited) fail("memory before the kernel's predecessor has ended");
+static void touch(const void *at, unsigned bytes) {
     static unsigned last;
     const unsigned long from = (unsigned long)at;
     if (from % bytes) fail("not aligned in global memory", from);
@@ -237,7 +236,6 @@ DEVICE unsigned block_index() { return emulator::block_x; }
 DEVICE unsigned block_row() { return emulator::block_y; }
 DEVICE unsigned blocks() { return emulator::grid_x; }
 DEVICE void barrier() { emulator::barrier(); }
-DEVICE void await_predecessor() { emulator::fibers[emulator::current].awaited = true; }
 DEVICE void add_to(long long *sum, long long value) {
     emulator::touch(sum, sizeof *sum);
     *sum += value;
@@ -281,9 +279,9 @@ DEVICE void shared_store_pair(unsigned at, float first, float second) {
     emulator::write_shared(at, (unsigned long long)as_bits(first) | (unsigned long long)as_bits(second) << 32);
 }
 
-DEVICE void copy_global(unsigned at, const void *from, bool inside, bool early) {
+DEVICE void copy_async(unsigned at, const void *from, bool inside) {
     using namespace emulator;
-    if (inside) touch(from, 16, early);
+    if (inside) touch(from, 16);
     Fiber &fiber = fibers[current];
     Copy copy{at, fiber.group, inside, {}};
     if (inside) memcpy(copy.bytes, from, 16);
@@ -291,8 +289,6 @@ DEVICE void copy_global(unsigned at, const void *from, bool inside, bool early) 
     if (order == ASCENDING) memcpy(shared + at, copy.bytes, 16);
     fiber.copies.push_back(copy);
 }
-DEVICE void copy_async(unsigned at, const void *from, bool inside) { copy_global(at, from, inside, false); }
-DEVICE void copy_early(unsigned at, const void *from, bool inside) { copy_global(at, from, inside, true); }
 DEVICE void copies_end() { emulator::fibers[emulator::current].group++; }
 template <int LEFT> void copies_wait() { emulator::complete(emulator::fibers[emulator::current], LEFT); }
 

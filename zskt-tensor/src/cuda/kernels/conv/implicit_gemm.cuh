@@ -86,7 +86,7 @@ template <class S> DEVICE void bring_weights(const bf16 *weight, int first, int 
         const bool inside = (S::CO % 16 == 0 || co < S::CO) && (S::CI % 16 == 0 || ci < S::CI);
         const bf16 *from = weight + ((inside ? co : 0) * S::TAPS + tap) * S::CI;
         if constexpr (S::CI % EIGHT == 0) {
-            copy_early(at, from + ci, inside);
+            copy_async(at, from + ci, inside);
         } else {
             shared_store(at, inside ? load_eight<S::CI>(from, 0, ci) : Quad{});
         }
@@ -278,9 +278,6 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
     const int step = S::BACK ? 1 : S::STRIDE, shrunk = S::BACK ? 1 : S::UP;
     const Place from = {place.image, place.row * step / shrunk - EDGE, place.column * step / shrunk - EDGE};
 
-    // Weights are the one thing that the kernel before does not write.
-    constexpr bool WEIGHTS_EARLY = S::CI % EIGHT == 0;
-    if constexpr (!WEIGHTS_EARLY) await_predecessor();
     constexpr int BEFORE = S::RING ? S::RING - 1 : 1; // groups of copies on their way
     if constexpr (S::RING == 0) {
         bring_weights<S>(a.weight, 0, S::PIECES, 0, channel);
@@ -291,7 +288,6 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
             if (piece + 1 < BEFORE) copies_end(); // the last goes with the pixels
         }
     }
-    if constexpr (WEIGHTS_EARLY) await_predecessor();
     if constexpr (Operand::CONSTANTS > 0) {
         Operand::constants(a.operand, S::OF_OPERAND, block_index() == 0 && block_row() == 0);
         barrier();

@@ -86,7 +86,6 @@ template <class S, class Input, class Output> DEVICE void weight_gradient(const 
         constexpr int EDGE = S::SIDE == 3;
         return Place{place.image, place.row * S::STRIDE / S::UP - EDGE, place.column * S::STRIDE / S::UP - EDGE};
     };
-    await_predecessor();
     const Input input = Input::of(a.input, input_channel + thread % I::GROUPS * EIGHT);
     // What it knows of its channels is loaded where it is needed: registers are scarce while products are summed.
     const auto output = [&] { return Output::of(a.output, output_channel + thread % O::GROUPS * EIGHT); };
