@@ -93,7 +93,7 @@ def steps(runner, folder, scratch):
     yield "mean transition error", speed.transitions, runner
     digits = pipelines.Digits(runner, scratch)
     yield "a teacher of digits", digits.train_teacher
-    yield "a teacher of digits, replayed", digits.replay_teacher
+    yield "a teacher of digits, played", digits.play_teacher
     for name in pipelines.DIGITS:
         yield f"{name} on digits", digits.learn, name
 

@@ -123,13 +123,13 @@ class Digits:
             values["teaching.epochs"] = 1
         return self.start("abm", values, self.runner.device, pseudo_batches.cores())
 
-    def replay_teacher(self):
-        """The teacher once more, its batches replayed."""
+    def play_teacher(self):
+        """The teacher once more, its batches not replayed."""
         if not self.runner.cuda:
             raise Skipped("only a GPU records")
         if not self.teacher.exists():
             raise Skipped("there is no teacher")
-        found = self.teach(**{"teaching.replay": "true"})
+        found = self.teach(**{"teaching.replay": "false"})
         ms = found.batch_ms("teaching")
         self.runner.results.figure("a batch ms", ms)
         same = (found.folder / "teaching.safetensors").read_bytes() == self.teacher.read_bytes()

@@ -175,7 +175,7 @@ fn play(fixture: &Value, precision: Precision) -> Played {
         evaluate_every: None,
         checkpoint_every: 500,
         preview_every: Some(1000),
-        replay: None,
+        replay: true,
         targets: None,
         keep: Keep::Last,
         patience: None,

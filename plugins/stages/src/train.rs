@@ -38,7 +38,7 @@ params! {
         /// Batches between checkpoints.
         pub checkpoint_every: usize = 500 => 1..=1_000_000_000,
         /// Whether a GPU may record a batch as a CUDA graph and replay it, as for `Transfer`.
-        pub replay: Option<bool> = None,
+        pub replay: bool = true,
     }
 }
 

@@ -12,7 +12,7 @@ use zskt_api::{
 
 use crate::batch_metrics::PendingMetrics;
 use crate::batch_sampler::{BatchInput, BatchSampler, Targets};
-use crate::cuda_graph_runner::{CudaGraphRunner, Replay};
+use crate::cuda_graph_runner::CudaGraphRunner;
 use crate::draws::{Draws, StreamDraws};
 use crate::intervals::{DueActions, Intervals};
 use crate::monitors::{MonitorOptions, Monitors};
@@ -42,8 +42,8 @@ pub struct TrainingLoop {
     pub batch_size: usize,
     /// How often it does other things.
     pub intervals: Intervals,
-    /// Which batches a GPU may replay as a CUDA graph.
-    pub replay: Replay,
+    /// Whether a GPU may replay batches as a CUDA graph.
+    pub replay: bool,
     /// How often it looks at what goes wrong unseen.
     pub monitors: MonitorOptions,
 }
@@ -119,6 +119,8 @@ impl TrainingLoop {
             let (input, result) = match trained {
                 Err(error) if error.is_out_of_memory() => {
                     pending.report(context)?;
+                    // What it has captured has memory of its own.
+                    drop(runner);
                     let bank = synthesis.as_ref().and_then(|made| Some((made.bank().ok()?, made.rounds())));
                     return Err(self.batch_too_large(&error, &mut turns, done, &build, bank, draws));
                 }

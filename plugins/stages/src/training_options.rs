@@ -24,7 +24,7 @@ pub struct TrainingOptions {
     pub checkpoint_every: usize,
     /// As in [`Intervals`]; `None` for eight previews between the first and the last batch.
     pub preview_every: Option<usize>,
-    pub replay: Option<bool>,
+    pub replay: bool,
     pub targets: Option<Nested<dyn ClassTargets>>,
     pub selection: SelectionOptions,
     pub monitors: MonitorOptions,
@@ -86,18 +86,8 @@ impl TrainingOptions {
         });
         let Self { batch_size, replay, monitors, .. } = self;
         let targets = targets.transpose()?;
-        let training = TrainingLoop {
-            teacher,
-            student,
-            images,
-            turns,
-            targets,
-            batches,
-            batch_size,
-            intervals,
-            replay: replay.into(),
-            monitors,
-        };
+        let training =
+            TrainingLoop { teacher, student, images, turns, targets, batches, batch_size, intervals, replay, monitors };
         training.check_players()?;
         training.run(context)?;
         Ok(NodeOutput::Classifier(training.student))

@@ -42,9 +42,8 @@ params! {
         /// Batches between previews of the images; `None` shows the first, the last and eight in between.
         pub preview_every: Option<usize> = None => 1..=1_000_000_000,
         /// Whether a GPU may record a batch as a CUDA graph and replay it, where the plugins allow it; a batch that cannot be
-        /// recorded, or whose replay gives other figures, is computed kernel by kernel. `None` replays where a generator makes the
-        /// images of each batch, and computes batches from a dataset or a bank kernel by kernel.
-        pub replay: Option<bool> = None,
+        /// recorded, or whose replay gives other figures, is computed kernel by kernel.
+        pub replay: bool = true,
         /// The classes that made images are to show: generators of classes are told them, and losses find them as labels.
         pub targets: Option<Nested<dyn ClassTargets>> = None,
     }

@@ -98,7 +98,7 @@ fn transfer() -> Transfer {
         evaluate_every: None,
         checkpoint_every: 500,
         preview_every: None,
-        replay: None,
+        replay: true,
         targets: None,
         keep: Keep::Last,
         patience: None,

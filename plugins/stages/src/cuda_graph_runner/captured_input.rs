@@ -30,6 +30,14 @@ impl CapturedInput {
         })
     }
 
+    /// Images.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Latents(latents) => latents.batch,
+            Self::Ready { images, .. } => images.dims()[0],
+        }
+    }
+
     /// As the input of a batch, which shares its memory.
     pub fn input(&self) -> Result<BatchInput> {
         Ok(match self {

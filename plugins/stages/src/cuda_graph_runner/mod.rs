@@ -23,42 +23,11 @@ const WARM_UP: usize = 2;
 /// cuDNN's.
 const TOLERANCE: f64 = 1e-3;
 
-/// Which batches may be replayed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replay {
-    /// None.
-    Never,
-    /// Those whose images a generator makes as they are played, where replays have been seen to be right and faster.
-    OfLatents,
-    /// All.
-    Always,
-}
-
-impl From<Option<bool>> for Replay {
-    fn from(wanted: Option<bool>) -> Self {
-        match wanted {
-            Some(false) => Self::Never,
-            None => Self::OfLatents,
-            Some(true) => Self::Always,
-        }
-    }
-}
-
-impl Replay {
-    fn includes(self, input: &BatchInput) -> bool {
-        match input {
-            BatchInput::Latents(_) => self != Self::Never,
-            BatchInput::Ready { .. } => self == Self::Always,
-        }
-    }
-}
-
 /// Trains on batches, by replays where that is possible.
 pub struct CudaGraphRunner<C: GraphCapture> {
     device: C,
     /// Whether all plugins may be replayed, and so change weights by `apply_updates`, `apply_adam` and `constrain` only.
     keeps_promises: bool,
-    wanted: Replay,
     weights: PackedWeights,
     mode: Mode<C::Graph>,
 }
@@ -80,13 +49,12 @@ struct BatchGraph<G> {
 
 impl<C: GraphCapture> CudaGraphRunner<C> {
     /// Replays if that is wanted and all networks, losses and optimizers allow it.
-    pub fn new(device: C, turns: &[TurnRuntime], networks: Networks<'_>, wanted: Replay) -> Self {
+    pub fn new(device: C, turns: &[TurnRuntime], networks: Networks<'_>, wanted: bool) -> Self {
         let keeps_promises = networks.replays() && turns.iter().all(TurnRuntime::replays);
-        let allowed = wanted != Replay::Never && device.is_available() && keeps_promises;
+        let allowed = wanted && device.is_available() && keeps_promises;
         Self {
             device,
             keeps_promises,
-            wanted,
             weights: networks.packed_weights(),
             mode: if allowed { Mode::WarmUp { left: WARM_UP, most: 0 } } else { Mode::Eager },
         }
@@ -107,10 +75,15 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
         };
         match &mut self.mode {
             Mode::Eager => train_eagerly(turns),
-            _ if !self.wanted.includes(input) => train_eagerly(turns),
             Mode::Replay(graph) => match graph.replay(turns, input, position)? {
                 Some(results) => Ok(BatchResult::new(turns, results, input.count())),
-                None => train_eagerly(turns),
+                None => {
+                    // A bank may begin with less than a batch: larger ones are the rule then.
+                    if input.count() > graph.input.count() {
+                        self.mode = Mode::WarmUp { left: 0, most: input.count() };
+                    }
+                    train_eagerly(turns)
+                }
             },
             Mode::WarmUp { left, most } if *left > 0 || input.count() < *most => {
                 (*left, *most) = (left.saturating_sub(1), input.count().max(*most));

@@ -14,7 +14,7 @@ use zskt_api::{
 };
 
 use super::captured_input::CapturedInput;
-use super::{CapturedGraph, CudaGraphRunner, GraphCapture, Replay};
+use super::{CapturedGraph, CudaGraphRunner, GraphCapture};
 use crate::batch_sampler::{BatchInput, LatentDraws};
 use crate::turn_runtime::{BatchPosition, Networks, TurnResult, TurnRuntime};
 
@@ -211,11 +211,11 @@ struct Replays {
     generator: bool,
     loss: bool,
     optimizer: bool,
-    wanted: Replay,
+    wanted: bool,
 }
 
 const ALL: Replays =
-    Replays { teacher: true, student: true, generator: true, loss: true, optimizer: true, wanted: Replay::OfLatents };
+    Replays { teacher: true, student: true, generator: true, loss: true, optimizer: true, wanted: true };
 
 struct Training {
     teacher: ClassifierNetwork,
@@ -224,7 +224,7 @@ struct Training {
     turns: Vec<TurnRuntime>,
     /// The latents that the generator was last run on.
     latents: Arc<Mutex<Option<Tensor>>>,
-    wanted: Replay,
+    wanted: bool,
 }
 
 fn classifier(replays: bool) -> ClassifierNetwork {
@@ -318,7 +318,7 @@ fn generated(batch: usize) -> BatchInput {
 
 /// The state after training kernel by kernel.
 fn eager_state() -> Vec<f64> {
-    let mut training = Training::new(Replays { wanted: Replay::Never, ..ALL });
+    let mut training = Training::new(Replays { wanted: false, ..ALL });
     assert!(training.run(Flaw::None, generated).is_empty());
     training.state()
 }
@@ -368,16 +368,18 @@ fn nothing_is_captured_where_one_does_not_allow_it() {
         Replays { generator: false, ..ALL },
         Replays { loss: false, ..ALL },
         Replays { optimizer: false, ..ALL },
-        Replays { wanted: Replay::Never, ..ALL },
+        Replays { wanted: false, ..ALL },
     ] {
         assert!(Training::new(replays).run(Flaw::None, generated).is_empty());
     }
-    assert!(Training::new(ALL).run(Flaw::None, ready).is_empty());
 }
 
 /// Two images of the same numbers and their labels; one in the third and in the last batch.
 fn ready(batch: usize) -> BatchInput {
-    let count = if batch == 2 || batch == BATCHES - 1 { 1 } else { 2 };
+    images(batch, if batch == 2 || batch == BATCHES - 1 { 1 } else { 2 })
+}
+
+fn images(batch: usize, count: usize) -> BatchInput {
     let images = latents(batch).narrow(0, 0, count).unwrap().unsqueeze(2).unwrap().unsqueeze(3).unwrap();
     BatchInput::Ready {
         images: FeatureMap::from_nchw(&images).unwrap(),
@@ -386,14 +388,28 @@ fn ready(batch: usize) -> BatchInput {
 }
 
 #[test]
-fn batches_of_a_dataset_are_replayed_where_that_is_wanted_but_the_smaller_ones() {
+fn batches_of_a_dataset_are_replayed_but_the_smaller_ones() {
     let expected = {
-        let mut training = Training::new(Replays { wanted: Replay::Never, ..ALL });
+        let mut training = Training::new(Replays { wanted: false, ..ALL });
         assert!(training.run(Flaw::None, ready).is_empty());
         training.state()
     };
-    let mut training = Training::new(Replays { wanted: Replay::Always, ..ALL });
+    let mut training = Training::new(ALL);
     assert_eq!(training.run(Flaw::None, ready), ["rehearse", "capture", "launch", "replay"]);
+    assert_eq!(training.state(), expected);
+}
+
+#[test]
+fn batches_that_grow_are_captured_once_more() {
+    let growing = |batch: usize| images(batch, if batch < 3 { 1 } else { 2 });
+    let expected = {
+        let mut training = Training::new(Replays { wanted: false, ..ALL });
+        assert!(training.run(Flaw::None, growing).is_empty());
+        training.state()
+    };
+    let mut training = Training::new(ALL);
+    let calls = training.run(Flaw::None, growing);
+    assert_eq!(calls, ["rehearse", "capture", "launch", "rehearse", "capture", "launch", "replay"]);
     assert_eq!(training.state(), expected);
 }
 

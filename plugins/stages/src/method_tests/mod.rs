@@ -26,7 +26,6 @@ use zskt_optimizers::{Adam, Sgd};
 use self::networks::{Maker, classifier};
 use self::tape::{Tape, TapedTargets};
 use crate::batch_sampler::Targets;
-use crate::cuda_graph_runner::Replay;
 use crate::draws::{Draws, StreamDraws};
 use crate::intervals::Intervals;
 use crate::monitors::{MonitorOptions, OnWarning};
@@ -390,7 +389,7 @@ impl Method {
             batches: self.batches,
             batch_size: self.batch_size,
             intervals: Intervals { evaluate_every: None, checkpoint_every: 1000, preview_every: 0 },
-            replay: Replay::Never,
+            replay: false,
             monitors: MonitorOptions { every: None, on_warning: OnWarning::Continue },
         };
         let inputs = Signatures::default();
