@@ -57,7 +57,7 @@ void *zskt_driver_function(const char *name, void *other) {
     for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(names[i], name)) continue;
         void *before = zskt_driver[i];
-        if (other) zskt_driver[i] = other;
+        if (other) __atomic_store_n(&zskt_driver[i], other, __ATOMIC_RELEASE);
         return before;
     }
     return 0;

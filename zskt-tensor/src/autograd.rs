@@ -149,7 +149,7 @@ impl Drop for Interrupted {
 }
 
 /// The gradients of a scalar with respect to all variables that it was made of. candle's own `backward` fails where weights of
-/// convolutions or batch norms are among them.
+/// convolutions, batch norms or, on a GPU, linear layers behind maps are among them.
 ///
 /// # Errors
 /// When the device fails.
@@ -281,7 +281,7 @@ impl TensorInput {
     /// Whether it is made of other tensors: candle asks for the gradient of what is made as soon as the
     /// operation's own node has run.
     pub fn is_made(&self) -> bool {
-        matches!(self.0, Destination::Derived(..))
+        matches!(self.0, Destination::Derived(..) | Destination::Made(_))
     }
 
     /// Adds a part of its gradient, which is wanted and whose numbers `later` computes: before anybody reads them, and at the latest
@@ -449,11 +449,8 @@ impl Made {
         all.insert(tensor.id(), Arc::downgrade(self));
     }
 
-    /// That of a tensor which is going to be read.
     fn known(tensor: &Tensor) -> Option<Arc<Self>> {
-        let made = MADE.lock().unwrap_or_else(PoisonError::into_inner).get(&tensor.id())?.upgrade()?;
-        made.is_read.store(true, Ordering::Relaxed);
-        Some(made)
+        MADE.lock().unwrap_or_else(PoisonError::into_inner).get(&tensor.id())?.upgrade()
     }
 
     fn accumulate(&self, gradient: Tensor) -> Result<()> {
@@ -537,6 +534,11 @@ pub fn function_on_tape<G: IntoIterator<Item = Option<Tensor>>>(
     values: impl Into<Values>,
     backward: impl Fn(&Tensor) -> Result<G> + Send + Sync + 'static,
 ) -> Result<Tensor> {
+    for input in &inputs {
+        if let Destination::Made(made) = &input.0 {
+            made.is_read.store(true, Ordering::Relaxed);
+        }
+    }
     to_tensor([], &inputs.clone().iter().collect::<Vec<_>>(), values, move |gradient| {
         for (input, gradient) in inputs.iter().zip(backward(gradient)?) {
             gradient.map_or(Ok(()), |gradient| input.accumulate(|| Ok(gradient)))?;

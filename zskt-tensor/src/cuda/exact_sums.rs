@@ -1,10 +1,10 @@
-//! Sums over a batch that convolutions leave as integers, and what is made of them by whoever reads it first.
+//! Sums over a batch that convolutions leave as integers, each in limbs (parts of a wide fixed-point number, `kernels/conv/exact_sums.cuh`),
+//! and what is made of them by whoever reads it first.
 
 use std::cell::RefCell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{DType, Device, Result, Tensor, TensorId};
+use candle_core::{DType, Device, Result, Tensor};
 
 use crate::cuda::conv::tensor_cores;
 use crate::statistics::BatchNormStatistics;
@@ -18,8 +18,13 @@ const CHUNK: usize = 1 << 17;
 thread_local! {
     /// Zeros that nobody has taken yet, from a place on.
     static ZEROS: RefCell<Option<(Tensor, usize)>> = const { RefCell::new(None) };
-    /// Moments that no batch norm has taken yet, by their means.
-    static MOMENTS: RefCell<Vec<(TensorId, Arc<UnfinishedMoments>)>> = const { RefCell::new(Vec::new()) };
+    static LEFT: RefCell<Left> = const { RefCell::new(Left { moments: Vec::new(), gradients: Vec::new() }) };
+}
+
+/// What kernels have left to be finished: by who reads it first, or by [`finish_all`].
+struct Left {
+    moments: Vec<Arc<UnfinishedMoments>>,
+    gradients: Vec<Arc<UnfinishedGradients>>,
 }
 
 /// Two sums of each channel, `i64` `[4, 2, C]`, of which nothing is added up yet.
@@ -27,7 +32,7 @@ thread_local! {
 /// # Errors
 /// When the device has no room.
 pub fn zeros(channels: usize, device: &Device) -> Result<Tensor> {
-    let count = LIMBS * 2 * channels.max(8);
+    let count = LIMBS * 2 * stride_of_channels(channels);
     ZEROS.with_borrow_mut(|zeros| {
         let left = zeros
             .as_ref()
@@ -42,30 +47,62 @@ pub fn zeros(channels: usize, device: &Device) -> Result<Tensor> {
     })
 }
 
-/// Zeros from before are not taken any more: where a graph begins or ends, which sets its own to zero.
+/// How far the sums of one kind are from those of the other, `ALL_CHANNELS` in the kernels: room for a vector of channels at least.
+pub fn stride_of_channels(channels: usize) -> usize {
+    channels.max(8)
+}
+
+/// Zeros from before are not taken any more: a graph sets its own to zero.
 #[cfg(feature = "cuda")]
 pub fn forget_zeros() {
     ZEROS.take();
 }
 
-/// Says that moments belong to these statistics, until [`moments_of`] asks.
-pub fn leave_moments(statistics: &BatchNormStatistics, moments: Arc<UnfinishedMoments>) {
-    MOMENTS.with_borrow_mut(|all| all.push((statistics.mean.id(), moments)));
+/// Nothing that was made before is known any more: it is a graph's.
+#[cfg(feature = "cuda")]
+pub fn forget_all() {
+    forget_zeros();
+    LEFT.replace(Left { moments: Vec::new(), gradients: Vec::new() });
 }
 
-/// The moments that these statistics will have, where nobody has asked before.
+/// Moments whose sums a kernel has left: [`moments_of`] their statistics has them.
+pub fn leave_moments(moments: Arc<UnfinishedMoments>) {
+    LEFT.with_borrow_mut(|left| {
+        left.moments.retain(|moments| !moments.is_finished());
+        left.moments.push(moments);
+    });
+}
+
+/// Gradients whose sums a kernel has left.
+pub fn leave_gradients(gradients: Arc<UnfinishedGradients>) {
+    LEFT.with_borrow_mut(|left| {
+        left.gradients.retain(|gradients| !gradients.is_finished());
+        left.gradients.push(gradients);
+    });
+}
+
+/// The moments that these statistics will have, unless they are there.
 pub fn moments_of(statistics: &BatchNormStatistics) -> Option<Arc<UnfinishedMoments>> {
-    MOMENTS.with_borrow_mut(|all| {
-        let at = all.iter().position(|(mean, _)| *mean == statistics.mean.id())?;
-        Some(all.swap_remove(at).1)
-    })
+    LEFT.with_borrow(|left| left.moments.iter().find(|moments| moments.sums.mean.id() == statistics.mean.id()).cloned())
 }
 
-/// What a kernel that reads a result first has to finish, once.
+/// Finishes all that nobody has read: before a backward pass gives its gradients away, before running statistics are read, and where a
+/// graph begins or ends.
+///
+/// # Errors
+/// When the device fails.
+pub fn finish_all() -> Result<()> {
+    let Left { moments, gradients } = LEFT.replace(Left { moments: Vec::new(), gradients: Vec::new() });
+    moments.iter().try_for_each(|moments| moments.finish())?;
+    gradients.iter().try_for_each(|gradients| gradients.finish())
+}
+
+/// What is made of sums, once, by the kernel that reads it first.
 pub struct Unfinished<T: Finishable> {
     /// What it is made of.
     pub sums: T,
-    is_finished: AtomicBool,
+    /// Whether sums were left and nothing has been made of them.
+    is_left: Mutex<bool>,
 }
 
 /// The mean and the variance of a map.
@@ -128,33 +165,40 @@ impl Finishable for GradientSums {
 }
 
 impl<T: Finishable> Unfinished<T> {
-    /// Of sums that are on their way.
+    /// Of sums that no kernel has left yet.
     pub fn new(sums: T) -> Self {
-        Self { sums, is_finished: AtomicBool::new(false) }
+        Self { sums, is_left: Mutex::new(false) }
     }
 
-    /// The sums, if nobody has finished them: the caller does.
-    pub fn take(&self) -> Option<&T> {
-        (!self.is_finished.swap(true, Ordering::Relaxed)).then_some(&self.sums)
+    /// A kernel that leaves them was launched.
+    pub fn leave(&self) {
+        *self.lock() = true;
     }
 
-    /// Nothing was added up.
-    pub fn forget(self) {
-        self.is_finished.store(true, Ordering::Relaxed);
+    fn is_finished(&self) -> bool {
+        !*self.lock()
     }
 
-    /// Finishes them, if nobody has.
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Launches a kernel that reads what is made of the sums, which it gets if it is to do so.
+    ///
+    /// # Errors
+    /// When that fails: nothing is made of them then.
+    pub fn read<'a, R>(&'a self, launch: impl FnOnce(Option<&'a T>) -> Result<R>) -> Result<R> {
+        let mut is_left = self.lock();
+        let read = launch(is_left.then_some(&self.sums))?;
+        *is_left = false;
+        Ok(read)
+    }
+
+    /// Finishes them by a kernel of their own, if nobody has.
     ///
     /// # Errors
     /// When the device fails.
     pub fn finish(&self) -> Result<()> {
-        self.take().map_or(Ok(()), Finishable::finish)
-    }
-}
-
-impl<T: Finishable> Drop for Unfinished<T> {
-    fn drop(&mut self) {
-        // Nobody has read the result, but what is made of the sums may be read by others. A device that fails does so again.
-        let _ = self.finish();
+        self.read(|sums| sums.map_or(Ok(()), Finishable::finish))
     }
 }

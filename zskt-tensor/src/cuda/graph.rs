@@ -75,18 +75,18 @@ mod cuda {
 
     use super::Device;
     use super::Result;
-    use crate::cuda::exact_sums::forget_zeros;
-    use crate::cuda::graph_memory::{self, GraphMemory};
-    use crate::cuda::ticket::tickets;
+    use crate::cuda::exact_sums;
+    use crate::cuda::graph_memory::{Capturing, GraphMemory};
+    use crate::cuda::ticket::ticket;
     use crate::error::Error;
     use crate::flop;
 
     /// A captured graph.
     pub struct Graph {
         graph: Option<CudaGraph>,
-        device: CudaDevice,
         /// What its kernels read and write, where that is not the graph's own affair.
-        _memory: GraphMemory,
+        memory: Option<GraphMemory>,
+        device: CudaDevice,
         /// What it computes, as [`flop::done`] counts it.
         flop: u64,
     }
@@ -105,14 +105,17 @@ mod cuda {
 
     impl Drop for Graph {
         fn drop(&mut self) {
+            // Whoever drops it may be another thread.
+            let _ = self.device.cuda_stream().context().bind_to_thread();
             drop(self.graph.take());
-            // Its memory is kept for other graphs, of which there may be none.
+            drop(self.memory.take());
+            // Memory of its nodes, if it has such, is kept for other graphs, of which there may be none.
             // SAFETY: the device is there, and memory that a graph uses is not given back.
             unsafe { cuDeviceGraphMemTrim(self.device.cuda_stream().context().cu_device()) };
         }
     }
 
-    /// Gives back the memory that nobody uses: a graph takes its own from another pool.
+    /// Gives back the memory that nobody uses: a graph does not take its own from there.
     fn trim(device: &CudaDevice) -> Result<(), DriverError> {
         let stream = device.cuda_stream();
         stream.synchronize()?;
@@ -134,8 +137,10 @@ mod cuda {
     /// When the work fails or cannot be captured.
     pub fn capture<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<Option<(Graph, T)>> {
         let Device::Cuda(cuda) = device else { return Ok(None) };
-        // What is made within a graph does not outlive it.
-        tickets(device)?;
+        // What is made within a graph does not outlive it, and what was left before is no part of it.
+        ticket(device)?;
+        exact_sums::finish_all()?;
+        exact_sums::forget_zeros();
         let device = cuda;
         let stream = device.cuda_stream();
         let failed = |error: DriverError| Error::new(format!("CUDA, capturing: {error}"));
@@ -143,19 +148,20 @@ mod cuda {
         // candle refuses copies between host and device meanwhile, but for those that it has made before.
         let _tables = device.enable_cuda_graph_htod_cache();
         stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed)?;
-        graph_memory::begin();
-        forget_zeros();
+        let capturing = Capturing::begin(&stream);
+        let work = || work().and_then(|done| exact_sums::finish_all().map(|()| done).map_err(Error::from));
         let (captured, flop) = flop::uncounted(work);
+        exact_sums::forget_all();
         // Where capturing was made impossible, what was dropped since could not be freed: an old error, that ending would only
         // repeat, and not end.
         let _ = stream.context().check_err();
-        // What the graph leaves in memory is freed by its next launch.
+        // What nodes of the graph leave in memory is freed by its next launch.
         let graph = stream.end_capture(CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH);
-        forget_zeros();
-        let memory = graph_memory::end(stream.cu_stream());
+        let memory = capturing.end();
         match (captured, graph) {
             (Ok(captured), Ok(Some(graph))) => {
-                Ok(Some((Graph { graph: Some(graph), device: device.clone(), _memory: memory, flop }, captured)))
+                let (graph, memory) = (Some(graph), Some(memory));
+                Ok(Some((Graph { graph, memory, device: device.clone(), flop }, captured)))
             }
             (captured, graph) => {
                 let reason = match (captured, graph) {

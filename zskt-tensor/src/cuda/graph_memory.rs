@@ -1,8 +1,11 @@
 //! Memory of what is captured in a graph, allocated once and not by nodes of the graph: a GPU takes its time over these, of which there
 //! would be more than kernels.
 //!
-//! All that a thread allocates and frees while it captures goes through the driver's functions for memory in the order of a stream,
-//! which lead here then (`build/driver.rs`).
+//! All that is allocated and freed goes through the driver's functions for memory in the order of a stream. From the first capture on these
+//! lead here (`build/driver.rs`), for the whole process, and on to the driver for all but the stream that is captured. Where they cannot be
+//! led here, as on other systems than Linux, graphs have nodes for memory.
+//!
+//! What was made while a graph was captured must not outlive it.
 
 #![expect(unsafe_code, reason = "memory is handed out")]
 
@@ -11,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{CStr, c_char, c_void};
 use std::mem::transmute;
 use std::ops::Range;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use candle_core::cuda_backend::cudarc::driver::CudaStream;
 use candle_core::cuda_backend::cudarc::driver::sys::{
-    CUdeviceptr, CUresult, CUstream, CUstreamCaptureMode, cuMemAlloc_v2, cuMemFree_v2,
+    CUdeviceptr, CUgraphInstantiate_flags, CUresult, CUstream, CUstreamCaptureMode, cuMemAlloc_v2, cuMemFree_v2,
     cuThreadExchangeStreamCaptureMode,
 };
 
@@ -39,8 +43,9 @@ thread_local! {
 }
 
 /// Memory while a graph is captured.
-#[derive(Default)]
 struct Captured {
+    /// Of whose stream.
+    stream: CUstream,
     memory: GraphMemory,
     /// Free parts by their address, none beside another of the same chunk.
     free: BTreeMap<u64, u64>,
@@ -48,13 +53,23 @@ struct Captured {
     used: HashMap<u64, u64>,
     /// Where chunks begin.
     begins: BTreeSet<u64>,
-    /// Memory from before, which was freed meanwhile.
-    freed: Vec<u64>,
 }
 
 /// The memory of a graph, given back when it is dropped, which must not be before the graph.
 #[derive(Default)]
-pub struct GraphMemory(Vec<Range<u64>>);
+pub struct GraphMemory {
+    chunks: Vec<Range<u64>>,
+    /// What was there before and was freed meanwhile, on which stream: the graph may read it.
+    freed: Vec<(u64, SendStream)>,
+}
+
+/// A stream, which any thread may name.
+struct SendStream(CUstream);
+
+// SAFETY: the driver's functions may be called from any thread.
+unsafe impl Send for SendStream {}
+// SAFETY: as above.
+unsafe impl Sync for SendStream {}
 
 #[cfg(opens_driver)]
 unsafe extern "C" {
@@ -104,30 +119,48 @@ fn replace() -> bool {
     })
 }
 
-/// From now on this thread allocates memory of a graph, until [`end`]; where that is not possible, by nodes of the graph.
-pub fn begin() {
-    if replace() {
-        CAPTURED.set(Some(Captured::default()));
+/// A thread that captures a stream: it allocates memory of the graph there, or, where that is not possible, nodes do.
+pub struct Capturing(Arc<CudaStream>);
+
+impl Capturing {
+    /// From now on.
+    pub fn begin(stream: &Arc<CudaStream>) -> Self {
+        if replace() {
+            let (free, used, begins) = Default::default();
+            let captured = Captured { stream: stream.cu_stream(), memory: GraphMemory::default(), free, used, begins };
+            CAPTURED.set(Some(captured));
+        }
+        Self(Arc::clone(stream))
+    }
+
+    /// The memory of the graph, whose capture has ended.
+    pub fn end(self) -> GraphMemory {
+        CAPTURED.take().map_or_else(GraphMemory::default, |captured| captured.memory)
     }
 }
 
-/// The memory of the graph that was captured since [`begin`]; what was there before and was freed meanwhile is freed now.
-pub fn end(stream: CUstream) -> GraphMemory {
-    let Some(captured) = CAPTURED.take() else { return GraphMemory::default() };
-    if let Some((_, free)) = driver() {
-        for address in captured.freed {
-            // SAFETY: whoever had it asked for that.
-            unsafe { free(address, stream) };
+impl Drop for Capturing {
+    fn drop(&mut self) {
+        // Only where what is captured panics is there anything left. What lives on may be in memory of the graph.
+        if let Some(captured) = CAPTURED.take() {
+            std::mem::forget(captured.memory);
+            let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+            let _ = self.0.end_capture(flags);
         }
     }
-    captured.memory
+}
+
+/// What this thread captures, if this is its stream.
+fn with_captured<R>(stream: CUstream, work: impl FnOnce(&mut Captured) -> R) -> Option<R> {
+    let of_stream = |captured: &RefCell<Option<Captured>>| {
+        let mut captured = captured.try_borrow_mut().ok()?;
+        captured.as_mut().filter(|captured| captured.stream == stream).map(work)
+    };
+    CAPTURED.try_with(of_stream).ok().flatten()
 }
 
 unsafe extern "C" fn allocate(address: *mut CUdeviceptr, bytes: usize, stream: CUstream) -> CUresult {
-    let captured = CAPTURED
-        .try_with(|captured| captured.try_borrow_mut().ok()?.as_mut().map(|captured| captured.allocate(bytes as u64)))
-        .ok()
-        .flatten();
+    let captured = with_captured(stream, |captured| captured.allocate(bytes as u64));
     match (captured, driver()) {
         (Some(Ok(found)), _) => {
             // SAFETY: the caller wants it there.
@@ -146,15 +179,12 @@ unsafe extern "C" fn free(address: CUdeviceptr, stream: CUstream) -> CUresult {
         let chunks = CHUNKS.lock().unwrap_or_else(PoisonError::into_inner);
         chunks.iter().any(|chunk| chunk.contains(&address))
     };
-    let is_done = CAPTURED.try_with(|captured| {
-        let mut captured = captured.try_borrow_mut().ok()?;
-        let captured = captured.as_mut()?;
+    let is_done = with_captured(stream, |captured| {
         if !captured.free(address) && !is_of_a_graph() {
-            captured.freed.push(address);
+            captured.memory.freed.push((address, SendStream(stream)));
         }
-        Some(())
     });
-    match (is_done.ok().flatten(), driver()) {
+    match (is_done, driver()) {
         (Some(()), _) => CUresult::CUDA_SUCCESS,
         // It stays the graph's.
         _ if is_of_a_graph() => CUresult::CUDA_SUCCESS,
@@ -209,20 +239,13 @@ impl Captured {
 impl GraphMemory {
     fn allocate(&mut self, bytes: u64) -> Result<Range<u64>, CUresult> {
         let mut address = 0;
-        // A thread that captures may not wait for the device, as this may: what is captured does not depend on it.
-        // SAFETY: the mode is one, and the address has a place.
-        let result = unsafe {
-            let mut mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-            cuThreadExchangeStreamCaptureMode(&raw mut mode);
-            let result = cuMemAlloc_v2(&raw mut address, bytes as usize);
-            cuThreadExchangeStreamCaptureMode(&raw mut mode);
-            result
-        };
+        // SAFETY: the address has a place.
+        let result = relaxed(|| unsafe { cuMemAlloc_v2(&raw mut address, bytes as usize) });
         if result != CUresult::CUDA_SUCCESS {
             return Err(result);
         }
         let chunk = address..address + bytes;
-        self.0.push(chunk.clone());
+        self.chunks.push(chunk.clone());
         CHUNKS.lock().unwrap_or_else(PoisonError::into_inner).push(chunk.clone());
         Ok(chunk)
     }
@@ -230,10 +253,27 @@ impl GraphMemory {
 
 impl Drop for GraphMemory {
     fn drop(&mut self) {
-        CHUNKS.lock().unwrap_or_else(PoisonError::into_inner).retain(|chunk| !self.0.contains(chunk));
-        for chunk in &self.0 {
+        for chunk in &self.chunks {
             // SAFETY: it was allocated, and nobody has it any more; the device waits for what is still computed there.
-            unsafe { cuMemFree_v2(chunk.start) };
+            relaxed(|| unsafe { cuMemFree_v2(chunk.start) });
         }
+        CHUNKS.lock().unwrap_or_else(PoisonError::into_inner).retain(|chunk| !self.chunks.contains(chunk));
+        let Some((_, free)) = driver() else { return };
+        for (address, stream) in &self.freed {
+            // SAFETY: whoever had it asked for that.
+            relaxed(|| unsafe { free(*address, stream.0) });
+        }
+    }
+}
+
+/// Does what a thread that captures may not do, for it may wait for the device: what is captured does not depend on it.
+fn relaxed<R>(work: impl FnOnce() -> R) -> R {
+    let mut mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+    // SAFETY: the mode is one, and is what it was again.
+    unsafe {
+        cuThreadExchangeStreamCaptureMode(&raw mut mode);
+        let done = work();
+        cuThreadExchangeStreamCaptureMode(&raw mut mode);
+        done
     }
 }

@@ -27,10 +27,10 @@ mod nvrtc;
 mod nvrtc_library;
 mod ops;
 pub mod packed_weights;
+mod pending_gradients;
 mod sum;
 mod tensor_array;
 #[cfg(test)]
 mod tests;
 mod ticket;
 mod transpose;
-mod weight_gradients;

@@ -283,7 +283,8 @@ fn normed(x: &FeatureMap, gamma: &Tensor, beta: &Tensor, activation: Activation)
     );
     let batches = Var::zeros((), DType::I64, gamma.device())?;
     let running = ops::RunningStatistics { mean: &mean, variance: &variance, batches: &batches };
-    let statistics = ops::tracked_batch_moments(x, running, 0.1)?;
+    // As a layer has it: what reads the result finishes the statistics.
+    let statistics = ops::batch_moments_to_normalize(x, running, 0.1)?;
     ops::batch_norm(x, gamma, beta, &statistics, 1e-5, activation)
 }
 
@@ -349,6 +350,14 @@ fn blocks_agree_with_the_kernels() {
         let z = normed(&y, &x[2], &x[3], Activation::Identity)?;
         let sum = ops::activate(&ops::add(&z, &map(&x[0]))?, Activation::Relu)?;
         Ok((conv(&sum, &x[1], 1)?.to_nchw()? + ops::add(&y, &z)?.to_nchw()?)?)
+    });
+    // One gamma in two batch norms, in one as it is, in one made of it and of beta.
+    compare_fused("shared by batch norms", &[&[2, 16, 6, 6], &[16, 16, 3, 3], &[16], &[16]], |map, x| {
+        let first = normed(&conv(&map(&x[0]), &x[1], 1)?, &x[2], &x[3], Activation::Relu)?;
+        let second = normed(&conv(&first, &x[1], 1)?, &x[2], &x[3], Activation::Relu)?;
+        let gamma = (x[2].sqr()? + &x[3])?;
+        let third = normed(&conv(&second, &x[1], 1)?, &gamma, &x[3], Activation::Relu)?;
+        conv(&third, &x[1], 1)?.to_nchw()
     });
     // A weight and a bias that are made of others, behind another layer; a weight that cuDNN's convolution shares with ours.
     compare_fused("made", &[&[2, 16, 6, 6], &[16, 16, 3, 3], &[16], &[16], &[16]], |map, x| {

@@ -4,26 +4,23 @@ use std::cell::RefCell;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// As many as a convolution's result has blocks of channels at most.
-const TICKETS: usize = 128;
-
 thread_local! {
     static MADE: RefCell<Vec<(Device, Tensor)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Numbers on the device, `[128]`, that are 0 between the kernels of its stream, which count their blocks by them.
+/// A number on the device that is 0 between the kernels of its stream, which count their blocks by it.
 ///
 /// # Errors
 /// When the device has no room.
-pub fn tickets(device: &Device) -> Result<Tensor> {
+pub fn ticket(device: &Device) -> Result<Tensor> {
     MADE.with_borrow_mut(|made| {
-        if let Some((_, tickets)) = made.iter().find(|(of, _)| of.same_device(device)) {
-            return Ok(tickets.clone());
+        if let Some((_, ticket)) = made.iter().find(|(of, _)| of.same_device(device)) {
+            return Ok(ticket.clone());
         }
-        let tickets = Tensor::zeros(TICKETS, DType::U32, device)?;
+        let ticket = Tensor::zeros((), DType::U32, device)?;
         // Captured graphs know where they are, whatever becomes of this thread.
-        std::mem::forget(tickets.clone());
-        made.push((device.clone(), tickets.clone()));
-        Ok(tickets)
+        std::mem::forget(ticket.clone());
+        made.push((device.clone(), ticket.clone()));
+        Ok(ticket)
     })
 }

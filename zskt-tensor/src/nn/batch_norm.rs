@@ -117,6 +117,8 @@ impl BatchNorm2d {
             };
             ops::batch_moments_to_normalize(x, running, self.momentum)?
         } else {
+            // What moves them may not have been read.
+            ops::finish_batch_moments()?;
             let (mean, variance) = (self.running_mean.value(), self.running_variance.value());
             BatchNormStatistics { mean, variance, of_batch: false }
         };

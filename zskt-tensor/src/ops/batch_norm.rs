@@ -39,14 +39,23 @@ pub fn tracked_batch_moments(
     momentum: f64,
 ) -> Result<BatchNormStatistics> {
     let statistics = batch_moments_to_normalize(x, running, momentum)?;
-    if let Some(moments) = exact_sums::moments_of(&statistics) {
-        moments.finish()?;
-    }
+    finish_batch_moments()?;
     Ok(statistics)
 }
 
+/// Finishes what [`batch_moments_to_normalize`] has left, and moves the running statistics.
+///
+/// # Errors
+/// When the device fails.
+pub(crate) fn finish_batch_moments() -> Result<()> {
+    Ok(exact_sums::finish_all()?)
+}
+
 /// [`tracked_batch_moments`] that nobody reads but [`batch_norm`]: on a GPU they may be finished by what reads its result.
-pub fn batch_moments_to_normalize(
+///
+/// # Errors
+/// When the device fails.
+pub(crate) fn batch_moments_to_normalize(
     x: &FeatureMap,
     running: RunningStatistics<'_>,
     momentum: f64,

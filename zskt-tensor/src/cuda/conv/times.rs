@@ -215,7 +215,7 @@ impl Bench {
             Direction::Forward => {
                 let moments = self.is_normalized().then(|| self.sums_of_result()).transpose()?;
                 let y = tensor_cores::forward(geometry, input, &self.weight, None, None, moments.as_ref())?;
-                moments.map_or(Ok(()), |moments| if finish { moments.finish() } else { Ok(moments.forget()) })?;
+                moments.filter(|_| finish).map_or(Ok(()), |moments| moments.finish())?;
                 Ok(y)
             }
             Direction::Input => {
@@ -228,10 +228,8 @@ impl Bench {
                     FixedNorms => Towards::FixedNorm { x, normalization, plus: None, behind: None },
                 };
                 let gradient = tensor_cores::data_gradient(geometry, self.gradient(set), &self.weight, &towards)?;
-                if finish && self.has_sums() {
-                    sums.finish()?
-                } else {
-                    sums.forget()
+                if finish {
+                    sums.finish()?;
                 }
                 Ok(gradient)
             }

@@ -11,8 +11,8 @@ use crate::cuda::exact_sums::UnfinishedGradients;
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap};
 use crate::cuda::launch::empty;
 use crate::cuda::ops::{batch_norm, conv2d};
+use crate::cuda::pending_gradients;
 use crate::cuda::sum::plus;
-use crate::cuda::weight_gradients;
 use crate::flop;
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
@@ -153,7 +153,7 @@ impl ParameterGradients {
             let keep = biases.iter().any(TensorInput::is_tracked);
             let input = self.input.operand()?;
             let parts = gradient.read(keep, |gradient| tensor_cores::weight_gradient(geometry, input, gradient))?;
-            weight_gradients::accumulate(weight, geometry, parts)?;
+            pending_gradients::accumulate_parts(weight, geometry, parts)?;
         }
         for bias in biases {
             bias.accumulate(|| conv2d::of_bias(&gradient.dense()?, precision))?;

@@ -10,7 +10,7 @@ use crate::cuda::launch::Argument::{self, Address, Count, Nothing, Real, Tensor 
 use crate::cuda::launch::{empty, launch};
 use crate::cuda::map::CudaMap;
 use crate::cuda::tensor_array::put_array;
-use crate::cuda::ticket::tickets;
+use crate::cuda::ticket::ticket;
 use crate::shape::MapShape;
 
 /// Maps of one launch, `MAPS` in the kernels.
@@ -52,7 +52,7 @@ impl Attention {
         let (device, dtype, variant) = (x.device(), x.precision.dtype(), variant(all.iter())?);
         let images = all.iter().map(|attention| attention.x.shape().batch).sum();
         let distances = total.map(|_| empty(images, dtype, device)).transpose()?;
-        let ticket = total.map(|_| tickets(device)).transpose()?;
+        let ticket = total.map(|_| ticket(device)).transpose()?;
         let values = all.iter().map(|attention| attention.x.values()).collect::<Result<Vec<_>>>()?;
         let mut arguments = Vec::new();
         put_array::<MAPS>(&mut arguments, values.into_iter().map(Of), Nothing);

@@ -14,8 +14,9 @@ use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{self, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{blocks_of_packs, blocks_of_pixels, empty, launch, partial_sums};
 use crate::cuda::map::CudaMap;
+use crate::cuda::pending_gradients;
 use crate::cuda::sum::plus;
-use crate::cuda::ticket::tickets;
+use crate::cuda::ticket::ticket;
 use crate::dense::dense;
 use crate::precision::Precision;
 use crate::statistics::{BatchNormStatistics, RunningStatistics, bessel_correction};
@@ -55,7 +56,7 @@ fn moments_and_track(x: &CudaMap, running: Option<(RunningStatistics<'_>, f64)>)
     let (values, precision) = (x.values()?, x.precision);
     let (device, dtype) = (values.device(), precision.dtype());
     let (pixels, channels) = extent(values);
-    let (variant, ticket) = (KernelVariant::of(precision, channels), tickets(device)?);
+    let (variant, ticket) = (KernelVariant::of(precision, channels), ticket(device)?);
     let (partial, blocks) = partial_sums(variant, pixels, channels, dtype, device)?;
     let running = running.map(|(running, momentum)| (detached(running), momentum));
     let (moved, momentum) = match &running {
@@ -185,18 +186,17 @@ pub fn tracked_moments(x: &CudaMap, running: RunningStatistics<'_>, momentum: f6
         let (shape, device) = (x.shape(), x.device());
         let [mean, variance] = [(); 2].map(|()| empty(shape.channels, x.precision.dtype(), device));
         let statistics = BatchNormStatistics { mean: mean?, variance: variance?, of_batch: true };
-        let moments = UnfinishedMoments::new(MomentSums {
+        let moments = Arc::new(UnfinishedMoments::new(MomentSums {
             limbs: exact_sums::zeros(shape.channels, device)?,
             mean: statistics.mean.clone(),
             variance: statistics.variance.clone(),
             running: Some((detached(running), momentum)),
             pixels: shape.batch * shape.height * shape.width,
-        });
+        }));
         if x.input.map.evaluate_with(&moments)? {
-            exact_sums::leave_moments(&statistics, Arc::new(moments));
+            exact_sums::leave_moments(moments);
             return Ok(statistics);
         }
-        moments.forget();
     }
     moments_and_track(&x.detach(), Some((running, momentum)))
 }
@@ -266,8 +266,12 @@ impl Node for BatchNorm {
         }
         let sums = Arc::new(UnfinishedGradients::new(self.empty_sums()?));
         let behind = last.run(&Towards::BatchNorm { x: values, normalization, plus, sums: &sums })?;
-        self.weights[0].accumulate(|| Ok(sums.sums.of_gamma.clone()))?;
-        self.weights[1].accumulate(|| Ok(sums.sums.of_beta.clone()))?;
+        exact_sums::leave_gradients(Arc::clone(&sums));
+        for (weight, gradient) in self.weights.iter().zip([&sums.sums.of_gamma, &sums.sums.of_beta]) {
+            if weight.is_tracked() {
+                pending_gradients::accumulate(weight, gradient.clone())?;
+            }
+        }
         let gradient = BehindBatchNorm::new(behind, Arc::clone(&self.map), sums);
         x.accumulate_part(Part::Complete(Gradient::BehindBatchNorm(Arc::new(gradient))));
         Ok(())
@@ -323,7 +327,7 @@ impl BatchNorm {
         let (partial, blocks) = partial_sums(variant, pixels, channels, dtype, device)?;
         let channel = || empty(channels, dtype, device);
         let results = [channel()?, channel()?, channel()?, channel()?];
-        let (maps, ticket) = ([Of(values), Of(gradient)], tickets(device)?);
+        let (maps, ticket) = ([Of(values), Of(gradient)], ticket(device)?);
         let (kept, written) = ([Of(&partial), Of(&ticket)], results.each_ref().map(Of));
         let numbers = scalars(pixels, channels, normalization);
         let arguments = [&maps[..], &parameters(normalization), &kept, &written, &numbers].concat();

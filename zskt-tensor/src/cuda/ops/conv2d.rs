@@ -16,7 +16,7 @@ use crate::cuda::launch::{blocks_of_packs, empty, launch, partial_sums};
 use crate::cuda::map::{Backward, CudaMap};
 use crate::cuda::packed_weights;
 use crate::cuda::sum::plus;
-use crate::cuda::ticket::tickets;
+use crate::cuda::ticket::ticket;
 use crate::dense::dense;
 use crate::flop;
 use crate::precision::Precision;
@@ -152,7 +152,7 @@ pub fn of_bias(gradient: &Tensor, precision: Precision) -> Result<Tensor> {
     let (device, variant) = (gradient.device(), KernelVariant::of(precision, channels));
     let pixels = gradient.elem_count() / channels;
     let (partial, blocks) = partial_sums(variant, pixels, channels, precision.dtype(), device)?;
-    let (of_bias, ticket) = (empty(channels, precision.dtype(), device)?, tickets(device)?);
+    let (of_bias, ticket) = (empty(channels, precision.dtype(), device)?, ticket(device)?);
     let arguments = [Of(gradient), Of(&partial), Of(&ticket), Of(&of_bias), Count(pixels), Count(channels)];
     launch(device, variant, "bias_sums", blocks, &arguments)?;
     Ok(of_bias)

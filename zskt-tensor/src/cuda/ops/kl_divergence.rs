@@ -8,7 +8,7 @@ use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{self, Address, Count, Real, Tensor as Of};
 use crate::cuda::launch::{empty, launch};
 use crate::cuda::ops::log_softmax::log_softmax;
-use crate::cuda::ticket::tickets;
+use crate::cuda::ticket::ticket;
 
 /// The mean over images and classes of `t · (log t − log s)`, in one kernel for constants `t` and `log t`, where `s` is the softmax of
 /// `logits / temperature`.
@@ -68,7 +68,7 @@ impl Divergence {
 
     /// The mean, and what the target is where its logits are given.
     fn values(&self, target_logits: Option<Tensor>) -> Result<Values> {
-        let (computed, ticket) = (self.clone(), tickets(self.logits.device())?);
+        let (computed, ticket) = (self.clone(), ticket(self.logits.device())?);
         let write = move |mean| {
             let Self { logits, target, log_target, log_softmax, divergences, temperature } = &computed;
             let arguments = [

@@ -10,7 +10,7 @@ use crate::cuda::launch::Argument::{self, Count, Double, Nothing, Real, Tensor a
 use crate::cuda::launch::{empty, launch};
 use crate::cuda::packed_weights;
 use crate::cuda::tensor_array::{Division, TENSORS, arrays, put_array};
-use crate::cuda::ticket::tickets;
+use crate::cuda::ticket::ticket;
 use crate::precision::Precision;
 use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 
@@ -137,7 +137,7 @@ pub fn norm(tensors: &[Tensor]) -> Result<Tensor> {
     let chunks: Vec<_> = tensors.chunks(TENSORS).map(|tensors| (tensors, Division::of(tensors))).collect();
     let total = chunks.iter().map(|(_, division)| division.blocks).sum::<usize>();
     let (partial, norm) = (empty(total, DType::F64, device)?, empty((), DType::F64, device)?);
-    let (ticket, mut before) = (tickets(device)?, 0);
+    let (ticket, mut before) = (ticket(device)?, 0);
     for (tensors, division) in &chunks {
         let is_last = before + division.blocks == total;
         let mut arguments = arrays(&[tensors.iter().collect()]);

@@ -7,7 +7,7 @@ use crate::cuda::conv::tensor_cores::kernel::{EpilogueKind, Kernel, OperandKind,
 use crate::cuda::conv::tensor_cores::launch::launch;
 use crate::cuda::conv::tensor_cores::plan::{ConvolutionPlan, Direction, WeightPlan};
 use crate::cuda::conv::{Normalization, Operand, ResultGradient, Towards, WeightParts};
-use crate::cuda::exact_sums::{GradientSums, MomentSums, UnfinishedGradients, UnfinishedMoments};
+use crate::cuda::exact_sums::{GradientSums, MomentSums, UnfinishedMoments, stride_of_channels};
 use crate::cuda::launch::Argument::{self, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::empty;
 use crate::precision::Precision;
@@ -62,14 +62,17 @@ pub fn forward(
     let plan = covered(ConvolutionPlan::of(Direction::Forward, geometry), geometry)?;
     let [batch, height, width] = [geometry.batch, geometry.out_height(), geometry.out_width()];
     let y = empty((batch, height, width, geometry.out_channels), DType::BF16, device)?;
-    let unfinished = input.normalization.and_then(|normalization| normalization.unfinished.as_deref()?.take());
-    let (operand, mut arguments) = of_operand(&input, unfinished);
-    arguments.push(Of(weight));
-    arguments.extend([geometry.batch, geometry.height, geometry.width, batch, height, width].map(Count));
-    let limbs = moments.map(|moments| &moments.sums.limbs);
-    arguments.extend([bias.into(), residual.into(), Of(&y), limbs.into()]);
     let epilogue = EpilogueKind::Result { moments: moments.is_some() };
-    launch(device, &Kernel::Convolution { plan, operand, epilogue }, plan.grid(geometry), &arguments)?;
+    read_operand(&input, |operand, mut arguments| {
+        arguments.push(Of(weight));
+        arguments.extend([geometry.batch, geometry.height, geometry.width, batch, height, width].map(Count));
+        let limbs = moments.map(|moments| &moments.sums.limbs);
+        arguments.extend([bias.into(), residual.into(), Of(&y), limbs.into()]);
+        launch(device, &Kernel::Convolution { plan, operand, epilogue }, plan.grid(geometry), &arguments)
+    })?;
+    if let Some(moments) = moments {
+        moments.leave();
+    }
     Ok(y)
 }
 
@@ -87,13 +90,6 @@ pub fn data_gradient(
     let plan = covered(ConvolutionPlan::of(Direction::Data, geometry), geometry)?;
     let [batch, height, width] = [geometry.batch, geometry.height, geometry.width];
     let result = empty((batch, height, width, geometry.in_channels), DType::BF16, device)?;
-    let unfinished = match gradient {
-        ResultGradient::Normalized { unfinished, .. } => unfinished.and_then(UnfinishedGradients::take),
-        ResultGradient::Dense(_) => None,
-    };
-    let (operand, mut arguments) = of_gradient(&gradient, geometry, unfinished);
-    arguments.push(Of(weight));
-    arguments.extend([batch, geometry.out_height(), geometry.out_width(), batch, height, width].map(Count));
     let (epilogue, [early, x, late], normalization, sums) = match towards {
         Towards::Operand { plus } => (EpilogueKind::Gradient, [(*plus).into(), Nothing, Nothing], None, None),
         Towards::BatchNorm { x, normalization, plus, sums } => {
@@ -106,10 +102,18 @@ pub fn data_gradient(
         }
     };
     normalization.map_or(Ok(()), Normalization::finish)?;
-    arguments.extend([early, x, late]);
-    arguments.extend(normalization.map_or([Nothing, Nothing, Nothing, Nothing, Real(0.0), Real(0.0), Real(0.0)], norm));
-    arguments.extend([Of(&result), sums.map(|sums| &sums.sums.limbs).into()]);
-    launch(device, &Kernel::Convolution { plan, operand, epilogue }, plan.grid(geometry), &arguments)?;
+    read_gradient(&gradient, geometry, |operand, mut arguments| {
+        arguments.push(Of(weight));
+        arguments.extend([batch, geometry.out_height(), geometry.out_width(), batch, height, width].map(Count));
+        arguments.extend([early, x, late]);
+        arguments
+            .extend(normalization.map_or([Nothing, Nothing, Nothing, Nothing, Real(0.0), Real(0.0), Real(0.0)], norm));
+        arguments.extend([Of(&result), sums.map(|sums| &sums.sums.limbs).into()]);
+        launch(device, &Kernel::Convolution { plan, operand, epilogue }, plan.grid(geometry), &arguments)
+    })?;
+    if let Some(sums) = sums {
+        sums.leave();
+    }
     Ok(result)
 }
 
@@ -192,7 +196,7 @@ pub fn finish_gradients(sums: &GradientSums) -> Result<()> {
 }
 
 fn channels_of_limbs(channels: usize) -> [Argument<'static>; 2] {
-    [Count(channels), Count(channels.max(8))]
+    [channels, stride_of_channels(channels)].map(Count)
 }
 
 /// `Norm` in the kernels.
@@ -232,6 +236,37 @@ fn gradient_sums<'a>(
             let [limbs, of_gamma, of_beta] = [&sums.limbs, &sums.of_gamma, &sums.of_beta].map(Of);
             [limbs, gamma, mean, variance, of_gamma, of_beta, a, b, c, Real(sums.epsilon), pixels]
         }
+    }
+}
+
+/// Launches a kernel that reads an operand, of such a kind and with these arguments, and finishes its statistics if nobody has.
+fn read_operand<'a>(
+    operand: &Operand<'a>,
+    launch: impl FnOnce(OperandKind, Vec<Argument<'a>>) -> Result<()>,
+) -> Result<()> {
+    let launch = |unfinished| {
+        let (kind, arguments) = of_operand(operand, unfinished);
+        launch(kind, arguments)
+    };
+    match operand.normalization.and_then(|normalization| normalization.unfinished.as_deref()) {
+        Some(unfinished) => unfinished.read(launch),
+        None => launch(None),
+    }
+}
+
+/// The same of a gradient.
+fn read_gradient<'a>(
+    gradient: &ResultGradient<'a>,
+    geometry: &ConvGeometry,
+    launch: impl FnOnce(OperandKind, Vec<Argument<'a>>) -> Result<()>,
+) -> Result<()> {
+    let launch = |unfinished| {
+        let (kind, arguments) = of_gradient(gradient, geometry, unfinished);
+        launch(kind, arguments)
+    };
+    match gradient {
+        ResultGradient::Normalized { unfinished: Some(unfinished), .. } => unfinished.read(launch),
+        _ => launch(None),
     }
 }
 
