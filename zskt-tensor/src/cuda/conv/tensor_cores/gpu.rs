@@ -107,17 +107,3 @@ fn failed<E: std::fmt::Debug>(kernel: &Kernel) -> impl Fn(E) -> Error {
     let name = kernel.name();
     move |error| Error::Msg(format!("CUDA, {name}: {error:?}"))
 }
-
-#[cfg(test)]
-mod tests {
-    use rayon::prelude::*;
-
-    use super::cubin;
-    use crate::cuda::conv::tensor_cores::resources::experiment;
-
-    #[test]
-    #[ignore = "fills the user's cache of kernels"]
-    fn the_experiments_kernels_are_compiled_ahead() {
-        experiment().par_iter().for_each(|kernel| assert!(!cubin(kernel, "90").unwrap().is_empty()));
-    }
-}

@@ -70,7 +70,7 @@ fn kernels_of(layers: &[([usize; 5], usize)]) -> Vec<Kernel> {
 }
 
 /// The kernels of the experiment.
-pub fn experiment() -> Vec<Kernel> {
+fn experiment() -> Vec<Kernel> {
     let mut kernels = kernels_of(&LAYERS);
     kernels.extend([Kernel::AddUp, Kernel::FinishMoments, Kernel::FinishGradients]);
     kernels
