@@ -1,4 +1,5 @@
-//! Feature maps on NVIDIA GPUs: tensors `[B, H, W, C]`, with kernels of our own (`kernels/*.cu`); convolutions are cuDNN's.
+//! Feature maps on NVIDIA GPUs: tensors `[B, H, W, C]`, with kernels of our own (`kernels/`), and convolutions by
+//! cuDNN where there are none of ours.
 //!
 //! The tests run the same code, kernels included, on the CPU, and compare it with the CPU's own kernels.
 

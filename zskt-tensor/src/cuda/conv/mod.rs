@@ -51,7 +51,7 @@ pub struct Normalization {
     pub epsilon: f64,
     /// The activation.
     pub rectifier: Rectifier,
-    /// What mean and variance are made of, if nobody has read them.
+    /// What mean and variance are made of by who reads them first.
     pub unfinished: Option<Arc<UnfinishedMoments>>,
 }
 
@@ -87,7 +87,7 @@ pub enum ResultGradient<'a> {
         x: &'a Tensor,
         /// a, b and c, `[C]` each.
         coefficients: &'a [Tensor; 3],
-        /// What they are made of, if nobody has read them.
+        /// What they are made of by who reads them first.
         unfinished: Option<&'a UnfinishedGradients>,
         /// What others gave.
         plus: Option<&'a Tensor>,

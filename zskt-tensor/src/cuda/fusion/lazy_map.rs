@@ -1,8 +1,8 @@
 //! Maps of a GPU, computed when they are first read.
 //!
 //! Where our own convolutions follow, a batch norm with its rectifier and an upsampling are not computed by themselves: they are
-//! noted down and applied as the convolution reads. The sum at the end of a residual block, and the statistics that the next
-//! batch norm needs, are taken as a convolution writes.
+//! noted down and applied as the convolution reads. The sum at the end of a residual block, and the sums that the next batch
+//! norm's statistics are made of, are taken as a convolution writes.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

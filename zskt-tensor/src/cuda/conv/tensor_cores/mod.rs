@@ -102,7 +102,7 @@ pub fn data_gradient(
         }
     };
     normalization.map_or(Ok(()), Normalization::finish)?;
-    read_gradient(&gradient, geometry, |operand, mut arguments| {
+    read_gradient(&gradient, |operand, mut arguments| {
         arguments.push(Of(weight));
         arguments.extend([batch, geometry.out_height(), geometry.out_width(), batch, height, width].map(Count));
         arguments.extend([early, x, late]);
@@ -132,7 +132,7 @@ pub fn weight_gradient(
         unfinished.finish()?;
     }
     let (input, mut arguments) = of_operand(&input, None);
-    let (gradient, of_gradient) = of_gradient(&gradient, geometry, None);
+    let (gradient, of_gradient) = of_gradient(&gradient, None);
     arguments.extend(of_gradient);
     let plan = covered(WeightPlan::of(geometry, gradient == OperandKind::NormGradient), geometry)?;
     let grid = plan.grid(geometry);
@@ -189,9 +189,7 @@ pub fn finish_moments(sums: &MomentSums) -> Result<()> {
 /// When the device fails.
 pub fn finish_gradients(sums: &GradientSums) -> Result<()> {
     let channels = sums.of_gamma.elem_count();
-    let pixels = Count(sums.pixels);
-    let arguments =
-        [gradient_sums(&sums.coefficients, Some(sums), pixels).to_vec(), channels_of_limbs(channels).to_vec()];
+    let arguments = [gradient_sums(&sums.coefficients, Some(sums)).to_vec(), channels_of_limbs(channels).to_vec()];
     launch(sums.of_gamma.device(), &Kernel::FinishGradients, [1, 1], &arguments.concat())
 }
 
@@ -223,18 +221,14 @@ fn moments(sums: Option<&MomentSums>) -> [Argument<'_>; 10] {
 }
 
 /// `GradientSums` in the kernels.
-fn gradient_sums<'a>(
-    coefficients: &'a [Tensor; 3],
-    sums: Option<&'a GradientSums>,
-    pixels: Argument<'a>,
-) -> [Argument<'a>; 11] {
+fn gradient_sums<'a>(coefficients: &'a [Tensor; 3], sums: Option<&'a GradientSums>) -> [Argument<'a>; 11] {
     let [a, b, c] = coefficients.each_ref().map(Of);
     match sums {
-        None => [Nothing, Nothing, Nothing, Nothing, Nothing, Nothing, a, b, c, Real(0.0), pixels],
+        None => [Nothing, Nothing, Nothing, Nothing, Nothing, Nothing, a, b, c, Real(0.0), Count(0)],
         Some(sums) => {
             let [gamma, mean, variance] = sums.norm.each_ref().map(Of);
             let [limbs, of_gamma, of_beta] = [&sums.limbs, &sums.of_gamma, &sums.of_beta].map(Of);
-            [limbs, gamma, mean, variance, of_gamma, of_beta, a, b, c, Real(sums.epsilon), pixels]
+            [limbs, gamma, mean, variance, of_gamma, of_beta, a, b, c, Real(sums.epsilon), Count(sums.pixels)]
         }
     }
 }
@@ -257,11 +251,10 @@ fn read_operand<'a>(
 /// The same of a gradient.
 fn read_gradient<'a>(
     gradient: &ResultGradient<'a>,
-    geometry: &ConvGeometry,
     launch: impl FnOnce(OperandKind, Vec<Argument<'a>>) -> Result<()>,
 ) -> Result<()> {
     let launch = |unfinished| {
-        let (kind, arguments) = of_gradient(gradient, geometry, unfinished);
+        let (kind, arguments) = of_gradient(gradient, unfinished);
         launch(kind, arguments)
     };
     match gradient {
@@ -287,15 +280,13 @@ fn of_operand<'a>(operand: &Operand<'a>, unfinished: Option<&'a MomentSums>) -> 
 /// The same of a gradient.
 fn of_gradient<'a>(
     gradient: &ResultGradient<'a>,
-    geometry: &ConvGeometry,
     unfinished: Option<&'a GradientSums>,
 ) -> (OperandKind, Vec<Argument<'a>>) {
     match *gradient {
         ResultGradient::Dense(gradient) => (OperandKind::Plain, vec![Of(gradient)]),
         ResultGradient::Normalized { behind, x, coefficients, plus, kept, .. } => {
-            let pixels = Count(geometry.batch * geometry.out_height() * geometry.out_width());
             let mut arguments = vec![Of(behind), Of(x), plus.into(), kept.into()];
-            arguments.extend(gradient_sums(coefficients, unfinished, pixels));
+            arguments.extend(gradient_sums(coefficients, unfinished));
             (OperandKind::NormGradient, arguments)
         }
     }

@@ -100,6 +100,7 @@ template <int C> struct Factors {
 // Channels that limbs have room for.
 template <int C> constexpr int ALL_CHANNELS = C < EIGHT ? EIGHT : C;
 
+// An operand that does without shared memory, as those of weight gradients do, needs finished statistics.
 // What operands know of each channel, in shared memory: CONSTANTS numbers of every channel of `C`, one after the other; behind a barrier
 // they are there. `writes`: by one block, what others read later.
 
