@@ -112,6 +112,8 @@ pub trait Backend: Clone + Sized {
         let numbers = scalars.iter().map(|scalar| scalar.detach().reshape(())?.to_dtype(DType::F64));
         Tensor::stack(&numbers.collect::<Result<Vec<_>>>()?, 0)
     }
+    /// A sum over the bits of each of some tensors.
+    fn digest(tensors: &[Tensor]) -> Result<Vec<u64>>;
     /// The L2 norm of all numbers of some tensors, an `f64` scalar on their device.
     fn norm(tensors: &[Tensor]) -> Result<Tensor>;
     /// Dense tensors times `limit / (norm + 1e-6)` where that is below one.

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Objective, Result, Score, params,
-    ports,
+    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Objective, Result, Score, params, ports,
 };
 
-use crate::evaluation::{each_batch, predictions, share, without_prediction};
+use crate::evaluation::{predicted_classes, share, without_prediction};
 
 /// The matrix of more classes is larger than all else that a run reports.
 const MOST_CONFUSED: usize = 100;
@@ -41,19 +40,16 @@ impl Metric for Accuracy {
         let classes = inputs.dataset.signature().classes;
         let (mut seen, mut right, mut not_finite) = (vec![0; classes], vec![0; classes], 0);
         let mut confusion = (classes <= MOST_CONFUSED).then(|| vec![vec![0usize; classes]; classes]);
-        each_batch(inputs.dataset.as_ref(), context, |batch| {
-            let output = inputs.classifier.forward.forward(&batch.images, ForwardMode::eval())?;
-            for (label, predicted) in batch.labels.to_vec1::<u32>()?.into_iter().zip(predictions(&output.logits)?) {
-                seen[label as usize] += 1;
-                right[label as usize] += usize::from(predicted == Some(label));
-                not_finite += usize::from(predicted.is_none());
-                let taken_for = predicted.zip(confusion.as_mut());
-                if let Some(count) = taken_for.and_then(|(class, of)| of[label as usize].get_mut(class as usize)) {
-                    *count += 1;
-                }
+        let found = context.predictions(&inputs.classifier, &inputs.dataset)?;
+        for (label, predicted) in found.labels.to_vec1::<u32>()?.into_iter().zip(predicted_classes(&found.logits)?) {
+            seen[label as usize] += 1;
+            right[label as usize] += usize::from(predicted == Some(label));
+            not_finite += usize::from(predicted.is_none());
+            let taken_for = predicted.zip(confusion.as_mut());
+            if let Some(count) = taken_for.and_then(|(class, of)| of[label as usize].get_mut(class as usize)) {
+                *count += 1;
             }
-            Ok(true)
-        })?;
+        }
         let (images, all_right) = (seen.iter().sum::<usize>(), right.iter().sum::<usize>());
         let top1 = share(all_right, images);
         let per_class: Vec<Option<f64>> =

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use zskt_api::candle_core::{D, DType};
 use zskt_api::ops::log_softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, ForwardMode, Measurement, Metric, MetricContext, Objective, Result, Score, params,
-    ports,
+    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Objective, Result, Score, params, ports,
 };
 
-use crate::evaluation::{each_batch, predictions, share, without_prediction};
+use crate::evaluation::{predicted_classes, share, without_prediction};
 
 params! {
     /// How far a student believes what its teacher believes: `share`, of the images on which both predict the same class,
@@ -40,22 +39,19 @@ impl Metric for Agreement {
     }
 
     fn evaluate(&self, inputs: &AgreementInputs, context: &MetricContext) -> Result<Measurement> {
-        let (mut images, mut agreed, mut not_finite, mut divergence) = (0, 0, 0, 0.0);
-        each_batch(inputs.dataset.as_ref(), context, |batch| {
-            let teacher = inputs.teacher.forward.forward(&batch.images, ForwardMode::eval())?.logits;
-            let student = inputs.student.forward.forward(&batch.images, ForwardMode::eval())?.logits;
-            for pair in predictions(&teacher)?.into_iter().zip(predictions(&student)?) {
-                match pair {
-                    (Some(teacher), Some(student)) => agreed += usize::from(teacher == student),
-                    _ => not_finite += 1,
-                }
+        let teacher = &context.predictions(&inputs.teacher, &inputs.dataset)?.logits;
+        let student = &context.predictions(&inputs.student, &inputs.dataset)?.logits;
+        let (mut agreed, mut not_finite) = (0, 0);
+        for pair in predicted_classes(teacher)?.into_iter().zip(predicted_classes(student)?) {
+            match pair {
+                (Some(teacher), Some(student)) => agreed += usize::from(teacher == student),
+                _ => not_finite += 1,
             }
-            images += batch.images.batch();
-            let (teacher, student) = (log_softmax(&teacher)?, log_softmax(&student)?);
-            let of_image = (teacher.exp()? * (teacher - student)?)?.sum(D::Minus1)?.to_dtype(DType::F64)?;
-            divergence += of_image.to_vec1::<f64>()?.into_iter().sum::<f64>();
-            Ok(true)
-        })?;
+        }
+        let images = student.dim(0)?;
+        let (teacher, student) = (log_softmax(teacher)?, log_softmax(student)?);
+        let of_image = (teacher.exp()? * (teacher - student)?)?.sum(D::Minus1)?.to_dtype(DType::F64)?;
+        let divergence = of_image.to_vec1::<f64>()?.into_iter().sum::<f64>();
         let share = share(agreed, images);
         let mean_kl = divergence / images.max(1) as f64;
         let percent = 100.0 * share;

@@ -9,7 +9,7 @@ use zskt_api::{
     Score, above, params, ports,
 };
 
-use crate::evaluation::{each_batch, predictions};
+use crate::evaluation::predicted_classes;
 
 params! {
     /// How alike two networks are away from the data. From each image on which student and teacher predict the same class,
@@ -67,9 +67,9 @@ impl Metric for MeanTransitionError {
     fn evaluate(&self, inputs: &TransitionInputs, context: &MetricContext) -> Result<Measurement> {
         let classes = inputs.dataset.signature().classes as u32;
         let (mut pairs, mut images, mut not_finite) = (Vec::new(), 0, 0);
-        each_batch(inputs.dataset.as_ref(), context, |batch| {
+        context.each_batch(inputs.dataset.as_ref(), |batch| {
             let predicted = |network: &ClassifierNetwork| {
-                predictions(&network.forward.forward(&batch.images, ForwardMode::eval())?.logits)
+                predicted_classes(&network.forward.forward(&batch.images, ForwardMode::eval())?.logits)
             };
             let all = batch.images.channels_last()?;
             let both = predicted(&inputs.teacher)?.into_iter().zip(predicted(&inputs.student)?);

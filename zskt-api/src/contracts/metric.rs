@@ -4,10 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use serde_json::{Map, Value};
 
-use super::{BuildContext, MetricFiles, Picture, Score};
-use crate::{CheckError, Inputs, Params, PortInfo, Ports, Result, Signatures};
+use super::{BuildContext, ClassifierNetwork, Dataset, MetricFiles, Picture, PredictionCache, Predictions, Score};
+use crate::{Batch, CheckError, Error, ForwardMode, Inputs, Params, PortInfo, Ports, Result, Signatures};
+
+/// Images looked at together.
+const BATCH: usize = 128;
+
+/// Images looked at together on an accelerator, which is idle between one batch and the next.
+const ACCELERATOR_BATCH: usize = 512;
 
 /// What a metric found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,13 +75,57 @@ pub struct MetricContext {
     pub files: MetricFiles,
     /// Set when the user asked to stop; a long evaluation looks at it between batches.
     pub interrupted: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What classifiers make of datasets, for all metrics of the run.
+    pub prediction_cache: PredictionCache,
 }
 
 impl MetricContext {
     /// For an evaluation outside of a run, as in a test: after no stage, with files below `folder`.
     pub fn alone(build: BuildContext, folder: &Path) -> Self {
         let files = MetricFiles::new(folder.join(&build.node), "start");
-        Self { build, stage: None, batch: 0, files, interrupted: Arc::new(|| false) }
+        let (interrupted, prediction_cache) = (Arc::new(|| false), PredictionCache::default());
+        Self { build, stage: None, batch: 0, files, interrupted, prediction_cache }
+    }
+
+    /// What a classifier makes of a dataset in evaluation mode, its images not augmented. It is computed once for all metrics that ask while
+    /// the weights stay what they are.
+    ///
+    /// # Errors
+    /// [`Error::interrupted`] when the user asked to stop.
+    pub fn predictions(
+        &self,
+        network: &Arc<ClassifierNetwork>,
+        dataset: &Arc<dyn Dataset>,
+    ) -> Result<Arc<Predictions>> {
+        self.prediction_cache.get_or_make(network, dataset, || {
+            let (mut logits, mut labels) = (Vec::new(), Vec::new());
+            self.each_batch(dataset.as_ref(), |batch| {
+                logits.push(network.forward.forward(&batch.images, ForwardMode::eval())?.logits.detach());
+                labels.push(batch.labels);
+                Ok(true)
+            })?;
+            Ok(Predictions { logits: Tensor::cat(&logits, 0)?, labels: Tensor::cat(&labels, 0)? })
+        })
+    }
+
+    /// Calls `look` with each batch of a dataset, in order and not augmented, until it says that it has seen enough.
+    ///
+    /// # Errors
+    /// Those of `look`; [`Error::interrupted`] when the user asked to stop.
+    pub fn each_batch(&self, dataset: &dyn Dataset, mut look: impl FnMut(Batch) -> Result<bool>) -> Result<()> {
+        let BuildContext { device, precision, .. } = &self.build;
+        let count = dataset.signature().images;
+        let batch = if device.is_cpu() { BATCH } else { ACCELERATOR_BATCH };
+        for start in (0..count).step_by(batch) {
+            if (self.interrupted)() {
+                return Err(Error::interrupted());
+            }
+            let indices: Vec<usize> = (start..(start + batch).min(count)).collect();
+            if !look(dataset.batch(&indices, None, precision.dtype(), device)?)? {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -84,16 +135,11 @@ impl MetricContext {
 /// use std::sync::Arc;
 ///
 /// use zskt_api::candle_core::DType;
-/// use zskt_api::{
-///     ClassifierNetwork, Dataset, Error, Measurement, Metric, MetricContext, ForwardMode, Result, params, ports,
-/// };
+/// use zskt_api::{ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Result, params, ports};
 ///
 /// params! {
 ///     /// The largest logit of a network on a dataset.
-///     pub struct LargestLogit {
-///         /// Images looked at together.
-///         pub batch_size: usize = 128 => 1..=1_000_000,
-///     }
+///     pub struct LargestLogit {}
 /// }
 ///
 /// ports! {
@@ -110,17 +156,8 @@ impl MetricContext {
 ///     type Inputs = LargestLogitInputs;
 ///
 ///     fn evaluate(&self, inputs: &LargestLogitInputs, context: &MetricContext) -> Result<Measurement> {
-///         let (device, dtype) = (&context.build.device, context.build.precision.dtype());
-///         let indices: Vec<usize> = (0..inputs.dataset.signature().images).collect();
-///         let mut largest = f64::NEG_INFINITY;
-///         for indices in indices.chunks(self.batch_size) {
-///             if (context.interrupted)() {
-///                 return Err(Error::interrupted());
-///             }
-///             let batch = inputs.dataset.batch(indices, None, dtype, device)?;
-///             let output = inputs.classifier.forward.forward(&batch.images, ForwardMode::eval())?;
-///             largest = largest.max(output.logits.max_all()?.to_dtype(DType::F64)?.to_scalar()?);
-///         }
+///         let predictions = context.predictions(&inputs.classifier, &inputs.dataset)?;
+///         let largest = predictions.logits.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
 ///         Ok(Measurement::new(format!("no logit above {largest:.2}")).figure("largest_logit", largest))
 ///     }
 /// }

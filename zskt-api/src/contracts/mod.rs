@@ -11,6 +11,7 @@ mod metric;
 mod metric_files;
 mod optimizer;
 mod picture;
+mod predictions;
 mod schedule;
 mod selection;
 mod stage;
@@ -27,6 +28,7 @@ pub use metric::{Measurement, Metric, MetricContext, MetricNode};
 pub use metric_files::MetricFiles;
 pub use optimizer::{Optimizer, OptimizerState};
 pub use picture::Picture;
+pub use predictions::{PredictionCache, Predictions};
 pub use schedule::Schedule;
 pub use selection::{Keep, Score, Selection};
 pub use stage::{

@@ -6,8 +6,8 @@ use crate::activation::{Form, Rectifier};
 use crate::backend::Backend;
 use crate::cpu::map::CpuMap;
 use crate::cpu::ops::{
-    activation, add, attention_map, batch_norm, conv2d, kl_divergence, linear, log_softmax, multiply, normalize,
-    placement, pooling, shift, update, upsample,
+    activation, add, attention_map, batch_norm, conv2d, digest, kl_divergence, linear, log_softmax, multiply,
+    normalize, placement, pooling, shift, update, upsample,
 };
 use crate::ops::{Border, NormalizedOver, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
@@ -156,6 +156,10 @@ impl Backend for CpuMap {
 
     fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
         update::adam(tensors, step)
+    }
+
+    fn digest(tensors: &[Tensor]) -> Result<Vec<u64>> {
+        digest::digest(tensors)
     }
 
     fn norm(tensors: &[Tensor]) -> Result<Tensor> {

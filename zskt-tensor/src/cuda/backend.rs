@@ -6,7 +6,7 @@ use crate::activation::{Form, Rectifier};
 use crate::backend::Backend;
 use crate::cuda::map::CudaMap;
 use crate::cuda::ops::{
-    activation, add, add_scalars, attention_map, batch_norm, conv2d, gather_scalars, kl_divergence, linear,
+    activation, add, add_scalars, attention_map, batch_norm, conv2d, digest, gather_scalars, kl_divergence, linear,
     log_softmax, multiply, normalize, placement, pooling, shift, update,
 };
 use crate::ops::{Border, NormalizedOver, Padding, Shift};
@@ -170,6 +170,10 @@ impl Backend for CudaMap {
 
     fn gather_scalars(scalars: &[Tensor]) -> Result<Tensor> {
         gather_scalars::gather_scalars(scalars)
+    }
+
+    fn digest(tensors: &[Tensor]) -> Result<Vec<u64>> {
+        digest::digest(tensors)
     }
 
     fn norm(tensors: &[Tensor]) -> Result<Tensor> {

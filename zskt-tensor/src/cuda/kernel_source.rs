@@ -21,6 +21,7 @@ pub const SOURCE: &str = concat!(
     include_str!("kernels/linear.cu"),
     include_str!("kernels/update.cu"),
     include_str!("kernels/gather_scalars.cu"),
+    include_str!("kernels/digest.cu"),
     include_str!("kernels/layout.cu"),
 );
 

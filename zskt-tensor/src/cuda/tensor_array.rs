@@ -28,7 +28,11 @@ pub struct Division {
 impl Division {
     /// Among tensors.
     pub fn of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Self {
-        let counts: Vec<_> = tensors.into_iter().map(Tensor::elem_count).collect();
+        Self::among(tensors.into_iter().map(Tensor::elem_count).collect())
+    }
+
+    /// Among tensors of so many numbers each.
+    pub fn among(counts: Vec<usize>) -> Self {
         let span = counts.iter().sum::<usize>().div_ceil(DIVIDED).next_multiple_of(SPAN).max(SPAN);
         let mut blocks = 0;
         let divided = counts.iter().map(|count| {

@@ -1,6 +1,6 @@
 //! The operations on GPUs, their kernels run on the CPU, against the CPU's own kernels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -510,6 +510,30 @@ fn scalars_of_all_types_are_gathered_64_at_a_time() -> Result<()> {
     let (found, expected) = (gathered?.to_vec1::<f64>()?, ops::gather_scalars(&host)?.to_vec1::<f64>()?);
     assert_eq!(found, expected);
     assert_eq!([expected[8], expected[10]], [8.0 / 3.0, f64::from(10f32 / 3.0)]);
+    Ok(())
+}
+
+#[test]
+fn a_digest_tells_every_bit_and_every_place() -> Result<()> {
+    // More than a block's numbers, and of all kinds that weights have; more tensors than a launch.
+    let of_sixes = |count: usize| Tensor::full(6.0, count, &device());
+    let mut tensors = vec![of_sixes(3000)?.to_dtype(DType::F32)?, of_sixes(1500)?, of_sixes(1)?.to_dtype(DType::I64)?];
+    tensors.push(of_sixes(5)?.to_dtype(DType::BF16)?);
+    for index in 0..70 {
+        tensors.push(Tensor::new(&[f64::from(index), 0.0], &device())?);
+    }
+    let (before, launches) = launch_count::counted(|| CudaMap::digest(&tensors));
+    let before = before?;
+    assert_eq!(launches, [("digest", 2)].into());
+    let distinct: BTreeSet<_> = before.iter().collect();
+    assert_eq!(distinct.len(), tensors.len());
+    // One bit in the last block, a sign of zero, numbers that change places.
+    tensors[0].slice_set(&Tensor::new(&[6.000_000_5_f32], &device())?, 0, 2999)?;
+    tensors[9].slice_set(&Tensor::new(&[-0.0], &device())?, 0, 1)?;
+    tensors[8] = Tensor::new(&[0.0, 4.0], &device())?;
+    let after = CudaMap::digest(&tensors)?;
+    let changed: Vec<_> = (0..tensors.len()).filter(|index| before[*index] != after[*index]).collect();
+    assert_eq!(changed, [0, 8, 9]);
     Ok(())
 }
 

@@ -1,11 +1,10 @@
 //! Sums over the bits of weights: whether what must not change has stayed the same.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use candle_core::Tensor;
 
-use candle_core::{CpuStorage, DType, Device, Storage, Tensor, bail};
-
+use crate::backend::Backend;
 use crate::error::Result;
+use crate::feature_map::with_backend;
 use crate::nn::weights::Parameter;
 
 /// A sum over the bits of each of some weights. Sums are compared within one process only.
@@ -20,7 +19,11 @@ impl WeightsDigest {
     /// # Errors
     /// When the device fails.
     pub fn of<'a>(weights: impl IntoIterator<Item = &'a Parameter>) -> Result<Self> {
-        let sums = weights.into_iter().map(|weight| Ok(sum(&weight.value())?)).collect::<Result<_>>()?;
+        let weights: Vec<Tensor> = weights.into_iter().map(Parameter::value).collect();
+        let mut sums = Vec::with_capacity(weights.len());
+        for weights in weights.chunk_by(|one, next| one.device().same_device(next.device())) {
+            sums.extend(with_backend!(weights[0].device(), B => B::digest(weights))?);
+        }
         Ok(Self { sums })
     }
 
@@ -29,34 +32,11 @@ impl WeightsDigest {
     /// # Errors
     /// When the device fails.
     pub fn first_changed<'a>(&self, weights: impl IntoIterator<Item = &'a Parameter>) -> Result<Option<&'a Parameter>> {
-        for (before, weight) in self.sums.iter().zip(weights) {
-            if sum(&weight.value())? != *before {
-                return Ok(Some(weight));
-            }
-        }
-        Ok(None)
+        let weights: Vec<_> = weights.into_iter().collect();
+        let now = Self::of(weights.iter().copied())?;
+        let changed = self.sums.iter().zip(&now.sums).position(|(before, now)| before != now);
+        Ok(changed.map(|changed| weights[changed]))
     }
-}
-
-fn sum(tensor: &Tensor) -> candle_core::Result<u64> {
-    let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
-    let (storage, layout) = tensor.storage_and_layout();
-    let Storage::Cpu(storage) = &*storage else { bail!("a tensor of the CPU is elsewhere") };
-    let (start, count) = (layout.start_offset(), layout.shape().elem_count());
-    let mut hasher = DefaultHasher::new();
-    tensor.dims().hash(&mut hasher);
-    let bytes: &[u8] = match storage {
-        CpuStorage::F32(numbers) => bytemuck::cast_slice(&numbers[start..][..count]),
-        CpuStorage::F64(numbers) => bytemuck::cast_slice(&numbers[start..][..count]),
-        CpuStorage::BF16(numbers) => bytemuck::cast_slice(&numbers[start..][..count]),
-        CpuStorage::F16(numbers) => bytemuck::cast_slice(&numbers[start..][..count]),
-        CpuStorage::I64(numbers) => bytemuck::cast_slice(&numbers[start..][..count]),
-        CpuStorage::U32(numbers) => bytemuck::cast_slice(&numbers[start..][..count]),
-        CpuStorage::U8(numbers) => &numbers[start..][..count],
-        _ => return sum(&tensor.to_dtype(DType::F64)?),
-    };
-    hasher.write(bytes);
-    Ok(hasher.finish())
 }
 
 #[cfg(test)]

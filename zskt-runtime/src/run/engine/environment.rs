@@ -1,7 +1,7 @@
 //! Where all nodes are built and run.
 
 use candle_core::Device;
-use zskt_api::{BuildContext, Precision, RandomStreams};
+use zskt_api::{BuildContext, Precision, PredictionCache, RandomStreams};
 
 use crate::plan::PlanNode;
 use crate::plugin_calls::{Boundary, Inspector, PluginOfNode};
@@ -19,6 +19,8 @@ pub struct Environment {
     pub streams: RandomStreams,
     /// What the wrappers of all plugins have in common.
     pub inspector: Inspector,
+    /// What classifiers make of datasets.
+    pub prediction_cache: PredictionCache,
 }
 
 impl Environment {

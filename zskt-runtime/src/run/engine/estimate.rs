@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use zskt_api::tensor::flop;
 use zskt_api::{
-    Error, MetricNode, Player, PluginInstance, RandomStreams, Result, Rounds, Signature, StageContext, StageNode,
+    Error, MetricNode, Player, PluginInstance, PredictionCache, RandomStreams, Result, Rounds, Signature, StageContext,
+    StageNode,
 };
 
 use super::device;
@@ -34,7 +35,9 @@ const METRIC: Duration = Duration::from_secs(30);
 pub fn estimate(plan: &Plan, console: &mut Console, interrupted: &Interrupted) -> Result<Estimate, StartError> {
     let (device, device_name) = device::open(plan.device)?;
     let (streams, inspector) = (RandomStreams::new(plan.seed), plan.inspector.clone());
-    let environment = Environment { device, device_name, precision: plan.precision, streams, inspector };
+    let prediction_cache = PredictionCache::default();
+    let environment =
+        Environment { device, device_name, precision: plan.precision, streams, inspector, prediction_cache };
     let measurement = Measurement {
         plan,
         outputs: NodeOutputs::new(plan, environment.clone()),

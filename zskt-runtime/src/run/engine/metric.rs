@@ -47,6 +47,7 @@ impl MetricEvaluation<'_> {
             batch: self.batch,
             files: MetricFiles::new(self.folder, &evaluation_name(self.stage, self.batch)),
             interrupted: self.interrupted.clone(),
+            prediction_cache: environment.prediction_cache.clone(),
         };
         let (plugin, inspector) = (PluginOfNode::of(node), &environment.inspector);
         let frozen = FrozenWeights::all(plugin, inspector)?;

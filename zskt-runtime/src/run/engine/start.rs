@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
-use zskt_api::{Context, Diagnostic, Error, RandomStreams, Result};
+use zskt_api::{Context, Diagnostic, Error, PredictionCache, RandomStreams, Result};
 
 use super::device;
 use super::environment::Environment;
@@ -44,7 +44,9 @@ pub fn start<'p>(
     let (device, device_name) = device::open(plan.device)?;
     let streams = RandomStreams::new(plan.seed);
     let inspector = plan.inspector.clone();
-    let environment = Environment { device, device_name, precision: plan.precision, streams, inspector };
+    let prediction_cache = PredictionCache::default();
+    let environment =
+        Environment { device, device_name, precision: plan.precision, streams, inspector, prediction_cache };
     let start = Start { plan, options, environment, console, interrupted, began: Instant::now() };
     match options.begun() {
         None => start.anew().map(|executor| Started::Going(Box::new(executor))),

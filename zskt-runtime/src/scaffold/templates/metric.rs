@@ -5,15 +5,14 @@ use std::sync::Arc;
 use zskt_api::candle_core::{D, DType, Tensor};
 use zskt_api::candle_nn::ops::softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Error, ForwardMode, Measurement, Metric, MetricContext, Picture,
-    Result, params, ports,
+    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Picture, Result, params, ports,
 };
 
 params! {
     /// The mean probability that a network gives to the class it holds for most probable.
     pub struct ExampleMetric {
-        /// Images looked at together.
-        pub batch_size: usize = 128 => 1..=1_000_000,
+        /// Columns of the histogram.
+        pub columns: usize = 50 => 1..=1000,
     }
 }
 
@@ -35,26 +34,13 @@ impl Metric for ExampleMetric {
         inputs: &ExampleMetricInputs,
         context: &MetricContext,
     ) -> Result<Measurement> {
-        let (device, dtype) = (&context.build.device, context.build.precision.dtype());
-        let images = inputs.dataset.signature().images;
-        let mut sure = Vec::with_capacity(images);
-        for start in (0..images).step_by(self.batch_size) {
-            if (context.interrupted)() {
-                return Err(Error::interrupted());
-            }
-            let indices: Vec<usize> = (start..images.min(start + self.batch_size)).collect();
-            let batch = inputs.dataset.batch(&indices, None, dtype, device)?;
-            let output = inputs
-                .classifier
-                .forward
-                .forward(&batch.images, ForwardMode::eval())?;
-            sure.extend(confidences(&output.logits)?);
-        }
-        let confidence = sure.iter().sum::<f64>() / images as f64;
+        let predictions = context.predictions(&inputs.classifier, &inputs.dataset)?;
+        let sure = confidences(&predictions.logits)?;
+        let confidence = sure.iter().sum::<f64>() / sure.len() as f64;
         Ok(
             Measurement::new(format!("{:.1} % sure on average", 100.0 * confidence))
                 .figure("confidence", confidence)
-                .picture("histogram", histogram(&sure)?),
+                .picture("histogram", histogram(&sure, self.columns)?),
         )
     }
 }
@@ -68,21 +54,20 @@ fn confidences(logits: &Tensor) -> Result<Vec<f64>> {
 }
 
 /// How many images a network is how sure of, from 0 at the left to 1 at the right.
-fn histogram(confidences: &[f64]) -> Result<Picture> {
-    const COLUMNS: usize = 50;
+fn histogram(confidences: &[f64], columns: usize) -> Result<Picture> {
     const ROWS: usize = 32;
-    let mut counts = [0; COLUMNS];
+    let mut counts = vec![0; columns];
     for confidence in confidences {
-        counts[((confidence * COLUMNS as f64) as usize).min(COLUMNS - 1)] += 1;
+        counts[((confidence * columns as f64) as usize).min(columns - 1)] += 1;
     }
     let most = counts.iter().max().copied().unwrap_or(0).max(1);
-    let mut shades = vec![255; COLUMNS * ROWS];
+    let mut shades = vec![255; columns * ROWS];
     for (column, count) in counts.iter().enumerate() {
         for row in ROWS - count * ROWS / most..ROWS {
-            shades[row * COLUMNS + column] = 60;
+            shades[row * columns + column] = 60;
         }
     }
-    Picture::grey(COLUMNS, ROWS, shades)
+    Picture::grey(columns, ROWS, shades)
 }
 
 zskt_api::export! { reads: none; metric: ExampleMetric }
@@ -97,7 +82,7 @@ mod tests {
 
     #[test]
     fn it_keeps_its_contract() -> Result<()> {
-        conforms("ExampleMetric(batch_size: 8)")
+        conforms("ExampleMetric(columns: 8)")
     }
 
     #[test]

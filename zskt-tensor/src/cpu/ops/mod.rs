@@ -5,6 +5,7 @@ pub mod add;
 pub mod attention_map;
 pub mod batch_norm;
 pub mod conv2d;
+pub mod digest;
 pub mod kl_divergence;
 pub mod linear;
 pub mod log_softmax;

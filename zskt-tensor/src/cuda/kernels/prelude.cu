@@ -23,10 +23,12 @@
     static void name##_thread(const arguments a)
 #define FENCE()
 #define COUNT_UP(number) ((*(number))++)
+#define ADD_TO(sum, number) (*(sum) += (number))
 #define OF_NEIGHBOUR(number, distance) of_neighbour(number, distance)
 #else
 #define FENCE() __threadfence()
 #define COUNT_UP(number) atomicAdd(number, 1u)
+#define ADD_TO(sum, number) atomicAdd(sum, number)
 // A number of the thread of the same warp whose index differs in this bit; for all threads of a block.
 #define OF_NEIGHBOUR(number, distance) __shfl_xor_sync(0xffffffffu, number, distance)
 #define KERNEL(name, arguments) extern "C" __global__ void __launch_bounds__(BLOCK) zskt_##name(const arguments a)

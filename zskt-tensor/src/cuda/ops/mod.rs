@@ -6,6 +6,7 @@ pub mod add_scalars;
 pub mod attention_map;
 pub mod batch_norm;
 pub mod conv2d;
+pub mod digest;
 pub mod gather_scalars;
 pub mod kl_divergence;
 pub mod linear;
