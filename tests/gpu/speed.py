@@ -1,7 +1,11 @@
 """How long things take on this machine."""
 
+import contextlib
 import json
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,6 +18,8 @@ OURS = ["zskt-f32", "zskt-tf32", "zskt-bf16"]
 QUICK = ["torch-reference", "torch-tuned-cl-bf16", "torch-graph-tf32", "torch-graph-bf16"]
 COMPILED = ["zskt-bf16", "torch-compiled-graph-bf16", "torch-compiled-graph-tf32", "torch-compiled-bf16"]
 
+# What runs the Multi-Process Service.
+MPS = "nvidia-cuda-mps-control"
 
 # What a row of the convolutions has of times.
 TIMED = {
@@ -95,8 +101,17 @@ def convolutions(runner):
 
 
 def concurrent(runner):
-    """Several seeds at once on one GPU, as a sweep runs them."""
+    """Several seeds at once on one GPU, as a sweep runs them: by turns, and by NVIDIA's Multi-Process Service if it is there."""
     counts = [int(count) for count in runner.options.concurrent.split(",")]
+    at_once(runner, counts, "")
+    if runner.cuda and shutil.which(MPS):
+        with multi_process_service() as environment:
+            at_once(runner, counts, ", MPS", **environment)
+    return f"{counts} seeds of {runner.options.pair}, batch {runner.options.batch}"
+
+
+def at_once(runner, counts, how, **environment):
+    """Times sweeps of so many seeds, into rows of the table."""
     batches = 129 if runner.cuda else 3
     one = None
     for count in counts:
@@ -107,20 +122,34 @@ def concurrent(runner):
             # A sweep shows each of its runs the one device that it may use.
             precision = "bf16" if runner.cuda else "f32"
             command += runner.overrides(precision, batches, pair=runner.options.pair, device="auto")
-            status, text = run(command, runner.results.left(45), 2000)
+            status, text = run(command, runner.results.left(45), 2000, **environment)
             logs = [pseudo_batches_of(read_log(path)) for path in sorted(out.rglob("metrics.jsonl"))]
         if status != 0 or len(logs) != count:
-            raise Failed(f"{count} at once: {why(status, text)}; {len(logs)} logs")
+            raise Failed(f"{count} at once{how}: {why(status, text)}; {len(logs)} logs")
         # Without the warm-up, and the end, when others have ended already.
         kept = slice(33, 113) if runner.cuda else slice(1, None)
         seconds = [statistics.median(batch["seconds"] for batch in log[kept]) for log in logs]
         each = 1e3 / sum(1 / value for value in seconds)
         one = one or each
-        runner.results.figure(f"one of {count} at once ms", each)
+        runner.results.figure(f"one of {count} at once{how} ms", each)
         alone = ", ".join(f"{1e3 * value:.1f}" for value in seconds)
         text = f"{alone} ms each; a pseudo-batch per {each:.2f} ms, {one / each:.2f} x one"
-        runner.results.detail(f"{count} at once", text)
-    return f"{counts} seeds of {runner.options.pair}, batch {runner.options.batch}, {batches} pseudo-batches"
+        runner.results.detail(f"{count} at once{how}", text)
+
+
+@contextlib.contextmanager
+def multi_process_service():
+    """The service for programs with this environment, in a folder of its own, until they are done."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        environment = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
+        options = {"env": os.environ | environment, "stdout": subprocess.DEVNULL, "timeout": 20}
+        started = subprocess.run([MPS, "-d"], **options)
+        if started.returncode != 0:
+            raise Failed(f"{MPS} ended with {started.returncode}")
+        try:
+            yield environment
+        finally:
+            subprocess.run([MPS], input=b"quit\n", **options)
 
 
 def dry(runner):
