@@ -300,8 +300,11 @@ fn a_signal_stops_a_run_unless_it_was_ignored_at_its_start() {
         assert!(Command::new("kill").args(["-HUP", &id]).status().expect("there is `kill`").success());
         assert_eq!(run.wait().expect("it is a child").code(), code, "{out}");
     }
-    let (code, _, complaint) = outcome(folder.path(), &["--resume", "stopped", "--quiet"]);
+    // Where it goes on is no part of what is computed.
+    let (code, _, complaint) = outcome(folder.path(), &["--resume", "stopped", "--quiet", "--set", "device=cpu"]);
     assert_eq!(code, Some(0), "{complaint}");
+    let pipeline = std::fs::read_to_string(folder.path().join("stopped/pipeline.ron")).expect("it is there");
+    assert!(pipeline.contains("device: \"cpu\""), "{pipeline}");
     let weights = |out: &str| std::fs::read(folder.path().join(out).join("student.safetensors")).expect("it is there");
     assert!(weights("stopped") == weights("outlived"));
 }

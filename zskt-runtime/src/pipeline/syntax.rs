@@ -17,7 +17,7 @@ use crate::device_request::DeviceRequest;
 pub const FIELDS: [&str; 13] = [
     "name",
     "seed",
-    "device",
+    DEVICE,
     "precision",
     LIBRARIES,
     "data_free",
@@ -33,6 +33,9 @@ pub const FIELDS: [&str; 13] = [
 /// The field that holds changes under names, and that which chooses some of them.
 pub const VARIANTS: &str = "variants";
 pub const VARIANT: &str = "variant";
+
+/// The field that says where it runs.
+pub const DEVICE: &str = "device";
 
 /// The field that names plugin libraries.
 pub const LIBRARIES: &str = "plugins";
@@ -119,7 +122,7 @@ pub fn read_syntax(value: &Value, sources: &Sources, problems: &mut Vec<Diagnost
         ValueKind::Integer(seed) if u64::try_from(seed).is_ok() => u64::try_from(seed).ok(),
         _ => expected(value, "a whole number from 0 to 18446744073709551615", problems),
     });
-    let device = parts.optional("device", |value, problems| match DeviceRequest::parse(&text(value, problems)?) {
+    let device = parts.optional(DEVICE, |value, problems| match DeviceRequest::parse(&text(value, problems)?) {
         Some(device @ DeviceRequest::Cuda(_)) if !cfg!(feature = "cuda") => {
             problems.push(
                 Diagnostic::at(value.span, format!("device `{device}` is not there: this build has no CUDA"))

@@ -63,7 +63,7 @@ fn what_is_read_is_ron_and_what_is_ron_is_read() {
 
 #[test]
 fn what_computes_nothing_is_left_out_of_the_computed_part() {
-    let with = "(\n    name: \"plugins: [\",\n    seed: 0,\n    plugins: [\"a.so\", \"b, c.so\"],\n    published: {\n        \"a.b\": \"expect: {\",\n    },\n    expect: {\n        \"a.b\": \"0..1\",\n    },\n    nodes: {},\n)\n";
+    let with = "(\n    name: \"plugins: [\",\n    seed: 0,\n    device: \"cuda:0\",\n    plugins: [\"a.so\", \"b, c.so\"],\n    published: {\n        \"a.b\": \"expect: {\",\n    },\n    expect: {\n        \"a.b\": \"0..1\",\n    },\n    nodes: {},\n)\n";
     let without = "(\n    name: \"plugins: [\",\n    seed: 0,\n    nodes: {},\n)\n";
     assert_eq!(computed_part(with), without);
     assert_eq!(computed_part(without), without);

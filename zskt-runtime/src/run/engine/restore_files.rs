@@ -40,8 +40,8 @@ pub fn restore_files(
     Ok(())
 }
 
-/// Writes down what the pipeline now says of its figures, and where its libraries lie: neither is part of what is computed, and both may change
-/// before a run goes on.
+/// Writes down what the pipeline now says of its figures, where it runs and where its libraries lie: none is part of what is computed, and all may
+/// change before a run goes on.
 ///
 /// # Errors
 /// When it cannot be written.

@@ -145,7 +145,7 @@ impl<'p> Start<'p, '_> {
         outputs.restore(&networks).context(format_args!("cannot resume {shown}"))?;
         let directory = Arc::new(directory);
         let mut recorder = Recorder::resume(Arc::clone(&directory), self.console, plan, logs)?;
-        manifest::add_start(&directory, &state.manifest, self.options)?;
+        manifest::add_start(&directory, &state.manifest, self.options, &self.environment.device_name)?;
         let moment = describe_checkpoint(&state, unfinished.as_ref());
         recorder.console().line(&format!("resuming {shown} {moment}"));
         let last = LastCheckpoint { moment: Some(moment), is_newest };

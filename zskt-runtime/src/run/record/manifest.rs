@@ -165,16 +165,17 @@ pub fn check(manifest: &Value, plan: &Plan, files: &[Fingerprint]) -> Result<(),
 /// # Errors
 /// When it cannot be written.
 pub fn write(directory: &RunDirectory, manifest: &Value, options: &Options) -> Result<()> {
-    store(directory, manifest, vec![start(options)])
+    let device = manifest["device"].as_str().unwrap_or_default();
+    store(directory, manifest, vec![start(options, device)])
 }
 
-/// Notes that the run goes on.
+/// Notes that the run goes on, on a device that may be another.
 ///
 /// # Errors
 /// When the manifest cannot be written.
-pub fn add_start(directory: &RunDirectory, manifest: &Value, options: &Options) -> Result<()> {
+pub fn add_start(directory: &RunDirectory, manifest: &Value, options: &Options, device: &str) -> Result<()> {
     let mut starts = kept_starts(&directory.manifest(), manifest).unwrap_or_default();
-    starts.push(start(options));
+    starts.push(start(options, device));
     store(directory, manifest, starts)
 }
 
@@ -210,10 +211,11 @@ fn kept_starts(path: &Path, expected: &Value) -> Option<Vec<Value>> {
 }
 
 /// One start of the program: the first, or a later one that went on from a checkpoint.
-fn start(options: &Options) -> Value {
+fn start(options: &Options, device: &str) -> Value {
     json!({
         "start": timestamp(SystemTime::now()),
         "command_line": options.command_line,
+        "device": device,
         "threads": rayon::current_num_threads(),
     })
 }
