@@ -125,6 +125,18 @@ impl<F> Function<F> {
     }
 }
 
+/// `values`, which are a function of a tensor, on candle's tape: `backward` makes the tensor's gradient of theirs.
+///
+/// # Errors
+/// When the device fails.
+pub fn function(
+    of: &Tensor,
+    values: impl Into<Values>,
+    backward: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+) -> Result<Tensor> {
+    of.apply_op1(Function::new(values.into(), move |gradient: &Tensor| backward(gradient).map(Some)))
+}
+
 const NAME: &str = "maps and tensors";
 
 impl<F: Fn(&Tensor) -> Result<Option<Tensor>> + Send + Sync> CustomOp1 for Function<F> {

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Result, Tensor};
 
-use crate::autograd::function;
+use crate::candle_function::function;
 use crate::cpu::simd::float::Float;
 use crate::cpu::tensor_slice::{Dense, dispatch_dtype};
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Result, Tensor};
 
-use crate::autograd::{function_on_tape, on_tape};
+use crate::autograd::{function_of_inputs, inputs_on_tape};
 use crate::candle_function::Values;
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Address, Count, Nothing, Tensor as Of};
@@ -19,7 +19,7 @@ pub fn add_scalars(scalars: &[Tensor]) -> Result<Option<Tensor>> {
     if !alike || scalars.len() > TENSORS || !matches!(first.dtype(), DType::F32 | DType::F64) {
         return Ok(None);
     }
-    let Some(inputs) = on_tape(scalars) else { return Ok(None) };
+    let Some(inputs) = inputs_on_tape(scalars) else { return Ok(None) };
     let (device, variant, count) = (first.device().clone(), KernelVariant::of_tensors(first.dtype())?, scalars.len());
     let given: Vec<_> = scalars.iter().map(Tensor::detach).collect();
     let write = move |sum| {
@@ -29,5 +29,5 @@ pub fn add_scalars(scalars: &[Tensor]) -> Result<Option<Tensor>> {
         launch(&device, variant, "add_scalars", 1, &arguments)
     };
     let sum = Values::written(first.device(), first.dtype(), (), write);
-    function_on_tape(inputs, sum, move |gradient| Ok(vec![Some(gradient.clone()); count])).map(Some)
+    function_of_inputs(inputs, sum, move |gradient| Ok(vec![Some(gradient.clone()); count])).map(Some)
 }

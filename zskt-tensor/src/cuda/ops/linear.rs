@@ -3,7 +3,7 @@
 use candle_core::backend::BackendDevice;
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Tensor, bail};
 
-use crate::autograd::{function_on_tape, gathered, on_tape};
+use crate::autograd::{function_of_inputs, gathered, inputs_on_tape};
 use crate::candle_function::Values;
 use crate::cuda::kernel_source::{BLOCK, KernelVariant};
 use crate::cuda::launch::Argument::{Address, Count, Tensor as Of};
@@ -29,7 +29,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
     let op = Linear { device: x.device().clone(), dtype: x.dtype() };
     let of = [x.contiguous()?, weight.contiguous()?, bias.contiguous()?];
     let ((batch, inputs), outputs) = (x.dims2()?, bias.elem_count());
-    match (op.variant(batch, inputs, outputs), on_tape(&of)) {
+    match (op.variant(batch, inputs, outputs), inputs_on_tape(&of)) {
         (Some(variant), Some(entries)) => {
             let given = of.clone();
             let write = move |y| {
@@ -38,7 +38,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
                 launch(&op.device, variant, "linear", batch, &[&numbers[..], &rest].concat())
             };
             let y = Values::written(x.device(), x.dtype(), (batch, outputs), write);
-            function_on_tape(entries, y, move |gradient| {
+            function_of_inputs(entries, y, move |gradient| {
                 let (of_x, of_learned) = Linear::gradients(variant, of.each_ref(), gradient)?;
                 let [of_weight, of_bias] = of_learned.map_or([None, None], |learned| learned.map(Some));
                 Ok([of_x, of_weight, of_bias])
