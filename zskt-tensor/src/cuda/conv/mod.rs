@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use crate::activation::Rectifier;
 use crate::cuda::exact_sums::{UnfinishedGradients, UnfinishedMoments};
@@ -26,7 +26,8 @@ pub fn is_ours(device: &Device, geometry: &ConvGeometry, precision: Precision) -
         return false;
     }
     let is_empty = [geometry.batch, geometry.height, geometry.width].contains(&0);
-    *ENABLED && !is_empty && tensor_cores::covers(geometry, precision) && tensor_cores::are_supported(device)
+    let is_bf16 = precision == Precision::Bf16;
+    *ENABLED && is_bf16 && !is_empty && tensor_cores::covers(geometry, precision) && tensor_cores::are_supported(device)
 }
 
 #[cfg(test)]
@@ -94,6 +95,16 @@ pub enum ResultGradient<'a> {
         /// Written: the gradient itself, for those that read it later.
         kept: Option<&'a Tensor>,
     },
+}
+
+impl ResultGradient<'_> {
+    /// The type of its numbers.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::Dense(gradient) => gradient.dtype(),
+            Self::Normalized { behind, .. } => behind.dtype(),
+        }
+    }
 }
 
 /// What becomes of the gradient with respect to what a convolution reads.

@@ -57,11 +57,11 @@ pub enum OperandKind {
 
 impl OperandKind {
     #[cfg(any(test, feature = "cuda"))]
-    fn template(self, channels: usize) -> String {
+    fn template(self, number: &str, channels: usize) -> String {
         match self {
-            Self::Plain => format!("Plain<{channels}>"),
-            Self::Normalized(rectifier) => format!("Normalized<{channels}, {}>", rectifier.template()),
-            Self::NormGradient => format!("NormGradient<{channels}>"),
+            Self::Plain => format!("Plain<{number}, {channels}>"),
+            Self::Normalized(rectifier) => format!("Normalized<{number}, {channels}, {}>", rectifier.template()),
+            Self::NormGradient => format!("NormGradient<{number}, {channels}>"),
         }
     }
 
@@ -90,12 +90,12 @@ pub enum EpilogueKind {
 
 impl EpilogueKind {
     #[cfg(any(test, feature = "cuda"))]
-    fn template(self, channels: usize) -> String {
+    fn template(self, number: &str, channels: usize) -> String {
         let gradient = |through, rectifier: RectifierKind| {
-            format!("GradientResult<{channels}, {through}, {}>", rectifier.template())
+            format!("GradientResult<{number}, {channels}, {through}, {}>", rectifier.template())
         };
         match self {
-            Self::Result { moments } => format!("Result<{channels}, {moments}>"),
+            Self::Result { moments } => format!("Result<{number}, {channels}, {moments}>"),
             Self::Gradient => gradient("NOTHING", RectifierKind::Any),
             Self::BatchNorm(rectifier) => gradient("BATCH", rectifier),
             Self::FixedNorm(rectifier) => gradient("FIXED", rectifier),
@@ -191,12 +191,15 @@ impl Kernel {
                     Direction::Forward => (layer.inputs, layer.outputs),
                     Direction::Data => (layer.outputs, layer.inputs),
                 };
-                let (operand, epilogue) = (operand.template(read), epilogue.template(made));
+                let number = layer.number();
+                let (operand, epilogue) = (operand.template(number, read), epilogue.template(number, made));
                 let shape = format!("Shape<{}>", plan.template());
                 (shape, format!("Convolution<{operand}, {epilogue}>"), format!("convolve<of_{name}::S>"))
             }
             Self::WeightGradient { plan, input, gradient } => {
-                let (input, gradient) = (input.template(plan.layer.inputs), gradient.template(plan.layer.outputs));
+                let (layer, number) = (&plan.layer, plan.layer.number());
+                let (input, gradient) =
+                    (input.template(number, layer.inputs), gradient.template(number, layer.outputs));
                 let shape = format!("WeightShape<{}>", plan.template());
                 (shape, format!("WeightGradient<{input}, {gradient}>"), format!("weight_gradient<of_{name}::S>"))
             }

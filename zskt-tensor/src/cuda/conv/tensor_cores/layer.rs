@@ -2,11 +2,77 @@
 
 use std::fmt;
 
+use candle_core::{DType, Result, bail};
+
+use crate::precision::Precision;
 use crate::shape::ConvGeometry;
 
-/// Its channels and its kernel.
+/// The numbers of maps: `Number` in the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Numbers {
+    /// bf16.
+    Bf16,
+    /// f32, of which each is multiplied as the sum of two in bf16.
+    F32,
+}
+
+impl Numbers {
+    /// Of maps in this precision, where there are kernels for it.
+    pub fn of(precision: Precision) -> Option<Self> {
+        match precision {
+            Precision::Bf16 => Some(Self::Bf16),
+            Precision::Tf32 => Some(Self::F32),
+            Precision::F32 | Precision::F64 => None,
+        }
+    }
+
+    /// Of maps of this type.
+    ///
+    /// # Errors
+    /// When there are no kernels for it.
+    pub fn of_maps(dtype: DType) -> Result<Self> {
+        match dtype {
+            DType::BF16 => Ok(Self::Bf16),
+            DType::F32 => Ok(Self::F32),
+            other => bail!("expected bf16 or f32, found {other:?}"),
+        }
+    }
+
+    /// Their type.
+    pub fn dtype(self) -> DType {
+        match self {
+            Self::Bf16 => DType::BF16,
+            Self::F32 => DType::F32,
+        }
+    }
+
+    /// Numbers in bf16 that one is multiplied as: `PLANES` in the kernels.
+    pub fn planes(self) -> usize {
+        match self {
+            Self::Bf16 => 1,
+            Self::F32 => 2,
+        }
+    }
+
+    /// Bytes of so many channels of a pixel in shared memory: an odd multiple of 16, so that eight neighbours lie in all banks.
+    pub fn pitch(self, channels: usize) -> usize {
+        channels * self.planes() * 2 + 16
+    }
+
+    #[cfg(any(test, feature = "cuda"))]
+    fn template(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bf16",
+            Self::F32 => "float",
+        }
+    }
+}
+
+/// Its numbers, its channels and its kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layer {
+    /// Numbers of its maps.
+    pub numbers: Numbers,
     /// Input channels.
     pub inputs: usize,
     /// Output channels.
@@ -21,7 +87,7 @@ pub struct Layer {
 
 impl Layer {
     /// Of a convolution, where kernels can be made for its kind.
-    pub fn of(geometry: &ConvGeometry) -> Option<Self> {
+    pub fn of(geometry: &ConvGeometry, numbers: Numbers) -> Option<Self> {
         let ConvGeometry { in_channels: inputs, out_channels: outputs, kernel: side, stride, upsampling, .. } =
             *geometry;
         // Eights of one pixel are read at once, and sixteen channels multiplied.
@@ -33,7 +99,7 @@ impl Layer {
             && channels(inputs)
             && channels(outputs)
             && (comes_in_sixteens(inputs) || comes_in_sixteens(outputs));
-        covered.then_some(Self { inputs, outputs, side, stride, upsampling })
+        covered.then_some(Self { numbers, inputs, outputs, side, stride, upsampling })
     }
 
     /// Taps of the kernel.
@@ -41,17 +107,26 @@ impl Layer {
         self.side * self.side
     }
 
-    /// The arguments of templates.
+    /// The type of its maps' numbers in the kernels.
+    #[cfg(any(test, feature = "cuda"))]
+    pub fn number(&self) -> &'static str {
+        self.numbers.template()
+    }
+
+    /// The arguments of templates, but for the numbers.
     #[cfg(any(test, feature = "cuda"))]
     pub fn template(&self) -> String {
-        let Self { inputs, outputs, side, stride, upsampling } = self;
+        let Self { inputs, outputs, side, stride, upsampling, .. } = self;
         format!("{inputs}, {outputs}, {side}, {stride}, {upsampling}")
     }
 }
 
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inputs, outputs, side, stride, upsampling } = self;
+        let Self { numbers, inputs, outputs, side, stride, upsampling } = self;
+        if *numbers == Numbers::F32 {
+            f.write_str("f32_")?;
+        }
         write!(f, "{inputs}_{outputs}_k{side}s{stride}u{upsampling}")
     }
 }
@@ -93,7 +168,7 @@ impl BlockTile {
             (3, ..) => outputs + 2,
             _ => outputs,
         };
-        self.images * extent(self.rows) * extent(self.columns) * pitch(channels)
+        self.images * extent(self.rows) * extent(self.columns) * layer.numbers.pitch(channels)
     }
 
     /// How many rows and columns, the most columns of those that leave the fewest idle.
@@ -107,9 +182,4 @@ impl fmt::Display for BlockTile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "t{}x{}x{}", self.images, self.rows, self.columns)
     }
-}
-
-/// Bytes of a pixel in shared memory: an odd multiple of 16, so that eight neighbours lie in all banks.
-pub fn pitch(channels: usize) -> usize {
-    channels * 2 + 16
 }

@@ -1,10 +1,11 @@
-//! Convolutions by kernels of our own on tensor cores, in bf16: batch norm and its rectifier are applied while a map is loaded, sums for
+//! Convolutions by kernels of our own on tensor cores, of maps in bf16 or f32: batch norm and its rectifier are applied while a map is loaded, sums for
 //! batch norms are made where results are written.
 
 use candle_core::{DType, Result, Tensor};
 
 use crate::cuda::conv::tensor_cores::kernel::{EpilogueKind, Kernel, OperandKind, RectifierKind, TOTALLED, TOTALS};
 use crate::cuda::conv::tensor_cores::launch::launch;
+use crate::cuda::conv::tensor_cores::layer::Numbers;
 use crate::cuda::conv::tensor_cores::plan::{ConvolutionPlan, Direction, WeightPlan};
 use crate::cuda::conv::{Normalization, Operand, ResultGradient, Towards, WeightParts};
 use crate::cuda::exact_sums::{GradientSums, MomentSums, UnfinishedMoments, stride_of_channels};
@@ -31,10 +32,11 @@ mod tests;
 
 /// Whether there are kernels for a convolution and both its gradients.
 pub fn covers(geometry: &ConvGeometry, precision: Precision) -> bool {
-    precision == Precision::Bf16
-        && ConvolutionPlan::of(Direction::Forward, geometry).is_some()
-        && ConvolutionPlan::of(Direction::Data, geometry).is_some()
-        && WeightPlan::of(geometry, true).is_some()
+    Numbers::of(precision).is_some_and(|numbers| {
+        ConvolutionPlan::of(Direction::Forward, geometry, numbers).is_some()
+            && ConvolutionPlan::of(Direction::Data, geometry, numbers).is_some()
+            && WeightPlan::of(geometry, numbers, true).is_some()
+    })
 }
 
 /// Whether a device has what they are made of.
@@ -46,7 +48,7 @@ pub fn are_supported(device: &candle_core::Device) -> bool {
     }
 }
 
-/// Convolves a map with a packed weight `[O, K, K, I]`, and adds a bias `[O]` and another map.
+/// Convolves a map with a packed weight, `[O, K, K, I]` beside maps in bf16 and `[2, O, K, K, I]` beside those in f32, and adds a bias `[O]` and another map.
 ///
 /// # Errors
 /// When the geometry is not covered, or the device fails.
@@ -58,10 +60,10 @@ pub fn forward(
     residual: Option<&Tensor>,
     moments: Option<&UnfinishedMoments>,
 ) -> Result<Tensor> {
-    let device = weight.device();
-    let plan = covered(ConvolutionPlan::of(Direction::Forward, geometry), geometry)?;
+    let (device, numbers) = (weight.device(), Numbers::of_maps(input.values.dtype())?);
+    let plan = covered(ConvolutionPlan::of(Direction::Forward, geometry, numbers), geometry)?;
     let [batch, height, width] = [geometry.batch, geometry.out_height(), geometry.out_width()];
-    let y = empty((batch, height, width, geometry.out_channels), DType::BF16, device)?;
+    let y = empty((batch, height, width, geometry.out_channels), numbers.dtype(), device)?;
     let epilogue = EpilogueKind::Result { moments: moments.is_some() };
     read_operand(&input, |operand, mut arguments| {
         arguments.push(Of(weight));
@@ -76,7 +78,7 @@ pub fn forward(
     Ok(y)
 }
 
-/// The gradient with respect to what a convolution reads.
+/// The gradient with respect to what a convolution reads, with a weight as for [`forward`].
 ///
 /// # Errors
 /// When the geometry is not covered, or the device fails.
@@ -86,10 +88,10 @@ pub fn data_gradient(
     weight: &Tensor,
     towards: &Towards<'_>,
 ) -> Result<Tensor> {
-    let device = weight.device();
-    let plan = covered(ConvolutionPlan::of(Direction::Data, geometry), geometry)?;
+    let (device, numbers) = (weight.device(), Numbers::of_maps(gradient.dtype())?);
+    let plan = covered(ConvolutionPlan::of(Direction::Data, geometry, numbers), geometry)?;
     let [batch, height, width] = [geometry.batch, geometry.height, geometry.width];
-    let result = empty((batch, height, width, geometry.in_channels), DType::BF16, device)?;
+    let result = empty((batch, height, width, geometry.in_channels), numbers.dtype(), device)?;
     let (epilogue, [early, x, late], normalization, sums) = match towards {
         Towards::Operand { plus } => (EpilogueKind::Gradient, [(*plus).into(), Nothing, Nothing], None, None),
         Towards::BatchNorm { x, normalization, plus, sums } => {
@@ -126,7 +128,7 @@ pub fn weight_gradient(
     input: Operand<'_>,
     gradient: ResultGradient<'_>,
 ) -> Result<WeightParts> {
-    let device = input.values.device();
+    let (device, numbers) = (input.values.device(), Numbers::of_maps(input.values.dtype())?);
     input.normalization.map_or(Ok(()), Normalization::finish)?;
     if let ResultGradient::Normalized { unfinished: Some(unfinished), .. } = gradient {
         unfinished.finish()?;
@@ -134,7 +136,7 @@ pub fn weight_gradient(
     let (input, mut arguments) = of_operand(&input, None);
     let (gradient, of_gradient) = of_gradient(&gradient, None);
     arguments.extend(of_gradient);
-    let plan = covered(WeightPlan::of(geometry, gradient == OperandKind::NormGradient), geometry)?;
+    let plan = covered(WeightPlan::of(geometry, numbers, gradient == OperandKind::NormGradient), geometry)?;
     let grid = plan.grid(geometry);
     let ConvGeometry { batch, height, width, kernel: side, in_channels, out_channels, .. } = *geometry;
     let parts = empty(vec![grid[0], out_channels, side, side, in_channels], DType::F32, device)?;

@@ -1,6 +1,6 @@
 //! How a convolution is divided among blocks, warps and shared memory: from its geometry alone.
 
-use crate::cuda::conv::tensor_cores::layer::{BlockTile, Layer, pitch};
+use crate::cuda::conv::tensor_cores::layer::{BlockTile, Layer, Numbers};
 use crate::shape::ConvGeometry;
 
 /// Shared memory of a block of which two are to be on a multiprocessor at once: half of the 228 kB of compute capability 9.0, of
@@ -47,8 +47,8 @@ pub struct ConvolutionPlan {
 
 impl ConvolutionPlan {
     /// For a geometry, if shared memory does.
-    pub fn of(direction: Direction, geometry: &ConvGeometry) -> Option<Self> {
-        let layer = Layer::of(geometry)?;
+    pub fn of(direction: Direction, geometry: &ConvGeometry, numbers: Numbers) -> Option<Self> {
+        let layer = Layer::of(geometry, numbers)?;
         let out = if direction == Direction::Data { layer.inputs } else { layer.outputs };
         let channels = [64, 32, 16].into_iter().find(|channels| out % channels == 0).unwrap_or(16);
         let (most_rows, columns) = BlockTile::rows_and_columns(geometry.out_height(), geometry.out_width());
@@ -72,7 +72,9 @@ impl ConvolutionPlan {
                         continue;
                     }
                     let plan = of(rows, ring, least, resident);
-                    if ring <= plan.pieces() && plan.shared() <= most {
+                    // Of numbers in f32 registers have room for few beside so many sums.
+                    let crowded = numbers == Numbers::F32 && channels == 64 && plan.tile.pixels() > 128;
+                    if ring <= plan.pieces() && plan.shared() <= most && !crowded {
                         return Some(Self { resident: plan.residents(), ..plan });
                     }
                 }
@@ -134,7 +136,7 @@ impl ConvolutionPlan {
                 (_, false) => 2,
             };
             let BlockTile { images, rows, columns } = self.tile;
-            images * (rows + edge) * (columns + edge) * pitch(depth)
+            images * (rows + edge) * (columns + edge) * self.layer.numbers.pitch(depth)
         } else {
             self.tile.footprint(&self.layer, depth)
         };
@@ -142,7 +144,7 @@ impl ConvolutionPlan {
         let (lines, length) =
             if self.backwards() { (piece_depth, self.channels) } else { (self.channels, piece_depth) };
         let stages = if self.ring == 0 { self.pieces() } else { self.ring };
-        let operands = pixels + stages * lines * pitch(length);
+        let operands = pixels + stages * lines * self.layer.numbers.pitch(length);
         let exchanged = !self.is_pooled() && self.depth_and_width().1.is_multiple_of(16);
         let staged = if exchanged { 0 } else { self.tile.pixels() * (self.channels * 4 + 32) };
         let behind_operands = if self.has_classes() { operands + staged } else { operands.max(staged) };
@@ -165,8 +167,8 @@ impl ConvolutionPlan {
     pub fn template(&self) -> String {
         let Self { direction, layer, tile, channels, across, ring, resident } = self;
         let direction = if *direction == Direction::Data { "DATA" } else { "FORWARD" };
-        let (layer, tile) = (layer.template(), tile.template());
-        format!("{direction}, {layer}, {tile}, {channels}, {across}, {ring}, {resident}")
+        let (number, layer, tile) = (layer.number(), layer.template(), tile.template());
+        format!("{number}, {direction}, {layer}, {tile}, {channels}, {across}, {ring}, {resident}")
     }
 }
 
@@ -194,8 +196,8 @@ pub struct WeightPlan {
 
 impl WeightPlan {
     /// For a geometry, if shared memory does; `computed`: the gradient of the result is made of several maps.
-    pub fn of(geometry: &ConvGeometry, computed: bool) -> Option<Self> {
-        let layer = Layer::of(geometry)?;
+    pub fn of(geometry: &ConvGeometry, numbers: Numbers, computed: bool) -> Option<Self> {
+        let layer = Layer::of(geometry, numbers)?;
         let of_outputs = if layer.outputs.is_multiple_of(32) { 32 } else { 16 };
         let of_inputs = if layer.inputs.is_multiple_of(32) { 32 } else { 16 };
         // Channels are divided before pixels are: every part of the pixels leaves sums of a whole weight in memory.
@@ -211,7 +213,7 @@ impl WeightPlan {
         let (rows, columns) = BlockTile::rows_and_columns(geometry.out_height(), geometry.out_width());
         let resident = if layer.side == 1 { 2 } else { 1 };
         let maps = if computed { 3 } else { 1 };
-        [columns, 16, 8].into_iter().find_map(|columns| {
+        let of = |columns: usize| {
             let tile = BlockTile { images: 1, rows, columns };
             let mut plan = Self { layer, tile, outputs, inputs, ahead: false, resident };
             while (layer.stride == 1 && plan.tile.pixels() < 128)
@@ -226,7 +228,13 @@ impl WeightPlan {
                 }
             }
             (plan.shared() <= ONE_BLOCK).then_some(plan)
-        })
+        };
+        let mut plans = [columns, 16, 8].into_iter().filter_map(of);
+        match numbers {
+            Numbers::Bf16 => plans.next(),
+            // Twice as large in registers: rather fewer at once than none on its way.
+            Numbers::F32 => plans.clone().find(|plan| plan.ahead).or_else(|| plans.next()),
+        }
     }
 
     /// With twice the tile, where warps have few pixels of it: if registers have room for what is fetched, and blocks still have another
@@ -251,8 +259,10 @@ impl WeightPlan {
 
     /// Whether registers have room for the eights of channels that a thread fetches for a tile, of so many maps for the gradient.
     fn can_fetch_ahead(&self, maps: usize) -> bool {
-        let of = |bytes: usize, channels: usize| (bytes / pitch(channels) * channels / 8).div_ceil(32 * WARPS);
-        of(self.footprint(), self.inputs) + maps * of(self.tile.pixels() * pitch(self.outputs), self.outputs) <= 10
+        let of = |pixels: usize, channels: usize| (pixels * channels / 8).div_ceil(32 * WARPS);
+        let pixels_of_input = self.footprint() / self.layer.numbers.pitch(self.inputs);
+        let eights = of(pixels_of_input, self.inputs) + maps * of(self.tile.pixels(), self.outputs);
+        eights * self.layer.numbers.planes() <= 10
     }
 
     fn footprint(&self) -> usize {
@@ -262,7 +272,7 @@ impl WeightPlan {
     /// Bytes of shared memory.
     pub fn shared(&self) -> usize {
         let added = if self.deep() > 1 { WARPS / 2 * self.layer.taps() * 1024 } else { 0 };
-        added.max(self.footprint() + self.tile.pixels() * pitch(self.outputs))
+        added.max(self.footprint() + self.tile.pixels() * self.layer.numbers.pitch(self.outputs))
     }
 
     /// Blocks over pixels, each of which leaves a part, and over channels.
@@ -276,6 +286,7 @@ impl WeightPlan {
     #[cfg(any(test, feature = "cuda"))]
     pub fn template(&self) -> String {
         let Self { layer, tile, outputs, inputs, ahead, resident } = self;
-        format!("{}, {}, {outputs}, {inputs}, {ahead}, {resident}", layer.template(), tile.template())
+        let (number, layer, tile) = (layer.number(), layer.template(), tile.template());
+        format!("{number}, {layer}, {tile}, {outputs}, {inputs}, {ahead}, {resident}")
     }
 }

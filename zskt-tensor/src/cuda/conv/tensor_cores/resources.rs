@@ -7,6 +7,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::kernel::{DEVICE, EpilogueKind, Kernel, OperandKind, RectifierKind, TEMPLATES, options};
+use super::layer::Numbers;
 use super::plan::{ConvolutionPlan, Direction, WeightPlan};
 use super::tests::geometry;
 use crate::cuda::nvrtc_library::Nvrtc;
@@ -37,12 +38,12 @@ const LAYERS: [([usize; 5], usize); 20] = [
 ];
 
 /// The kernels of a layer in training and in evaluation.
-fn kernels(geometry: &ConvGeometry) -> Vec<Kernel> {
-    let [forward, data] =
-        [Direction::Forward, Direction::Data].map(|direction| ConvolutionPlan::of(direction, geometry).unwrap());
+fn kernels(geometry: &ConvGeometry, numbers: Numbers) -> Vec<Kernel> {
+    let [forward, data] = [Direction::Forward, Direction::Data]
+        .map(|direction| ConvolutionPlan::of(direction, geometry, numbers).unwrap());
     let convolution = |plan, operand, epilogue| Kernel::Convolution { plan, operand, epilogue };
     let weight = |input, gradient| {
-        let plan = WeightPlan::of(geometry, gradient == OperandKind::NormGradient).unwrap();
+        let plan = WeightPlan::of(geometry, numbers, gradient == OperandKind::NormGradient).unwrap();
         Kernel::WeightGradient { plan, input, gradient }
     };
     let relu = RectifierKind::Relu;
@@ -65,19 +66,20 @@ fn kernels(geometry: &ConvGeometry) -> Vec<Kernel> {
 }
 
 /// The kernels of these layers.
-fn kernels_of(layers: &[([usize; 5], usize)]) -> Vec<Kernel> {
-    layers.iter().flat_map(|(layer, side)| kernels(&geometry(*layer, [128, *side, *side]))).collect()
+fn kernels_of(layers: &[([usize; 5], usize)], numbers: Numbers) -> Vec<Kernel> {
+    layers.iter().flat_map(|(layer, side)| kernels(&geometry(*layer, [128, *side, *side]), numbers)).collect()
 }
 
 /// The kernels of the experiment.
 fn experiment() -> Vec<Kernel> {
-    let mut kernels = kernels_of(&LAYERS);
+    let mut kernels = [Numbers::Bf16, Numbers::F32].map(|numbers| kernels_of(&LAYERS, numbers)).concat();
     kernels.extend([Kernel::AddUp, Kernel::FinishMoments, Kernel::FinishGradients]);
     kernels
 }
 
 /// In other networks.
-const OTHERS: [([usize; 5], usize); 1] = [([512, 512, 3, 1, 1], 4)];
+const OTHERS: [([usize; 5], usize, Numbers); 2] =
+    [([512, 512, 3, 1, 1], 4, Numbers::Bf16), ([256, 256, 3, 1, 1], 8, Numbers::F32)];
 
 /// Blocks of 256 threads at once on a multiprocessor of compute capability 9.0: of 64 K registers, which warps get by eights a thread;
 /// of 228 kB of shared memory, of which each block takes one more; and of 2048 threads.
@@ -116,7 +118,8 @@ fn compiled(nvrtc: &Nvrtc, capability: &str, kernels: &[Kernel]) -> (String, BTr
 fn every_kernel_compiles_to_what_is_known_of_it() {
     let nvrtc = Nvrtc::open();
     let known = experiment();
-    let all = [known.clone(), kernels_of(&OTHERS)].concat();
+    let others = OTHERS.into_iter().flat_map(|(layer, side, numbers)| kernels_of(&[(layer, side)], numbers));
+    let all = known.iter().copied().chain(others).collect::<Vec<_>>();
     let chunks: Vec<_> =
         ["80", "90"].into_iter().flat_map(|capability| all.chunks(24).map(move |chunk| (capability, chunk))).collect();
     let compiled =

@@ -1,43 +1,41 @@
 // What becomes of a convolution's sums, eight channels of a pixel at once, on their way to memory.
 
 // y = result + bias + residual. MOMENTS: also sums of y and of its square.
-template <int C, bool MOMENTS> struct Result {
+template <class Number, int C, bool MOMENTS> struct Result {
+    using Eight = typename Numbers<Number>::Eight;
     static constexpr bool SUMS = MOMENTS;
     static constexpr int CONSTANTS = 0;
     struct Arguments {
         const float *bias;    // or null, as `residual`
-        const bf16 *residual;
-        bf16 *y;
+        const Number *residual;
+        Number *y;
         long long *limbs; // [LIMBS][2][C]
     };
-    struct Early { Quad residual; };
+    struct Early { Eight residual; };
     struct Late {};
     const Arguments &a;
     unsigned channel;
     template <int COUNT> DEVICE void constants(const Arguments &, unsigned, float (&)[COUNT]) {}
     DEVICE Late late(const Arguments &, unsigned, unsigned) { return {}; }
     DEVICE Early early(const Arguments &a, unsigned pixel, unsigned channel) {
-        return Early{a.residual ? load_eight<C>(a.residual, pixel, channel) : Quad{}};
+        return Early{a.residual ? load_eight<C>(a.residual, pixel, channel) : Eight{}};
     }
     DEVICE Result of(const Arguments &a, unsigned channel, unsigned, unsigned) { return Result{a, channel}; }
-    MEMBER void keep(unsigned pixel, const Quad &q) const { store_eight<C>(a.y, pixel, channel, q); }
-    MEMBER Quad value(const float (&v)[EIGHT], const Early &early, const Late &, Sums &sums) const {
-        Quad q;
+    MEMBER void keep(unsigned pixel, const Eight &eight) const { store_eight<C>(a.y, pixel, channel, eight); }
+    MEMBER Eight value(const float (&v)[EIGHT], const Early &early, const Late &, Sums &sums) const {
         float bias[EIGHT] = {}; // in a cache, and not in registers while others need these
         if (a.bias) load_floats<C>(bias, a.bias, channel);
-        UNROLL(4)
-        for (int k = 0; k < 4; k++) {
-            q.at[k] = packed(v[2 * k] + bias[2 * k] + low(early.residual.at[k]), v[2 * k + 1] + bias[2 * k + 1] + high(early.residual.at[k]));
-        }
+        Eight eight;
+        round_to(eight, [&](int k) { return v[k] + bias[k] + one_of(early.residual, k); });
         if constexpr (MOMENTS) {
             UNROLL(8)
             for (int k = 0; k < EIGHT; k++) {
-                const float y = one_of(q, k);
+                const float y = one_of(eight, k);
                 sums.first[k] += y;
                 sums.second[k] = multiply_add(y, y, sums.second[k]);
             }
         }
-        return q;
+        return eight;
     }
 };
 
@@ -47,26 +45,27 @@ enum Through {
     BATCH,   // … through a rectifier, with sums of it and of it · (x − mean)
     FIXED,   // … through a rectifier, times scale, plus `late`: the gradient of x where statistics are constants
 };
-template <int C, Through THROUGH, Activation ACTIVATION> struct GradientResult {
+template <class Number, int C, Through THROUGH, Activation ACTIVATION> struct GradientResult {
+    using Eight = typename Numbers<Number>::Eight;
     static constexpr bool SUMS = THROUGH == BATCH;
     static constexpr int CONSTANTS = THROUGH == NOTHING ? 0 : THROUGH == FIXED ? 2 : 3; // of a channel
     struct Arguments {
-        const bf16 *early_plus, *x, *late_plus; // or null: what is added in front of the rectifier's derivative, and behind
+        const Number *early_plus, *x, *late_plus; // or null: what is added in front of the rectifier's derivative, and behind
         Norm norm;
-        bf16 *gradient;
+        Number *gradient;
         long long *limbs; // [LIMBS][2][C]
     };
-    struct Early { Quad x; };
-    struct Late { Quad before, behind; };
+    struct Early { Eight x; };
+    struct Late { Eight before, behind; };
     const Arguments &a;
     unsigned channel;
     float scale[EIGHT], shift[EIGHT], mean[EIGHT];
     DEVICE Early early(const Arguments &a, unsigned pixel, unsigned channel) {
-        return Early{THROUGH != NOTHING ? load_eight<C>(a.x, pixel, channel) : Quad{}};
+        return Early{THROUGH != NOTHING ? load_eight<C>(a.x, pixel, channel) : Eight{}};
     }
     DEVICE Late late(const Arguments &a, unsigned pixel, unsigned channel) {
-        return Late{a.early_plus ? load_eight<C>(a.early_plus, pixel, channel) : Quad{},
-                    THROUGH == FIXED && a.late_plus ? load_eight<C>(a.late_plus, pixel, channel) : Quad{}};
+        return Late{a.early_plus ? load_eight<C>(a.early_plus, pixel, channel) : Eight{},
+                    THROUGH == FIXED && a.late_plus ? load_eight<C>(a.late_plus, pixel, channel) : Eight{}};
     }
     // What each channel is multiplied with, what is added then, and its mean.
     template <int COUNT> DEVICE void constants(const Arguments &a, unsigned channel, float (&to)[COUNT]) {
@@ -88,8 +87,8 @@ template <int C, Through THROUGH, Activation ACTIVATION> struct GradientResult {
         }
         return result;
     }
-    MEMBER void keep(unsigned pixel, const Quad &q) const { store_eight<C>(a.gradient, pixel, channel, q); }
-    MEMBER Quad value(const float (&v)[EIGHT], const Early &early, const Late &late, Sums &sums) const {
+    MEMBER void keep(unsigned pixel, const Eight &eight) const { store_eight<C>(a.gradient, pixel, channel, eight); }
+    MEMBER Eight value(const float (&v)[EIGHT], const Early &early, const Late &late, Sums &sums) const {
         float g[EIGHT];
         UNROLL(8)
         for (int k = 0; k < EIGHT; k++) {
@@ -99,17 +98,16 @@ template <int C, Through THROUGH, Activation ACTIVATION> struct GradientResult {
                 if constexpr (THROUGH == FIXED) g[k] = multiply_add(scale[k], g[k], one_of(late.behind, k));
             }
         }
-        Quad q;
-        UNROLL(4)
-        for (int k = 0; k < 4; k++) q.at[k] = packed(g[2 * k], g[2 * k + 1]);
+        Eight eight;
+        round_to(eight, [&](int k) { return g[k]; });
         if constexpr (THROUGH == BATCH) {
             UNROLL(8)
             for (int k = 0; k < EIGHT; k++) {
-                const float rounded = one_of(q, k);
+                const float rounded = one_of(eight, k);
                 sums.first[k] += rounded;
                 sums.second[k] = multiply_add(rounded, one_of(early.x, k) - mean[k], sums.second[k]);
             }
         }
-        return q;
+        return eight;
     }
 };

@@ -9,9 +9,10 @@ enum Direction { FORWARD, DATA };
 template <bool FIRST, class A, class B> struct Choice { using Type = A; };
 template <class A, class B> struct Choice<false, A, B> { using Type = B; };
 
-template <Direction DIRECTION_, int CI_, int CO_, int SIDE_, int STRIDE_, int UP_, int IMAGES_, int ROWS_, int COLUMNS_, int CHANNELS_, int ACROSS_, int RING_ = 0, int RESIDENT_ = 1>
+template <class Number, Direction DIRECTION_, int CI_, int CO_, int SIDE_, int STRIDE_, int UP_, int IMAGES_, int ROWS_, int COLUMNS_, int CHANNELS_, int ACROSS_, int RING_ = 0, int RESIDENT_ = 1>
 struct Shape {
     static constexpr Direction DIRECTION = DIRECTION_;
+    static constexpr int PLANES = Numbers<Number>::PLANES;
     static constexpr int CI = CI_, CO = CO_, SIDE = SIDE_, STRIDE = STRIDE_, UP = UP_, IMAGES = IMAGES_, ROWS = ROWS_, COLUMNS = COLUMNS_;
     static constexpr int CHANNELS = CHANNELS_, RING = RING_, RESIDENT = RESIDENT_; // RESIDENT: blocks at once on a multiprocessor
     static constexpr bool BACK = DIRECTION == DATA;
@@ -26,15 +27,15 @@ struct Shape {
     static_assert(ACROSS * DOWN == WARPS && OF_PIXELS * ACROSS * 16 == PIXELS && OF_CHANNELS * DOWN * 8 == CHANNELS && OF_CHANNELS % 2 == 0);
     static_assert(COLUMNS % 8 == 0 && (UP == 1 || (SIDE == 3 && STRIDE == 1 && ROWS % 2 == 0)));
 
-    using Read = typename Footprint<PADDED, SIDE, STRIDE, UP, IMAGES, ROWS, COLUMNS>::Pixels;
+    using Read = typename Footprint<PLANES, PADDED, SIDE, STRIDE, UP, IMAGES, ROWS, COLUMNS>::Pixels;
     // Of a gradient, every pixel is read: with the edge on one side only where each class has taps of its own.
     static constexpr int EDGE = SIDE == 3 ? 1 : 0, BEYOND = CLASSES > 1 ? EDGE : 2 * EDGE;
-    using Gradient = Tile<IMAGES, ROWS + BEYOND, COLUMNS + BEYOND, PADDED, 1, 0, (CLASSES > 1 ? 0 : EDGE), ROWS, COLUMNS>;
+    using Gradient = Tile<PLANES, IMAGES, ROWS + BEYOND, COLUMNS + BEYOND, PADDED, 1, 0, (CLASSES > 1 ? 0 : EDGE), ROWS, COLUMNS>;
     using Pixels = typename Choice<BACK, Gradient, Read>::Type;
 
     // A piece of the weights: a tap, DEPTH channels of the operand, the most up to 64 that divide them.
     static constexpr int DEPTH = 16 * (PADDED % 64 == 0 ? 4 : PADDED % 48 == 0 ? 3 : PADDED % 32 == 0 ? 2 : 1), PIECES_OF_TAP = PADDED / DEPTH, PIECES = TAPS * PIECES_OF_TAP;
-    static constexpr int LINES = BACK ? DEPTH : CHANNELS, LENGTH = BACK ? CHANNELS : DEPTH, LINE = LENGTH * 2 + 16;
+    static constexpr int LINES = BACK ? DEPTH : CHANNELS, LENGTH = BACK ? CHANNELS : DEPTH, PLANE = LENGTH * 2, LINE = PLANES * PLANE + 16;
     static constexpr int PIECE = LINES * LINE, STAGES = RING ? RING : PIECES;
     static_assert(!RING || (RING > 1 && RING <= PIECES));
 
@@ -49,7 +50,7 @@ struct Shape {
     static constexpr int GROUPS = at_least(1, at_most(CHANNELS, OUT) / EIGHT), SEEN = GROUPS * EIGHT, PARTS = EXCHANGED ? DOWN : 1;
     static constexpr int ITEMS = PIXELS / (POOLED ? 4 : 1) * GROUPS, ITEMS_OF_THREAD = quotient_up(ITEMS, THREADS);
     static constexpr int BLOCKS_DOWN = quotient_up(OUT, CHANNELS);
-    static constexpr bool EARLY = CLASSES == 1 && ITEMS_OF_THREAD <= 4; // what the epilogue reads is fetched before the products
+    static constexpr bool EARLY = CLASSES == 1 && ITEMS_OF_THREAD * PLANES <= 4; // what the epilogue reads is fetched before the products
 
     static constexpr int SUM_LINE = CHANNELS * 4 + 32, SUMS = EXCHANGED ? 0 : PIXELS * SUM_LINE;
     static constexpr int WEIGHTS = Pixels::BYTES, OPERANDS = WEIGHTS + STAGES * PIECE, STAGED = CLASSES > 1 ? OPERANDS : 0;
@@ -68,23 +69,24 @@ struct Shape {
 
 template <class Operand, class Epilogue> struct Convolution {
     typename Operand::Arguments operand;
-    const bf16 *weight; // [CO][SIDE · SIDE][CI]
+    const bf16 *weight; // [PLANES][CO][SIDE · SIDE][CI]
     Map in, out;        // of the operand and of the result
     typename Epilogue::Arguments epilogue;
 };
 
 // Pieces of the weights, from `first` on, to a stage each.
 template <class S> DEVICE void bring_weights(const bf16 *weight, int first, int count, int stage, int channel) {
-    constexpr int EIGHTS = S::LENGTH / EIGHT, OF_PIECE = S::LINES * EIGHTS;
+    constexpr int EIGHTS = S::LENGTH / EIGHT, OF_LINE = S::PLANES * EIGHTS, OF_PIECE = S::LINES * OF_LINE;
     for (int item = thread_index(); item < count * OF_PIECE; item += THREADS) {
-        const int piece = first + item / OF_PIECE, line = item / EIGHTS % S::LINES, eight = item % EIGHTS;
+        const int piece = first + item / OF_PIECE, line = item / OF_LINE % S::LINES, of_line = item % OF_LINE;
+        const int plane = S::PLANES > 1 ? of_line / EIGHTS : 0, eight = of_line - plane * EIGHTS;
         const int tap = S::tap_row(piece / S::PIECES_OF_TAP) * S::SIDE + S::tap_column(piece / S::PIECES_OF_TAP);
         const int depth = piece % S::PIECES_OF_TAP * S::DEPTH + (S::BACK ? line : eight * EIGHT);
         const int wide = channel + (S::BACK ? eight * EIGHT : line);
         const int co = S::BACK ? depth : wide, ci = S::BACK ? wide : depth;
-        const unsigned at = S::WEIGHTS + (stage + item / OF_PIECE) * S::PIECE + line * S::LINE + eight * 16;
+        const unsigned at = S::WEIGHTS + (stage + item / OF_PIECE) * S::PIECE + line * S::LINE + of_line * 16;
         const bool inside = (S::CO % 16 == 0 || co < S::CO) && (S::CI % 16 == 0 || ci < S::CI);
-        const bf16 *from = weight + ((inside ? co : 0) * S::TAPS + tap) * S::CI;
+        const bf16 *from = weight + ((plane * S::CO + (inside ? co : 0)) * S::TAPS + tap) * S::CI;
         if constexpr (S::CI % EIGHT == 0) {
             copy_async(at, from + ci, inside);
         } else {
@@ -144,10 +146,18 @@ template <class S>
 DEVICE void multiply_piece(float (&products)[S::OF_PIXELS][S::OF_CHANNELS][4], const Rows<S> &rows, int dy, int dx, int depth, unsigned weights, int down, int lane) {
     UNROLL(S::STEPS)
     for (int k = 0; k < S::DEPTH; k += 16) {
-        Quad b[S::OF_CHANNELS / 2];
-        bring_fragments<S>(b, weights, k, down, lane);
-        UNROLL(8)
-        for (int i = 0; i < S::OF_PIXELS; i++) multiply_fragments<S>(products[i], matrices(rows.at(i, lane, dy, dx) + (depth + k) * 2), b);
+        UNROLL(2)
+        for (int plane = 0; plane < S::PLANES; plane++) {
+            Quad b[S::OF_CHANNELS / 2];
+            bring_fragments<S>(b, weights + plane * S::PLANE, k, down, lane);
+            UNROLL(8)
+            for (int i = 0; i < S::OF_PIXELS; i++) {
+                UNROLL(2)
+                for (int other = 0; other + plane < S::PLANES; other++) {
+                    multiply_fragments<S>(products[i], matrices(rows.at(i, lane, dy, dx) + (depth + k) * 2 + other * S::Pixels::PLANE), b);
+                }
+            }
+        }
     }
 }
 
@@ -157,18 +167,24 @@ template <class S> DEVICE void multiply_lines(float (&products)[S::OF_PIXELS][S:
     for (int k = 0; k < S::PADDED; k += 16) {
         UNROLL(3)
         for (int x = 0; x < 3; x++) {
-            Quad b[3][S::OF_CHANNELS / 2];
-            UNROLL(3)
-            for (int y = 0; y < 3; y++) {
-                const unsigned weights = S::WEIGHTS + (S::BACK ? 8 - y * 3 - x : y * 3 + x) * S::PIECE;
-                bring_fragments<S>(b[y], weights, k, down, lane);
-            }
-            UNROLL(8)
-            for (int line = 0; line < S::OF_PIXELS + 2; line++) {
-                const Quad a = matrices(first + S::Pixels::offset(line, x) + k * 2);
+            UNROLL(1)
+            for (int plane = 0; plane < S::PLANES; plane++) {
+                Quad b[3][S::OF_CHANNELS / 2];
                 UNROLL(3)
                 for (int y = 0; y < 3; y++) {
-                    if (line - y >= 0 && line - y < S::OF_PIXELS) multiply_fragments<S>(products[line - y], a, b[y]);
+                    const unsigned weights = S::WEIGHTS + (S::BACK ? 8 - y * 3 - x : y * 3 + x) * S::PIECE + plane * S::PLANE;
+                    bring_fragments<S>(b[y], weights, k, down, lane);
+                }
+                UNROLL(8)
+                for (int line = 0; line < S::OF_PIXELS + 2; line++) {
+                    UNROLL(2)
+                    for (int other = 0; other + plane < S::PLANES; other++) {
+                        const Quad a = matrices(first + S::Pixels::offset(line, x) + k * 2 + other * S::Pixels::PLANE);
+                        UNROLL(3)
+                        for (int y = 0; y < 3; y++) {
+                            if (line - y >= 0 && line - y < S::OF_PIXELS) multiply_fragments<S>(products[line - y], a, b[y]);
+                        }
+                    }
                 }
             }
         }
@@ -292,7 +308,7 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
         Operand::constants(a.operand, S::OF_OPERAND, block_index() == 0 && block_row() == 0);
         barrier();
     }
-    bring<typename S::Pixels, (S::RESIDENT > 2 ? 1 : 4)>(Operand::of(a.operand, thread % S::Pixels::GROUPS * EIGHT, S::OF_OPERAND), a.in, from, 0, block_row() == 0);
+    bring<typename S::Pixels, (S::RESIDENT > 2 ? 1 : 4 / S::PLANES)>(Operand::of(a.operand, thread % S::Pixels::GROUPS * EIGHT, S::OF_OPERAND), a.in, from, 0, block_row() == 0);
     copies_end();
 
     using Items = typename Choice<S::EXCHANGED, Exchanged<S>, Staged<S>>::Type;
@@ -354,7 +370,7 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
         }
         const Epilogue epilogue = Epilogue::of(a.epilogue, seen, S::CONSTANTS + eight * EIGHT * 4, S::APART);
         // So many items' loads are on their way at once.
-        constexpr int AT_ONCE = S::EARLY ? S::ITEMS_OF_THREAD : at_most(Epilogue::SUMS && S::OF_PIXELS * S::OF_CHANNELS >= 16 ? 1 : 2, S::ITEMS_OF_THREAD);
+        constexpr int AT_ONCE = S::EARLY ? S::ITEMS_OF_THREAD : at_most((Epilogue::SUMS || S::PLANES > 1) && S::OF_PIXELS * S::OF_CHANNELS >= 16 ? 1 : 2, S::ITEMS_OF_THREAD);
         UNROLL(16)
         for (int first = 0; first < S::ITEMS_OF_THREAD; first += AT_ONCE) {
             typename Epilogue::Early now[AT_ONCE];

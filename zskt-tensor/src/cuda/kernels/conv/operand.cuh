@@ -1,7 +1,7 @@
-// Maps [B, H, W, C] in bf16 as operands of a convolution: what is done to their numbers on the way to shared memory. A number of
+// Maps [B, H, W, C] in bf16 or f32 as operands of a convolution: what is done to their numbers on the way to shared memory. A number of
 // channels is a multiple of eight, or below eight.
 
-constexpr int EIGHT = 8; // channels of a Quad
+constexpr int EIGHT = 8; // channels that a thread has at once
 
 BOTH constexpr int at_least(int least, int value) { return value < least ? least : value; }
 BOTH constexpr int at_most(int most, int value) { return value > most ? most : value; }
@@ -11,7 +11,62 @@ DEVICE float low(unsigned both) { return as_float(both << 16); }
 DEVICE float high(unsigned both) { return as_float(both & 0xffff0000u); }
 DEVICE float one_of(const Quad &q, int k) { return k % 2 ? high(q.at[k / 2]) : low(q.at[k / 2]); }
 
+// Eight channels in f32.
+struct Floats { float at[EIGHT]; };
+DEVICE float one_of(const Floats &f, int k) { return f.at[k]; }
+
+// Numbers of maps. Tensor cores multiply bf16: a number in f32 is to them the sum of PLANES of these, of which what the first leaves is
+// the second. Three products of such parts, all but that of the low ones, make one of numbers with 16 bits.
+template <class Number> struct Numbers;
+template <> struct Numbers<bf16> {
+    using Eight = Quad;
+    static constexpr int PLANES = 1;
+};
+template <> struct Numbers<float> {
+    using Eight = Floats;
+    static constexpr int PLANES = 2;
+};
+
+// Eight numbers, of which `number` knows each.
+template <class F> DEVICE void round_to(Quad &q, const F &number) {
+    UNROLL(4)
+    for (int k = 0; k < 4; k++) q.at[k] = packed(number(2 * k), number(2 * k + 1));
+}
+template <class F> DEVICE void round_to(Floats &f, const F &number) {
+    UNROLL(8)
+    for (int k = 0; k < EIGHT; k++) f.at[k] = number(k);
+}
+
+// To shared memory, the second plane `plane` bytes behind the first.
+DEVICE void share(unsigned at, int, const Quad &q) { shared_store(at, q); }
+DEVICE void share(unsigned at, int plane, const Floats &f) {
+    Quad first, second;
+    UNROLL(4)
+    for (int k = 0; k < 4; k++) {
+        const float a = f.at[2 * k], b = f.at[2 * k + 1];
+        first.at[k] = packed(a, b);
+        second.at[k] = packed(a - low(first.at[k]), b - high(first.at[k]));
+    }
+    shared_store(at, first);
+    shared_store(at + plane, second);
+}
+
 struct Map { unsigned batch, height, width; };
+
+// Of eight channels; zeros where there are none.
+template <int C> DEVICE void load_floats(float (&to)[EIGHT], const float *from, unsigned channel) {
+    if constexpr (C % EIGHT == 0) {
+        UNROLL(2)
+        for (int half = 0; half < 2; half++) {
+            const Quad q = load_quad(from + channel + half * 4);
+            UNROLL(4)
+            for (int k = 0; k < 4; k++) to[half * 4 + k] = as_float(q.at[k]);
+        }
+    } else {
+        UNROLL(8)
+        for (int k = 0; k < EIGHT; k++) to[k] = channel + k < C ? load(from + channel + k) : 0.f;
+    }
+}
 
 template <int C> DEVICE Quad load_eight(const bf16 *map, unsigned pixel, unsigned channel) {
     if constexpr (C % EIGHT == 0) {
@@ -34,18 +89,23 @@ template <int C> DEVICE void store_eight(bf16 *map, unsigned pixel, unsigned cha
         for (int k = 0; k < C; k++) store(map + (pixel * C + k), (bf16)(q.at[k / 2] >> k % 2 * 16));
     }
 }
-// Of eight channels; zeros where there are none.
-template <int C> DEVICE void load_floats(float (&to)[EIGHT], const float *from, unsigned channel) {
-    if constexpr (C % EIGHT == 0) {
-        UNROLL(2)
-        for (int half = 0; half < 2; half++) {
-            const Quad q = load_quad(from + channel + half * 4);
+template <int C> DEVICE Floats load_eight(const float *map, unsigned pixel, unsigned channel) {
+    Floats f;
+    load_floats<C>(f.at, map + pixel * C, channel);
+    return f;
+}
+template <int C> DEVICE void store_eight(float *map, unsigned pixel, unsigned channel, const Floats &f) {
+    UNROLL(2)
+    for (int half = 0; half < 2; half++) {
+        const float *v = f.at + half * 4;
+        if constexpr (C % EIGHT == 0) {
+            store_quad(map + (pixel * C + channel + half * 4), Quad{{as_bits(v[0]), as_bits(v[1]), as_bits(v[2]), as_bits(v[3])}});
+        } else {
             UNROLL(4)
-            for (int k = 0; k < 4; k++) to[half * 4 + k] = as_float(q.at[k]);
+            for (int k = 0; k < 4; k++) {
+                if (channel + half * 4 + k < C) store(map + (pixel * C + channel + half * 4 + k), v[k]);
+            }
         }
-    } else {
-        UNROLL(8)
-        for (int k = 0; k < EIGHT; k++) to[k] = channel + k < C ? load(from + channel + k) : 0.f;
     }
 }
 
@@ -61,14 +121,21 @@ DEVICE void load_shared(float (&to)[EIGHT], unsigned at) {
 // What follows a batch norm: `x` between zero and a limit, the limit above, slope · `x` below zero; and the gradient in front of that,
 // which does not come through from the limit on. RELU: where slope is zero and there is no limit.
 enum Activation { RELU, ANY };
-template <Activation ACTIVATION> DEVICE unsigned activated(float low, float high, const Norm &by) {
-    if constexpr (ACTIVATION == RELU) {
-        return packed_above_zero(low, high);
-    } else {
-        low = low > 0 ? low : by.slope * low;
-        high = high > 0 ? high : by.slope * high;
-        return packed(low > by.limit ? by.limit : low, high > by.limit ? by.limit : high);
+template <Activation ACTIVATION> DEVICE float activated(float x, const Norm &by) {
+    if constexpr (ACTIVATION == RELU) return x < 0 ? 0 : x;
+    x = x > 0 ? x : by.slope * x;
+    return x > by.limit ? by.limit : x;
+}
+template <Activation ACTIVATION, class F> DEVICE void activate_to(Quad &q, const F &number, const Norm &by) {
+    UNROLL(4)
+    for (int k = 0; k < 4; k++) {
+        const float a = number(2 * k), b = number(2 * k + 1);
+        q.at[k] = ACTIVATION == RELU ? packed_above_zero(a, b) : packed(activated<ACTIVATION>(a, by), activated<ACTIVATION>(b, by));
     }
+}
+template <Activation ACTIVATION, class F> DEVICE void activate_to(Floats &f, const F &number, const Norm &by) {
+    UNROLL(8)
+    for (int k = 0; k < EIGHT; k++) f.at[k] = activated<ACTIVATION>(number(k), by);
 }
 template <Activation ACTIVATION> DEVICE float through_activation(float x, float gradient, const Norm &by) {
     if constexpr (ACTIVATION == RELU) return x > 0 ? gradient : 0;
@@ -105,29 +172,31 @@ template <int C> constexpr int ALL_CHANNELS = C < EIGHT ? EIGHT : C;
 // they are there. `writes`: by one block, what others read later.
 
 // The map as it is.
-template <int C> struct Plain {
-    static constexpr bool COPIED = C % EIGHT == 0; // asynchronously: nothing to compute
+template <class Number, int C> struct Plain {
+    using Eight = typename Numbers<Number>::Eight;
+    static constexpr bool COPIED = C % EIGHT == 0 && Numbers<Number>::PLANES == 1; // asynchronously: nothing to compute
     static constexpr int MAPS = 1;
     static constexpr int CONSTANTS = 0;
-    struct Arguments { const bf16 *map; };
-    struct Raw { Quad x; };
-    const bf16 *map;
+    struct Arguments { const Number *map; };
+    struct Raw { Eight x; };
+    const Number *map;
     unsigned channel;
     DEVICE void constants(const Arguments &, unsigned, bool) {}
     DEVICE Plain of(const Arguments &a, unsigned channel, unsigned) { return of(a, channel); }
     DEVICE Plain of(const Arguments &a, unsigned channel) { return Plain{a.map, channel}; }
     MEMBER Raw raw(unsigned pixel) const { return Raw{load_eight<C>(map, pixel, channel)}; }
-    MEMBER Quad value(const Raw &raw) const { return raw.x; }
-    MEMBER const bf16 *copied(unsigned pixel) const { return map + (pixel * C + channel); }
-    MEMBER void keep(unsigned, const Quad &) const {}
+    MEMBER Eight value(const Raw &raw) const { return raw.x; }
+    MEMBER const Number *copied(unsigned pixel) const { return map + (pixel * C + channel); }
+    MEMBER void keep(unsigned, const Eight &) const {}
 };
 
 // Through a batch norm and its rectifier.
-template <int C, Activation ACTIVATION> struct Normalized {
+template <class Number, int C, Activation ACTIVATION> struct Normalized {
+    using Eight = typename Numbers<Number>::Eight;
     static constexpr bool COPIED = false;
     static constexpr int MAPS = 1, CONSTANTS = 2;
-    struct Arguments { const bf16 *map; Norm norm; Moments moments; };
-    struct Raw { Quad x; };
+    struct Arguments { const Number *map; Norm norm; Moments moments; };
+    struct Raw { Eight x; };
     const Arguments &all;
     unsigned channel;
     Factors<C> factors;
@@ -155,28 +224,26 @@ template <int C, Activation ACTIVATION> struct Normalized {
     }
     DEVICE Normalized of(const Arguments &a, unsigned channel) { return Normalized{a, channel, Factors<C>::of(a.norm, channel)}; }
     MEMBER Raw raw(unsigned pixel) const { return Raw{load_eight<C>(all.map, pixel, channel)}; }
-    MEMBER Quad value(const Raw &raw) const {
-        Quad q;
-        UNROLL(4)
-        for (int k = 0; k < 4; k++) {
-            q.at[k] = activated<ACTIVATION>(factors.at(2 * k, low(raw.x.at[k])), factors.at(2 * k + 1, high(raw.x.at[k])), all.norm);
-        }
-        return q;
+    MEMBER Eight value(const Raw &raw) const {
+        Eight eight;
+        activate_to<ACTIVATION>(eight, [&](int k) { return factors.at(k, one_of(raw.x, k)); }, all.norm);
+        return eight;
     }
-    MEMBER void keep(unsigned, const Quad &) const {}
+    MEMBER void keep(unsigned, const Eight &) const {}
 };
 
 // The gradient of x in front of a batch norm by the batch's own statistics: a · g + b · x + c, g being the gradient behind it, plus
 // what comes from elsewhere if anything does. It may be kept, for others to read.
-template <int C> struct NormGradient {
+template <class Number, int C> struct NormGradient {
+    using Eight = typename Numbers<Number>::Eight;
     static constexpr bool COPIED = false;
     static constexpr int MAPS = 3, CONSTANTS = 3;
     struct Arguments {
-        const bf16 *behind, *x, *plus;
-        bf16 *kept;
+        const Number *behind, *x, *plus;
+        Number *kept;
         GradientSums sums;
     };
-    struct Raw { Quad g, x, plus; };
+    struct Raw { Eight g, x, plus; };
     const Arguments &all;
     unsigned channel;
     float a[EIGHT], b[EIGHT], c[EIGHT];
@@ -218,13 +285,12 @@ template <int C> struct NormGradient {
     MEMBER float one(const Raw &raw, int k) const {
         return multiply_add(a[k], one_of(raw.g, k), multiply_add(b[k], one_of(raw.x, k), c[k])) + one_of(raw.plus, k);
     }
-    MEMBER Quad value(const Raw &raw) const {
-        Quad q;
-        UNROLL(4)
-        for (int k = 0; k < 4; k++) q.at[k] = packed(one(raw, 2 * k), one(raw, 2 * k + 1));
-        return q;
+    MEMBER Eight value(const Raw &raw) const {
+        Eight eight;
+        round_to(eight, [&](int k) { return one(raw, k); });
+        return eight;
     }
-    MEMBER void keep(unsigned pixel, const Quad &q) const {
-        if (all.kept) store_eight<C>(all.kept, pixel, channel, q);
+    MEMBER void keep(unsigned pixel, const Eight &eight) const {
+        if (all.kept) store_eight<C>(all.kept, pixel, channel, eight);
     }
 };

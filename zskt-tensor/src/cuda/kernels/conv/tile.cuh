@@ -1,13 +1,14 @@
 // Pixels of maps [B, H, W, C] on their way to shared memory, and where they lie there.
 
-// Pixels of IMAGES images in shared memory, ROWS × COLUMNS of each, STEP apart in the map. EVEN > 0: even columns come first (so
-// many), then odd ones, so that every second pixel is a neighbour. A pixel takes an odd multiple of 16 bytes, so that eight
-// neighbours lie in all banks. Of the rows and columns, OWN_ROWS and OWN_COLUMNS from EDGE on belong to no other block.
-template <int IMAGES_, int ROWS_, int COLUMNS_, int CHANNELS_, int STEP_ = 1, int EVEN_ = 0, int EDGE_ = 0, int OWN_ROWS_ = ROWS_, int OWN_COLUMNS_ = COLUMNS_>
+// Pixels of IMAGES images in shared memory, ROWS × COLUMNS of each, STEP apart in the map, PLANES of all channels of a pixel side by
+// side. EVEN > 0: even columns come first (so many), then odd ones, so that every second pixel is a neighbour. A pixel takes an odd
+// multiple of 16 bytes, so that eight neighbours lie in all banks. Of the rows and columns, OWN_ROWS and OWN_COLUMNS from EDGE on
+// belong to no other block.
+template <int PLANES_, int IMAGES_, int ROWS_, int COLUMNS_, int CHANNELS_, int STEP_ = 1, int EVEN_ = 0, int EDGE_ = 0, int OWN_ROWS_ = ROWS_, int OWN_COLUMNS_ = COLUMNS_>
 struct Tile {
     static constexpr int IMAGES = IMAGES_, ROWS = ROWS_, COLUMNS = COLUMNS_, CHANNELS = CHANNELS_, STEP = STEP_, EVEN = EVEN_;
     static constexpr int EDGE = EDGE_, OWN_ROWS = OWN_ROWS_, OWN_COLUMNS = OWN_COLUMNS_;
-    static constexpr int PITCH = CHANNELS * 2 + 16, PIXELS = IMAGES * ROWS * COLUMNS, BYTES = PIXELS * PITCH;
+    static constexpr int PLANE = CHANNELS * 2, PITCH = PLANES_ * PLANE + 16, PIXELS = IMAGES * ROWS * COLUMNS, BYTES = PIXELS * PITCH;
     // An item is eight channels of a pixel. A thread keeps to its channels, so where these do not divide a block some threads idle.
     static constexpr int GROUPS = CHANNELS / EIGHT, ITEMS = PIXELS * GROUPS, ACTIVE = THREADS - THREADS % GROUPS;
     static constexpr int MOST = quotient_up(ITEMS, ACTIVE);
@@ -19,12 +20,12 @@ struct Tile {
 };
 
 // The input pixels under a tile of ROWS × COLUMNS outputs, with the edge that a SIDE × SIDE kernel reaches.
-template <int CHANNELS, int SIDE, int STRIDE, int UP, int IMAGES, int ROWS, int COLUMNS> struct Footprint {
+template <int PLANES, int CHANNELS, int SIDE, int STRIDE, int UP, int IMAGES, int ROWS, int COLUMNS> struct Footprint {
     static constexpr int EDGE = SIDE == 3 ? 1 : 0;
     static constexpr bool SPREAD = STRIDE == 2 && SIDE == 3; // every second pixel
     static constexpr int TALL = SPREAD ? 2 * ROWS + 1 : UP == 2 ? ROWS / 2 + 2 : ROWS + 2 * EDGE;
     static constexpr int WIDE = SPREAD ? 2 * COLUMNS + 1 : UP == 2 ? COLUMNS / 2 + 2 : COLUMNS + 2 * EDGE;
-    using Pixels = Tile<IMAGES, TALL, WIDE, CHANNELS, (SIDE == 1 ? STRIDE : 1), (SPREAD ? COLUMNS + 1 : 0), EDGE, ROWS, COLUMNS>;
+    using Pixels = Tile<PLANES, IMAGES, TALL, WIDE, CHANNELS, (SIDE == 1 ? STRIDE : 1), (SPREAD ? COLUMNS + 1 : 0), EDGE, ROWS, COLUMNS>;
 };
 
 struct Place { unsigned image; int row, column; }; // of a tile's first pixel
@@ -86,12 +87,12 @@ DEVICE void put(const typename Operand::Raw (&raw)[COUNT], const Operand &operan
     for (int k = 0; k < COUNT; k++, walk.next()) {
         if (walk.is_there()) {
             const unsigned pixel = walk.pixel(map, place);
-            Quad q = {};
+            typename Operand::Eight eight = {};
             if (pixel != OUTSIDE) {
-                q = operand.value(raw[k]);
-                if (keeps && walk.is_own()) operand.keep(pixel, q);
+                eight = operand.value(raw[k]);
+                if (keeps && walk.is_own()) operand.keep(pixel, eight);
             }
-            shared_store(walk.place_in_shared(at), q);
+            share(walk.place_in_shared(at), T::PLANE, eight);
         }
     }
 }

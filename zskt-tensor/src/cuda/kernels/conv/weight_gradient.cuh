@@ -4,16 +4,17 @@
 // order, first in the block, then, over the blocks, by add_up, of many convolutions at once.
 
 // AHEAD: the next tile is fetched to registers while this one is multiplied.
-template <int CI_, int CO_, int SIDE_, int STRIDE_, int UP_, int IMAGES_, int ROWS_, int COLUMNS_, int OUTPUTS_, int INPUTS_, bool AHEAD_, int RESIDENT_ = 1>
+template <class Number, int CI_, int CO_, int SIDE_, int STRIDE_, int UP_, int IMAGES_, int ROWS_, int COLUMNS_, int OUTPUTS_, int INPUTS_, bool AHEAD_, int RESIDENT_ = 1>
 struct WeightShape {
     static constexpr int CI = CI_, CO = CO_, SIDE = SIDE_, STRIDE = STRIDE_, UP = UP_, IMAGES = IMAGES_, ROWS = ROWS_, COLUMNS = COLUMNS_;
     static constexpr int OUTPUTS = OUTPUTS_, INPUTS = INPUTS_, RESIDENT = RESIDENT_, TAPS = SIDE * SIDE;
     static constexpr bool AHEAD = AHEAD_;
+    static constexpr int PLANES = Numbers<Number>::PLANES;
     static constexpr int DOWN = OUTPUTS / 16, ACROSS = INPUTS / 16, UNITS = DOWN * ACROSS, DEEP = WARPS / UNITS; // warps
     static constexpr int STEPS = IMAGES * ROWS * COLUMNS / 16;
     static_assert(UNITS * DEEP == WARPS && STEPS % DEEP == 0 && COLUMNS % 8 == 0);
-    using Input = typename Footprint<INPUTS, SIDE, STRIDE, UP, IMAGES, ROWS, COLUMNS>::Pixels;
-    using Output = Tile<IMAGES, ROWS, COLUMNS, OUTPUTS>;
+    using Input = typename Footprint<PLANES, INPUTS, SIDE, STRIDE, UP, IMAGES, ROWS, COLUMNS>::Pixels;
+    using Output = Tile<PLANES, IMAGES, ROWS, COLUMNS, OUTPUTS>;
     static constexpr int OUTPUT = Input::BYTES, SHARED = at_least(DEEP > 1 ? WARPS / 2 * TAPS * 1024 : 0, OUTPUT + Output::BYTES);
 };
 
@@ -109,8 +110,8 @@ template <class S, class Input, class Output> DEVICE void weight_gradient(const 
             put<O, O::MOST>(next_output, output(), a.out, place, Walk<O>::begin(), S::OUTPUT, keeps);
             put<I, I::MOST>(next_input, input, a.in, of_input(place), Walk<I>::begin(), 0, false);
         } else {
-            bring<O, 2>(output(), a.out, place, S::OUTPUT, keeps);
-            bring<I, 2>(input, a.in, of_input(place), 0, false);
+            bring<O, 2 / S::PLANES>(output(), a.out, place, S::OUTPUT, keeps);
+            bring<I, 2 / S::PLANES>(input, a.in, of_input(place), 0, false);
             copies_end();
             copies_wait<0>();
         }
@@ -119,21 +120,31 @@ template <class S, class Input, class Output> DEVICE void weight_gradient(const 
         UNROLL(1)
         for (int step = deep; step < S::STEPS; step += S::DEEP) {
             const int first = step * 16;
-            const Quad g = matrices_transposed(S::OUTPUT + (first + lane % 8 + lane / 16 * 8) * O::PITCH + (down * 16 + lane / 8 % 2 * 8) * 2);
+            Quad g[S::PLANES];
+            UNROLL(2)
+            for (int plane = 0; plane < S::PLANES; plane++) {
+                g[plane] = matrices_transposed(S::OUTPUT + (first + lane % 8 + lane / 16 * 8) * O::PITCH + (down * 16 + lane / 8 % 2 * 8) * 2 + plane * O::PLANE);
+            }
             const int pixel = first + lane % 16, column = pixel % S::COLUMNS, row = pixel / S::COLUMNS % S::ROWS, image = pixel / S::COLUMNS / S::ROWS;
             const int channels = (across * 16 + lane / 16 * 8) * 2;
             const int at = ((image * I::ROWS + row * (I::EVEN ? 2 : 1)) * I::COLUMNS + column) * I::PITCH + channels;
             UNROLL(9)
             for (int tap = 0; tap < S::TAPS; tap++) {
                 const int dy = tap / S::SIDE, dx = tap % S::SIDE;
-                Quad x;
-                if constexpr (S::UP == 2) {
-                    x = matrices_transposed(((image * I::ROWS + (row + dy + 1) / 2) * I::COLUMNS + (column + dx + 1) / 2) * I::PITCH + channels);
-                } else {
-                    x = matrices_transposed(at + I::offset(dy, dx));
+                UNROLL(2)
+                for (int plane = 0; plane < S::PLANES; plane++) {
+                    Quad x;
+                    if constexpr (S::UP == 2) {
+                        x = matrices_transposed(((image * I::ROWS + (row + dy + 1) / 2) * I::COLUMNS + (column + dx + 1) / 2) * I::PITCH + channels + plane * I::PLANE);
+                    } else {
+                        x = matrices_transposed(at + I::offset(dy, dx) + plane * I::PLANE);
+                    }
+                    UNROLL(2)
+                    for (int other = 0; other + plane < S::PLANES; other++) {
+                        multiply(products[tap][0], g[other], x.at[0], x.at[1]);
+                        multiply(products[tap][1], g[other], x.at[2], x.at[3]);
+                    }
                 }
-                multiply(products[tap][0], g, x.at[0], x.at[1]);
-                multiply(products[tap][1], g, x.at[2], x.at[3]);
             }
         }
         barrier();
