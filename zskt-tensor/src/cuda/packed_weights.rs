@@ -1,4 +1,4 @@
-//! Weights of convolutions as kernels read them: beside maps `[B, H, W, C]`, `[O, K, K, I / groups]` in the numbers of the maps.
+//! Weights of convolutions as kernels read them beside maps `[B, H, W, C]`: `[O, K, K, I / groups]`.
 //!
 //! A weight is packed once where [`PackedWeights::within`] says how weights change, and its copy is written by the kernel that
 //! updates it; otherwise it is packed at each use.
@@ -19,6 +19,40 @@ thread_local! {
     static COPIES: RefCell<Option<Copies>> = const { RefCell::new(None) };
 }
 
+/// The numbers of a packed weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Of this type, `[O, K, K, I / groups]`.
+    Whole(DType),
+    /// bf16, of which two make one: `[2, O, K, K, I / groups]`, first all numbers rounded and then what that leaves of each.
+    Parts,
+}
+
+impl Packing {
+    const ALL: [Self; 4] = [Self::Whole(DType::BF16), Self::Whole(DType::F32), Self::Whole(DType::F64), Self::Parts];
+
+    /// The variant of the kernels that write it.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn variant(self) -> Result<KernelVariant> {
+        match self {
+            Self::Whole(DType::BF16) | Self::Parts => Ok(KernelVariant::of(Precision::Bf16, 1)),
+            Self::Whole(dtype) => KernelVariant::of_tensors(dtype),
+        }
+    }
+
+    /// An empty tensor for a weight `[O, I / groups, K, K]`.
+    fn empty(self, weight: &Tensor) -> Result<Tensor> {
+        let (outputs, inputs, height, width) = weight.dims4()?;
+        let shape = [outputs, height, width, inputs];
+        match self {
+            Self::Whole(dtype) => empty(&shape[..], dtype, weight.device()),
+            Self::Parts => empty([&[2], &shape[..]].concat(), DType::BF16, weight.device()),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Copies(Vec<Copy>);
 
@@ -27,6 +61,7 @@ struct Copy {
     place: Range<u64>,
     /// Keeps that memory from being another tensor's.
     weight: Tensor,
+    packing: Packing,
     packed: Tensor,
     /// Whether anybody has read it.
     used: bool,
@@ -36,8 +71,8 @@ struct Copy {
 #[derive(Default)]
 pub struct PackedWeights {
     weights: Vec<Tensor>,
-    /// Where those that were used the last time lie in memory, and the type of their copies.
-    used: Vec<(Range<u64>, DType)>,
+    /// Where those that were used the last time lie in memory, and how they were packed.
+    used: Vec<(Range<u64>, Packing)>,
 }
 
 impl PackedWeights {
@@ -73,7 +108,7 @@ impl PackedWeights {
         let done = work();
         let copies = COPIES.take().unwrap_or_default().0;
         let used = copies.iter().filter(|copy| copy.used);
-        self.used = used.map(|copy| (copy.place.clone(), copy.packed.dtype())).collect();
+        self.used = used.map(|copy| (copy.place.clone(), copy.packing)).collect();
         done
     }
 
@@ -83,14 +118,14 @@ impl PackedWeights {
             return Ok(Copies(copies));
         }
         let places = self.weights.iter().map(place).collect::<Result<Vec<_>>>()?;
-        for dtype in [DType::BF16, DType::F32, DType::F64] {
-            let used = |place: &Range<u64>| self.used.iter().any(|(other, of)| (other, *of) == (place, dtype));
+        for packing in Packing::ALL {
+            let used = |place: &Range<u64>| self.used.iter().any(|(other, of)| (other, *of) == (place, packing));
             let places = places.iter().zip(&self.weights).filter(|(place, _)| used(place));
             let (places, weights): (Vec<_>, Vec<_>) =
                 places.map(|(place, weight)| (place.clone(), weight.clone())).unzip();
-            let packed = pack(&weights, dtype)?;
+            let packed = pack(&weights, packing)?;
             let all = places.into_iter().zip(weights).zip(packed);
-            copies.extend(all.map(|((place, weight), packed)| Copy { place, weight, packed, used: false }));
+            copies.extend(all.map(|((place, weight), packed)| Copy { place, weight, packing, packed, used: false }));
         }
         Ok(Copies(copies))
     }
@@ -111,43 +146,43 @@ pub fn forget_packed_weights<'a>(changed: impl IntoIterator<Item = &'a Tensor>) 
     })
 }
 
-/// The weight `[O, I / groups, K, K]` as `[O, K, K, I / groups]`, dense, in the numbers of maps of this precision.
+/// The weight `[O, I / groups, K, K]` packed.
 ///
 /// # Errors
 /// When the device fails.
-pub fn packed(weight: &Tensor, precision: Precision) -> Result<Tensor> {
+pub fn packed(weight: &Tensor, packing: Packing) -> Result<Tensor> {
     // What is made of other tensors is made anew each time.
     let made = weight.track_op() && !weight.is_variable();
     if made || !weight.is_contiguous() {
-        return pack_one(weight.detach().contiguous()?, precision);
+        return pack_one(weight.detach().contiguous()?, packing);
     }
     let weight = weight.detach();
     COPIES.with_borrow_mut(|copies| {
-        let Some(Copies(copies)) = copies else { return pack_one(weight, precision) };
-        let (place, dtype) = (place(&weight)?, precision.storage_dtype());
-        let same = |copy: &&mut Copy| {
-            copy.place == place && copy.weight.dims() == weight.dims() && copy.packed.dtype() == dtype
-        };
+        let Some(Copies(copies)) = copies else { return pack_one(weight, packing) };
+        let place = place(&weight)?;
+        let same =
+            |copy: &&mut Copy| copy.place == place && copy.weight.dims() == weight.dims() && copy.packing == packing;
         if let Some(copy) = copies.iter_mut().find(same) {
             copy.used = true;
             return Ok(copy.packed.clone());
         }
-        let packed = pack_one(weight.clone(), precision)?;
-        copies.push(Copy { place, weight, packed: packed.clone(), used: true });
+        let packed = pack_one(weight.clone(), packing)?;
+        copies.push(Copy { place, weight, packing, packed: packed.clone(), used: true });
         Ok(packed)
     })
 }
 
-/// The copies that the update of these dense tensors is to write, each of the first's type. All others of them are dropped.
+/// The copies that the update of these dense tensors is to write, each packed as the first, and how that is. All others of them are
+/// dropped.
 ///
 /// # Errors
 /// When a tensor is on a device that has no kernels.
-pub fn to_be_updated(targets: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
+pub fn to_be_updated(targets: &[&Tensor]) -> Result<(Option<Packing>, Vec<Option<Tensor>>)> {
     COPIES.with_borrow_mut(|copies| {
         let Some(Copies(copies)) = copies.as_mut().filter(|copies| !copies.0.is_empty()) else {
-            return Ok(vec![None; targets.len()]);
+            return Ok((None, vec![None; targets.len()]));
         };
-        let mut dtype: Option<DType> = None;
+        let mut packing: Option<Packing> = None;
         let written = targets.iter().map(|target| {
             let place = place(target)?;
             let mut written: Option<Tensor> = None;
@@ -155,37 +190,35 @@ pub fn to_be_updated(targets: &[&Tensor]) -> Result<Vec<Option<Tensor>>> {
                 if !overlap(&copy.place, &place) {
                     return true;
                 }
-                let fits = copy.place == place && dtype.is_none_or(|dtype| dtype == copy.packed.dtype());
+                let fits = copy.place == place && packing.is_none_or(|packing| packing == copy.packing);
                 let kept = fits && written.is_none();
                 if kept {
-                    dtype = Some(copy.packed.dtype());
+                    packing = Some(copy.packing);
                     written = Some(copy.packed.clone());
                 }
                 kept
             });
             Ok(written)
         });
-        written.collect()
+        let written = written.collect::<Result<_>>()?;
+        Ok((packing, written))
     })
 }
 
-fn pack_one(weight: Tensor, precision: Precision) -> Result<Tensor> {
-    let mut packed = pack(&[weight], precision.storage_dtype())?;
+fn pack_one(weight: Tensor, packing: Packing) -> Result<Tensor> {
+    let mut packed = pack(&[weight], packing)?;
     Ok(packed.swap_remove(0))
 }
 
-/// Packs dense weights into numbers of one type, by few launches.
-fn pack(weights: &[Tensor], dtype: DType) -> Result<Vec<Tensor>> {
-    let variant = match dtype {
-        DType::BF16 => KernelVariant::of(Precision::Bf16, 1),
-        dtype => KernelVariant::of_tensors(dtype)?,
-    };
+/// Packs dense weights by few launches.
+fn pack(weights: &[Tensor], packing: Packing) -> Result<Vec<Tensor>> {
+    let variant = packing.variant()?;
     let mut all = Vec::with_capacity(weights.len());
     for weights in weights.chunks(TENSORS) {
         let (mut packed, mut inputs, mut taps) = (Vec::new(), Vec::new(), Vec::new());
         for weight in weights {
-            let (out, channels, height, width) = weight.dims4()?;
-            packed.push(empty((out, height, width, channels), dtype, weight.device())?);
+            let (_, channels, height, width) = weight.dims4()?;
+            packed.push(packing.empty(weight)?);
             inputs.push(Count(channels));
             taps.push(Count(height * width));
         }
@@ -194,6 +227,7 @@ fn pack(weights: &[Tensor], dtype: DType) -> Result<Vec<Tensor>> {
         put_array::<TENSORS>(&mut arguments, inputs.into_iter(), Count(0));
         put_array::<TENSORS>(&mut arguments, taps.into_iter(), Count(0));
         division.put(&mut arguments);
+        arguments.push(Count(usize::from(packing == Packing::Parts)));
         launch(weights[0].device(), variant, "pack_weights", division.blocks, &arguments)?;
         all.extend(packed);
     }
@@ -250,7 +284,8 @@ mod tests {
     #[test]
     fn a_weight_is_packed_once_and_its_copy_moves_with_it() -> Result<()> {
         for precision in [Precision::Bf16, Precision::F32, Precision::Tf32, Precision::F64] {
-            for (shape, groups) in [([6, 4, 3, 3], 1), ([4, 2, 1, 1], 2)] {
+            // By cuDNN and by kernels of our own.
+            for (shape, groups) in [([6, 4, 3, 3], 1), ([4, 2, 1, 1], 2), ([16, 4, 3, 3], 1)] {
                 let weight = Var::from_tensor(&numbers("weight", &shape, precision)?)?;
                 // Larger, and none of a convolution.
                 let other = Var::from_tensor(&numbers("other", &[3000], precision)?)?;

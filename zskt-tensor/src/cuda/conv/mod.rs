@@ -26,8 +26,7 @@ pub fn is_ours(device: &Device, geometry: &ConvGeometry, precision: Precision) -
         return false;
     }
     let is_empty = [geometry.batch, geometry.height, geometry.width].contains(&0);
-    let is_bf16 = precision == Precision::Bf16;
-    *ENABLED && is_bf16 && !is_empty && tensor_cores::covers(geometry, precision) && tensor_cores::are_supported(device)
+    *ENABLED && !is_empty && tensor_cores::covers(geometry, precision) && tensor_cores::are_supported(device)
 }
 
 #[cfg(test)]

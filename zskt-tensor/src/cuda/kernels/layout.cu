@@ -1,12 +1,13 @@
 // Numbers in another order.
 
-// Weights [O, I, K, K] as cuDNN reads them beside maps [B, H, W, C]: [O, K, K, I], in the numbers of the maps; and back.
+// Weights [O, I, K, K] as convolutions read them beside maps [B, H, W, C]: [O, K, K, I]; and back.
 
 typedef struct {
     const Real *weight[TENSORS];
     Number *packed[TENSORS];
     unsigned inputs[TENSORS], taps[TENSORS];
     Division division;
+    unsigned in_parts; // as in Update
 } PackWeights;
 
 KERNEL(pack_weights, PackWeights) {
@@ -14,12 +15,13 @@ KERNEL(pack_weights, PackWeights) {
     const unsigned inputs = a.inputs[part.tensor], taps = a.taps[part.tensor];
     const Real *weight = a.weight[part.tensor];
     Number *packed = a.packed[part.tensor];
+    const unsigned rest = a.in_parts ? a.division.count[part.tensor] : 0;
     EACH_OF_PART(first, part) {
         Real some[IN_FLIGHT];
         for (unsigned k = 0; k < IN_FLIGHT; k++) some[k] = weight[in_flight(first, k, BLOCK, part.end)];
         for (unsigned k = 0; k < IN_FLIGHT; k++) {
             const unsigned index = first + k * BLOCK;
-            if (index < part.end) packed[packed_index(index, inputs, taps)] = rounded(some[k]);
+            if (index < part.end) put_packed(packed, packed_index(index, inputs, taps), rest, some[k]);
         }
     }
 }

@@ -34,6 +34,13 @@ INLINE unsigned packed_index(unsigned index, unsigned inputs, unsigned taps) {
     return (output * taps + tap) * inputs + input;
 }
 
+// Puts a number of a weight there; with `rest`, so far behind it, what its rounding leaves.
+INLINE void put_packed(Number *packed, unsigned at, unsigned rest, Real number) {
+    const Number most = rounded(number);
+    packed[at] = most;
+    if (rest) packed[at + rest] = rounded(number - load(most));
+}
+
 typedef struct {
     Real *target[TENSORS];
     const Real *x[TENSORS], *y[TENSORS];
@@ -41,6 +48,7 @@ typedef struct {
     Number *packed[TENSORS];
     unsigned inputs[TENSORS], taps[TENSORS];
     Division division;
+    unsigned in_parts; // whether copies are of numbers and then of what their rounding leaves
     unsigned formula;
     // Where a captured graph finds its parameters, four for each update; without it they are here.
     const double *buffer;
@@ -54,6 +62,7 @@ KERNEL(update, Update) {
     Real *target = a.target[tensor];
     const Real *x = a.x[tensor], *y = a.y[tensor];
     Number *packed = a.packed[tensor];
+    const unsigned rest = a.in_parts ? a.division.count[tensor] : 0;
     const double *buffer = a.buffer ? a.buffer + 4 * a.row : 0;
     const Real c0 = buffer ? (Real)buffer[0] : a.c0, c1 = buffer ? (Real)buffer[1] : a.c1;
     const Real c2 = buffer ? (Real)buffer[2] : a.c2, c3 = buffer ? (Real)buffer[3] : a.c3;
@@ -84,7 +93,7 @@ KERNEL(update, Update) {
                 updated += c1 * xs[k] + c2 * ys[k];
             }
             target[index] = updated;
-            if (packed) packed[packed_index(index, inputs, taps)] = rounded(updated);
+            if (packed) put_packed(packed, packed_index(index, inputs, taps), rest, updated);
         }
     }
 }
@@ -97,6 +106,7 @@ typedef struct {
     Number *packed[TENSORS]; // as in Update
     unsigned inputs[TENSORS], taps[TENSORS];
     Division division;
+    unsigned in_parts; // as in Update
     // Where a captured graph finds its parameters, eight for each step; without it they are here.
     const double *buffer;
     unsigned row;
@@ -109,6 +119,7 @@ KERNEL(adam, Adam) {
     Real *weight = a.weight[tensor], *average = a.average[tensor], *average_of_squares = a.average_of_squares[tensor];
     const Real *gradient = a.gradient[tensor];
     Number *packed = a.packed[tensor];
+    const unsigned rest = a.in_parts ? a.division.count[tensor] : 0;
     const double *buffer = a.buffer ? a.buffer + 4 * a.row : 0;
     const double beta1 = buffer ? buffer[0] : a.beta1, beta2 = buffer ? buffer[1] : a.beta2;
     const Real decay1 = (Real)beta1, share1 = (Real)(1 - beta1), decay2 = (Real)beta2, share2 = (Real)(1 - beta2);
@@ -134,7 +145,7 @@ KERNEL(adam, Adam) {
             average[index] = first[k];
             average_of_squares[index] = second[k];
             weight[index] = moved;
-            if (packed) packed[packed_index(index, inputs, taps)] = rounded(moved);
+            if (packed) put_packed(packed, packed_index(index, inputs, taps), rest, moved);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
 use crate::cuda::launch::{blocks_of_packs, empty, launch, partial_sums};
 use crate::cuda::map::{Backward, CudaMap};
-use crate::cuda::packed_weights;
+use crate::cuda::packed_weights::{self, Packing};
 use crate::cuda::sum::plus;
 use crate::cuda::ticket::ticket;
 use crate::dense::dense;
@@ -47,7 +47,7 @@ pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Optio
     }
     let (x, geometry, device) = (&x.enlarged()?, *geometry, x.device());
     let mut weights = vec![TensorInput::of(weight)?];
-    let packed = packed_weights::packed(weight, precision)?;
+    let packed = packed_weights::packed(weight, Packing::Whole(precision.storage_dtype()))?;
     let convolution = Convolution { geometry, direction: Direction::Forward, precision };
     let values = convolve(&convolution, x.values()?, &packed)?;
     if let Some(bias) = bias {
@@ -66,7 +66,7 @@ pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Optio
 /// A convolution by our own kernels, with all that precedes and follows it: computed when it is read.
 fn fused(x: &CudaMap, geometry: ConvGeometry, weight: &Tensor, bias: Option<&Tensor>) -> Result<CudaMap> {
     flop::add(geometry.multiply_adds(), 1);
-    let packed = packed_weights::packed(weight, x.precision)?;
+    let packed = packed_weights::packed(weight, conv::tensor_cores::packing(x.precision))?;
     let weights = [Some(weight), bias].into_iter().flatten().map(TensorInput::of).collect::<Result<Vec<_>>>()?;
     let bias = bias.map(|bias| dense(&bias.detach())).transpose()?;
     let (weight, input) = (packed.clone(), LazyInput { upsampling: 1, ..x.input.clone() });

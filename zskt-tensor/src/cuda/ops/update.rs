@@ -8,10 +8,9 @@ use crate::cuda::graph_parameters::{UpdateParameters, place_parameters};
 use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{self, Count, Double, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::{empty, launch};
-use crate::cuda::packed_weights;
+use crate::cuda::packed_weights::{self, Packing};
 use crate::cuda::tensor_array::{Division, TENSORS, arrays, put_array};
 use crate::cuda::ticket::ticket;
-use crate::precision::Precision;
 use crate::update_rule::{AdamOperands, AdamStep, UpdateOperands, UpdateRule};
 
 /// Updates tensors of one type in place.
@@ -72,6 +71,8 @@ pub fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
 /// The weights of one launch, and the packed copies that it writes too.
 struct Targets<'a> {
     tensors: Vec<&'a Tensor>,
+    /// How the copies are packed, if there are any.
+    packing: Option<Packing>,
     packed: Vec<Option<Tensor>>,
     division: Division,
 }
@@ -79,30 +80,32 @@ struct Targets<'a> {
 impl<'a> Targets<'a> {
     fn of(tensors: impl Iterator<Item = &'a Tensor>) -> Result<Self> {
         let tensors: Vec<_> = tensors.collect();
-        let packed = packed_weights::to_be_updated(&tensors)?;
-        Ok(Self { packed, division: Division::of(tensors.iter().copied()), tensors })
+        let (packing, packed) = packed_weights::to_be_updated(&tensors)?;
+        Ok(Self { packing, packed, division: Division::of(tensors.iter().copied()), tensors })
     }
 
     /// Puts the arrays of the copies and of their shapes, and the division.
     fn put<'b>(&'b self, arguments: &mut Vec<Argument<'b>>) {
         put_array::<TENSORS>(arguments, self.packed.iter().map(|packed| packed.as_ref().into()), Nothing);
-        // A packed weight is `[O, K, K, I]`.
+        // A packed weight is `[…, O, K, K, I]`.
         let sides = |sides: Range<usize>| {
             let side = move |packed: &Option<Tensor>| {
-                packed.as_ref().map_or(0, |packed| packed.dims()[sides.clone()].iter().product())
+                let from_the_last = packed.iter().flat_map(|packed| packed.dims().iter().rev());
+                from_the_last.skip(sides.start).take(sides.len()).product()
             };
             self.packed.iter().map(side).map(Count)
         };
-        put_array::<TENSORS>(arguments, sides(3..4), Count(0));
+        put_array::<TENSORS>(arguments, sides(0..1), Count(0));
         put_array::<TENSORS>(arguments, sides(1..3), Count(0));
         self.division.put(arguments);
+        arguments.push(Count(usize::from(self.packing == Some(Packing::Parts))));
     }
 
     fn launch(&self, kernel: &'static str, arguments: &[Argument<'_>]) -> Result<()> {
-        let mut variant = KernelVariant::of_tensors(self.tensors[0].dtype())?;
-        if self.packed.iter().flatten().any(|packed| packed.dtype() == DType::BF16) {
-            variant = KernelVariant::of(Precision::Bf16, 1);
-        }
+        let variant = match self.packing {
+            Some(packing) => packing.variant()?,
+            None => KernelVariant::of_tensors(self.tensors[0].dtype())?,
+        };
         launch(self.tensors[0].device(), variant, kernel, self.division.blocks, arguments)
     }
 }

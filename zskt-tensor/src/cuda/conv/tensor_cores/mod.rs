@@ -11,6 +11,7 @@ use crate::cuda::conv::{Normalization, Operand, ResultGradient, Towards, WeightP
 use crate::cuda::exact_sums::{GradientSums, MomentSums, UnfinishedMoments, stride_of_channels};
 use crate::cuda::launch::Argument::{self, Count, Nothing, Real, Tensor as Of};
 use crate::cuda::launch::empty;
+use crate::cuda::packed_weights::Packing;
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
 use crate::statistics::bessel_correction;
@@ -30,6 +31,11 @@ mod resources;
 #[cfg(test)]
 mod tests;
 
+/// Whether there are kernels for some convolutions of maps in this precision.
+pub fn are_made_for(precision: Precision) -> bool {
+    Numbers::of(precision).is_some()
+}
+
 /// Whether there are kernels for a convolution and both its gradients.
 pub fn covers(geometry: &ConvGeometry, precision: Precision) -> bool {
     Numbers::of(precision).is_some_and(|numbers| {
@@ -48,7 +54,15 @@ pub fn are_supported(device: &candle_core::Device) -> bool {
     }
 }
 
-/// Convolves a map with a packed weight, `[O, K, K, I]` beside maps in bf16 and `[2, O, K, K, I]` beside those in f32, and adds a bias `[O]` and another map.
+/// How weights are packed beside maps in this precision, for which there are kernels.
+pub fn packing(precision: Precision) -> Packing {
+    match Numbers::of(precision).map(Numbers::planes) {
+        Some(2) => Packing::Parts,
+        _ => Packing::Whole(precision.storage_dtype()),
+    }
+}
+
+/// Convolves a map with a weight, packed as [`packing`] says, and adds a bias `[O]` and another map.
 ///
 /// # Errors
 /// When the geometry is not covered, or the device fails.
@@ -78,7 +92,7 @@ pub fn forward(
     Ok(y)
 }
 
-/// The gradient with respect to what a convolution reads, with a weight as for [`forward`].
+/// The gradient with respect to what a convolution reads, with a packed weight.
 ///
 /// # Errors
 /// When the geometry is not covered, or the device fails.
