@@ -50,7 +50,7 @@ struct Shape {
     static constexpr int GROUPS = at_least(1, at_most(CHANNELS, OUT) / EIGHT), SEEN = GROUPS * EIGHT, PARTS = EXCHANGED ? DOWN : 1;
     static constexpr int ITEMS = PIXELS / (POOLED ? 4 : 1) * GROUPS, ITEMS_OF_THREAD = quotient_up(ITEMS, THREADS);
     static constexpr int BLOCKS_DOWN = quotient_up(OUT, CHANNELS);
-    static constexpr bool EARLY = CLASSES == 1 && ITEMS_OF_THREAD * PLANES <= 4; // what the epilogue reads is fetched before the products
+    static constexpr bool EARLY = CLASSES == 1 && ITEMS_OF_THREAD <= (PLANES > 1 && RING ? 2 : 4); // what the epilogue reads is fetched before the products
 
     static constexpr int SUM_LINE = CHANNELS * 4 + 32, SUMS = EXCHANGED ? 0 : PIXELS * SUM_LINE;
     static constexpr int WEIGHTS = Pixels::BYTES, OPERANDS = WEIGHTS + STAGES * PIECE, STAGED = CLASSES > 1 ? OPERANDS : 0;
@@ -308,7 +308,7 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
         Operand::constants(a.operand, S::OF_OPERAND, block_index() == 0 && block_row() == 0);
         barrier();
     }
-    bring<typename S::Pixels, (S::RESIDENT > 2 ? 1 : 4 / S::PLANES)>(Operand::of(a.operand, thread % S::Pixels::GROUPS * EIGHT, S::OF_OPERAND), a.in, from, 0, block_row() == 0);
+    bring<typename S::Pixels, (S::RESIDENT > 2 ? 1 : S::PLANES == 1 ? 4 : S::RING ? 2 : 3)>(Operand::of(a.operand, thread % S::Pixels::GROUPS * EIGHT, S::OF_OPERAND), a.in, from, 0, block_row() == 0);
     copies_end();
 
     using Items = typename Choice<S::EXCHANGED, Exchanged<S>, Staged<S>>::Type;
@@ -369,8 +369,10 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
             barrier();
         }
         const Epilogue epilogue = Epilogue::of(a.epilogue, seen, S::CONSTANTS + eight * EIGHT * 4, S::APART);
-        // So many items' loads are on their way at once.
-        constexpr int AT_ONCE = S::EARLY ? S::ITEMS_OF_THREAD : at_most((Epilogue::SUMS || S::PLANES > 1) && S::OF_PIXELS * S::OF_CHANNELS >= 16 ? 1 : 2, S::ITEMS_OF_THREAD);
+        // So many items' loads are on their way at once, as registers allow.
+        constexpr bool MANY = S::OF_PIXELS * S::OF_CHANNELS >= 16;
+        constexpr bool CROWDED = Epilogue::SUMS ? MANY || (S::PLANES > 1 && S::EARLY) : MANY && S::PLANES > 1;
+        constexpr int AT_ONCE = S::EARLY && S::PLANES == 1 ? S::ITEMS_OF_THREAD : at_most(CROWDED ? 1 : 2, S::ITEMS_OF_THREAD);
         UNROLL(16)
         for (int first = 0; first < S::ITEMS_OF_THREAD; first += AT_ONCE) {
             typename Epilogue::Early now[AT_ONCE];
@@ -380,7 +382,7 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
             for (int i = 0; i < AT_ONCE; i++) {
                 pixels[i] = first + i < S::ITEMS_OF_THREAD ? Items::pixel(a.out, place, of_class, warp, lane, first + i) : OUTSIDE;
                 if (pixels[i] == OUTSIDE) continue;
-                if constexpr (S::EARLY) now[i] = early[i]; else now[i] = Epilogue::early(a.epilogue, pixels[i], seen);
+                if constexpr (S::EARLY) now[i] = early[at_most(S::ITEMS_OF_THREAD - 1, first + i)]; else now[i] = Epilogue::early(a.epilogue, pixels[i], seen);
                 late[i] = Epilogue::late(a.epilogue, pixels[i], seen);
             }
             UNROLL(8)
