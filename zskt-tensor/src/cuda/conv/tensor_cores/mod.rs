@@ -1,5 +1,5 @@
-//! Convolutions by kernels of our own on tensor cores, of maps in bf16 or f32: batch norm and its rectifier are applied while a map is loaded, sums for
-//! batch norms are made where results are written.
+//! Convolutions by kernels of our own on tensor cores, of maps in bf16 or f32: batch norm and its rectifier are applied while a map is
+//! loaded, sums for batch norms are made where results are written.
 
 use candle_core::{DType, Result, Tensor};
 

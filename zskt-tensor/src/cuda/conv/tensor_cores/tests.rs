@@ -348,7 +348,7 @@ fn convolutions_are_the_sums_of_products() {
         Forward::new(Tf32, [64, 3, 3, 1, 1], [1, 5, 6], Some(RELU), true, true),
         Forward::new(Tf32, [48, 48, 3, 1, 1], [1, 6, 9], Some(RELU), false, true),
     ];
-    check(&cases, Forward::run, Forward::verify, |case| case.name());
+    check(&cases, Forward::run, Forward::verify, Forward::name);
 }
 
 /// A gradient of a result, as it is or made of those around a batch norm.

@@ -21,7 +21,7 @@ template <class Number, int C, bool MOMENTS> struct Result {
         return Early{a.residual ? load_eight<C>(a.residual, pixel, channel) : Eight{}};
     }
     DEVICE Result of(const Arguments &a, unsigned channel, unsigned, unsigned) { return Result{a, channel}; }
-    MEMBER void keep(unsigned pixel, const Eight &eight) const { store_eight<C>(a.y, pixel, channel, eight); }
+    DEVICE Number *result(const Arguments &a) { return a.y; }
     MEMBER Eight value(const float (&v)[EIGHT], const Early &early, const Late &, Sums &sums) const {
         float bias[EIGHT] = {}; // in a cache, and not in registers while others need these
         if (a.bias) load_floats<C>(bias, a.bias, channel);
@@ -87,7 +87,7 @@ template <class Number, int C, Through THROUGH, Activation ACTIVATION> struct Gr
         }
         return result;
     }
-    MEMBER void keep(unsigned pixel, const Eight &eight) const { store_eight<C>(a.gradient, pixel, channel, eight); }
+    DEVICE Number *result(const Arguments &a) { return a.gradient; }
     MEMBER Eight value(const float (&v)[EIGHT], const Early &early, const Late &late, Sums &sums) const {
         float g[EIGHT];
         UNROLL(8)

@@ -46,11 +46,15 @@ struct Shape {
                                      PER_LINE > 0 && ACROSS % OF_LINE == 0 && ROWS % OF_PIXELS == 0;
     static_assert(!EXCHANGED || OF_CHANNELS == 2 || OF_CHANNELS == 4, "four lanes have what one is to have");
 
+    // Neighbouring lanes have neighbouring eights of a pixel in f32, and store them side by side.
+    static constexpr bool PAIRED = EXCHANGED && PLANES > 1;
+
     // What the epilogue sees: of all channels of the block, GROUPS eights, in PARTS by warps.
     static constexpr int GROUPS = at_least(1, at_most(CHANNELS, OUT) / EIGHT), SEEN = GROUPS * EIGHT, PARTS = EXCHANGED ? DOWN : 1;
     static constexpr int ITEMS = PIXELS / (POOLED ? 4 : 1) * GROUPS, ITEMS_OF_THREAD = quotient_up(ITEMS, THREADS);
     static constexpr int BLOCKS_DOWN = quotient_up(OUT, CHANNELS);
-    static constexpr bool EARLY = CLASSES == 1 && ITEMS_OF_THREAD <= (PLANES > 1 && RING ? 2 : 4); // what the epilogue reads is fetched before the products
+    // Items of which what the epilogue reads is fetched before the products.
+    static constexpr int EARLY = CLASSES > 1 || ITEMS_OF_THREAD > 4 ? 0 : at_most(PLANES > 1 ? 2 : 4, ITEMS_OF_THREAD);
 
     static constexpr int SUM_LINE = CHANNELS * 4 + 32, SUMS = EXCHANGED ? 0 : PIXELS * SUM_LINE;
     static constexpr int WEIGHTS = Pixels::BYTES, OPERANDS = WEIGHTS + STAGES * PIECE, STAGED = CLASSES > 1 ? OPERANDS : 0;
@@ -243,6 +247,21 @@ template <class S> struct Exchanged {
     }
 };
 
+// Of eights in f32 that are neighbours, the lower lane has the first halves afterwards and the other the second ones, so that what both
+// store at once is 32 bytes, which memory takes whole.
+DEVICE void exchange_halves(Floats &f, int lane) {
+    UNROLL(4)
+    for (int k = 0; k < 4; k++) {
+        const float got = shuffle_xor(lane % 2 ? f.at[k] : f.at[k + 4], 1);
+        if (lane % 2) f.at[k] = got; else f.at[k + 4] = got;
+    }
+}
+template <int C> DEVICE void store_halves(float *map, unsigned pixel, unsigned channel, const Floats &f, int lane) {
+    float *first = map + (pixel * C + channel - lane % 2 * 4);
+    store_four(first, f.at);
+    store_four(first + EIGHT, f.at + 4);
+}
+
 // The same where sums went through shared memory: items of neighbouring threads are neighbours.
 template <class S> struct Staged {
     DEVICE int eight(int, int lane) { return lane % S::GROUPS; }
@@ -313,13 +332,11 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
 
     using Items = typename Choice<S::EXCHANGED, Exchanged<S>, Staged<S>>::Type;
     const unsigned eight = Items::eight(warp, lane), seen = channel + eight * EIGHT;
-    typename Epilogue::Early early[S::EARLY ? S::ITEMS_OF_THREAD : 1];
-    if constexpr (S::EARLY) {
-        UNROLL(8)
-        for (int i = 0; i < S::ITEMS_OF_THREAD; i++) {
-            const unsigned pixel = Items::pixel(a.out, place, 0, warp, lane, i);
-            if (pixel != OUTSIDE) early[i] = Epilogue::early(a.epilogue, pixel, seen);
-        }
+    typename Epilogue::Early early[at_least(1, S::EARLY)];
+    UNROLL(8)
+    for (int i = 0; i < S::EARLY; i++) {
+        const unsigned pixel = Items::pixel(a.out, place, 0, warp, lane, i);
+        if (pixel != OUTSIDE) early[i] = Epilogue::early(a.epilogue, pixel, seen);
     }
     if constexpr (Epilogue::CONSTANTS > 0) {
         if (thread < S::SEEN) {
@@ -371,8 +388,8 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
         const Epilogue epilogue = Epilogue::of(a.epilogue, seen, S::CONSTANTS + eight * EIGHT * 4, S::APART);
         // So many items' loads are on their way at once, as registers allow.
         constexpr bool MANY = S::OF_PIXELS * S::OF_CHANNELS >= 16;
-        constexpr bool CROWDED = Epilogue::SUMS ? MANY || (S::PLANES > 1 && S::EARLY) : MANY && S::PLANES > 1;
-        constexpr int AT_ONCE = S::EARLY && S::PLANES == 1 ? S::ITEMS_OF_THREAD : at_most(CROWDED ? 1 : 2, S::ITEMS_OF_THREAD);
+        constexpr bool CROWDED = MANY && (Epilogue::SUMS || S::PLANES > 1);
+        constexpr int AT_ONCE = S::EARLY == S::ITEMS_OF_THREAD ? S::EARLY : at_most(CROWDED ? 1 : 2, S::ITEMS_OF_THREAD);
         UNROLL(16)
         for (int first = 0; first < S::ITEMS_OF_THREAD; first += AT_ONCE) {
             typename Epilogue::Early now[AT_ONCE];
@@ -382,16 +399,23 @@ template <class S, class Operand, class Epilogue> DEVICE void convolve(const Con
             for (int i = 0; i < AT_ONCE; i++) {
                 pixels[i] = first + i < S::ITEMS_OF_THREAD ? Items::pixel(a.out, place, of_class, warp, lane, first + i) : OUTSIDE;
                 if (pixels[i] == OUTSIDE) continue;
-                if constexpr (S::EARLY) now[i] = early[at_most(S::ITEMS_OF_THREAD - 1, first + i)]; else now[i] = Epilogue::early(a.epilogue, pixels[i], seen);
+                now[i] = first + i < S::EARLY ? early[at_most(at_least(1, S::EARLY) - 1, first + i)] : Epilogue::early(a.epilogue, pixels[i], seen);
                 late[i] = Epilogue::late(a.epilogue, pixels[i], seen);
             }
             UNROLL(8)
             for (int i = 0; i < AT_ONCE; i++) {
                 float v[EIGHT];
                 if constexpr (S::EXCHANGED) Exchanged<S>::sums(v, products, first + i, lane);
-                if (pixels[i] == OUTSIDE) continue;
-                if constexpr (!S::EXCHANGED) Staged<S>::sums(v, warp, lane, first + i);
-                epilogue.keep(pixels[i], epilogue.value(v, now[i], late[i], sums));
+                if constexpr (S::PAIRED) {
+                    typename Epilogue::Eight eight = {};
+                    if (pixels[i] != OUTSIDE) eight = epilogue.value(v, now[i], late[i], sums);
+                    exchange_halves(eight, lane);
+                    if (pixels[i] != OUTSIDE) store_halves<S::OUT>(Epilogue::result(a.epilogue), pixels[i], seen, eight, lane);
+                } else {
+                    if (pixels[i] == OUTSIDE) continue;
+                    if constexpr (!S::EXCHANGED) Staged<S>::sums(v, warp, lane, first + i);
+                    store_eight<S::OUT>(Epilogue::result(a.epilogue), pixels[i], seen, epilogue.value(v, now[i], late[i], sums));
+                }
             }
         }
     }

@@ -15,8 +15,8 @@ DEVICE float one_of(const Quad &q, int k) { return k % 2 ? high(q.at[k / 2]) : l
 struct Floats { float at[EIGHT]; };
 DEVICE float one_of(const Floats &f, int k) { return f.at[k]; }
 
-// Numbers of maps. Tensor cores multiply bf16: a number in f32 is to them the sum of PLANES of these, of which what the first leaves is
-// the second. Three products of such parts, all but that of the low ones, make one of numbers with 16 bits.
+// Numbers of maps. Tensor cores multiply bf16, so that one in f32 is split into PLANES of these: rounded, and what that leaves. Of the
+// products of both parts of two numbers the one of what is left is not made: that is exact to 16 bits of each number.
 template <class Number> struct Numbers;
 template <> struct Numbers<bf16> {
     using Eight = Quad;
@@ -94,17 +94,15 @@ template <int C> DEVICE Floats load_eight(const float *map, unsigned pixel, unsi
     load_floats<C>(f.at, map + pixel * C, channel);
     return f;
 }
+DEVICE void store_four(float *to, const float *v) { store_quad(to, Quad{{as_bits(v[0]), as_bits(v[1]), as_bits(v[2]), as_bits(v[3])}}); }
 template <int C> DEVICE void store_eight(float *map, unsigned pixel, unsigned channel, const Floats &f) {
-    UNROLL(2)
-    for (int half = 0; half < 2; half++) {
-        const float *v = f.at + half * 4;
-        if constexpr (C % EIGHT == 0) {
-            store_quad(map + (pixel * C + channel + half * 4), Quad{{as_bits(v[0]), as_bits(v[1]), as_bits(v[2]), as_bits(v[3])}});
-        } else {
-            UNROLL(4)
-            for (int k = 0; k < 4; k++) {
-                if (channel + half * 4 + k < C) store(map + (pixel * C + channel + half * 4 + k), v[k]);
-            }
+    if constexpr (C % EIGHT == 0) {
+        store_four(map + (pixel * C + channel), f.at);
+        store_four(map + (pixel * C + channel + 4), f.at + 4);
+    } else {
+        UNROLL(8)
+        for (int k = 0; k < EIGHT; k++) {
+            if (channel + k < C) store(map + (pixel * C + channel + k), f.at[k]);
         }
     }
 }
