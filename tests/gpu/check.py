@@ -82,7 +82,8 @@ def steps(runner, folder, scratch):
     for precision in ("tf32", "bf16"):
         yield f"replays, against playing, {precision}", correctness.replayed, runner, precision
     yield "time", speed.contenders, runner, runner.options.contenders.split(","), 1, 120
-    yield "time, by cuDNN's convolutions", speed.without_ours, runner
+    yield "time, bf16 by cuDNN's convolutions", speed.other_convolutions, runner, "zskt-bf16", "0"
+    yield "time, tf32 by our convolutions", speed.other_convolutions, runner, "zskt-tf32", "tf32"
     yield "methods, against PyTorch", correctness.tests, runner, "methods", "method_tests"
     yield "convolutions, ours and cuDNN's", speed.convolutions, runner
     yield "learning curve, bf16", pipelines.learning_curve, runner

@@ -65,11 +65,11 @@ def contenders(runner, names, rounds, limit, **environment):
     return f"{len(present)} contenders, {rounds} rounds of {options.pair}, batch {options.batch}"
 
 
-def without_ours(runner):
-    """With cuDNN's convolutions in the place of ours."""
+def other_convolutions(runner, contender, setting):
+    """With cuDNN's convolutions in the place of ours, or the other way round."""
     if not runner.cuda:
         raise Skipped("only a GPU has two")
-    return contenders(runner, ["zskt-bf16"], 1, 40, ZSKT_TENSOR_CORES="0")
+    return contenders(runner, [contender], 1, 40, ZSKT_TENSOR_CORES=setting)
 
 
 def convolutions(runner):

@@ -17,16 +17,26 @@ pub mod tensor_cores;
 #[cfg(all(test, feature = "cuda"))]
 mod times;
 
-/// Whether a convolution and both its gradients are computed by our own kernels: not with `ZSKT_TENSOR_CORES=0`, for comparisons.
+/// Whether a convolution and both its gradients are computed by our own kernels.
 pub fn is_ours(device: &Device, geometry: &ConvGeometry, precision: Precision) -> bool {
-    static ENABLED: LazyLock<bool> =
-        LazyLock::new(|| std::env::var_os("ZSKT_TENSOR_CORES").is_none_or(|value| value != "0"));
+    let is_empty = [geometry.batch, geometry.height, geometry.width].contains(&0);
+    are_ours(precision) && !is_empty && tensor_cores::covers(geometry, precision) && tensor_cores::are_supported(device)
+}
+
+/// Whether those in this precision are that these cover: with `ZSKT_TENSOR_CORES=0` none, for comparisons, and those in tf32, which no GPU
+/// has been seen to run, only with `ZSKT_TENSOR_CORES=tf32`.
+pub fn are_ours(precision: Precision) -> bool {
+    static SETTING: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("ZSKT_TENSOR_CORES").ok());
     #[cfg(test)]
     if DISABLED.get() {
         return false;
     }
-    let is_empty = [geometry.batch, geometry.height, geometry.width].contains(&0);
-    *ENABLED && !is_empty && tensor_cores::covers(geometry, precision) && tensor_cores::are_supported(device)
+    let is_enabled = match SETTING.as_deref() {
+        Some("0") => false,
+        Some("tf32") => true,
+        _ => precision == Precision::Bf16 || cfg!(test),
+    };
+    is_enabled && tensor_cores::are_made_for(precision)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor, bail};
 
 use crate::activation::Rectifier;
 use crate::autograd::{self, Node, TensorInput};
-use crate::cuda::conv::{Normalization, Towards, tensor_cores};
+use crate::cuda::conv::{self, Normalization, Towards};
 use crate::cuda::exact_sums::{self, GradientSums, MomentSums, UnfinishedGradients, UnfinishedMoments};
 use crate::cuda::fusion::gradient::{BehindBatchNorm, Gradient, GradientAccumulator, Part};
 use crate::cuda::fusion::lazy_map::{LazyInput, LazyMap, Normalized};
@@ -227,7 +227,7 @@ pub fn normalize(
     };
     let normalized = Arc::new(Normalized::new(normalization));
     let input = LazyInput { map, normalized: Some(Arc::clone(&normalized)), upsampling: 1 };
-    if !tensor_cores::are_made_for(precision) {
+    if !conv::are_ours(precision) {
         input.values()?;
     }
     let (map, of_batch) = (Arc::clone(&input.map), statistics.of_batch);
