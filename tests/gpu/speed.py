@@ -65,11 +65,11 @@ def contenders(runner, names, rounds, limit, **environment):
     return f"{len(present)} contenders, {rounds} rounds of {options.pair}, batch {options.batch}"
 
 
-def other_convolutions(runner, contender, setting):
-    """With cuDNN's convolutions in the place of ours, or the other way round."""
+def without_ours(runner):
+    """With cuDNN's convolutions in the place of ours."""
     if not runner.cuda:
         raise Skipped("only a GPU has two")
-    return contenders(runner, [contender], 1, 40, ZSKT_TENSOR_CORES=setting)
+    return contenders(runner, ["zskt-bf16"], 1, 40, ZSKT_TENSOR_CORES="0")
 
 
 def convolutions(runner):
@@ -103,17 +103,20 @@ def convolutions(runner):
 def concurrent(runner):
     """Several seeds at once on one GPU, as a sweep runs them: by turns, and by NVIDIA's Multi-Process Service if it is there."""
     counts = [int(count) for count in runner.options.concurrent.split(",")]
-    at_once(runner, counts, "")
+    one = at_once(runner, counts, "")
     if runner.cuda and shutil.which(MPS):
-        with multi_process_service() as environment:
-            at_once(runner, counts, ", MPS", **environment)
+        # Where it may not be used, its rows say so.
+        try:
+            with multi_process_service() as environment:
+                at_once(runner, counts, ", MPS", one, **environment)
+        except Failed as error:
+            runner.results.detail("MPS", str(error))
     return f"{counts} seeds of {runner.options.pair}, batch {runner.options.batch}"
 
 
-def at_once(runner, counts, how, **environment):
-    """Times sweeps of so many seeds, into rows of the table."""
+def at_once(runner, counts, how, one=None, **environment):
+    """Times sweeps of so many seeds, into rows of the table, beside what one seed takes; and what the first takes."""
     batches = 129 if runner.cuda else 3
-    one = None
     for count in counts:
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch) / "sweep"
@@ -135,6 +138,7 @@ def at_once(runner, counts, how, **environment):
         alone = ", ".join(f"{1e3 * value:.1f}" for value in seconds)
         text = f"{alone} ms each; a pseudo-batch per {each:.2f} ms, {one / each:.2f} x one"
         runner.results.detail(f"{count} at once{how}", text)
+    return one
 
 
 @contextlib.contextmanager
@@ -149,7 +153,8 @@ def multi_process_service():
         try:
             yield environment
         finally:
-            subprocess.run([MPS], input=b"quit\n", **options)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run([MPS], input=b"quit\n", **options)
 
 
 def dry(runner):

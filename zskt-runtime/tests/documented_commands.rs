@@ -27,7 +27,7 @@ const PIPELINE: &str = r#"(
 "#;
 
 /// What is not run here, by something that its block has in it, and why.
-const NOT_RUN: [(&str, &str); 29] = [
+const NOT_RUN: [(&str, &str); 30] = [
     ("cargo test --release --workspace\n", "it is what runs this"),
     ("zskt-run new --teacher", "needs a user's network: tests/bring_your_own.rs does it"),
     ("cargo xtask layout", "builds: tests/libraries lays out the same"),
@@ -42,6 +42,7 @@ const NOT_RUN: [(&str, &str); 29] = [
     ("| jq", "needs jq"),
     ("--features cuda\n", "needs a toolkit"),
     ("tests/gpu/check.sh", "needs a GPU"),
+    ("nvidia-cuda-mps-control", "needs a GPU's driver"),
     ("benches/pseudo_batches", "needs a GPU"),
     ("pipelines/paper/zero-shot.ron --set device=cuda:0", "needs a GPU"),
     ("sha256sum --check --ignore-missing", "needs an archive: xtask's tests unpack one"),

@@ -121,6 +121,12 @@ fn a_changed_pipeline_is_not_resumed_and_all_that_changed_is_said() {
     let folder = folder();
     let (code, _, complaint) = outcome(folder.path(), &["small.ron", "--quiet", "--out", "run"]);
     assert_eq!(code, Some(0), "{complaint}");
+    // Where it would go on says nothing of a run that is done.
+    let (code, said, complaint) = outcome(folder.path(), &["--resume", "run", "--set", "device=cpu"]);
+    assert_eq!(code, Some(0), "{complaint}");
+    assert!(said.contains("this run is finished"), "{said}");
+    let kept = fs::read_to_string(folder.path().join("run/pipeline.ron")).expect("it is there");
+    assert!(kept.contains("device: \"auto\""), "{kept}");
     let changed = PIPELINE
         .replacen("\"digits -> accuracy.dataset\"", "\"digits -> accuracy.dataset\", \"sure -> imitate.loss\"", 1)
         .replacen("widen_factor: 1),\n        \"labels\"", "widen_factor: 2),\n        \"labels\"", 1);

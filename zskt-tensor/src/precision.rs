@@ -7,8 +7,8 @@ use candle_core::{DType, bail};
 pub enum Precision {
     /// Single precision throughout.
     F32,
-    /// Single precision, but convolutions on a GPU multiply numbers rounded to 16 bits, or to ten (TF32), as its tensor cores
-    /// do. On the CPU the same as [`F32`](Self::F32).
+    /// Single precision, but convolutions on a GPU multiply numbers rounded to 11 significant bits (TF32), as its tensor
+    /// cores do, or to 16. On the CPU the same as [`F32`](Self::F32).
     Tf32,
     /// Double precision throughout, for comparisons.
     F64,

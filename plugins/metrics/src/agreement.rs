@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use zskt_api::candle_core::{D, DType};
+use zskt_api::candle_core::{D, DType, Tensor};
 use zskt_api::ops::log_softmax;
 use zskt_api::{
     ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Objective, Result, Score, params, ports,
 };
 
 use crate::evaluation::{predicted_classes, share, without_prediction};
+
+/// Images whose divergences are computed together.
+const AT_ONCE: usize = 4096;
 
 params! {
     /// How far a student believes what its teacher believes: `share`, of the images on which both predict the same class,
@@ -49,9 +52,13 @@ impl Metric for Agreement {
             }
         }
         let images = student.dim(0)?;
-        let (teacher, student) = (log_softmax(teacher)?, log_softmax(student)?);
-        let of_image = (teacher.exp()? * (teacher - student)?)?.sum(D::Minus1)?.to_dtype(DType::F64)?;
-        let divergence = of_image.to_vec1::<f64>()?.into_iter().sum::<f64>();
+        let mut divergence = 0.0;
+        for start in (0..images).step_by(AT_ONCE) {
+            let some = |logits: &Tensor| log_softmax(&logits.narrow(0, start, AT_ONCE.min(images - start))?);
+            let (teacher, student) = (some(teacher)?, some(student)?);
+            let of_image = (teacher.exp()? * (teacher - student)?)?.sum(D::Minus1)?.to_dtype(DType::F64)?;
+            divergence += of_image.to_vec1::<f64>()?.into_iter().sum::<f64>();
+        }
         let share = share(agreed, images);
         let mean_kl = divergence / images.max(1) as f64;
         let percent = 100.0 * share;

@@ -29,7 +29,8 @@ impl ClassifierOutput {
 /// A network that tells classes apart.
 pub trait Classifier: Send + Sync {
     /// Logits and activations for `images`, `[B, C, H, W]`. `mode` goes to every layer and weight: it says whether the weights are
-    /// tracked for gradients, and whose statistics batch norm uses.
+    /// tracked for gradients, and whose statistics batch norm uses. In evaluation they depend on the images and the network's weights alone,
+    /// image by image: metrics share them.
     fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput>;
 
     /// Whether a GPU may capture [`forward`](Self::forward) once, in a CUDA graph, and replay it for other batches. `true` is right

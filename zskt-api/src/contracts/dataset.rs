@@ -63,7 +63,7 @@ pub trait Dataset: Send + Sync {
     }
 
     /// The images of these indices in this order; augmented when there is a random generator to do it with, and the
-    /// dataset augments.
+    /// dataset augments. Without one the same indices give the same images each time: metrics share what networks make of them.
     ///
     /// # Errors
     /// When an index is out of range or the device fails.

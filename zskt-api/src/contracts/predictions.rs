@@ -31,6 +31,11 @@ struct Kept {
 }
 
 impl PredictionCache {
+    /// Forgets all.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// What is kept, or else what `predict` makes.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub use edges::Edge;
 pub use expectation::{Bounds, Expectation};
 pub use parser::{WRITE_PATHS, read};
 pub use plugin_names::{find_shown, shown, shown_name, unambiguous};
-pub use resolved::{Resolved, computed_part, nodes as resolved_nodes, write};
+pub use resolved::{Resolved, computed_part, nodes as resolved_nodes, resumed_part, write};
 pub use seeds::parse_seeds;
 pub use sources::{Override, Sources};
 pub use sweep_section::{SweepSection, SweptKey, of_file as sweep_section};

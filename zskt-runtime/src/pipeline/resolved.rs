@@ -90,12 +90,21 @@ pub fn nodes(resolved: &str) -> Vec<(String, Value)> {
     named.collect()
 }
 
-/// What of a resolved pipeline decides what is computed: all but where it runs, where libraries lie, and what is said of its figures. Two
-/// runs on one device with equal ones are equal, if the libraries are.
+/// What of a resolved pipeline decides what is computed: all but where libraries lie, and what is said of its figures. Two runs with
+/// equal ones are equal, if the libraries are.
 pub fn computed_part(resolved: &str) -> String {
+    without(resolved, &[LIBRARIES, PUBLISHED, EXPECT])
+}
+
+/// What of that a run must have in common with what it was, to go on: all but where it is computed.
+pub fn resumed_part(resolved: &str) -> String {
+    without(resolved, &[DEVICE, LIBRARIES, PUBLISHED, EXPECT])
+}
+
+fn without(resolved: &str, names: &[&str]) -> String {
     let Some(pipeline) = read(resolved, 0, 0, &mut Vec::new()).value else { return resolved.to_owned() };
     let mut kept = resolved.to_owned();
-    let fields = [DEVICE, LIBRARIES, PUBLISHED, EXPECT].into_iter().filter_map(|name| field(&pipeline, name));
+    let fields = names.iter().filter_map(|name| field(&pipeline, name));
     let mut lines: Vec<_> = fields
         .map(|(name, value)| {
             // A resolved pipeline has each field on lines of its own.

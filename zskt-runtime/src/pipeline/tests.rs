@@ -7,7 +7,7 @@ use proptest::test_runner::RngSeed;
 use zskt_api::{Value, ValueKind};
 
 use super::parser::read;
-use super::{computed_part, with_libraries};
+use super::{computed_part, resumed_part, with_libraries};
 
 /// Reads a text; `None` when there was anything to object to.
 fn read_well(text: &str) -> Option<Value> {
@@ -64,9 +64,11 @@ fn what_is_read_is_ron_and_what_is_ron_is_read() {
 #[test]
 fn what_computes_nothing_is_left_out_of_the_computed_part() {
     let with = "(\n    name: \"plugins: [\",\n    seed: 0,\n    device: \"cuda:0\",\n    plugins: [\"a.so\", \"b, c.so\"],\n    published: {\n        \"a.b\": \"expect: {\",\n    },\n    expect: {\n        \"a.b\": \"0..1\",\n    },\n    nodes: {},\n)\n";
-    let without = "(\n    name: \"plugins: [\",\n    seed: 0,\n    nodes: {},\n)\n";
+    let elsewhere = "(\n    name: \"plugins: [\",\n    seed: 0,\n    nodes: {},\n)\n";
+    let without = elsewhere.replace("seed: 0,\n", "seed: 0,\n    device: \"cuda:0\",\n");
     assert_eq!(computed_part(with), without);
-    assert_eq!(computed_part(without), without);
+    assert_eq!(computed_part(&without), without);
+    assert_eq!(resumed_part(with), elsewhere);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn header(run: &Run, report: &Value, warnings: usize) -> Markup {
     let facts = [
         began,
         report["seconds"].as_f64().map(text_format::duration),
-        of_manifest("device"),
+        run.devices(),
         of_manifest("precision"),
         manifest["seed"].as_u64().map(|seed| format!("seed {seed}")),
         of_manifest("zskt").map(|version| format!("zskt {version}")),

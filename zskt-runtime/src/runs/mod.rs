@@ -150,6 +150,15 @@ impl Run {
         self.manifest["starts"][0]["start"].as_str().unwrap_or_default()
     }
 
+    /// Where it was computed: each device that it began or went on on.
+    pub fn devices(&self) -> Option<String> {
+        let starts = self.manifest["starts"].as_array().into_iter().flatten();
+        let mut devices: Vec<_> = starts.filter_map(|start| start["device"].as_str()).collect();
+        devices.dedup();
+        let shown = Some(devices.join(", then ")).filter(|devices| !devices.is_empty());
+        shown.or_else(|| self.manifest["device"].as_str().map(str::to_owned))
+    }
+
     /// What it found: of a finished run, what its report has; of another, what its log says last.
     ///
     /// # Errors

@@ -59,8 +59,8 @@ pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Di
         took.push(format!("{starts} starts"));
     }
     let seed = &run.manifest["seed"];
-    let made_with =
-        format!("zskt {}, {}, {}, seed {seed}", of_manifest("zskt"), of_manifest("device"), of_manifest("precision"));
+    let devices = text_format::one_line(&run.devices().unwrap_or_else(|| "?".into()));
+    let made_with = format!("zskt {}, {devices}, {}, seed {seed}", of_manifest("zskt"), of_manifest("precision"));
     let mut rows = vec![
         vec!["run".to_owned(), text_format::one_line(&run.name)],
         vec!["state".to_owned(), state],

@@ -232,6 +232,8 @@ impl Measurement<'_, '_> {
     fn metric(&mut self, index: usize) -> Result<Measured> {
         let node: &PlanNode = &self.plan.nodes[index];
         let inputs = self.outputs.inputs(index)?;
+        // Each as if it were the only one: what a run shares comes on top.
+        self.environment.prediction_cache.clear();
         let (began, before) = (Instant::now(), flop::done());
         let asked = Arc::clone(self.interrupted);
         let interrupted: Interrupted = Arc::new(move || asked() || began.elapsed() >= METRIC);

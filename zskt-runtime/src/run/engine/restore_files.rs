@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use zskt_api::Result;
 
 use crate::input_file;
-use crate::pipeline::computed_part;
+use crate::pipeline::resumed_part;
 use crate::run::record::{manifest, notice, report};
 use crate::run::resume::{ResumeState, RunDirectory, cannot_read};
 
@@ -49,7 +49,7 @@ pub fn adopt_pipeline(directory: &RunDirectory, resolved: &str) -> Result<()> {
     let path = directory.pipeline();
     let found = input_file::read_whole(&path).ok().and_then(|found| String::from_utf8(found).ok());
     match found {
-        Some(found) if found != resolved && computed_part(&found) == computed_part(resolved) => {
+        Some(found) if found != resolved && resumed_part(&found) == resumed_part(resolved) => {
             directory.write(&path, resolved.as_bytes())
         }
         _ => Ok(()),

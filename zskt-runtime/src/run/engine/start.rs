@@ -13,6 +13,7 @@ use super::environment::Environment;
 use super::executor::Executor;
 use super::node_outputs::NodeOutputs;
 use super::restore_files::{adopt_pipeline, restore_files};
+use crate::pipeline::computed_part;
 use crate::plan::Plan;
 use crate::run::interrupt::Interrupted;
 use crate::run::options::Options;
@@ -105,8 +106,10 @@ impl<'p> Start<'p, '_> {
         let refused = |error: Error| Diagnostic::global(format!("cannot resume {shown}: {error}"));
         let mut directory = RunDirectory::open(path.to_owned())?;
         let Some(Kept { mut checkpoint, mut logs, is_newest }) = self.last_checkpoint(&directory)? else {
-            if let Some(report) = self.report_without_checkpoint(&directory)? {
-                adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
+            if let Some((report, pipeline)) = self.report_without_checkpoint(&directory)? {
+                if computed_part(&pipeline) == computed_part(&plan.resolved) {
+                    adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
+                }
                 return Ok(self.finished(&directory, &report));
             }
             if directory.clear(&plan.resolved)? {
@@ -117,9 +120,13 @@ impl<'p> Start<'p, '_> {
             return Err(Diagnostic::global(message).help("is it the folder of a run?").into());
         };
         directory.check_pipeline(&plan.resolved, &checkpoint.state.pipeline)?;
-        checkpoint.state.pipeline = plan.resolved.clone();
+        let is_elsewhere = computed_part(&plan.resolved) != computed_part(&checkpoint.state.pipeline);
+        let is_finished = checkpoint.state.report.is_some();
+        if !(is_finished && is_elsewhere) {
+            checkpoint.state.pipeline = plan.resolved.clone();
+        }
         if let Some(report) = &checkpoint.state.report {
-            adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
+            adopt_pipeline(&directory, &checkpoint.state.pipeline).map_err(refused)?;
             restore_files(&directory, &checkpoint.state, &checkpoint.networks, &checkpoint.best).map_err(refused)?;
             logs.cut(|log| notice(&format!("{} is longer than the run made it: cut back", log.display())))?;
             return Ok(self.finished(&directory, report));
@@ -129,7 +136,7 @@ impl<'p> Start<'p, '_> {
         adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
         restore_files(&directory, &checkpoint.state, &checkpoint.networks, &checkpoint.best).map_err(refused)?;
         let outputs = self.build()?;
-        let Checkpoint { state, networks, best, unfinished } = checkpoint;
+        let Checkpoint { mut state, networks, best, unfinished } = checkpoint;
         if let Some(stage) = state
             .finished
             .iter()
@@ -145,7 +152,9 @@ impl<'p> Start<'p, '_> {
         outputs.restore(&networks).context(format_args!("cannot resume {shown}"))?;
         let directory = Arc::new(directory);
         let mut recorder = Recorder::resume(Arc::clone(&directory), self.console, plan, logs)?;
-        manifest::add_start(&directory, &state.manifest, self.options, &self.environment.device_name)?;
+        let before = state.manifest.clone();
+        state.manifest["pipeline_sha256"] = of_pipeline(&plan.resolved).into();
+        manifest::add_start(&directory, [&before, &state.manifest], self.options, &self.environment.device_name)?;
         let moment = describe_checkpoint(&state, unfinished.as_ref());
         recorder.console().line(&format!("resuming {shown} {moment}"));
         let last = LastCheckpoint { moment: Some(moment), is_newest };
@@ -165,8 +174,8 @@ impl<'p> Start<'p, '_> {
         Started::Finished(expectations::tell(&self.plan.expect, report, self.console))
     }
 
-    /// The report of a finished run whose checkpoints were removed.
-    fn report_without_checkpoint(&self, directory: &RunDirectory) -> Result<Option<Value>, Diagnostic> {
+    /// The report of a finished run whose checkpoints were removed, and its pipeline.
+    fn report_without_checkpoint(&self, directory: &RunDirectory) -> Result<Option<(Value, String)>, Diagnostic> {
         let Ok(Run { manifest, pipeline, report: Some(report), .. }) = Run::read_locked(directory) else {
             return Ok(None);
         };
@@ -174,7 +183,7 @@ impl<'p> Start<'p, '_> {
             return Ok(None);
         }
         directory.check_pipeline(&self.plan.resolved, &pipeline)?;
-        Ok(Some(report))
+        Ok(Some((report, pipeline)))
     }
 
     /// The last checkpoint that is whole, with logs that are; nothing when there is no checkpoint at all.

@@ -17,6 +17,9 @@ use crate::run::resume::{Fingerprint, RunDirectory, fingerprints_of, of_pipeline
 use crate::run::start_error::StartError;
 use crate::run::timestamp::timestamp;
 
+/// What chooses the convolutions of a GPU (`docs/gpu.md`).
+const TENSOR_CORES: &str = "ZSKT_TENSOR_CORES";
+
 /// The sums of every file that the plan's nodes read.
 ///
 /// # Errors
@@ -169,12 +172,17 @@ pub fn write(directory: &RunDirectory, manifest: &Value, options: &Options) -> R
     store(directory, manifest, vec![start(options, device)])
 }
 
-/// Notes that the run goes on, on a device that may be another.
+/// Notes that the run goes on, on a device that may be another: what the manifest says `before`, and then.
 ///
 /// # Errors
 /// When the manifest cannot be written.
-pub fn add_start(directory: &RunDirectory, manifest: &Value, options: &Options, device: &str) -> Result<()> {
-    let mut starts = kept_starts(&directory.manifest(), manifest).unwrap_or_default();
+pub fn add_start(
+    directory: &RunDirectory,
+    [before, manifest]: [&Value; 2],
+    options: &Options,
+    device: &str,
+) -> Result<()> {
+    let mut starts = kept_starts(&directory.manifest(), before).unwrap_or_default();
     starts.push(start(options, device));
     store(directory, manifest, starts)
 }
@@ -212,10 +220,15 @@ fn kept_starts(path: &Path, expected: &Value) -> Option<Vec<Value>> {
 
 /// One start of the program: the first, or a later one that went on from a checkpoint.
 fn start(options: &Options, device: &str) -> Value {
-    json!({
+    let mut start = json!({
         "start": timestamp(SystemTime::now()),
         "command_line": options.command_line,
         "device": device,
         "threads": rayon::current_num_threads(),
-    })
+    });
+    // By which convolutions a GPU computes changes its numbers.
+    if let Ok(setting) = std::env::var(TENSOR_CORES) {
+        start[TENSOR_CORES] = setting.into();
+    }
+    start
 }

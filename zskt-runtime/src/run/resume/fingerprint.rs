@@ -11,7 +11,7 @@ use crate::pipeline::computed_part;
 use crate::run::interrupt::Interrupted;
 use crate::{checksum, input_file};
 
-/// The sum of what a resolved pipeline computes, wherever it runs and its libraries lie, and whatever is said of its figures.
+/// The sum of what a resolved pipeline computes, wherever its libraries lie, and whatever is said of its figures.
 pub fn of_pipeline(resolved: &str) -> String {
     checksum::of_bytes(computed_part(resolved).as_bytes())
 }

@@ -14,7 +14,7 @@ use super::file_identity::is_same_file;
 use super::run_files::RunFiles;
 use super::{atomic_file, fingerprint, leftovers};
 use crate::file_names::file_name;
-use crate::pipeline::computed_part;
+use crate::pipeline::resumed_part;
 use crate::run::timestamp::folder_timestamp;
 use crate::runs::{Configuration, Difference};
 
@@ -189,12 +189,12 @@ impl RunDirectory {
         }
     }
 
-    /// Checks that the run was made by this very pipeline, `kept` as it was resolved then.
+    /// Checks that the run was made by this very pipeline, on whatever device, `kept` as it was resolved then.
     ///
     /// # Errors
     /// In what they differ.
     pub fn check_pipeline(&self, resolved: &str, kept: &str) -> Result<(), Diagnostic> {
-        let [kept, resolved] = [computed_part(kept), computed_part(resolved)];
+        let [kept, resolved] = [resumed_part(kept), resumed_part(resolved)];
         if kept == resolved {
             return Ok(());
         }

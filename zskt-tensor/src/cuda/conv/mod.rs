@@ -20,12 +20,15 @@ mod times;
 /// Whether a convolution and both its gradients are computed by our own kernels.
 pub fn is_ours(device: &Device, geometry: &ConvGeometry, precision: Precision) -> bool {
     let is_empty = [geometry.batch, geometry.height, geometry.width].contains(&0);
-    are_ours(precision) && !is_empty && tensor_cores::covers(geometry, precision) && tensor_cores::are_supported(device)
+    are_enabled(precision)
+        && !is_empty
+        && tensor_cores::covers(geometry, precision)
+        && tensor_cores::are_supported(device)
 }
 
 /// Whether those in this precision are that these cover: with `ZSKT_TENSOR_CORES=0` none, for comparisons, and those in tf32, which no GPU
 /// has been seen to run, only with `ZSKT_TENSOR_CORES=tf32`.
-pub fn are_ours(precision: Precision) -> bool {
+pub fn are_enabled(precision: Precision) -> bool {
     static SETTING: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("ZSKT_TENSOR_CORES").ok());
     #[cfg(test)]
     if DISABLED.get() {

@@ -7,7 +7,7 @@ typedef struct {
     Number *packed[TENSORS];
     unsigned inputs[TENSORS], taps[TENSORS];
     Division division;
-    unsigned in_parts; // as in Update
+    unsigned is_split; // as in Update
 } PackWeights;
 
 KERNEL(pack_weights, PackWeights) {
@@ -15,7 +15,7 @@ KERNEL(pack_weights, PackWeights) {
     const unsigned inputs = a.inputs[part.tensor], taps = a.taps[part.tensor];
     const Real *weight = a.weight[part.tensor];
     Number *packed = a.packed[part.tensor];
-    const unsigned rest = a.in_parts ? a.division.count[part.tensor] : 0;
+    const unsigned rest = a.is_split ? a.division.count[part.tensor] : 0;
     EACH_OF_PART(first, part) {
         Real some[IN_FLIGHT];
         for (unsigned k = 0; k < IN_FLIGHT; k++) some[k] = weight[in_flight(first, k, BLOCK, part.end)];

@@ -48,7 +48,7 @@ typedef struct {
     Number *packed[TENSORS];
     unsigned inputs[TENSORS], taps[TENSORS];
     Division division;
-    unsigned in_parts; // whether copies are of numbers and then of what their rounding leaves
+    unsigned is_split; // whether copies are of numbers and then of what their rounding leaves
     unsigned formula;
     // Where a captured graph finds its parameters, four for each update; without it they are here.
     const double *buffer;
@@ -62,7 +62,7 @@ KERNEL(update, Update) {
     Real *target = a.target[tensor];
     const Real *x = a.x[tensor], *y = a.y[tensor];
     Number *packed = a.packed[tensor];
-    const unsigned rest = a.in_parts ? a.division.count[tensor] : 0;
+    const unsigned rest = a.is_split ? a.division.count[tensor] : 0;
     const double *buffer = a.buffer ? a.buffer + 4 * a.row : 0;
     const Real c0 = buffer ? (Real)buffer[0] : a.c0, c1 = buffer ? (Real)buffer[1] : a.c1;
     const Real c2 = buffer ? (Real)buffer[2] : a.c2, c3 = buffer ? (Real)buffer[3] : a.c3;
@@ -106,7 +106,7 @@ typedef struct {
     Number *packed[TENSORS]; // as in Update
     unsigned inputs[TENSORS], taps[TENSORS];
     Division division;
-    unsigned in_parts; // as in Update
+    unsigned is_split; // as in Update
     // Where a captured graph finds its parameters, eight for each step; without it they are here.
     const double *buffer;
     unsigned row;
@@ -119,7 +119,7 @@ KERNEL(adam, Adam) {
     Real *weight = a.weight[tensor], *average = a.average[tensor], *average_of_squares = a.average_of_squares[tensor];
     const Real *gradient = a.gradient[tensor];
     Number *packed = a.packed[tensor];
-    const unsigned rest = a.in_parts ? a.division.count[tensor] : 0;
+    const unsigned rest = a.is_split ? a.division.count[tensor] : 0;
     const double *buffer = a.buffer ? a.buffer + 4 * a.row : 0;
     const double beta1 = buffer ? buffer[0] : a.beta1, beta2 = buffer ? buffer[1] : a.beta2;
     const Real decay1 = (Real)beta1, share1 = (Real)(1 - beta1), decay2 = (Real)beta2, share2 = (Real)(1 - beta2);

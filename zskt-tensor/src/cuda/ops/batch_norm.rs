@@ -227,7 +227,7 @@ pub fn normalize(
     };
     let normalized = Arc::new(Normalized::new(normalization));
     let input = LazyInput { map, normalized: Some(Arc::clone(&normalized)), upsampling: 1 };
-    if !conv::are_ours(precision) {
+    if !conv::are_enabled(precision) {
         input.values()?;
     }
     let (map, of_batch) = (Arc::clone(&input.map), statistics.of_batch);

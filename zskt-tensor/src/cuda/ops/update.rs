@@ -98,7 +98,7 @@ impl<'a> Targets<'a> {
         put_array::<TENSORS>(arguments, sides(0..1), Count(0));
         put_array::<TENSORS>(arguments, sides(1..3), Count(0));
         self.division.put(arguments);
-        arguments.push(Count(usize::from(self.packing == Some(Packing::Parts))));
+        arguments.push(Count(usize::from(self.packing == Some(Packing::Split))));
     }
 
     fn launch(&self, kernel: &'static str, arguments: &[Argument<'_>]) -> Result<()> {

@@ -57,7 +57,7 @@ pub fn are_supported(device: &candle_core::Device) -> bool {
 /// How weights are packed beside maps in this precision, for which there are kernels.
 pub fn packing(precision: Precision) -> Packing {
     match Numbers::of(precision).map(Numbers::planes) {
-        Some(2) => Packing::Parts,
+        Some(2) => Packing::Split,
         _ => Packing::Whole(precision.storage_dtype()),
     }
 }
