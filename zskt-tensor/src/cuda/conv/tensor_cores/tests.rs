@@ -689,3 +689,60 @@ fn what_has_no_kernels_is_not_covered() {
     }
     assert!(!covers(&covered, Precision::F32));
 }
+
+/// Integers of twelve bits are the sums of two numbers in bf16, so products of them with small ones, and sums of these, are exact: a part that
+/// is missing anywhere, or meets another's, is seen.
+#[test]
+fn numbers_of_two_parts_are_multiplied_exactly() {
+    // All weights in shared memory, and some at a time; a stride and an upsampling.
+    let layers = [[32, 32, 3, 1, 1], [128, 64, 3, 1, 1], [32, 64, 3, 2, 1], [64, 16, 3, 1, 2], [3, 16, 3, 1, 1]];
+    for (layer, most) in layers.into_iter().flat_map(|layer| [[4095, 3], [3, 4095]].map(|most| (layer, most))) {
+        let geometry = geometry(layer, [1, 8, 8]);
+        assert!(covers(&geometry, Tf32), "{geometry:?}");
+        let ConvGeometry { height, width, in_channels, out_channels, kernel, .. } = geometry;
+        let mut rng = RandomStreams::new(0).named(&format!("{layer:?} {most:?}"));
+        let mut integers = |dims: [usize; 4], most: i32| {
+            let numbers = (0..dims.iter().product()).map(|_| rng.random_range(-most..=most) as f32);
+            Tensor::from_vec(numbers.collect(), &dims[..], &Device::Cpu).unwrap()
+        };
+        let input = integers([1, height, width, in_channels], most[0]);
+        let weight = integers([out_channels, kernel, kernel, in_channels], most[1]);
+        let result = [1, geometry.out_height(), geometry.out_width(), out_channels];
+        let [large, small] = [integers(result, most[0]), integers(result, most[1])];
+        let operand = Operand { values: &input, normalization: None };
+        let towards = Towards::Operand { plus: None };
+        let of_weight = Tensor::zeros(weight.shape(), DType::F32, &Device::Cpu).unwrap();
+        let made = in_all_orders(&format!("{geometry:?}"), || {
+            let packed = packed(&weight)?;
+            let parts = weight_gradient(&geometry, operand, ResultGradient::Dense(&small))?;
+            let total = of_weight.permute((0, 3, 1, 2))?.contiguous()?;
+            add_up(&[(parts, total.clone())])?;
+            Ok(vec![
+                forward(&geometry, operand, &packed, None, None, None)?,
+                data_gradient(&geometry, ResultGradient::Dense(&large), &packed, &towards)?,
+                total.permute((0, 2, 3, 1))?.contiguous()?,
+            ])
+        });
+        let numbers = [&input, &weight, &large, &small].map(floats);
+        let [x, w, large, small] = numbers.each_ref().map(|numbers| |at: usize| f64::from(numbers[at]));
+        let mut wanted = made.iter().map(|made| vec![0.0; made.elem_count()]).collect::<Vec<_>>();
+        each(&geometry, |pixel, tap, from| {
+            for o in 0..out_channels {
+                for i in 0..in_channels {
+                    let at = [
+                        pixel * out_channels + o,
+                        from * in_channels + i,
+                        (o * kernel * kernel + tap) * in_channels + i,
+                    ];
+                    wanted[0][at[0]] += x(at[1]) * w(at[2]);
+                    wanted[1][at[1]] += large(at[0]) * w(at[2]);
+                    wanted[2][at[2]] += small(at[0]) * x(at[1]);
+                }
+            }
+        });
+        for (what, (made, wanted)) in made.iter().zip(&wanted).enumerate() {
+            let found: Vec<_> = floats(made).into_iter().map(f64::from).collect();
+            assert!(found == *wanted, "{layer:?}, {most:?}: {}", ["result", "data gradient", "weight gradient"][what]);
+        }
+    }
+}
