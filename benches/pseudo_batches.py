@@ -472,7 +472,7 @@ def parse():
     add("--contenders", type=listed(contender), default=argparse.SUPPRESS, help=contenders)
     add("--device", default="cpu", help="cpu, or cuda:N, for which zskt must be built with CUDA")
     add("--zskt", type=Path, metavar="PROGRAM", help="a zskt-run that is there, instead of one that cargo builds")
-    add("--python", type=Path, metavar="PROGRAM", help="a Python with PyTorch and safetensors, instead of a new one")
+    add("--python", type=Path, metavar="PROGRAM", help="a Python with PyTorch, safetensors and numpy, instead of a new one")
     add("--rounds", type=int, default=5, help="processes per contender")
     lengths = f"1 + 4 on the CPU, {1 + 2 * WINDOW} + {6 * WINDOW} on a GPU, 3 + 10 there in the authors' loop"
     add("--warm-up", type=int, help=f"pseudo-batches of a process that do not count ({lengths})")

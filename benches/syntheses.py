@@ -197,7 +197,7 @@ def parse():
     add("--pairs", type=listed(pair), default="16-2:16-1", help="TEACHER:STUDENT, wide residual networks DEPTH-WIDTH")
     add("--contenders", type=listed(contender), default=",".join(CONTENDERS))
     add("--zskt", type=Path, metavar="PROGRAM", help="a zskt-run that is there, instead of one that cargo builds")
-    add("--python", type=Path, metavar="PROGRAM", help="a Python with PyTorch and safetensors, instead of a new one")
+    add("--python", type=Path, metavar="PROGRAM", help="a Python with PyTorch, safetensors and numpy, instead of a new one")
     add("--rounds", type=int, default=3, help="processes per contender")
     add("--syntheses", type=int, default=2, help="of a process that count; one more comes before them")
     add("--steps", type=int, default=5, help="of a synthesis")

@@ -1,6 +1,6 @@
 """What only a GPU can tell of zskt: does each operation, each pseudo-batch compute what it must, and how fast?
 
-Runs built programs (build.sh makes them) and the benchmark; needs PyTorch and safetensors in the Python that runs it,
+Runs built programs (build.sh makes them) and the benchmark; needs PyTorch, safetensors and numpy in the Python that runs it,
 and nothing else. A step that fails or takes too long stops no other. What they find is in results.json, written after each
 step, and in the table at the end; the exit status is 1 if any failed.
 """
