@@ -153,10 +153,10 @@ impl Run {
     /// Where it was computed: each device that it began or went on on.
     pub fn devices(&self) -> Option<String> {
         let starts = self.manifest["starts"].as_array().into_iter().flatten();
-        let mut devices: Vec<_> = starts.filter_map(|start| start["device"].as_str()).collect();
+        let all = std::iter::once(&self.manifest["device"]).chain(starts.map(|start| &start["device"]));
+        let mut devices: Vec<_> = all.filter_map(Value::as_str).collect();
         devices.dedup();
-        let shown = Some(devices.join(", then ")).filter(|devices| !devices.is_empty());
-        shown.or_else(|| self.manifest["device"].as_str().map(str::to_owned))
+        (!devices.is_empty()).then(|| devices.join(", then "))
     }
 
     /// What it found: of a finished run, what its report has; of another, what its log says last.
