@@ -232,7 +232,7 @@ impl Measurement<'_, '_> {
     fn metric(&mut self, index: usize) -> Result<Measured> {
         let node: &PlanNode = &self.plan.nodes[index];
         let inputs = self.outputs.inputs(index)?;
-        // Each as if it were the only one: what a run shares comes on top.
+        // Each as if it were the only one, so what metrics share counts more than once.
         self.environment.prediction_cache.clear();
         let (began, before) = (Instant::now(), flop::done());
         let asked = Arc::clone(self.interrupted);
