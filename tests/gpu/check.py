@@ -7,7 +7,6 @@ step, and in the table at the end; the exit status is 1 if any failed.
 
 import argparse
 import json
-import os
 import shutil
 import signal
 import sys
@@ -46,15 +45,6 @@ def machine(runner):
     return ", ".join(f"{key} {value}" for key, value in found.items())
 
 
-def by_our_convolutions(check, runner, *arguments):
-    """A check in which our own convolutions compute tf32, too."""
-    os.environ["ZSKT_TENSOR_CORES"] = "tf32"
-    try:
-        return check(runner, *arguments)
-    finally:
-        del os.environ["ZSKT_TENSOR_CORES"]
-
-
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
@@ -91,16 +81,8 @@ def steps(runner, folder, scratch):
         yield f"the same twice, {precision}", correctness.deterministic, runner, precision
     for precision in ("tf32", "bf16"):
         yield f"replays, against playing, {precision}", correctness.replayed, runner, precision
-    if runner.cuda:
-        for name, check, *arguments in (
-            ("pseudo-batches, against PyTorch", correctness.tests, "parity", "tf32"),
-            ("the same twice, tf32", correctness.deterministic, "tf32"),
-            ("replays, against playing, tf32", correctness.replayed, "tf32"),
-            ("time, tf32", speed.contenders, ["zskt-tf32"], 1, 40),
-        ):
-            yield f"{name}, by our convolutions", by_our_convolutions, check, runner, *arguments
     yield "time", speed.contenders, runner, runner.options.contenders.split(","), 1, 120
-    yield "time, bf16 by cuDNN's convolutions", speed.without_ours, runner
+    yield "time, by cuDNN's convolutions", speed.without_ours, runner
     yield "methods, against PyTorch", correctness.tests, runner, "methods", "method_tests"
     yield "convolutions, ours and cuDNN's", speed.convolutions, runner
     yield "learning curve, bf16", pipelines.learning_curve, runner

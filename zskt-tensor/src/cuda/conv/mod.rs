@@ -26,20 +26,15 @@ pub fn is_ours(device: &Device, geometry: &ConvGeometry, precision: Precision) -
         && tensor_cores::are_supported(device)
 }
 
-/// Whether those in this precision are that these cover: with `ZSKT_TENSOR_CORES=0` none, for comparisons, and those in tf32, which no GPU
-/// has been seen to run, only with `ZSKT_TENSOR_CORES=tf32`.
+/// Whether those in this precision are that these cover: with `ZSKT_TENSOR_CORES=0` none, for comparisons.
 pub fn are_enabled(precision: Precision) -> bool {
-    static SETTING: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("ZSKT_TENSOR_CORES").ok());
+    static ENABLED: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("ZSKT_TENSOR_CORES").is_none_or(|setting| setting != "0"));
     #[cfg(test)]
     if DISABLED.get() {
         return false;
     }
-    let is_enabled = match SETTING.as_deref() {
-        Some("0") => false,
-        Some("tf32") => true,
-        _ => precision == Precision::Bf16 || cfg!(test),
-    };
-    is_enabled && tensor_cores::are_made_for(precision)
+    *ENABLED && tensor_cores::are_made_for(precision)
 }
 
 #[cfg(test)]
