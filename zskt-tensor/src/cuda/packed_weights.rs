@@ -172,6 +172,18 @@ pub fn packed(weight: &Tensor, packing: Packing) -> Result<Tensor> {
     })
 }
 
+/// How the copy of a dense tensor is packed, if there is one.
+///
+/// # Errors
+/// When it is on a device that has no kernels.
+pub fn packing_of(target: &Tensor) -> Result<Option<Packing>> {
+    COPIES.with_borrow(|copies| {
+        let Some(Copies(copies)) = copies.as_ref().filter(|copies| !copies.0.is_empty()) else { return Ok(None) };
+        let place = place(target)?;
+        Ok(copies.iter().find(|copy| copy.place == place).map(|copy| copy.packing))
+    })
+}
+
 /// The copies that the update of these dense tensors is to write, each packed as the first, and how that is. All others of them are
 /// dropped.
 ///
@@ -317,6 +329,27 @@ mod tests {
                 }
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn copies_that_are_packed_in_different_ways_move_in_one_update() -> Result<()> {
+        // In TF32 kernels of our own split the second, and cuDNN reads the others as they are.
+        let shapes = [[6, 4, 3, 3], [16, 4, 3, 3], [5, 4, 1, 1]];
+        let weights =
+            shapes.map(|shape| numbers("weight", &shape, Precision::Tf32).and_then(|w| Ok(Var::from_tensor(&w)?)));
+        let weights = weights.into_iter().collect::<Result<Vec<_>>>()?;
+        let convolutions =
+            || weights.iter().map(|weight| convolved(weight, 1, Precision::Tf32)).collect::<Result<Vec<_>>>();
+        let (found, launches) = counted(|| {
+            PackedWeights::default().within(|| -> Result<_> {
+                convolutions()?;
+                update(&weights.iter().map(Var::as_tensor).collect::<Vec<_>>())?;
+                convolutions()
+            })
+        });
+        assert_eq!((packs(&launches), launches["update"]), (3, 2));
+        assert_eq!(found?, convolutions()?);
         Ok(())
     }
 

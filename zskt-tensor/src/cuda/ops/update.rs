@@ -24,11 +24,11 @@ pub fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> 
         UpdateRule::Adam { keep, rate, root_bias, epsilon } => (2, [keep, rate, 1.0 / root_bias, epsilon]),
         UpdateRule::Step { keep, x, y } => (3, [keep, x, y, 0.0]),
     };
-    for tensors in tensors.chunks(TENSORS) {
-        check_dense(tensors.iter().map(|tensor| tensor.target))?;
+    check_dense(tensors.iter().map(|tensor| tensor.target))?;
+    let Some((buffer, row)) = placed(constants)? else { return Ok(()) };
+    for tensors in launches(tensors, |tensor| tensor.target)? {
         let sources = tensors.iter().map(|tensor| Ok([dense(tensor.a)?, dense(tensor.b)?]));
         let sources = sources.collect::<Result<Vec<_>>>()?;
-        let Some((buffer, row)) = placed(constants)? else { continue };
         let targets = Targets::of(tensors.iter().map(|tensor| tensor.target))?;
         let mut arguments = Vec::new();
         put_array::<TENSORS>(&mut arguments, targets.tensors.iter().map(|target| Of(target)), Nothing);
@@ -50,10 +50,10 @@ pub fn update(tensors: &[UpdateOperands<'_>], update: UpdateRule) -> Result<()> 
 pub fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
     let AdamStep { betas: [beta1, beta2], weight_decay, keep, rate, root_bias, epsilon } = step;
     let constants = [beta1, beta2, weight_decay, keep, rate, 1.0 / root_bias, epsilon, 0.0];
-    for tensors in tensors.chunks(TENSORS) {
-        check_dense(tensors.iter().flat_map(|tensor| [tensor.weight, tensor.average, tensor.average_of_squares]))?;
+    check_dense(tensors.iter().flat_map(|tensor| [tensor.weight, tensor.average, tensor.average_of_squares]))?;
+    let Some((buffer, row)) = placed(constants)? else { return Ok(()) };
+    for tensors in launches(tensors, |tensor| tensor.weight)? {
         let gradients = tensors.iter().map(|tensor| dense(tensor.gradient)).collect::<Result<Vec<_>>>()?;
-        let Some((buffer, row)) = placed(constants)? else { continue };
         let targets = Targets::of(tensors.iter().map(|tensor| tensor.weight))?;
         let mut arguments = Vec::new();
         put_array::<TENSORS>(&mut arguments, targets.tensors.iter().map(|weight| Of(weight)), Nothing);
@@ -66,6 +66,23 @@ pub fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
         targets.launch("adam", &arguments)?;
     }
     Ok(())
+}
+
+/// What each launch updates: so many tensors at most, whose copies are packed alike.
+fn launches<'a, T>(tensors: &'a [T], target: impl Fn(&T) -> &Tensor) -> Result<Vec<Vec<&'a T>>> {
+    let packings = tensors.iter().map(|tensor| packed_weights::packing_of(target(tensor)));
+    let packings = packings.collect::<Result<Vec<_>>>()?;
+    // Those without a copy go with any.
+    let first = packings.iter().flatten().next();
+    let mut kinds: Vec<(Option<&Packing>, Vec<&T>)> = Vec::new();
+    for (tensor, packing) in tensors.iter().zip(&packings) {
+        let packing = packing.as_ref().or(first);
+        match kinds.iter_mut().find(|(kind, _)| *kind == packing) {
+            Some((_, alike)) => alike.push(tensor),
+            None => kinds.push((packing, vec![tensor])),
+        }
+    }
+    Ok(kinds.iter().flat_map(|(_, alike)| alike.chunks(TENSORS).map(<[_]>::to_vec)).collect())
 }
 
 /// The weights of one launch, and the packed copies that it writes too.
