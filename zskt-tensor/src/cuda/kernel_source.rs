@@ -36,7 +36,7 @@ pub struct KernelVariant {
 
 impl KernelVariant {
     /// Every variant there is.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "cuda"))]
     pub const ALL: [Self; 6] = [
         Self { number: "NUMBER_F32", vector_width: 4 },
         Self { number: "NUMBER_F32", vector_width: 1 },
@@ -66,6 +66,12 @@ impl KernelVariant {
             DType::F64 => Ok(Self { number: "NUMBER_F64", vector_width: 1 }),
             other => bail!("expected f32 or f64, found {other:?}"),
         }
+    }
+
+    /// Whether work that launches some kernels launches this, too: weights, of which maps in bf16 are made, are in f32.
+    #[cfg(feature = "cuda")]
+    pub fn is_used_beside(self, other: Self) -> bool {
+        self.number == other.number || (self.number, other.number) == ("NUMBER_F32", "NUMBER_BF16")
     }
 
     /// The compiler's options.

@@ -54,7 +54,7 @@ pub fn launch(
     let words = words(kernel, variant.real_size(), arguments)?;
     match device {
         #[cfg(feature = "cuda")]
-        Device::Cuda(device) => crate::cuda::nvrtc::launch(device, variant, kernel, blocks, words),
+        Device::Cuda(device) => crate::cuda::gpu::launch(device, variant, kernel, blocks, words),
         #[cfg(test)]
         Device::Cpu => {
             crate::cuda::cpu_emulation::launch(variant, kernel, blocks, &words);
@@ -180,7 +180,7 @@ impl Addressed for CpuStorage {
 #[cfg(feature = "cuda")]
 impl Addressed for candle_core::CudaStorage {
     fn address(&self) -> Result<u64> {
-        crate::cuda::nvrtc::address(self)
+        crate::cuda::gpu::address(self)
     }
 }
 

@@ -9,12 +9,16 @@ mod conv;
 mod convolution;
 #[cfg(test)]
 mod cpu_emulation;
+#[cfg(any(test, feature = "cuda"))]
+mod cubin_cache;
 #[cfg(feature = "cuda")]
 mod cudnn;
 #[cfg(feature = "cuda")]
 pub mod driver;
 pub mod exact_sums;
 mod fusion;
+#[cfg(feature = "cuda")]
+mod gpu;
 pub mod graph;
 #[cfg(feature = "cuda")]
 mod graph_memory;

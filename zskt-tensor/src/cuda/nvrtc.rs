@@ -1,105 +1,71 @@
-//! The kernels on NVIDIA GPUs: compiled for the device when they are first used, by NVRTC.
+//! NVRTC, which compiles kernels where they run: once for a machine, and several at once, for one takes some tenths of a second or seconds.
 
-#![expect(unsafe_code, reason = "kernels get addresses")]
+#![expect(unsafe_code, reason = "NVRTC writes what it compiled")]
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::ffi::{CStr, CString};
+use std::panic::resume_unwind;
+use std::thread;
 
-use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunction};
-use candle_core::cuda_backend::cudarc::driver::{CudaModule, CudaSlice, DevicePtr, result};
-use candle_core::cuda_backend::cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
-use candle_core::cuda_backend::{CudaStorageSlice, DeviceId};
-use candle_core::{CudaDevice, CudaStorage, Error, Result, bail};
+use candle_core::cuda_backend::cudarc::nvrtc::{result as nvrtc, sys};
+use candle_core::{Error, Result};
 
-use crate::cuda::kernel_source::{BLOCK, KernelVariant, SOURCE};
+use crate::cuda::cubin_cache;
 
-/// What was compiled for a device.
-#[derive(Default)]
-struct Compiled {
-    modules: HashMap<KernelVariant, Arc<CudaModule>>,
-    functions: HashMap<(KernelVariant, &'static str), CUfunction>,
+/// What is to be compiled.
+pub struct Program {
+    /// For messages.
+    pub name: String,
+    /// In CUDA C++.
+    pub source: String,
+    /// The compiler's, the architecture among them.
+    pub options: Vec<String>,
 }
 
-thread_local! {
-    static COMPILED: RefCell<HashMap<DeviceId, Compiled>> = RefCell::new(HashMap::new());
-}
+impl Program {
+    /// Machine code, from the cache or compiled now.
+    ///
+    /// # Errors
+    /// When it cannot be compiled.
+    pub fn cubin(&self) -> Result<Vec<u8>> {
+        cubin_cache::cubin(&self.source, &self.options, &version(), || self.compile())
+    }
 
-/// Launches a kernel with its struct of arguments.
-///
-/// # Errors
-/// When it cannot be compiled or launched.
-pub fn launch(
-    device: &CudaDevice,
-    variant: KernelVariant,
-    kernel: &'static str,
-    blocks: usize,
-    mut arguments: Vec<u64>,
-) -> Result<()> {
-    let function = COMPILED.with_borrow_mut(|compiled| {
-        let compiled = compiled.entry(device.id()).or_default();
-        if let Some(function) = compiled.functions.get(&(variant, kernel)) {
-            return Ok(*function);
+    fn compile(&self) -> Result<Vec<u8>> {
+        let failed = |error: nvrtc::NvrtcError| Error::Msg(format!("{} cannot be compiled: {error:?}", self.name));
+        let source = CString::new(self.source.as_str()).map_err(Error::wrap)?;
+        let program = nvrtc::create_program(&source, None).map_err(failed)?;
+        // SAFETY: the program is there until it is destroyed, once.
+        unsafe {
+            let compiled = nvrtc::compile_program(program, &self.options).map_err(|error| {
+                let log = nvrtc::get_program_log(program).unwrap_or_default();
+                let log: Vec<u8> = log.iter().map(|byte| *byte as u8).collect();
+                let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy().into_owned();
+                Error::Msg(format!("{} cannot be compiled: {error:?}\n{log}", self.name))
+            });
+            let cubin = compiled.and_then(|()| {
+                let mut bytes = 0;
+                sys::nvrtcGetCUBINSize(program, &raw mut bytes).result().map_err(failed)?;
+                let mut cubin = vec![0_u8; bytes];
+                sys::nvrtcGetCUBIN(program, cubin.as_mut_ptr().cast()).result().map_err(failed)?;
+                Ok(cubin)
+            });
+            let destroyed = nvrtc::destroy_program(program).map_err(failed);
+            cubin.and_then(|cubin| destroyed.map(|()| cubin))
         }
-        let module = match compiled.modules.get(&variant) {
-            Some(module) => Arc::clone(module),
-            None => {
-                let module = compile(device, variant)?;
-                compiled.modules.insert(variant, Arc::clone(&module));
-                module
-            }
-        };
-        let function = module.load_function(&format!("zskt_{kernel}")).map_err(failed(kernel))?;
-        // The module, which it belongs to, is kept as long.
-        let function = function.cu_function();
-        compiled.functions.insert((variant, kernel), function);
-        Ok::<_, Error>(function)
-    })?;
-    let stream = device.cuda_stream();
-    stream.context().bind_to_thread().map_err(failed(kernel))?;
-    let mut parameters = [arguments.as_mut_ptr().cast()];
-    // SAFETY: the kernel takes one struct, and these are its bytes; what it points to lives until the stream is done with it,
-    // for memory is freed in the order of the stream.
-    unsafe {
-        let (grid, block) = ((blocks as u32, 1, 1), (BLOCK as u32, 1, 1));
-        result::launch_kernel(function, grid, block, 0, stream.cu_stream(), &mut parameters)
-    }
-    .map_err(failed(kernel))
-}
-
-fn compile(device: &CudaDevice, variant: KernelVariant) -> Result<Arc<CudaModule>> {
-    let stream = device.cuda_stream();
-    let context = stream.context();
-    let attribute = |attribute| context.attribute(attribute).map_err(failed("its device"));
-    let major = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-    let minor = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-    let mut options = vec![format!("--gpu-architecture=compute_{major}{minor}")];
-    options.extend(variant.options());
-    let compiled = compile_ptx_with_opts(SOURCE, CompileOptions { options, ..CompileOptions::default() });
-    let ptx =
-        compiled.map_err(|error| Error::Msg(format!("the kernels of {variant:?} cannot be compiled: {error:?}")))?;
-    context.load_module(ptx).map_err(failed("its module"))
-}
-
-/// Where the numbers of a storage begin.
-///
-/// # Errors
-/// When kernels do not know their type.
-pub fn address(storage: &CudaStorage) -> Result<u64> {
-    fn of<T>(slice: &CudaSlice<T>) -> u64 {
-        // What it waits for when it is dropped are other streams, and there are none.
-        slice.device_ptr(slice.stream()).0
-    }
-    match &storage.slice {
-        CudaStorageSlice::F32(slice) => Ok(of(slice)),
-        CudaStorageSlice::F64(slice) => Ok(of(slice)),
-        CudaStorageSlice::BF16(slice) => Ok(of(slice)),
-        CudaStorageSlice::I64(slice) => Ok(of(slice)),
-        CudaStorageSlice::U32(slice) => Ok(of(slice)),
-        _ => bail!("no kernel reads {:?}", candle_core::backend::BackendStorage::dtype(storage)),
     }
 }
 
-fn failed<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> Error {
-    move |error| Error::Msg(format!("CUDA, {what}: {error}"))
+/// The machine code of several programs, each made by a thread of its own.
+pub fn compile_all(programs: &[Program]) -> Vec<Result<Vec<u8>>> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = programs.iter().map(|program| scope.spawn(|| program.cubin())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
+}
+
+fn version() -> String {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: two numbers are written. Where they are not, it is one more version.
+    unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
+    format!("NVRTC {major}.{minor}")
 }

@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use crate::autograd::backward;
 use crate::backend::Backend;
 use crate::cuda::conv;
+use crate::cuda::conv::tensor_cores::emulation::{self, surprises};
 use crate::cuda::launch::launch_count;
 use crate::cuda::map::CudaMap;
 use crate::cuda::tests::{Make, cuda_map, random, values};
@@ -34,6 +35,11 @@ fn compare_fused(
         };
         found.iter().zip(&exact).map(|(found, exact)| error(found, exact)).collect()
     };
+    emulation::prepare(|| {
+        for precision in [Precision::Tf32, Precision::Bf16] {
+            values(name, &numbers, (&device(), &cuda_map), precision, &compute);
+        }
+    });
     let mut all = launch_count::Launches::new();
     for (precision, bound) in [(Precision::Tf32, 1e-4), (Precision::Bf16, 2e-3)] {
         conv::DISABLED.set(true);
@@ -86,6 +92,7 @@ fn blocks_agree_with_the_kernels() {
         let average = ops::global_average(&normed(&second, &x[15], &x[16], relu)?)?;
         Ok(average.broadcast_add(&attention)?)
     });
+    assert_eq!(surprises(), [""; 0], "compiled one by one");
     // The same statistics for every batch: only images and no parameters have a gradient through them.
     compare_fused("by running statistics", &[&[2, 16, 7, 9], &[16], &[32, 16, 3, 3], &[32, 32, 3, 3]], |map, x| {
         let eval = |y: &FeatureMap| {
@@ -103,6 +110,7 @@ fn blocks_agree_with_the_kernels() {
             .broadcast_mul(&x[1].mean_all()?)?
             .broadcast_add(&(x[2].sum_all()? + x[3].sum_all()?)?)?)
     });
+    assert_eq!(surprises(), [""; 0], "compiled one by one");
     // A generator: a bias in front of a batch norm, upsampling behind one, leaky rectifiers; few channels at the end. What is
     // upsampled first has another precision.
     let shapes: &[&[usize]] =
@@ -116,6 +124,7 @@ fn blocks_agree_with_the_kernels() {
         let z = ops::upsample_nearest(&normed(&y, &x[5], &x[6], leaky)?, 2)?;
         ops::conv2d(&z, &x[7], Some(&x[8]), 1, 1, 1, z.precision())?.to_nchw()
     });
+    assert_eq!(surprises(), [""; 0], "compiled one by one");
     for kernel in ["enlarge", "gather"] {
         assert!(!launches.contains_key(kernel), "{launches:?}");
     }

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "kernels get addresses")]
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,6 +33,19 @@ thread_local! {
     pub static ORDER: Cell<u32> = const { Cell::new(0) };
     /// The kernels that are asked for, where they are only to be known.
     static WANTED: RefCell<Option<Vec<Kernel>>> = const { RefCell::new(None) };
+    /// Those that were likely to be launched, and those that were launched though they were not.
+    static LIKELY: RefCell<HashSet<Kernel>> = RefCell::default();
+    static SURPRISES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes what a GPU would compile.
+pub fn compile_ahead(kernel: &Kernel, likely: impl FnOnce() -> Vec<Kernel>) {
+    LIKELY.with_borrow_mut(|all| all.extend(likely().into_iter().chain([*kernel])));
+}
+
+/// The kernels that have been launched on this thread and a GPU would have compiled one by one.
+pub fn surprises() -> Vec<String> {
+    SURPRISES.take()
 }
 
 /// Compiles all kernels that some work launches, at once; while it is done, they are not run.
@@ -57,6 +70,9 @@ pub fn launch(kernel: &Kernel, grid: [usize; 2], words: &[u64], arguments: &[Arg
     let only_known = WANTED.with_borrow_mut(|wanted| wanted.as_mut().map(|wanted| wanted.push(*kernel)).is_some());
     if only_known {
         return Ok(());
+    }
+    if LIKELY.with_borrow(|likely| !likely.contains(kernel)) {
+        SURPRISES.with_borrow_mut(|all| all.push(kernel.name()));
     }
     let mut ranges = Vec::new();
     for argument in arguments {

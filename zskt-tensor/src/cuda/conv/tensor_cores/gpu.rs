@@ -1,22 +1,25 @@
 //! The kernels on NVIDIA GPUs: compiled for the device when they are first used, unless that was done before.
 
-#![expect(unsafe_code, reason = "kernels get addresses, and NVRTC writes what it compiled")]
+#![expect(unsafe_code, reason = "kernels get addresses")]
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use candle_core::cuda_backend::DeviceId;
 use candle_core::cuda_backend::cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
 use candle_core::cuda_backend::cudarc::driver::{CudaFunction, result};
-use candle_core::cuda_backend::cudarc::nvrtc::{Ptx, result as nvrtc, sys};
+use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::{CudaDevice, Error, Result};
 
-use crate::cuda::conv::tensor_cores::cubin_cache;
 use crate::cuda::conv::tensor_cores::kernel::{Kernel, options, source};
 use crate::cuda::conv::tensor_cores::plan::ONE_BLOCK;
+use crate::cuda::gpu::compute_capability;
+use crate::cuda::nvrtc::{Program, compile_all};
 
 static LOADED: LazyLock<Mutex<HashMap<(DeviceId, Kernel), CudaFunction>>> = LazyLock::new(Mutex::default);
+
+/// For a compute capability, before anybody launched them.
+static COMPILED: LazyLock<Mutex<HashMap<(String, Kernel), Vec<u8>>>> = LazyLock::new(Mutex::default);
 
 /// Launches a kernel with its struct of arguments.
 ///
@@ -52,14 +55,38 @@ pub fn is_supported(device: &CudaDevice) -> bool {
         && is_at_least(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, ONE_BLOCK as i32)
 }
 
+/// Compiles a kernel that is not loaded, and those that are likely to be launched soon beside it, for that takes as much time as one.
+///
+/// # Errors
+/// When the device does not say what it is.
+pub fn compile_ahead(device: &CudaDevice, kernel: &Kernel, likely: impl FnOnce() -> Vec<Kernel>) -> Result<()> {
+    let loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if loaded.contains_key(&(device.id(), *kernel)) {
+        return Ok(());
+    }
+    let capability = compute_capability(device)?;
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut wanted = likely();
+    wanted.push(*kernel);
+    wanted.retain(|kernel| {
+        !loaded.contains_key(&(device.id(), *kernel)) && !compiled.contains_key(&(capability.clone(), *kernel))
+    });
+    let programs: Vec<_> = wanted.iter().map(|kernel| program(kernel, &capability)).collect();
+    for (kernel, cubin) in wanted.into_iter().zip(compile_all(&programs)) {
+        // Of those that cannot be compiled, who launches them will hear.
+        if let Ok(cubin) = cubin {
+            compiled.insert((capability.clone(), kernel), cubin);
+        }
+    }
+    Ok(())
+}
+
 fn load(device: &CudaDevice, kernel: &Kernel) -> Result<CudaFunction> {
+    let capability = compute_capability(device)?;
+    let ahead = COMPILED.lock().unwrap_or_else(PoisonError::into_inner).remove(&(capability.clone(), *kernel));
+    let cubin = ahead.map_or_else(|| program(kernel, &capability).cubin(), Ok)?;
     let stream = device.cuda_stream();
-    let context = stream.context();
-    let attribute = |attribute| context.attribute(attribute).map_err(failed(kernel));
-    let major = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
-    let minor = attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-    let module =
-        context.load_module(Ptx::from_binary(cubin(kernel, &format!("{major}{minor}"))?)).map_err(failed(kernel))?;
+    let module = stream.context().load_module(Ptx::from_binary(cubin)).map_err(failed(kernel))?;
     let function = module.load_function(&kernel.name()).map_err(failed(kernel))?;
     // What a launch may have without asking is 48 kB.
     let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -67,40 +94,8 @@ fn load(device: &CudaDevice, kernel: &Kernel) -> Result<CudaFunction> {
     Ok(function)
 }
 
-/// Compiled for a compute capability, as in `90`.
-fn cubin(kernel: &Kernel, capability: &str) -> Result<Vec<u8>> {
-    let (options, source) = (options(capability), source(kernel));
-    cubin_cache::cubin(&source, &options, &version(), || compile(kernel, &source, &options))
-}
-
-fn version() -> String {
-    let (mut major, mut minor) = (0, 0);
-    // SAFETY: two numbers are written. Where they are not, it is one more version.
-    unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
-    format!("NVRTC {major}.{minor}")
-}
-
-fn compile(kernel: &Kernel, source: &str, options: &[String]) -> Result<Vec<u8>> {
-    let source = CString::new(source).map_err(Error::wrap)?;
-    let program = nvrtc::create_program(&source, None).map_err(failed(kernel))?;
-    // SAFETY: the program is there until it is destroyed, once.
-    unsafe {
-        let compiled = nvrtc::compile_program(program, options).map_err(|error| {
-            let log = nvrtc::get_program_log(program).unwrap_or_default();
-            let log: Vec<u8> = log.iter().map(|byte| *byte as u8).collect();
-            let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy().into_owned();
-            Error::Msg(format!("{} cannot be compiled: {error:?}\n{log}", kernel.name()))
-        });
-        let cubin = compiled.and_then(|()| {
-            let mut bytes = 0;
-            sys::nvrtcGetCUBINSize(program, &raw mut bytes).result().map_err(failed(kernel))?;
-            let mut cubin = vec![0_u8; bytes];
-            sys::nvrtcGetCUBIN(program, cubin.as_mut_ptr().cast()).result().map_err(failed(kernel))?;
-            Ok(cubin)
-        });
-        let destroyed = nvrtc::destroy_program(program).map_err(failed(kernel));
-        cubin.and_then(|cubin| destroyed.map(|()| cubin))
-    }
+fn program(kernel: &Kernel, capability: &str) -> Program {
+    Program { name: kernel.name(), source: source(kernel), options: options(capability) }
 }
 
 fn failed<E: std::fmt::Debug>(kernel: &Kernel) -> impl Fn(E) -> Error {

@@ -5,6 +5,26 @@ use candle_core::{Device, Result, bail};
 use crate::cuda::conv::tensor_cores::kernel::Kernel;
 use crate::cuda::launch::{Argument, address, words};
 
+/// Makes a kernel ready that is launched for the first time, and those that are likely to be launched soon.
+///
+/// # Errors
+/// When the device fails.
+pub fn compile_ahead(device: &Device, kernel: &Kernel, likely: impl FnOnce() -> Vec<Kernel>) -> Result<()> {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(device) => super::gpu::compile_ahead(device, kernel, likely),
+        #[cfg(test)]
+        Device::Cpu => {
+            super::emulation::compile_ahead(kernel, likely);
+            Ok(())
+        }
+        _ => {
+            drop((kernel, likely));
+            Ok(())
+        }
+    }
+}
+
 /// Launches a kernel, of blocks over pixels and over channels.
 ///
 /// # Errors

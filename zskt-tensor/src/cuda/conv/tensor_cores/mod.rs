@@ -4,8 +4,9 @@
 use candle_core::{DType, Result, Tensor};
 
 use crate::cuda::conv::tensor_cores::kernel::{EpilogueKind, Kernel, OperandKind, RectifierKind, TOTALLED, TOTALS};
-use crate::cuda::conv::tensor_cores::launch::launch;
+use crate::cuda::conv::tensor_cores::launch::{compile_ahead, launch};
 use crate::cuda::conv::tensor_cores::layer::Numbers;
+use crate::cuda::conv::tensor_cores::likely::{Use, likely_after};
 use crate::cuda::conv::tensor_cores::plan::{ConvolutionPlan, Direction, WeightPlan};
 use crate::cuda::conv::{Normalization, Operand, ResultGradient, Towards, WeightParts};
 use crate::cuda::exact_sums::{GradientSums, MomentSums, UnfinishedMoments, stride_of_channels};
@@ -16,15 +17,14 @@ use crate::precision::Precision;
 use crate::shape::ConvGeometry;
 use crate::statistics::bessel_correction;
 
-#[cfg(any(test, feature = "cuda"))]
-mod cubin_cache;
 #[cfg(test)]
-mod emulation;
+pub mod emulation;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod kernel;
 mod launch;
 mod layer;
+mod likely;
 mod plan;
 #[cfg(test)]
 mod resources;
@@ -79,12 +79,20 @@ pub fn forward(
     let [batch, height, width] = [geometry.batch, geometry.out_height(), geometry.out_width()];
     let y = empty((batch, height, width, geometry.out_channels), numbers.dtype(), device)?;
     let epilogue = EpilogueKind::Result { moments: moments.is_some() };
+    let learns = input.normalization.is_some_and(|normalization| normalization.unfinished.is_some());
+    let used = match moments {
+        Some(_) => Use::BatchNorm,
+        None if learns => Use::Other,
+        None => Use::Evaluation,
+    };
     read_operand(&input, |operand, mut arguments| {
         arguments.push(Of(weight));
         arguments.extend([geometry.batch, geometry.height, geometry.width, batch, height, width].map(Count));
         let limbs = moments.map(|moments| &moments.sums.limbs);
         arguments.extend([bias.into(), residual.into(), Of(&y), limbs.into()]);
-        launch(device, &Kernel::Convolution { plan, operand, epilogue }, plan.grid(geometry), &arguments)
+        let kernel = Kernel::Convolution { plan, operand, epilogue };
+        compile_ahead(device, &kernel, || likely_after(geometry, numbers, operand, used))?;
+        launch(device, &kernel, plan.grid(geometry), &arguments)
     })?;
     if let Some(moments) = moments {
         moments.leave();
