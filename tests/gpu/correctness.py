@@ -10,7 +10,7 @@ from runner import FIGURES, LOSSES, ROOT
 # student's, as in tests/tests/parity.rs. The generator's precedes any update. The student's is a mean over ten of Adam's
 # steps: a unit within rounding of a ReLU's edge may fall on either side of it, and Adam's first steps, which are as long
 # whatever the gradient, carry that on. PyTorch's own f32 and f64 differ there by up to 8e-4.
-BOUNDS = {"f32": (1e-5, 1e-3), "tf32": (1e-2, 1e-2), "bf16": (1e-2, 5e-2)}
+BOUNDS = {"f32": (1e-5, 1e-3), "tf32": (1e-3, 1e-2), "bf16": (1e-2, 5e-2)}
 
 
 def tests(runner, program, *arguments, limit=90):
@@ -107,8 +107,7 @@ def replayed(runner, precision):
     runner.results.figure("counted TFLOP", counts[1] / 1e12)
     if counts[0] != counts[1]:
         raise Failed(f"{text}; {counts[0]:.6g} FLOP counted where played, {counts[1]:.6g} where replayed")
-    if not error <= 1e-3:
-        raise Failed(text)
-    if after > 0.95 * before:
-        text += " (no faster: was a batch recorded at all?)"
+    warnings = [line for line in replayed.log if line["event"] == "warning"]
+    if same != 49 or weights != "the same" or warnings:
+        raise Failed(f"{text}; warnings: {warnings}")
     return f"{text}; {counts[1] / 1e12:.4g} TFLOP counted in both"

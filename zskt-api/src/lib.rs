@@ -44,9 +44,9 @@ pub use shape::{
 pub use value::{Name, Value, ValueKind};
 pub use zskt_tensor::cuda_graph::{CudaGraph, warm_up};
 pub use zskt_tensor::nn::{Builder, ForwardMode, Init, Parameter, Role, Weights, WeightsDigest};
-#[cfg(feature = "cuda")]
-pub use zskt_tensor::open_gpu;
 pub use zskt_tensor::{
     Augmentation, Batch, Context, Error, FeatureMap, Gradients, ImageSet, ImageShape, PackedWeights, Precision,
     RandomStreams, Result, StreamRng, forget_packed_weights, standard_normal,
 };
+#[cfg(feature = "cuda")]
+pub use zskt_tensor::{describe_gpu, open_gpu};

@@ -35,6 +35,9 @@ pub struct ImageSet {
     resident: Mutex<HashMap<Resident, [Tensor; 2]>>,
 }
 
+/// Bytes of images that stay on a GPU at most: its memory is for training.
+const MOST_RESIDENT: usize = 1 << 30;
+
 /// Images one after the other that lie on a GPU: the first, how many, and how.
 type Resident = (usize, usize, DType, DeviceLocation);
 
@@ -148,7 +151,11 @@ impl ImageSet {
             return Ok(kept.clone());
         }
         let prepared = self.prepared(indices, &[], dtype, device)?;
-        self.resident.lock().unwrap_or_else(PoisonError::into_inner).insert(key, prepared.clone());
+        let mut resident = self.resident.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes = |[images, _]: &[Tensor; 2]| images.elem_count() * images.dtype().size_in_bytes();
+        if resident.values().map(bytes).sum::<usize>() + bytes(&prepared) <= MOST_RESIDENT {
+            resident.insert(key, prepared.clone());
+        }
         Ok(prepared)
     }
 

@@ -31,7 +31,7 @@ pub use candle_nn;
 pub use augmentation::Augmentation;
 pub use autograd::backward;
 #[cfg(feature = "cuda")]
-pub use cuda::driver::open as open_gpu;
+pub use cuda::driver::{describe as describe_gpu, open as open_gpu};
 pub use cuda::packed_weights::{PackedWeights, forget_packed_weights};
 pub use error::{Context, Error, Result};
 pub use feature_map::FeatureMap;

@@ -79,7 +79,7 @@ impl TrainingLoop {
         let mut runner = CudaGraphRunner::new(build.device.clone(), &turns, networks, self.replay);
         let mut pending = PendingMetrics::new(self.batches);
         while done < self.batches {
-            let mut figures = (Vec::new(), 0);
+            let mut figures = Vec::new();
             let mut interrupted = context.observer.interrupted();
             if !interrupted && context.observer.ends_early() {
                 break;
@@ -90,7 +90,7 @@ impl TrainingLoop {
                     observer.synthesis(progress);
                     observer.interrupted() || since.elapsed() >= BETWEEN_CHECKPOINTS
                 })?;
-                figures = (played.figures, figures.1 + played.images);
+                figures = played.figures;
                 if !played.paused {
                     break;
                 }
@@ -114,8 +114,13 @@ impl TrainingLoop {
             layer_streams_at(done);
             let trained = input.and_then(|input| {
                 let result = runner.train_batch(&mut turns, networks, &input, self.position(done))?;
-                Ok((input, result.after(figures.0, figures.1)))
+                let made = synthesis.as_mut().map_or(0, SynthesisRuntime::take_images);
+                Ok((input, result.after(figures, made)))
             });
+            if let Some(reason) = runner.take_refusal() {
+                let warning = format!("batches are trained kernel by kernel, for the GPU cannot replay them: {reason}");
+                context.observer.warn(done + 1, &warning)?;
+            }
             let (input, result) = match trained {
                 Err(error) if error.is_out_of_memory() => {
                     pending.report(context)?;
@@ -182,6 +187,13 @@ impl TrainingLoop {
             // Memory may run out as late as where the metrics are read.
             train_eagerly(turns, self.networks(), &input, self.position(done))?.read(done)
         };
+        // A captured batch has memory of its own beside that of others.
+        if self.replay && !build.device.is_cpu() && try_size(self.batch_size).is_ok() {
+            return Error::out_of_memory(format!(
+                "the device has no room for batches of {} images and a CUDA graph of one; without the graph they fit: `--set {}.replay=false` ({error})",
+                self.batch_size, build.node
+            ));
+        }
         let halves = std::iter::successors(Some(self.batch_size / 2), |size| Some(size / 2));
         let mut smaller = halves
             .take_while(|size| *size > 0)

@@ -23,7 +23,7 @@ pub struct Synthesis {
     /// gradients (first-order meta-learning, as Fast-Datafree does).
     pub outer: Option<Arc<dyn Optimizer>>,
     /// What the moving averages of batch norms' statistics keep from synthesis to synthesis; without it, losses see those of each batch.
-    /// The batch's own part, and its gradient, is the rest.
+    /// The batch's own part, and its gradient, is the rest, which PyTorch's `BatchNorm2d` calls `momentum`.
     pub statistics_momentum: Option<f64>,
     /// When all the generator's weights are drawn anew: after so many rounds, counted from the end of the warm-up and within it.
     pub reinitialize_every: Option<usize>,

@@ -36,3 +36,11 @@ pub fn open(number: usize) -> Result<Device> {
     }
     Ok(Device::Cuda(device))
 }
+
+/// What the card is called, and its compute capability; nothing of a device that is no GPU.
+pub fn describe(device: &Device) -> Option<String> {
+    let Device::Cuda(device) = device else { return None };
+    let stream = device.cuda_stream();
+    let (name, (major, minor)) = (stream.context().name().ok()?, stream.context().compute_capability().ok()?);
+    Some(format!("{name}, compute capability {major}.{minor}"))
+}

@@ -14,7 +14,7 @@ impl ForwardMode {
     }
 
     /// The network is in training, but another player learns: the batch's statistics (and the running ones move), no
-    /// gradients for the weights, only through them.
+    /// gradients for the weights, only through them. A frozen batch norm, whose statistics stay, is one in [`Self::eval`].
     pub const fn train_frozen() -> Self {
         Self { batch_statistics: true, learns: false }
     }

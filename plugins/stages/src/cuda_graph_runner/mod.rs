@@ -30,6 +30,8 @@ pub struct CudaGraphRunner<C: GraphCapture> {
     keeps_promises: bool,
     weights: PackedWeights,
     mode: Mode<C::Graph>,
+    /// Why a batch could not be captured or replayed, until somebody asks.
+    refusal: Option<String>,
 }
 
 enum Mode<G> {
@@ -39,6 +41,16 @@ enum Mode<G> {
     WarmUp { left: usize, most: usize },
     /// Each batch is a replay.
     Replay(Box<BatchGraph<G>>),
+}
+
+/// What became of capturing a batch.
+enum Captured<G> {
+    /// Its replay gives the expected results and state.
+    Graph(BatchGraph<G>),
+    /// Its replay gives others.
+    Another,
+    /// The device captures nothing.
+    Nothing,
 }
 
 /// A captured batch, and what it reads.
@@ -57,7 +69,13 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
             keeps_promises,
             weights: networks.packed_weights(),
             mode: if allowed { Mode::WarmUp { left: WARM_UP, most: 0 } } else { Mode::Eager },
+            refusal: None,
         }
+    }
+
+    /// Why batches are trained kernel by kernel though all plugins allow replays; once.
+    pub fn take_refusal(&mut self) -> Option<String> {
+        self.refusal.take()
     }
 
     /// Trains on one batch.
@@ -91,21 +109,40 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
             }
             Mode::WarmUp { .. } => {
                 self.mode = Mode::Eager;
-                let before = StateSnapshot::take(turns, networks)?;
+                // What cannot be captured or replayed is no failure: it is trained kernel by kernel.
+                let before = match StateSnapshot::take(turns, networks) {
+                    Ok(before) => before,
+                    Err(error) => {
+                        self.refusal = Some(error.to_string());
+                        return train_eagerly(turns);
+                    }
+                };
                 let result = self.device.rehearse(|| train_eagerly(turns))?;
-                let after = StateSnapshot::take(turns, networks)?;
+                let after = match StateSnapshot::take(turns, networks) {
+                    Ok(after) => after,
+                    Err(error) => {
+                        self.refusal = Some(error.to_string());
+                        return Ok(result);
+                    }
+                };
                 before.restore(turns)?;
                 match self.capture(turns, networks, input, position, (&result, &after)) {
-                    Ok(Some(graph)) => self.mode = Mode::Replay(Box::new(graph)),
-                    // What cannot be captured or replayed is no failure: it is trained kernel by kernel.
-                    Ok(None) | Err(_) => after.restore(turns)?,
+                    Ok(Captured::Graph(graph)) => self.mode = Mode::Replay(Box::new(graph)),
+                    refused => {
+                        after.restore(turns)?;
+                        self.refusal = Some(match refused {
+                            Err(error) => error.to_string(),
+                            Ok(Captured::Another) => "a replay gave other results or weights".into(),
+                            Ok(_) => "nothing was captured".into(),
+                        });
+                    }
                 }
                 Ok(result)
             }
         }
     }
 
-    /// Captures a batch and replays it; `None` where that does not give the expected results and state.
+    /// Captures a batch and replays it.
     fn capture(
         &mut self,
         turns: &mut [TurnRuntime],
@@ -113,21 +150,21 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
         input: &BatchInput,
         position: BatchPosition,
         (expected, expected_state): (&BatchResult, &StateSnapshot),
-    ) -> Result<Option<BatchGraph<C::Graph>>> {
+    ) -> Result<Captured<C::Graph>> {
         let captured = CapturedInput::of(input)?;
         let input = captured.input()?;
         let graph = self.device.capture(|| {
             let turns = turns.iter_mut();
             self.weights.within(|| turns.map(|turn| turn.train_for_replays(networks, &input, position)).collect())
         })?;
-        let Some(graph) = graph else { return Ok(None) };
+        let Some(graph) = graph else { return Ok(Captured::Nothing) };
         // The optimizers have counted this batch while it was captured.
         graph.launch()?;
         let results = graph.results().iter().map(|result| result.copied(result.learning_rate));
         let result = BatchResult::new(turns, results.collect::<Result<_>>()?, input.count());
         let same = result.agrees(expected, TOLERANCE)?
             && StateSnapshot::take(turns, networks)?.agrees(expected_state, TOLERANCE)?;
-        Ok(same.then_some(BatchGraph { graph, input: captured }))
+        Ok(if same { Captured::Graph(BatchGraph { graph, input: captured }) } else { Captured::Another })
     }
 }
 

@@ -285,6 +285,15 @@ impl Training {
 
     /// Trains on all batches; what the device was asked for.
     fn run(&mut self, flaw: Flaw, input: impl Fn(usize) -> BatchInput) -> Vec<&'static str> {
+        self.run_until_refused(flaw, input).0
+    }
+
+    /// The same, and why batches are not replayed.
+    fn run_until_refused(
+        &mut self,
+        flaw: Flaw,
+        input: impl Fn(usize) -> BatchInput,
+    ) -> (Vec<&'static str>, Option<String>) {
         let device = FakeDevice { flaw, ..FakeDevice::default() };
         let calls = Rc::clone(&device.calls);
         let networks =
@@ -302,7 +311,7 @@ impl Training {
             assert_eq!(learning_rate, 0.5 * Falling.factor(batch, BATCHES));
         }
         assert_eq!(counted.get(), trained.get());
-        calls.take()
+        (calls.take(), runner.take_refusal())
     }
 }
 
@@ -326,8 +335,11 @@ fn eager_state() -> Vec<f64> {
 #[test]
 fn a_replay_that_gives_the_same_is_used_for_all_later_batches() {
     let mut training = Training::new(ALL);
-    let calls = training.run(Flaw::None, generated);
-    assert_eq!(calls, ["rehearse", "capture", "launch", "replay", "replay", "replay"]);
+    let (calls, refusal) = training.run_until_refused(Flaw::None, generated);
+    assert_eq!(
+        (calls.as_slice(), refusal),
+        (&["rehearse", "capture", "launch", "replay", "replay", "replay"][..], None)
+    );
     assert_eq!(training.state(), eager_state());
     // The tensor that was captured holds the latents of the last batch.
     let captured = training.latents.lock().unwrap().take().unwrap();
@@ -338,18 +350,20 @@ fn a_replay_that_gives_the_same_is_used_for_all_later_batches() {
 #[test]
 fn what_cannot_be_captured_or_replayed_leaves_no_trace() {
     let expected = eager_state();
-    for (flaw, calls) in [
-        (Flaw::CapturesNothing, &["rehearse", "capture"][..]),
-        (Flaw::FailsToCapture, &["rehearse", "capture"]),
-        (Flaw::FailsToLaunch, &["rehearse", "capture", "launch"]),
+    for (flaw, calls, reason) in [
+        (Flaw::CapturesNothing, &["rehearse", "capture"][..], "nothing was captured"),
+        (Flaw::FailsToCapture, &["rehearse", "capture"], "operation not permitted when stream is capturing"),
+        (Flaw::FailsToLaunch, &["rehearse", "capture", "launch"], "an illegal memory access was encountered"),
     ] {
         let mut training = Training::new(ALL);
-        assert_eq!(training.run(flaw, generated), calls);
+        assert_eq!(training.run_until_refused(flaw, generated), (calls.to_vec(), Some(reason.to_owned())));
         assert_eq!(training.state(), expected);
     }
     let mut training = Training::new(ALL);
     let spoils = Flaw::Spoils(training.weight());
-    assert_eq!(training.run(spoils, generated), ["rehearse", "capture", "launch"]);
+    let (calls, reason) = training.run_until_refused(spoils, generated);
+    assert_eq!(calls, ["rehearse", "capture", "launch"]);
+    assert_eq!(reason.as_deref(), Some("a replay gave other results or weights"));
     assert_eq!(training.state(), expected);
 }
 

@@ -294,6 +294,8 @@ struct Outcome {
 struct Watched {
     /// The figures of each batch, by name.
     figures: Vec<BTreeMap<String, f64>>,
+    /// Images that were learnt from, those of syntheses among them.
+    learnt: usize,
     /// The bank's pixels.
     bank: Option<(Vec<u8>, [usize; 4])>,
     /// After how many questions whether to stop the answer is yes.
@@ -304,6 +306,7 @@ struct Watched {
 
 impl Observer for Watched {
     fn batch(&mut self, progress: &Progress<'_>) -> Result<()> {
+        self.learnt += progress.images;
         self.figures.push(progress.figures.iter().map(|figure| (figure.name.clone(), figure.value)).collect());
         Ok(())
     }
@@ -546,6 +549,8 @@ fn a_synthesis_that_is_interrupted_at_any_step_goes_on_to_the_same_bits() -> Res
             let (resumed, rest) = session(Watched::default(), Some((state, weights(&stopped)?)))?;
             let name = method.fixture;
             assert_eq!(bits(&resumed)?, bits(&whole)?, "{name}, interrupted at question {stop} of {questions}");
+            let learnt = until.learnt + rest.learnt;
+            assert_eq!(learnt, watched.learnt, "{name}: images, interrupted at question {stop} of {questions}");
             assert_eq!(rest.bank, watched.bank, "{name}: the bank, interrupted at question {stop} of {questions}");
         }
     }

@@ -45,6 +45,8 @@ struct Position {
     in_round: usize,
     /// Syntheses that are over in all.
     made: usize,
+    /// Images that the generator learnt from since the last batch, each step counted.
+    images: usize,
 }
 
 /// What a synthesis plays with.
@@ -67,8 +69,6 @@ pub struct Played {
     pub paused: bool,
     /// What they found; nothing where none was due.
     pub figures: Vec<LoggedScalar>,
-    /// Images that the generator learnt from, each step counted.
-    pub images: usize,
 }
 
 impl SynthesisRuntime {
@@ -121,6 +121,11 @@ impl SynthesisRuntime {
         self.turn.synthesis.as_ref().unwrap_or_else(|| unreachable!("a synthesis"))
     }
 
+    /// Images that the generator learnt from since this was asked last, each step counted.
+    pub fn take_images(&mut self) -> usize {
+        std::mem::take(&mut self.position.images)
+    }
+
     /// Plays what is due before the stage's batch number `batch`. `watch` is told of each step, and says whether to
     /// pause before it.
     pub fn play(
@@ -150,7 +155,7 @@ impl SynthesisRuntime {
         watch: &mut dyn FnMut(&SynthesisProgress<'_>) -> bool,
     ) -> Result<Played> {
         let (rounds, images) = (self.rounds(), self.settings().images);
-        let mut played = Played { paused: false, figures: Vec::new(), images: 0 };
+        let mut played = Played { paused: false, figures: Vec::new() };
         let mut found = None;
         while self.position.rounds < rounds.before(batch) {
             let round = self.position.rounds;
@@ -179,7 +184,7 @@ impl SynthesisRuntime {
                     self.in_step(table, game.step, || {
                         game.play_step(&self.turn, &losses, table, &self.statistics, draws)
                     })?;
-                    played.images += images;
+                    self.position.images += images;
                 }
                 let parts = loss_sum::part_names(&self.turn.name, self.turn.objective, &losses);
                 let parts = loss_sum::part_figures(&parts, &game.last_parts).collect::<Vec<_>>();
@@ -243,8 +248,8 @@ impl SynthesisRuntime {
 
     /// All that a later synthesis depends on, by names that begin with the turn's.
     pub fn state(&self) -> Result<BTreeMap<String, Tensor>> {
-        let Position { rounds, in_round, made } = self.position;
-        let position = [rounds, in_round, made].map(|count| count as i64);
+        let Position { rounds, in_round, made, images } = self.position;
+        let position = [rounds, in_round, made, images].map(|count| count as i64);
         let mut state = BTreeMap::from([("position".to_owned(), Tensor::new(&position, &Device::Cpu)?)]);
         state.extend(self.bank.state()?);
         state.extend(self.statistics.state());
@@ -270,10 +275,11 @@ impl SynthesisRuntime {
         let state = part(&self.turn.name, state);
         let position = state.get("position").ok_or_else(|| Error::new("how far the syntheses are is missing"))?;
         let position: Vec<i64> = position.to_dtype(DType::I64)?.to_vec1()?;
-        let [rounds, in_round, made] = position[..] else {
+        let [rounds, in_round, made, images] = position[..] else {
             return Err(Error::new("it does not say how far the syntheses are"));
         };
-        self.position = Position { rounds: rounds as usize, in_round: in_round as usize, made: made as usize };
+        let [rounds, in_round, made, images] = [rounds, in_round, made, images].map(|count| count as usize);
+        self.position = Position { rounds, in_round, made, images };
         self.bank.restore(&state, table.targets, table.normalization)?;
         self.statistics.restore(&state, &table.context.device)?;
         if let Some(outer) = &mut self.outer {

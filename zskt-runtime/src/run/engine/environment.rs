@@ -36,6 +36,11 @@ impl Environment {
         }
     }
 
+    /// The device, and what manifest and report call it.
+    pub fn named_device(&self) -> (&str, &Device) {
+        (&self.device_name, &self.device)
+    }
+
     /// The boundary of a node's plugin.
     pub fn boundary(&self, node: &PlanNode) -> Boundary {
         let boundary = Boundary::new(PluginOfNode::of(node), &self.inspector);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zskt_api::{Diagnostic, Error, NestedPlugin, PluginInstance, Registry, Result, WeightsSource};
@@ -167,8 +168,7 @@ pub fn check(manifest: &Value, plan: &Plan, files: &[Fingerprint]) -> Result<(),
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(directory: &RunDirectory, manifest: &Value, options: &Options) -> Result<()> {
-    let device = manifest["device"].as_str().unwrap_or_default();
+pub fn write(directory: &RunDirectory, manifest: &Value, options: &Options, device: (&str, &Device)) -> Result<()> {
     store(directory, manifest, vec![start(options, device)])
 }
 
@@ -180,7 +180,7 @@ pub fn add_start(
     directory: &RunDirectory,
     [before, manifest]: [&Value; 2],
     options: &Options,
-    device: &str,
+    device: (&str, &Device),
 ) -> Result<()> {
     let mut starts = kept_starts(&directory.manifest(), before).unwrap_or_default();
     starts.push(start(options, device));
@@ -218,15 +218,21 @@ fn kept_starts(path: &Path, expected: &Value) -> Option<Vec<Value>> {
     (manifest == *expected).then_some(starts)
 }
 
-/// One start of the program: the first, or a later one that went on from a checkpoint.
-fn start(options: &Options, device: &str) -> Value {
+/// One start of the program, on a device of this name: the first, or a later one that went on from a checkpoint.
+fn start(options: &Options, (name, device): (&str, &Device)) -> Value {
     let mut start = json!({
         "start": timestamp(SystemTime::now()),
         "command_line": options.command_line,
-        "device": device,
+        "device": name,
         "threads": rayon::current_num_threads(),
     });
-    // By which convolutions a GPU computes changes its numbers.
+    // By which card, and by which convolutions, changes the numbers.
+    #[cfg(feature = "cuda")]
+    if let Some(card) = zskt_api::describe_gpu(device) {
+        start["gpu"] = card.into();
+    }
+    #[cfg(not(feature = "cuda"))]
+    let _ = device;
     if let Ok(setting) = std::env::var(TENSOR_CORES) {
         start[TENSOR_CORES] = setting.into();
     }

@@ -60,8 +60,13 @@ pub fn sum_is_right(bytes: &[u8]) -> bool {
 /// When it is not such a file, or not whole.
 pub fn decode(bytes: &[u8], device: &Device) -> Result<(BTreeMap<String, Tensor>, HashMap<String, String>)> {
     let texts = texts(bytes)?;
-    let tensors = candle_core::safetensors::load_buffer(bytes, device)?;
-    Ok((tensors.into_iter().filter(|(name, _)| name != SUM).collect(), texts))
+    let tensors = candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?;
+    let tensors = tensors.into_iter().filter(|(name, _)| name != SUM).map(|(name, tensor)| {
+        // A GPU takes no tensors without numbers.
+        let tensor = if tensor.elem_count() == 0 { tensor } else { tensor.to_device(device)? };
+        Ok((name, tensor))
+    });
+    Ok((tensors.collect::<Result<_>>()?, texts))
 }
 
 /// The texts of a file.
