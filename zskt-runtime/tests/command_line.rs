@@ -74,6 +74,23 @@ fn validate_says_ok_or_all_that_is_wrong() {
 }
 
 #[test]
+fn what_the_readme_shows_of_mistakes_is_what_is_said() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("it is there");
+    let (name, folder) = ("pipelines/paper/zero-shot.ron", folder());
+    let right = read(name);
+    let wrong = right.replacen("\"student\":   WideResNet(depth: 16", "\"student\":   WideResNet(depth: 17", 1);
+    let wrong = wrong.replacen("KlDivergence(temperature", "KlDivergence(temprature", 1);
+    std::fs::create_dir_all(folder.path().join("pipelines/paper")).expect("there is room");
+    std::fs::write(folder.path().join(name), wrong).expect("there is room");
+    let command = ["validate", name, "--skip-files"];
+    let (code, _, complaint) = outcome(folder.path(), &command);
+    assert_eq!(code, Some(2));
+    let shown = format!("```text\n$ zskt-run {}\n{complaint}```\n", command.join(" "));
+    assert!(read("README.md").contains(&shown), "the README shows something else than\n{shown}");
+}
+
+#[test]
 fn every_file_is_validated_though_one_is_wrong() {
     let folder = folder();
     std::fs::write(folder.path().join("bad.ron"), "(").expect("there is room");
@@ -296,8 +313,9 @@ fn a_signal_stops_a_run_unless_it_was_ignored_at_its_start() {
             assert!(run.try_wait().expect("it is a child").is_none(), "it ended early");
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
-        let id = run.id().to_string();
-        assert!(Command::new("kill").args(["-HUP", &id]).status().expect("there is `kill`").success());
+        // One is sent twice, as `timeout` does: to the program, and to all of its group.
+        let signal = format!("kill -HUP {0}; kill -CONT {0}; kill -HUP {0}", run.id());
+        assert!(Command::new("sh").args(["-c", &signal]).status().expect("there is a shell").success());
         assert_eq!(run.wait().expect("it is a child").code(), code, "{out}");
     }
     // Where it goes on is no part of what is computed.

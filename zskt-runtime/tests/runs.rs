@@ -199,6 +199,12 @@ fn runs_are_listed_compared_checked_and_removed() {
     let (code, said, complaint) = run(&["runs", "verify", "runs/a", "runs/b"]);
     assert_eq!((code, said.matches("DIFFERS").count()), (Some(1), 1), "{said}");
     assert!(complaint.contains("1 file differs"), "{complaint}");
+    // What is no run, as a sweep's folder may be, keeps nobody from looking at the others.
+    fs::create_dir(folder.path().join("none")).expect("there is room");
+    let (code, said, complaint) = run(&["runs", "verify", "none", "runs/a"]);
+    assert_eq!((code, said.matches("DIFFERS").count(), said.matches("not known").count()), (Some(1), 1, 1), "{said}");
+    assert!(said.contains("none") && complaint.contains("1 file differs"), "{said} {complaint}");
+    assert_eq!(run(&["runs", "verify", "none"]).0, Some(2));
 
     fs::write(folder.path().join("runs/a/checkpoint/thesis.tex"), "years of work").expect("there is room");
     let checkpoint = |run: &str| folder.path().join(run).join("checkpoint/state.safetensors").exists();

@@ -10,7 +10,7 @@ use super::signatures::head;
 use crate::parameter_count;
 use crate::text_format;
 
-/// Warns of students that are larger than their teacher, and of networks that are measured and never trained.
+/// Warns of students that are larger than their teacher, and of networks that are measured and never trained, or only before they are.
 pub fn find(graph: &PipelineGraph<'_>, trainings: &[Training<'_>], problems: &mut Vec<Diagnostic>) {
     if problems.iter().any(Diagnostic::is_error) {
         return;
@@ -19,6 +19,7 @@ pub fn find(graph: &PipelineGraph<'_>, trainings: &[Training<'_>], problems: &mu
     problems.extend(trainings.iter().filter_map(|training| larger_than_its_teacher(graph, training, &mut counted)));
     let trained: HashSet<&str> = trainings.iter().map(|training| training.network).collect();
     problems.extend(graph.links.iter().filter_map(|link| measured_untrained(graph, link, &trained)));
+    problems.extend(trainings.iter().flat_map(|training| measured_before(graph, training)));
 }
 
 /// `counted` keeps the parameters of equal networks: counting them takes making one.
@@ -61,6 +62,28 @@ fn measured_untrained(graph: &PipelineGraph<'_>, link: &Link<'_>, trained: &Hash
         Diagnostic::at(link.edge.span, format!("`{}` measures `{name}`, which is never trained", metric.name.text))
             .label("its weights are random")
             .help("train it in a stage, or take it from a file with `Checkpoint`")
+            .warning()
+    })
+}
+
+/// A metric of the network itself where none is of what its stage makes of it.
+fn measured_before<'g>(
+    graph: &'g PipelineGraph<'_>,
+    training: &'g Training<'_>,
+) -> impl Iterator<Item = Diagnostic> + use<'g> {
+    let is_of_metric = |link: &&Link<'_>| graph.nodes[link.to].kind() == Some(PluginKind::Metric);
+    let is_from = |link: &Link<'_>, node: &str| link.from.is_some_and(|from| graph.name(from) == node);
+    let stage = graph.name(training.stage);
+    let is_new = |node: usize| graph.nodes[node].kind() == Some(PluginKind::Architecture);
+    let is_measured_after = graph.links.iter().filter(is_of_metric).any(|link| is_from(link, stage));
+    let before = graph.links.iter().filter(is_of_metric).filter(move |link| is_from(link, training.network));
+    let before = before.filter(move |link| !is_measured_after && link.from.is_some_and(is_new));
+    before.map(move |link| {
+        let (metric, network) = (&graph.nodes[link.to].name.text, training.network);
+        let message = format!("`{metric}` measures `{network}` before `{stage}` trains it");
+        Diagnostic::at(link.edge.span, message)
+            .label("its weights are those that it begins with")
+            .help(format!("`{stage} -> {metric}.{}` measures it afterwards", graph.port(link).name))
             .warning()
     })
 }

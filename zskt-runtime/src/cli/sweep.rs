@@ -53,6 +53,9 @@ pub fn sweep(arguments: &SweepArguments, libraries: &[PathBuf]) -> Result<(), Fa
     let began_with = packages_of(arguments)?;
     load_named(libraries, &began_with)?;
     refuse_tilde(arguments.out.as_deref())?;
+    if let Some(engine) = arguments.on.filter(|_| !arguments.list) {
+        engine.check()?;
+    }
     let slots = sweep::slots(arguments.jobs.map(usize::from), &arguments.devices)?;
     let (folder, record, asked) = match (&arguments.pipeline, &arguments.resume) {
         (_, Some(path)) => again(path, arguments, libraries)?,

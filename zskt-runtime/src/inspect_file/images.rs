@@ -6,10 +6,10 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use serde_json::json;
-use zskt_api::{BuildContext, Diagnostic, Error, ParameterType, Precision, RandomStreams, Registry, Result, Split};
+use zskt_api::{BuildContext, Diagnostic, Error, ParameterType, Precision, RandomStreams, Result, Split};
 
 use super::Request;
-use crate::dataset_at::{DatasetAt, Part, at};
+use crate::dataset_at::{DatasetAt, Part};
 use crate::run::image_grid;
 use crate::text_format;
 
@@ -19,9 +19,8 @@ const SAMPLES: usize = 64;
 /// What a folder or file of images holds, split by split.
 ///
 /// # Errors
-/// When no dataset plugin reads it, or the picture cannot be written.
-pub fn describe(request: &Request<'_>, registry: &Registry) -> std::result::Result<String, Diagnostic> {
-    let found = at(request.path, registry)?;
+/// When the picture cannot be written.
+pub fn describe(request: &Request<'_>, found: &[DatasetAt]) -> std::result::Result<String, Diagnostic> {
     if let Some(picture) = request.samples {
         let written = found.first().map_or(Ok(()), |dataset| write_samples(dataset, picture));
         written.map_err(|error| Diagnostic::global(format!("cannot show samples: {error}")))?;
@@ -45,7 +44,7 @@ pub fn describe(request: &Request<'_>, registry: &Registry) -> std::result::Resu
         return Ok(format!("{:#}\n", json!({ "datasets": found.iter().map(entry).collect::<Vec<_>>() })));
     }
     let mut out = String::new();
-    for DatasetAt { ron, signature, part, .. } in &found {
+    for DatasetAt { ron, signature, part, .. } in found {
         let images = text_format::count(signature.images);
         out += &format!("{ron}\n  {images} images {}, {} classes\n", signature.image, signature.classes);
         match part {

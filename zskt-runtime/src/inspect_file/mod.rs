@@ -10,6 +10,8 @@ use std::path::Path;
 
 use zskt_api::{Diagnostic, Registry};
 
+use crate::dataset_at;
+
 /// What is asked of a file.
 pub struct Request<'a> {
     /// The file or folder.
@@ -43,8 +45,10 @@ pub fn describe(request: &Request<'_>, registry: &Registry) -> Result<String, Di
         Ok(_) => return Err(Diagnostic::global("--samples is for images, and these are weights")),
         Err(problem) => problem,
     };
-    images::describe(request, registry).map_err(|no_images| {
+    let found = dataset_at::at(request.path, registry);
+    let found = found.map_err(|no_images| {
         let help = no_weights.help.iter().chain(&no_images.help).cloned().collect::<Vec<_>>().join("\n");
         Diagnostic::global(format!("{}; and {}", no_weights.message, no_images.message)).help(help)
-    })
+    })?;
+    images::describe(request, &found)
 }

@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "signals are taken where they arrive: a thread that waits for them may not be had")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
 /// Answers whether the user asked to stop.
@@ -17,6 +17,12 @@ const SIGNALS: &[i32] = &[
 ];
 
 static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// When that was, in milliseconds.
+static ASKED_AT: AtomicU64 = AtomicU64::new(0);
+
+/// Milliseconds in which signals are one: `timeout` sends its own to the program, and at once to the group in which that is, too.
+const AT_ONCE: u64 = 200;
 
 /// Starts to listen; what it returns tells whether the user asked to stop.
 pub fn listen() -> Interrupted {
@@ -33,11 +39,31 @@ pub fn listen() -> Interrupted {
 
 /// Allocates nothing, takes no lock, and calls only functions that POSIX allows here.
 fn on_signal() {
+    let now = milliseconds();
     if ASKED.swap(true, Ordering::SeqCst) {
+        if now < ASKED_AT.load(Ordering::SeqCst) + AT_ONCE {
+            return;
+        }
         say("\nended at once; the run can be continued from its last checkpoint with --resume\n");
         signal_hook::low_level::exit(130);
     }
+    ASKED_AT.store(now, Ordering::SeqCst);
     say("\nstopping at the next safe point; Ctrl-C once more ends at once\n");
+}
+
+/// By a clock that nobody sets.
+#[cfg(unix)]
+fn milliseconds() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the time is written there; POSIX allows it in handlers.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// Elsewhere each signal is one of its own.
+#[cfg(not(unix))]
+fn milliseconds() -> u64 {
+    AT_ONCE
 }
 
 fn say(text: &str) {

@@ -55,6 +55,12 @@ fn a_student_that_is_larger_than_its_teacher() {
 }
 
 #[test]
+fn a_network_that_is_measured_before_it_is_trained_and_never_after() {
+    let text = changed(r#""transfer -> accuracy.classifier""#, r#""student -> accuracy.classifier""#);
+    assert_eq!(warnings(&text), ["`accuracy` measures `student` before `transfer` trains it"]);
+}
+
+#[test]
 fn a_network_that_is_measured_and_never_trained() {
     let text = changed(r#""transfer -> accuracy.classifier""#, r#""other -> accuracy.classifier""#);
     let text = text.replacen(r#""belief":"#, r#""other": LeNet(size: 16), "belief":"#, 1);

@@ -185,6 +185,18 @@ fn what_is_short_of_expectations_is_told_whenever_the_table_is_made() {
 }
 
 #[test]
+fn nothing_is_written_for_an_engine_that_is_not_there() {
+    let folder = folder();
+    for (engine, program) in [("slurm", "sbatch"), ("hyperqueue", "hq"), ("parallel", "parallel")] {
+        let arguments = ["teaching.ron", "--seeds", "0..2", "--out", "out", "--on", engine];
+        let (code, _, complaint) = outcome(sweep(folder.path(), &arguments).env("PATH", folder.path()));
+        assert_eq!(code, Some(2), "{complaint}");
+        assert!(complaint.contains(&format!("there is no program `{program}` here")), "{complaint}");
+        assert!(!folder.path().join("out").exists());
+    }
+}
+
+#[test]
 #[cfg(unix)]
 fn each_point_is_a_command_that_may_be_repeated() {
     let folder = folder();

@@ -39,8 +39,15 @@ pub fn verify(folders: &[PathBuf], json: bool) -> Result<Answer, Diagnostic> {
         let within = if Run::is_at(folder) { Vec::new() } else { Run::folders(folder)? };
         runs.extend(if within.is_empty() { vec![folder.clone()] } else { within });
     }
+    let is_alone = runs.len() == 1;
     for folder in &runs {
-        let checked = verify_one(folder)?;
+        let checked = match verify_one(folder) {
+            // Others are looked at all the same, as those of `runs/*`.
+            Err(problem) if !is_alone => {
+                vec![Checked { file: folder.clone(), what: "run", finding: Finding::Unknown(problem.message) }]
+            }
+            checked => checked?,
+        };
         differ += checked.iter().filter(|checked| matches!(checked.finding, Finding::Differs(_))).count();
         let rows = checked.iter().map(|Checked { file, what, finding }| {
             let finding = match finding {

@@ -6,6 +6,9 @@ use zskt_api::Diagnostic;
 
 use super::{Submission, call, text};
 
+/// Its program.
+pub const PROGRAM: &str = "hq";
+
 /// What each task runs: its line, with as many threads as it has cores.
 const TASK: &str = "if [ -n \"$HQ_CPUS\" ]; then RAYON_NUM_THREADS=$(echo \"$HQ_CPUS\" | tr , '\\n' | grep -c .); export RAYON_NUM_THREADS; fi; eval \"$HQ_ENTRY\"";
 
@@ -18,6 +21,6 @@ pub fn submit(submission: &Submission<'_>) -> Result<String, Diagnostic> {
     arguments.extend(submission.wait.then(|| "--wait".into()));
     arguments.extend(submission.options.iter().map(OsString::from));
     arguments.extend(["--", "sh", "-c", TASK].map(OsString::from));
-    let said = call("hq", &arguments, submission.wait)?;
+    let said = call(PROGRAM, &arguments, submission.wait)?;
     Ok(format!("{said}\n{} of {} points; `hq job list` shows them", submission.todo.len(), submission.commands.len()))
 }

@@ -26,6 +26,23 @@ pub enum Engine {
     Parallel,
 }
 
+impl Engine {
+    /// Whether its program is there: before anything is written for it.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(self) -> Result<(), Diagnostic> {
+        let program = match self {
+            Self::Slurm => slurm::PROGRAM,
+            Self::Hyperqueue => hyperqueue::PROGRAM,
+            Self::Parallel => parallel::PROGRAM,
+        };
+        let folders = std::env::var_os("PATH").unwrap_or_default();
+        let is_there = std::env::split_paths(&folders).any(|folder| folder.join(program).is_file());
+        if is_there { Ok(()) } else { Err(not_started(program, &io::ErrorKind::NotFound.into())) }
+    }
+}
+
 /// What is handed to an engine.
 pub struct Submission<'s> {
     /// The folder of the sweep.

@@ -10,6 +10,9 @@ use zskt_api::Diagnostic;
 
 use super::{Submission, not_started, text};
 
+/// Its program.
+pub const PROGRAM: &str = "parallel";
+
 /// What a run is given to stop at a checkpoint, in milliseconds, after the signal that asks for it.
 const STOP: &str = "TERM,60000,TERM,10000,KILL,25";
 
@@ -28,9 +31,9 @@ pub fn submit(submission: &Submission<'_>) -> Result<String, Diagnostic> {
     arguments.extend(submission.options.iter().map(OsString::from));
     arguments.extend(["::::".into(), text(&todo)]);
     let log = submission.logs().join("parallel.log");
-    let failed = |error: io::Error| not_started("parallel", &error);
+    let failed = |error: io::Error| not_started(PROGRAM, &error);
     let output = File::options().create(true).append(true).open(&log).map_err(failed)?;
-    let mut command = Command::new("parallel");
+    let mut command = Command::new(PROGRAM);
     command.args(&arguments).stdin(Stdio::null()).stderr(output.try_clone().map_err(failed)?).stdout(output);
     // Each run gets its share of the threads; a number that the user gives is left alone.
     if std::env::var_os(THREADS).is_none() {

@@ -8,6 +8,9 @@ use zskt_api::Diagnostic;
 use super::{Submission, call, text};
 use crate::sweep::shell::quoted;
 
+/// Its program.
+pub const PROGRAM: &str = "sbatch";
+
 /// How long before its time is up a task is asked to stop at a checkpoint, in seconds.
 const NOTICE: usize = 120;
 
@@ -17,7 +20,7 @@ pub fn submit(submission: &Submission<'_>, commands: &Path) -> Result<String, Di
     arguments.extend(submission.wait.then(|| "--wait".into()));
     arguments.extend(submission.options.iter().map(OsString::from));
     arguments.push(text(&script));
-    let job = call("sbatch", &arguments, submission.wait)?;
+    let job = call(PROGRAM, &arguments, submission.wait)?;
     Ok(format!(
         "job {job}: {} of {} points; `squeue --job {job}` shows them",
         submission.todo.len(),
