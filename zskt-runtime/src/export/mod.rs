@@ -98,8 +98,8 @@ fn onnx_model(found: &FoundNetwork, with_normalization: bool) -> Result<Vec<u8>>
         return Err(not("has no images in its pipeline whose normalization is known: leave --with-normalisation away"));
     }
     let mut metadata = found.metadata.clone();
-    // What is meant for PyTorch's loaders; and a model that normalizes takes images that are not.
-    metadata.retain(|key, _| key != "format" && !(with_normalization && ["mean", "std"].contains(&key.as_str())));
+    // What is meant for PyTorch's loaders.
+    metadata.remove("format");
     let classes = found.classes.unwrap_or_default();
     let network = onnx_file::Network { forward, weights: &found.network, precision: found.precision, image, classes };
     onnx_file::encode(&network, normalization, &metadata).context("as ONNX")

@@ -24,12 +24,17 @@ pub struct Network<'n> {
 }
 
 /// The bytes of a model with the input `input`, images `[batch, C, H, W]`, and the output `logits`, `[batch, classes]`. With a
-/// normalization, the model normalizes images with numbers from 0 to 1 itself.
+/// normalization, the model normalizes images with numbers from 0 to 1 itself, and its metadata says so: mean 0, std 1.
 ///
 /// # Errors
 /// When the network computes with something that cannot be exported.
 pub fn encode(network: &Network<'_>, normalization: Option<&Normalization>, metadata: &Metadata) -> Result<Vec<u8>> {
     let ImageShape { channels, height, width } = network.image;
+    let mut metadata = metadata.clone();
+    if normalization.is_some() {
+        let Normalization { mean, std } = Normalization::identity(channels);
+        metadata.extend([("mean", mean), ("std", std)].map(|(name, numbers)| (name.into(), format!("{numbers:?}"))));
+    }
     let images = Tensor::zeros((1, channels, height, width), network.precision.dtype(), &Device::Cpu)?;
     let images = FeatureMap::from_nchw(&images)?.to_precision(network.precision)?;
     let forward = |images: &FeatureMap| Ok(network.forward.forward(images, ForwardMode::eval())?.logits);
@@ -37,7 +42,7 @@ pub fn encode(network: &Network<'_>, normalization: Option<&Normalization>, meta
     let model = Model {
         producer: concat!("zskt ", env!("CARGO_PKG_VERSION")).into(),
         opset: Some(OPSET),
-        metadata: metadata.clone(),
+        metadata,
         graph: graph(&trace, network, normalization)?,
         external_files: Vec::new(),
     };

@@ -89,7 +89,8 @@ fn every_architecture_becomes_a_model_with_the_same_logits() -> Result<()> {
         }
 
         // One that takes images with numbers from 0 to 1.
-        let (teacher, _file) = read_back(&encode(&network, Some(&normalization), &BTreeMap::new())?);
+        let (teacher, _file) = read_back(&encode(&network, Some(&normalization), &metadata)?);
+        assert_eq!(teacher.normalization(), Some(Normalization::identity(3)), "{text}");
         let read = teacher.load(&build_context("teacher", Precision::F32))?;
         let raw = FeatureMap::from_nchw(&((images.to_nchw()? * 0.25)? + 0.5)?)?;
         assert_close(text, &logits(&*read.forward, &raw)?, &logits(&*forward, &images)?);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use onnx_model::{Dimension, Graph, Model, Port};
 use serde_json::{Value, json};
-use zskt_api::{Diagnostic, PluginInstance, PluginKind, Registry};
+use zskt_api::{Diagnostic, Normalization, PluginInstance, PluginKind, Registry};
 
 use super::Request;
 use crate::pipeline::{parse_plugin, unambiguous};
@@ -28,20 +28,22 @@ pub fn describe(request: &Request<'_>, registry: &Registry) -> Result<String, Di
     Ok(if request.json { format!("{:#}\n", to_json(&model, &teacher)) } else { page(request.path, &model, &teacher) })
 }
 
-/// The plugin that takes the model as a teacher, or why none does.
-fn as_teacher(path: &Path, registry: &Registry) -> Result<String, String> {
+/// A model as a teacher: the plugin that takes it, and how its images are normalized, where that is known; or why none does.
+type AsTeacher = Result<(String, Option<Normalization>), String>;
+
+fn as_teacher(path: &Path, registry: &Registry) -> AsTeacher {
     let ron = unambiguous(&format!("Onnx(path: {:?})", path.to_string_lossy()), registry);
     let (_, parsed) = parse_plugin(&ron, PluginKind::Teacher, registry).map_err(|problem| problem.message)?;
     let PluginInstance::Teacher(teacher) = parsed.instance() else {
         return Err("`Onnx` is not a teacher source".into());
     };
     match teacher.check() {
-        Ok(()) => Ok(ron),
+        Ok(()) => Ok((ron, teacher.normalization())),
         Err(fault) => Err(std::iter::once(fault.message).chain(fault.help).collect::<Vec<_>>().join("\n")),
     }
 }
 
-fn page(path: &Path, model: &Model, teacher: &Result<String, String>) -> String {
+fn page(path: &Path, model: &Model, teacher: &AsTeacher) -> String {
     let graph = &model.graph;
     let mut out = format!("{}: ONNX", path.display());
     if let Some(opset) = model.opset {
@@ -65,7 +67,11 @@ fn page(path: &Path, model: &Model, teacher: &Result<String, String>) -> String 
         out += &format!("  {}: {}\n", onnx_model::printable(name), onnx_model::printable(text));
     }
     out + &match teacher {
-        Ok(ron) => format!("  as a teacher: {ron}\n"),
+        Ok((ron, Some(normalization))) => format!("  as a teacher: {ron}, for images of {normalization}\n"),
+        Ok((ron, None)) => format!(
+            "  as a teacher: {ron}; how its images were normalized is not told: without `mean` and `std` datasets normalize them as they \
+             say, or as is usual for them\n"
+        ),
         Err(reason) => format!("  cannot be a teacher: {reason}\n"),
     }
 }
@@ -91,7 +97,7 @@ fn numbers(graph: &Graph) -> usize {
     graph.initializers.values().map(onnx_model::Tensor::count).sum()
 }
 
-fn to_json(model: &Model, teacher: &Result<String, String>) -> Value {
+fn to_json(model: &Model, teacher: &AsTeacher) -> Value {
     let graph = &model.graph;
     let ports = |ports: &[Port]| -> Vec<String> { ports.iter().map(|port| described(graph, port)).collect() };
     json!({
@@ -104,7 +110,7 @@ fn to_json(model: &Model, teacher: &Result<String, String>) -> Value {
         "tensors": graph.initializers.len(),
         "numbers": numbers(graph),
         "metadata": model.metadata,
-        "teacher": teacher.as_ref().ok(),
+        "teacher": teacher.as_ref().ok().map(|(ron, _)| ron),
         "not_a_teacher": teacher.as_ref().err(),
     })
 }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use zskt_api::candle_core::DType;
-use zskt_api::nn::Wanted;
+use zskt_api::nn::{Activation, Wanted};
 use zskt_api::{
     BuildContext, Builder, CheckError, ClassifierNetwork, ClassifierShape, Error, FoundWeights, ImageShape,
     Normalization, OnnxOrigin, OutputShape, Result, TeacherSource, WeightsSource, params, serde_json,
@@ -29,6 +29,7 @@ use lowering::{Fault, Lowered, lower};
 use model_file::{KnownModel, ModelFile};
 use network::Network;
 use onnx_model::{Model, printable};
+use plan::{Layer, Slot};
 
 /// How many nodes that are not taken are listed.
 const MOST_NODES: usize = 1000;
@@ -46,9 +47,10 @@ params! {
         /// The maps that losses such as attention transfer compare, from input to output: names of nodes, or of what they make.
         pub activations: Vec<String> = Vec::new(),
         /// Mean of each channel of the images that it was trained on, pixels being from 0 to 1: datasets follow it. Left out, it is what
-        /// the model's metadata says, if it was exported by zskt; leave it out where the model normalizes images itself.
+        /// the model's metadata says, if it was exported by zskt, or else 0 where the model itself begins by normalizing pixels from 0 to
+        /// 1: by constants, as `(x − mean) / std`.
         pub mean: Option<Vec<f64>> = None => 0.0..=1.0,
-        /// Standard deviation of each channel. Left out, as `mean`.
+        /// Standard deviation of each channel. Left out, as `mean`; 1 where the model normalizes.
         pub std: Option<Vec<f64>> = None => 0.001..=1.0,
         /// The share of test images that it is known to classify rightly, 0.9372: it warns where a metric finds far less.
         pub accuracy: Option<f64> = None => 0.0..=1.0,
@@ -121,8 +123,10 @@ impl Onnx {
     /// What is known of the model without its weights.
     fn model(&self) -> Result<&KnownModel, CheckError> {
         self.path.known(|| {
-            let (Lowered { plan, .. }, model) = self.read()?;
-            let normalization = normalization(&model.metadata);
+            let (lowered, model) = self.read()?;
+            let pixels = || normalizes(&lowered).then(|| Normalization::identity(lowered.plan.images.channels));
+            let normalization = normalization(&model.metadata).or_else(pixels);
+            let plan = lowered.plan;
             let output = self.output.as_deref().or_else(|| {
                 let port = model.graph.outputs.first()?;
                 Some(model.graph.name_of(port.value))
@@ -153,6 +157,24 @@ impl Onnx {
 fn normalization(metadata: &BTreeMap<String, String>) -> Option<Normalization> {
     let numbers = |key: &str| serde_json::from_str::<Vec<f64>>(metadata.get(key)?).ok();
     Normalization::of(numbers("mean").as_ref(), numbers("std").as_ref()).filter(Normalization::is_sound)
+}
+
+/// Whether all that is made of the images is `(x − mean) / std`, by numbers that pixels from 0 to 1 have.
+fn normalizes(Lowered { plan, weights }: &Lowered) -> bool {
+    let mut takers = plan.steps.iter().filter(|step| step.inputs.contains(&Slot(0)));
+    let (Some(step), None) = (takers.next(), takers.next()) else { return false };
+    if !matches!(step.layer, Layer::Affine { activation: Activation::Identity, .. }) {
+        return false;
+    }
+    let numbers = |weight: &str| {
+        let tensor = weights.get(&format!("{}.{weight}", step.name))?;
+        tensor.to_dtype(DType::F64).ok()?.to_vec1::<f64>().ok()
+    };
+    let (Some(scale), Some(shift)) = (numbers("scale"), numbers("shift")) else { return false };
+    scale.iter().zip(shift).all(|(scale, shift)| {
+        let (mean, std) = (-shift / scale, 1.0 / scale);
+        mean > 0.0 && mean < 1.0 && (0.001..=1.0).contains(&std)
+    })
 }
 
 fn shown(path: &Path, fault: Fault) -> CheckError {

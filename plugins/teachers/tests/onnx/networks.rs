@@ -1,13 +1,14 @@
 //! Logits and gradients beside PyTorch's.
 
+use onnx_model::Graph;
 use serde_json::Value;
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::candle_nn::ops::softmax;
 use zskt_api::testing::{build_context, conforms};
-use zskt_api::{Builder, FeatureMap, ForwardMode, Gradients, ImageShape, Init, Precision, Result};
+use zskt_api::{Builder, FeatureMap, ForwardMode, Gradients, ImageShape, Init, Normalization, Precision, Result};
 use zskt_tests::{assert_close, numbers, tensor, uniform};
 
-use crate::{fixture, teacher};
+use crate::{Nodes, fixture, saved, teacher};
 
 fn expected() -> Value {
     let text = std::fs::read_to_string(fixture("expected.json")).expect("the fixture is there");
@@ -138,6 +139,42 @@ fn a_model_of_one_size_says_so() -> Result<()> {
     let fault = teacher.output_shape(ImageShape::new(3, 32, 32)).unwrap_err();
     assert_eq!(fault.message, "expected images 3×16×16, found 3×32×32");
     Ok(())
+}
+
+/// How a model wants images that begins with these operations, each with a constant; `twice` takes the images beside them, too.
+fn normalization(operations: &[(&str, &[f32])], twice: bool) -> Option<Normalization> {
+    let mut graph = Graph::default();
+    let images = graph.images("images");
+    let mut made = images;
+    for (index, (operation, numbers)) in operations.iter().enumerate() {
+        let constant = graph.add_value(format!("constant{index}"));
+        graph.initializers.insert(constant, onnx_model::Tensor::of_f32(&[1, numbers.len(), 1, 1], numbers));
+        made = graph.node(&format!("node{index}"), operation, &[made, constant]);
+    }
+    if twice {
+        made = graph.node("both", "Add", &[made, images]);
+    }
+    let pooled = graph.node("pool", "GlobalAveragePool", &[made]);
+    let logits = graph.node("logits", "Flatten", &[pooled]);
+    let file = saved(graph, logits);
+    let teacher = teacher(file.path(), "");
+    teacher.check().expect("it is taken");
+    teacher.normalization()
+}
+
+#[test]
+fn a_graph_that_begins_by_normalizing_takes_pixels_as_they_are() {
+    let (mean, std): ([f32; 3], [f32; 3]) = ([0.4914, 0.4822, 0.4465], [0.247, 0.2435, 0.2616]);
+    let pixels = Some(Normalization::identity(3));
+    assert_eq!(normalization(&[("Sub", &mean), ("Div", &std)], false), pixels);
+    assert_eq!(normalization(&[("Mul", &[2.0]), ("Sub", &[1.0])], false), pixels);
+    let (factors, terms) = (std.map(|std| 1.0 / std), [0, 1, 2].map(|channel| -mean[channel] / std[channel]));
+    assert_eq!(normalization(&[("Mul", &factors), ("Add", &terms)], false), pixels);
+
+    assert_eq!(normalization(&[], false), None);
+    assert_eq!(normalization(&[("Div", &[255.0]), ("Sub", &mean), ("Div", &std)], false), None, "pixels to 255");
+    assert_eq!(normalization(&[("Mul", &[0.5])], false), None, "no mean is taken off");
+    assert_eq!(normalization(&[("Sub", &mean), ("Div", &std)], true), None, "the images are taken as they are, too");
 }
 
 #[test]
