@@ -38,9 +38,11 @@ pub fn resolve(
             None => first[together[statement.node]] = Some(index),
         }
     }
-    for (node, together) in together.iter().enumerate() {
-        if let Some(first) = first[*together].map(|first| &statements[first]) {
-            problems.extend(other_channels(graph, node, first));
+    for (index, statement) in statements.iter().enumerate() {
+        let group = together[statement.node];
+        if statement.of_teacher || first[group] == Some(index) {
+            let nodes = (0..graph.nodes.len()).filter(|node| together[*node] == group);
+            problems.extend(nodes.filter_map(|node| other_channels(graph, node, statement)));
         }
     }
     let mut usual: Vec<Option<Normalization>> = vec![None; graph.nodes.len()];
@@ -177,20 +179,27 @@ fn contradiction(first: &Statement, other: &Statement) -> Option<Diagnostic> {
     )
 }
 
-/// Says that a normalization is for images of other channels.
-fn other_channels(graph: &PipelineGraph<'_>, node: usize, first: &Statement) -> Option<Diagnostic> {
-    let Some(Signature::Dataset(dataset)) = &graph.nodes[node].signature else { return None };
-    let (channels, found) = (dataset.image.channels, first.normalization.mean.len());
-    if channels == found || first.node == node {
+/// Says that a normalization is for images of other channels than a node brings or makes.
+fn other_channels(graph: &PipelineGraph<'_>, node: usize, statement: &Statement) -> Option<Diagnostic> {
+    let channels = match &graph.nodes[node].signature {
+        Some(Signature::Dataset(dataset)) => dataset.image.channels,
+        // One that makes pixels is refused by itself.
+        Some(Signature::Generator(generator)) if !generator.architecture.needs_normalization() => {
+            generator.image.channels
+        }
+        _ => return None,
+    };
+    let found = statement.normalization.mean.len();
+    if channels == found || statement.node == node {
         return None;
     }
     let message = format!(
         "`{}` has a normalization of {found} channels, but the images of `{}` have {channels}",
-        first.place,
+        statement.place,
         graph.name(node)
     );
     Some(
-        Diagnostic::at(first.span, message)
+        Diagnostic::at(statement.span, message)
             .label("one mean and one standard deviation for each channel")
             .related(head(graph.nodes[node].value), format!("`{}`", graph.name(node))),
     )

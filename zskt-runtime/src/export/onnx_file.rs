@@ -27,11 +27,18 @@ pub struct Network<'n> {
 /// normalization, the model normalizes images with numbers from 0 to 1 itself, and its metadata says so: mean 0, std 1.
 ///
 /// # Errors
-/// When the network computes with something that cannot be exported.
+/// When the network computes with something that cannot be exported, or the normalization is for images of other channels.
 pub fn encode(network: &Network<'_>, normalization: Option<&Normalization>, metadata: &Metadata) -> Result<Vec<u8>> {
     let ImageShape { channels, height, width } = network.image;
     let mut metadata = metadata.clone();
-    if normalization.is_some() {
+    if let Some(found) = normalization {
+        let (means, stds) = (found.mean.len(), found.std.len());
+        if means != channels || stds != channels {
+            return Err(zskt_api::Error::new(format!(
+                "its images have {channels} channels, and their normalization has {means} means and {stds} standard deviations: give \
+                 its teacher one of each for each channel, or leave --with-normalisation away"
+            )));
+        }
         let Normalization { mean, std } = Normalization::identity(channels);
         metadata.extend([("mean", mean), ("std", std)].map(|(name, numbers)| (name.into(), format!("{numbers:?}"))));
     }

@@ -99,6 +99,17 @@ fn every_architecture_becomes_a_model_with_the_same_logits() -> Result<()> {
 }
 
 #[test]
+fn a_normalization_of_other_channels_is_not_exported() -> Result<()> {
+    let image = ImageShape::new(3, 16, 16);
+    let (weights, forward) = network("WideResNet(depth: 10, widen_factor: 1, classes: 4)", &images(image, 2)?)?;
+    let network = Network { forward: &*forward, weights: &weights, precision: Precision::F32, image, classes: 4 };
+    let two = Normalization { mean: vec![0.5; 2], std: vec![0.2; 2] };
+    let error = encode(&network, Some(&two), &BTreeMap::new()).unwrap_err().to_string();
+    assert!(error.contains("3 channels, and their normalization has 2 means and 2 standard deviations"), "{error}");
+    Ok(())
+}
+
+#[test]
 #[ignore = "needs a Python with tests/onnx-runtimes/requirements.txt, in ONNX_RUNTIMES_PYTHON"]
 fn onnx_runtime_and_tract_find_the_same_logits() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();

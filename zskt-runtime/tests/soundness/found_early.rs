@@ -126,3 +126,21 @@ fn pixels_that_nobody_can_normalize() {
     let known = ["teacher.mean=[0.5, 0.5, 0.5]", "teacher.std=[0.5, 0.5, 0.5]"];
     assert!(!found(&known).contains("generator"), "{}", found(&known));
 }
+
+#[test]
+fn a_normalization_of_other_channels_than_the_images_have() {
+    let found = |set: &[&str]| complaint(FROM_A_FILE, &[set, &["generator.output=BatchNorm"]].concat());
+    let two = ["teacher.mean=[0.5, 0.5]", "teacher.std=[0.2, 0.2]"];
+    let message = "`teacher` has a normalization of 2 channels, but the images of `generator` have 3";
+    assert_eq!(found(&two).matches(message).count(), 1, "{}", found(&two));
+    let three = ["teacher.mean=[0.5, 0.5, 0.5]", "teacher.std=[0.2, 0.2, 0.2]"];
+    assert!(!found(&three).contains("a normalization of"), "{}", found(&three));
+
+    // Of every teacher, though another is the one that datasets follow.
+    let member = "Checkpoint(model: WideResNet(depth: 10, widen_factor: 1), path: \"no-such-file.pth\"";
+    let members = format!(
+        "teacher=Ensemble(members: [{member}, mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]), {member}, mean: [0.5], std: [0.2])])"
+    );
+    let message = "`teacher.members[1]` has a normalization of 1 channels, but the images of `generator` have 3";
+    assert!(found(&[&members]).contains(message), "{}", found(&[&members]));
+}
