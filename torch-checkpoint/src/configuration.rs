@@ -1,10 +1,12 @@
-//! What Hugging Face and timm write about a network beside its weights: `config.json`, `preprocessor_config.json`.
+//! What is written about a network: beside its weights, as Hugging Face and timm do it (`config.json`, `preprocessor_config.json`), or in
+//! the metadata of a safetensors file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorKind, Location, ReadError, printable};
@@ -12,6 +14,9 @@ use crate::weights_file::metadata;
 
 /// Longer than what is written about any network.
 const LONGEST: u64 = 16 << 20;
+
+/// Longer than what metadata says of a network under one name.
+const LONGEST_TEXT: usize = 64 << 10;
 
 /// More classes than any network tells apart.
 const MOST_CLASSES: usize = 1_000_000;
@@ -34,7 +39,41 @@ pub struct Configuration {
     pub input_size: Option<[usize; 3]>,
 }
 
+/// The header of a safetensors file, but for its tensors.
+#[derive(Default, Deserialize)]
+struct Header {
+    #[serde(rename = "__metadata__", default)]
+    metadata: Metadata,
+}
+
+/// What metadata says of a network: the architecture, and JSON in texts.
+#[derive(Default, Deserialize)]
+struct Metadata {
+    architecture: Option<String>,
+    classes: Option<String>,
+    image: Option<String>,
+    mean: Option<String>,
+    std: Option<String>,
+}
+
 impl Configuration {
+    /// What the header of a safetensors file says in its metadata.
+    pub(crate) fn of_header(header: &[u8]) -> Self {
+        let Header { metadata } = serde_json::from_slice(header).unwrap_or_default();
+        let short = |text: Option<String>| text.filter(|text| text.len() <= LONGEST_TEXT);
+        let parsed = |text: Option<String>| serde_json::from_str(&short(text)?).ok();
+        let entries = [
+            ("architecture", short(metadata.architecture).map(Value::String)),
+            ("num_classes", parsed(metadata.classes)),
+            ("input_size", parsed(metadata.image)),
+            ("mean", parsed(metadata.mean)),
+            ("std", parsed(metadata.std)),
+        ];
+        let mut configuration = Self::default();
+        configuration.add(&entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect());
+        configuration
+    }
+
     /// Adds what a file says.
     pub(crate) fn read(&mut self, path: &Path) -> Result<(), ReadError> {
         let failed = |kind| ReadError { path: path.to_path_buf(), kind };

@@ -23,19 +23,18 @@ pub(crate) fn open(folder: &Path) -> Result<WeightsFile, ReadError> {
     WeightsFile::open(&weights).map(|file| file.given_as(folder))
 }
 
-/// What is written about the network beside a file that is called as weights in such a folder are, and where.
-pub(crate) fn beside(path: &Path) -> Result<Option<(Configuration, Vec<PathBuf>)>, ReadError> {
+/// Adds what is written about the network beside a file that is called as weights in such a folder are; gives where that is.
+pub(crate) fn beside(path: &Path, configuration: &mut Configuration) -> Result<Vec<PathBuf>, ReadError> {
     let name = path.file_name().and_then(|name| name.to_str());
     if !name.is_some_and(|name| WEIGHTS.contains(&name)) {
-        return Ok(None);
+        return Ok(Vec::new());
     }
-    let mut configuration = Configuration::default();
     let mut read = Vec::new();
     for path in CONFIGURATIONS.map(|name| path.with_file_name(name)).into_iter().filter(|path| path.exists()) {
         configuration.read(&path)?;
         read.push(path);
     }
-    Ok((!read.is_empty()).then_some((configuration, read)))
+    Ok(read)
 }
 
 /// Files of the folder that look like weights.

@@ -11,6 +11,7 @@ use safetensors::tensor::TensorInfo;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::byte_reader::ByteReader;
+use crate::configuration::Configuration;
 use crate::dtype::TorchDtype;
 use crate::error::{ErrorKind, Location, printable};
 use crate::format::Format;
@@ -79,6 +80,7 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64) -> Result<TensorArchive
     }
     Ok(TensorArchive {
         format: Format::Safetensors,
+        configuration: Configuration::of_header(&header),
         dicts: vec![tensors],
         inline: Vec::new(),
         storages: Storages::Ranges { file: reader.into_inner(), ranges },

@@ -8,6 +8,7 @@ use candle_core::Tensor;
 use zip::ZipArchive;
 
 use crate::allocation_budget::AllocationBudget;
+use crate::configuration::Configuration;
 use crate::error::{ErrorKind, Location, printable};
 use crate::format::Format;
 use crate::view::{StorageNumber, TensorView};
@@ -16,6 +17,8 @@ use crate::zip_entry;
 /// An opened weights file whose header was read and checked.
 pub(crate) struct TensorArchive<R> {
     pub(crate) format: Format,
+    /// What the file itself says of its network.
+    pub(crate) configuration: Configuration,
     pub(crate) dicts: Vec<TensorDict>,
     pub(crate) storages: Storages<R>,
     /// The storages that the pickle itself holds.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::io::{Read, Seek};
 
 use crate::byte_reader::ByteReader;
+use crate::configuration::Configuration;
 use crate::error::{ErrorKind, printable};
 use crate::format::Format;
 use crate::numpy_array::InlineStorages;
@@ -110,6 +111,7 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64) -> Result<TensorArchive
     }
     Ok(TensorArchive {
         format: Format::TorchLegacy,
+        configuration: Configuration::default(),
         dicts,
         inline: inline.into_storages(),
         storages: Storages::Ranges { file: reader.into_inner(), ranges },

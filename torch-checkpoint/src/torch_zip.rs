@@ -12,6 +12,7 @@ use zip::read::{ArchiveOffset, Config};
 
 use crate::allocation_budget::AllocationBudget;
 use crate::byte_reader::ByteReader;
+use crate::configuration::Configuration;
 use crate::error::{ErrorKind, Location, printable, quoted_list};
 use crate::format::Format;
 use crate::numpy_array::InlineStorages;
@@ -96,6 +97,7 @@ pub(crate) fn open<R: Read + Seek>(file: R, length: u64) -> Result<TensorArchive
     }
     Ok(TensorArchive {
         format: Format::TorchZip,
+        configuration: Configuration::default(),
         dicts,
         inline: inline.into_storages(),
         storages: Storages::Entries(archive),

@@ -78,13 +78,14 @@ impl WeightsFile {
             let part = Part::open(path)?;
             Self::of_parts(path, part.archive.format, vec![path.to_path_buf()], vec![part])
         };
-        Ok(match folder::beside(path)? {
-            Some((configuration, read)) => {
-                let files = file.files.iter().cloned().chain(read).collect();
-                Self { files, configuration: Some(configuration), ..file }
-            }
-            None => file,
-        })
+        let mut configuration = match &file.parts[..] {
+            [part] => part.archive.configuration.clone(),
+            _ => Configuration::default(),
+        };
+        let read = folder::beside(path, &mut configuration)?;
+        let is_said = !read.is_empty() || configuration != Configuration::default();
+        let files = file.files.iter().cloned().chain(read).collect();
+        Ok(Self { files, configuration: is_said.then_some(configuration), ..file })
     }
 
     /// What several parts hold, with one state dict for each of theirs.
@@ -130,7 +131,8 @@ impl WeightsFile {
         &self.files
     }
 
-    /// What the folder says about the network, in which its weights are called as Hugging Face and timm call them.
+    /// What the file says about the network in its metadata, or else the folder, in which its weights are called as Hugging Face and timm
+    /// call them.
     pub fn configuration(&self) -> Option<&Configuration> {
         self.configuration.as_ref()
     }

@@ -18,7 +18,7 @@ pub struct WeightsReport {
     pub format: Format,
     /// Every file that was read: shards, and of a folder the configuration.
     pub files: Vec<PathBuf>,
-    /// What a folder of Hugging Face or timm says about the network.
+    /// What the file says about the network, or a folder of Hugging Face or timm.
     pub configuration: Option<Configuration>,
     /// What looks like networks, in the file's order.
     pub networks: Vec<FoundNetwork>,

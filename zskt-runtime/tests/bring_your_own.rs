@@ -135,6 +135,36 @@ fn a_folder_of_hugging_face_brings_its_normalization() {
 }
 
 #[test]
+fn what_was_exported_says_which_images_it_takes() {
+    let folder = folder();
+    let here = folder.path();
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    let teacher = teacher.to_str().expect("UTF-8");
+    let known = ["--mean", "0.4914,0.4822,0.4465", "--std", "0.247,0.2435,0.2616"];
+    said(here, &[&["new", "--teacher", teacher, "--method", "abm", "--to", "abm.ron"][..], &known].concat());
+    said(here, &["abm.ron", "--set", "distill.batches=2", "--set", "distill.batch_size=4", "--out", "run"]);
+    said(here, &["export", "run", "--format", "safetensors"]);
+    said(here, &["export", "run", "--format", "onnx"]);
+    said(here, &["export", "run", "--format", "onnx", "--with-normalisation", "--to", "normalizes.onnx"]);
+    for (file, expected) in [
+        ("student.safetensors", "images 3×32×32, mean [0.4914, 0.4822, 0.4465], std [0.247, 0.2435, 0.2616]"),
+        ("student.onnx", "for images of mean [0.4914, 0.4822, 0.4465] and std [0.247, 0.2435, 0.2616]"),
+        ("normalizes.onnx", "for images of mean [0.0, 0.0, 0.0] and std [1.0, 1.0, 1.0]"),
+    ] {
+        let page = said(here, &["inspect", file]);
+        assert!(page.contains(expected), "{page}");
+        let pipeline = format!("{file}.ron");
+        let new = said(here, &["new", "--teacher", file, "--student", "LeNet", "--to", &pipeline]);
+        assert!(!new.contains("how its images were normalized") && !new.contains("images of 32×32"), "{new}");
+        said(here, &["validate", &pipeline]);
+    }
+    // Of others' models it is said that they do not.
+    let foreign = fixtures().join("../../../plugins/teachers/tests/onnx/fixtures/vgg.18.onnx");
+    let page = said(here, &["inspect", foreign.to_str().expect("UTF-8")]);
+    assert!(page.contains("how its images were normalized is not told"), "{page}");
+}
+
+#[test]
 fn images_are_found_counted_and_shown() {
     let folder = folder();
     let here = folder.path();

@@ -8,8 +8,8 @@ use zskt_api::nn::{Activation, BatchNorm2d, Conv2d, Conv2dShape, Linear};
 use zskt_api::testing::build_context;
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, Diagnostic,
-    FeatureMap, ForwardMode, FoundWeights, ImageShape, Init, Name, NamedShapes, OutputShape, Params, Precision,
-    Recognized, Result, Span, StateDictPlace, TeacherSource, Value, ValueKind, WeightLayout, export, params,
+    FeatureMap, ForwardMode, FoundWeights, ImageShape, Init, Name, NamedShapes, Normalization, OutputShape, Params,
+    Precision, Recognized, Result, Span, StateDictPlace, TeacherSource, Value, ValueKind, WeightLayout, export, params,
 };
 use zskt_teachers::Checkpoint;
 
@@ -170,6 +170,34 @@ fn weights_arrive_in_the_networks_precision() {
     let weights = network.weights.snapshot().unwrap();
     assert_eq!(weights["fc.bias"].to_vec1::<f64>().unwrap(), [1.0; 4]);
     assert_eq!(weights["blocks.0.bn.num_batches_tracked"].to_scalar::<i64>().unwrap(), 0);
+}
+
+/// Puts texts into a safetensors file, as exports of zskt have them.
+fn add_metadata(path: &Path, metadata: &str) {
+    let bytes = std::fs::read(path).unwrap();
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    let (header, tensors) = rest.split_at(u64::from_le_bytes(*length) as usize);
+    let header = String::from_utf8(header.to_vec()).unwrap();
+    let header = header.replacen('{', &format!("{{\"__metadata__\":{metadata},"), 1);
+    let parts = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), tensors];
+    std::fs::write(path, parts.concat()).unwrap();
+}
+
+#[test]
+fn what_a_file_says_of_its_images_is_taken_unless_the_pipeline_says_it() {
+    let numbers = |number: f64| list((0..3).map(|_| value(ValueKind::Float(number))));
+    let stated = || vec![("mean", numbers(0.5)), ("std", numbers(0.5))];
+    let found = |more| {
+        let file = file(shapes(&[]));
+        add_metadata(file.path(), r#"{"format": "pt", "mean": "[0.1, 0.2, 0.3]", "std": "[0.4, 0.5, 0.6]"}"#);
+        let checkpoint = checkpoint(file.path(), more);
+        checkpoint.check().unwrap();
+        checkpoint.normalization()
+    };
+    let of_file = Normalization { mean: vec![0.1, 0.2, 0.3], std: vec![0.4, 0.5, 0.6] };
+    assert_eq!(found(vec![]), Some(of_file));
+    assert_eq!(found(stated()), Some(Normalization { mean: vec![0.5; 3], std: vec![0.5; 3] }));
+    assert_eq!(checkpoint(file(shapes(&[])).path(), vec![]).normalization(), None);
 }
 
 #[test]

@@ -100,6 +100,49 @@ fn what_an_index_may_not_say() {
     assert_eq!(names(&WeightsFile::open(folder.path()).unwrap()), ["a.weight"]);
 }
 
+/// A safetensors file with a tensor `a.weight`, and these texts beside it.
+fn with_metadata(metadata: &str) -> Vec<u8> {
+    let header =
+        format!(r#"{{"__metadata__":{metadata},"a.weight":{{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}}}"#);
+    safetensors(&header, &[0; 8])
+}
+
+#[test]
+fn a_file_says_what_its_network_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str, metadata: &str| {
+        write(folder.path(), &[(name, &with_metadata(metadata))]);
+        WeightsFile::open(&folder.path().join(name)).unwrap().configuration().cloned()
+    };
+    let said = r#"{"format": "pt", "architecture": "Net(classes: 2)", "classes": "2", "image": "[1, 28, 30]", "mean": "[0.5]",
+        "std": "[0.25]"}"#;
+    let expected = Configuration {
+        architecture: Some("Net(classes: 2)".into()),
+        labels: Vec::new(),
+        classes: Some(2),
+        mean: Some(vec![0.5]),
+        std: Some(vec![0.25]),
+        input_size: Some([1, 28, 30]),
+    };
+    assert_eq!(of("best.safetensors", said), Some(expected.clone()));
+
+    // What stands in the file counts for more than what lies beside it.
+    let beside = r#"{"architecture": "other", "label_names": ["cat", "dog"], "mean": [0.1], "std": [0.2]}"#;
+    write(folder.path(), &[("config.json", beside.as_bytes())]);
+    let both = Configuration { labels: vec!["cat".into(), "dog".into()], ..expected };
+    assert_eq!(of("model.safetensors", said), Some(both));
+
+    // Texts that say nothing of the kind, and what the format does not allow there.
+    for other in [
+        r#"{"format": "pt"}"#,
+        r#"{"classes": "many", "image": "[0, 28]", "mean": "[NaN]", "std": "0.5"}"#,
+        r#"{"mean": [0.5], "std": [0.25]}"#,
+        "[]",
+    ] {
+        assert_eq!(of("best.safetensors", other), None, "{other}");
+    }
+}
+
 #[test]
 fn a_folder_says_what_its_network_is() {
     let folder = tempfile::tempdir().unwrap();

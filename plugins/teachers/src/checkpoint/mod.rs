@@ -41,7 +41,7 @@ params! {
         /// Weights of the file that are not wanted: regular expressions that match all of a name, as in `["criterion.*"]`.
         pub ignore: Vec<NamePattern> = Vec::new(),
         /// Mean of each channel of the images that it was trained on, pixels being from 0 to 1: datasets follow it. Left out, it is what
-        /// `config.json` or `preprocessor_config.json` beside the weights says, if they do.
+        /// the file's metadata says, if it was exported by zskt, or `config.json` or `preprocessor_config.json` beside the weights.
         pub mean: Option<Vec<f64>> = None => 0.0..=1.0,
         /// Standard deviation of each channel. Left out, as `mean`.
         pub std: Option<Vec<f64>> = None => 0.001..=1.0,
