@@ -13,6 +13,11 @@ pub fn count(number: usize) -> String {
     out
 }
 
+/// `1 channel`, `2 channels`.
+pub fn counted(number: usize, what: &str) -> String {
+    format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
 /// `one`, `one and two`, `one, two and three`, each in quotes.
 pub fn list(names: &[&str], last_word: &str) -> String {
     let quoted: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();

@@ -80,7 +80,8 @@ pub fn check_channels(channels: usize, image: ImageShape) -> std::result::Result
     if image.channels == channels {
         return Ok(());
     }
-    Err(CheckError::new(format!("expected images of {channels} channels, found {image}")))
+    let plural = if channels == 1 { "" } else { "s" };
+    Err(CheckError::new(format!("expected images of {channels} channel{plural}, found {image}")))
 }
 
 impl Architecture for ResNet {

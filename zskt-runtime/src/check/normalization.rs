@@ -5,6 +5,7 @@ use zskt_api::{Diagnostic, Normalization, ParsedPlugin, PluginInstance, PortType
 
 use super::graph::PipelineGraph;
 use super::signatures::{head, parameter_value};
+use crate::text_format;
 
 /// The way out where no normalization is known.
 const STATE_NORMALIZATION: &str = "give the teacher `mean` and `std`, a number for each channel of the images that it was trained on; \
@@ -95,12 +96,12 @@ fn unusable(
     match normalization {
         Some(normalization) if normalization.mean.len() == image.channels => None,
         Some(normalization) => {
-            let (channels, found) = (image.channels, normalization.mean.len());
+            let (channels, found) = (text_format::counted(image.channels, "channel"), normalization.mean.len());
             let message = format!(
-                "`{name}` makes images of {channels} channels, but those that its teacher was trained on have a normalization of {found}"
+                "`{name}` makes images of {channels}, but those that its teacher was trained on have a normalization of {found}"
             );
             let help = "let it make images of as many channels as its teacher takes, or give the teacher's `mean` and `std` a number for each";
-            Some(Diagnostic::at(head(own), message).label(format!("{channels} channels")).help(help))
+            Some(Diagnostic::at(head(own), message).label(channels).help(help))
         }
         // Files might say.
         None if skip_files => None,
@@ -194,8 +195,9 @@ fn other_channels(graph: &PipelineGraph<'_>, node: usize, statement: &Statement)
         return None;
     }
     let message = format!(
-        "`{}` has a normalization of {found} channels, but the images of `{}` have {channels}",
+        "`{}` has a normalization of {}, but the images of `{}` have {channels}",
         statement.place,
+        text_format::counted(found, "channel"),
         graph.name(node)
     );
     Some(

@@ -327,7 +327,9 @@ fn validate(pipelines: &[PathBuf], sets: &[String], skip_files: bool, deny_warni
         });
         match proven {
             Ok((plan, points)) => {
-                let swept = points.map(|points| format!("; a sweep of {points} points")).unwrap_or_default();
+                let swept = points
+                    .map(|points| format!("; a sweep of {}", text_format::counted(points, "point")))
+                    .unwrap_or_default();
                 print(&format!("ok {}: {}{swept}\n", path.display(), summary(&plan)))?;
             }
             Err(Failure::Refused(refused)) => refusals.extend(refused),

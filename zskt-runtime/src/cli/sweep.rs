@@ -63,7 +63,7 @@ pub fn sweep(arguments: &SweepArguments, libraries: &[PathBuf]) -> Result<(), Fa
         (None, None) => return Err(Diagnostic::global("no pipeline is given").into()),
     };
     if arguments.list {
-        tell(&format!("{} points in {}", asked.len(), folder.path.display()));
+        tell(&format!("{} in {}", text_format::counted(asked.len(), "point"), folder.path.display()));
         let commands = commands(&folder, &record)?;
         return print(&asked.iter().map(|place| format!("{}\n", commands[*place])).collect::<String>());
     }
@@ -73,7 +73,7 @@ pub fn sweep(arguments: &SweepArguments, libraries: &[PathBuf]) -> Result<(), Fa
     let interrupted = run::listen();
     let program = program()?;
     let mut table = LiveTable::new(arguments.quiet, arguments.json);
-    table.line(&format!("sweep of {} points in {}", asked.len(), folder.path.display()));
+    table.line(&format!("sweep of {} in {}", text_format::counted(asked.len(), "point"), folder.path.display()));
     let schedule = Schedule {
         program: &program,
         folder: &folder,
