@@ -40,19 +40,22 @@ fn from_a_file_to_a_student() {
     insta::assert_snapshot!(std::fs::read_to_string(here.join("resnet18.ron")).expect("it is written"));
     assert!(refused(here, &["new", "--teacher", "resnet18.pth"]).contains("give another file with --to"));
 
-    let short = ["--set", "distill.batches=2", "--set", "distill.batch_size=4", "--out", "run"];
-    said(here, &[&["resnet18.ron"][..], &short].concat());
+    let student = "student=WideResNet(depth: 16, widen_factor: 2)";
+    let short = ["distill.batches=2", "distill.batch_size=4", student].map(|setting| ["--set", setting]).concat();
+    said(here, &[&["resnet18.ron", "--out", "run"][..], &short].concat());
     said(here, &["export", "run", "--format", "pth"]);
     said(here, &["export", "run", "--format", "safetensors", "--network", "generator"]);
     assert!(refused(here, &["export", "run", "--format", "pth"]).contains("nothing is ever overwritten"));
     // What was written is a teacher again, of which all is known.
     let again = said(here, &["new", "--teacher", "student.pth", "--student", "LeNet"]);
-    assert!(again.contains("WideResNet(depth: 10, widen_factor: 1") && again.contains("LeNet"), "{again}");
+    assert!(again.contains("WideResNet(depth: 16, widen_factor: 2") && again.contains("LeNet"), "{again}");
 
     said(here, &["export", "run", "--format", "onnx"]);
     let page = said(here, &["inspect", "student.onnx"]);
     assert!(page.contains("as a teacher: Onnx(path: \"student.onnx\")"), "{page}");
-    said(here, &["new", "--teacher", "student.onnx", "--to", "of-onnx.ron", "--student", "LeNet"]);
+    // The largest of the usual students that is smaller than it.
+    let of_onnx = said(here, &["new", "--teacher", "student.onnx", "--to", "of-onnx.ron"]);
+    assert!(of_onnx.contains("student  WideResNet(depth: 16, widen_factor: 1): 175,066 parameters"), "{of_onnx}");
     said(here, &["validate", "of-onnx.ron"]);
 }
 

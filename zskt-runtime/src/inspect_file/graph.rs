@@ -93,7 +93,8 @@ fn operations(graph: &Graph) -> BTreeMap<&str, usize> {
     counted
 }
 
-fn numbers(graph: &Graph) -> usize {
+/// How many numbers a graph has in its tensors.
+pub fn numbers(graph: &Graph) -> usize {
     graph.initializers.values().map(onnx_model::Tensor::count).sum()
 }
 

@@ -4,7 +4,7 @@ mod graph;
 mod images;
 mod weights;
 
-pub use graph::is_graph;
+pub use graph::{is_graph, numbers};
 
 use std::path::Path;
 

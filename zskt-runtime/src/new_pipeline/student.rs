@@ -44,8 +44,12 @@ impl ChosenStudent {
             .iter()
             .filter_map(|text| Self::fitted(&unambiguous(text, registry), teacher, registry).ok())
             .collect();
-        let smaller = |student: &&Self| student.parameters < teacher.parameters();
-        let chosen = fitting.iter().position(|student| smaller(&student)).or_else(|| fitting.len().checked_sub(1));
+        let smaller = |student: &Self| match (student.parameters, teacher.parameters()) {
+            (Some(own), Some(teachers)) => own < teachers,
+            // The usual ones are small.
+            _ => true,
+        };
+        let chosen = fitting.iter().position(smaller).or_else(|| fitting.len().checked_sub(1));
         chosen.and_then(|chosen| fitting.into_iter().nth(chosen)).ok_or_else(|| {
             let message = format!("no usual student takes images {}", teacher.image());
             Diagnostic::global(message).help("name one with --student: `zskt-run plugins` lists the architectures")

@@ -10,7 +10,7 @@ use zskt_api::{
 
 use super::Request;
 use super::dataset::FoundDataset;
-use crate::inspect_file::is_graph;
+use crate::inspect_file::{is_graph, numbers};
 use crate::pipeline::{parse_plugin, unambiguous};
 use crate::weights_report::{FoundNetwork, RecognizedArchitecture, weights_report};
 use crate::{parameter_count, text_format};
@@ -118,7 +118,7 @@ impl FoundTeacher {
             name: name(path),
             image,
             output,
-            parameters: parameter_count::of(parsed.instance()),
+            parameters: onnx_model::read(path).ok().map(|model| numbers(&model.graph)),
             assumptions: unknown.then(|| normalization_unknown(data)).into_iter().collect(),
         })
     }
