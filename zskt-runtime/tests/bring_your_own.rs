@@ -124,6 +124,31 @@ fn the_method_is_the_recommended_one_where_the_teacher_allows_it() {
 }
 
 #[test]
+fn a_normalization_that_does_not_fit_is_refused_whatever_the_method() {
+    let folder = folder();
+    let here = folder.path();
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    let new = ["new", "--teacher", teacher.to_str().expect("UTF-8"), "--to", "new.ron"];
+    for method in [&[][..], &["--method", "fast"], &["--method", "abm"]] {
+        for (given, expected) in [
+            (["0.5,0.5", "0.2,0.2"], "--mean has 2 numbers, and the teacher takes images 3×32×32"),
+            (["0.5", "0.2"], "--mean has 1 number, and the teacher takes images 3×32×32"),
+            (["0.5,0.5,0.5", "0.2,0.2"], "--std has 2 numbers, and the teacher takes images 3×32×32"),
+            (["125,122,113", "0.2,0.2,0.2"], "divide by 255: --mean 0.4902,0.4784,0.4431"),
+            (["0.5,0.5,0.5", "63,62,67"], "divide by 255: --std 0.2471,0.2431,0.2627"),
+        ] {
+            let said = refused(here, &[&new[..], &["--mean", given[0], "--std", given[1]], method].concat());
+            assert!(said.contains(expected), "{method:?} {given:?}: {said}");
+        }
+    }
+    assert!(!here.join("new.ron").exists(), "nothing is written");
+
+    said(here, &[&new[..], &["--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"]].concat());
+    let of_bytes = refused(here, &["validate", "new.ron", "--set", "teacher.mean=[125.0, 122.0, 113.0]"]);
+    assert!(of_bytes.contains("out of range") && of_bytes.contains("divide it by 255"), "{of_bytes}");
+}
+
+#[test]
 fn a_folder_of_hugging_face_brings_its_normalization() {
     let folder = folder();
     let timm = fixtures().join("timm");

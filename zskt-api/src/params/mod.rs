@@ -478,10 +478,15 @@ pub fn read_field<T: ParameterType>(
     if let Some(bounds) = bounds
         && let Some(number) = read.numbers().into_iter().find(|number| !bounds.accept(*number))
     {
-        problems.push(
+        let problem =
             Diagnostic::at(value.span, format!("`{field}` is out of range: expected {bounds}, found {number}"))
-                .label(format!("expected {bounds}")),
-        );
+                .label(format!("expected {bounds}"));
+        let is_of_pixels = matches!(field, "mean" | "std") && bounds.max <= 1.0 && number > 1.0;
+        problems.push(if is_of_pixels {
+            problem.help("if it is of pixels from 0 to 255, divide it by 255")
+        } else {
+            problem
+        });
         return Err(());
     }
     Ok(Some(read))

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use method::Method;
 
-use zskt_api::{Diagnostic, Normalization, Registry, Severity};
+use zskt_api::{Diagnostic, ImageShape, Normalization, Registry, Severity};
 
 use crate::pipeline::{Sources, unambiguous};
 use crate::{check, text_format};
@@ -47,12 +47,18 @@ pub struct Request<'a> {
 /// # Errors
 /// When the teacher's file holds no network that is known, or nothing fits it, or the file cannot be written.
 pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnostic> {
+    if let Some(normalization) = &request.normalization {
+        are_of_unit_pixels(normalization)?;
+    }
     let data = request.data.map(|data| FoundDataset::find(data, registry)).transpose()?;
     let teacher = FoundTeacher::read(request, data.as_ref(), registry)?;
     if let Some(data) = &data {
         data.fits(&teacher)?;
     }
     let image = teacher.image();
+    if let Some(normalization) = &request.normalization {
+        is_for(image, normalization)?;
+    }
     if image.height != image.width || !image.height.is_multiple_of(4) {
         let message = format!(
             "`ConvGenerator` makes square images whose side is a multiple of four, and the teacher takes {image}"
@@ -99,6 +105,32 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
         "wrote {shown}\n\n  zskt-run {shown} --set distill.batches=50    # a trial: does it run, and how long does a batch take?\n  zskt-run {shown}\n"
     ));
     Ok(said.join("\n"))
+}
+
+/// Pixels from 0 to 255 are the usual mistake.
+fn are_of_unit_pixels(Normalization { mean, std }: &Normalization) -> Result<(), Diagnostic> {
+    for (option, numbers) in [("--mean", mean), ("--std", std)] {
+        if let Some(large) = numbers.iter().find(|number| **number > 1.0) {
+            let divided: Vec<_> =
+                numbers.iter().map(|number| format!("{}", (number / 255.0 * 1e4).round() / 1e4)).collect();
+            let problem = Diagnostic::global(format!("{option} is of pixels from 0 to 1, and {large} is more"));
+            let help = format!("if it is of pixels from 0 to 255, divide by 255: {option} {}", divided.join(","));
+            return Err(problem.help(help));
+        }
+    }
+    Ok(())
+}
+
+/// There has to be a mean and a standard deviation for each channel.
+fn is_for(image: ImageShape, Normalization { mean, std }: &Normalization) -> Result<(), Diagnostic> {
+    for (option, numbers) in [("--mean", mean), ("--std", std)] {
+        if numbers.len() != image.channels {
+            let numbers = text_format::counted(numbers.len(), "number");
+            let problem = Diagnostic::global(format!("{option} has {numbers}, and the teacher takes images {image}"));
+            return Err(problem.help(format!("give one for each channel: {}", image.channels)));
+        }
+    }
+    Ok(())
 }
 
 /// The pipeline of a teacher's file, in the working directory.
