@@ -111,6 +111,8 @@ fn the_method_is_the_recommended_one_where_the_teacher_allows_it() {
         let comment = written(to).replace("\n// ", " ");
         assert!(comment.contains("cannot be used with this teacher") && comment.contains(reason), "{comment}");
         assert!(comment.contains("\"seek\":"), "{comment}");
+        // No advice for a pipeline that was not written.
+        assert!(!said.contains("leave that loss out") && !comment.contains("leave that loss out"), "{said}");
     }
     let wanted = refused(here, &["new", "--teacher", folded.to_str().expect("UTF-8"), "--method", "dfq"]);
     assert!(wanted.contains("is not known") || wanted.contains("no batch norm"), "{wanted}");
@@ -146,6 +148,19 @@ fn a_normalization_that_does_not_fit_is_refused_whatever_the_method() {
     said(here, &[&new[..], &["--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"]].concat());
     let of_bytes = refused(here, &["validate", "new.ron", "--set", "teacher.mean=[125.0, 122.0, 113.0]"]);
     assert!(of_bytes.contains("out of range") && of_bytes.contains("divide it by 255"), "{of_bytes}");
+}
+
+#[test]
+fn commands_that_are_printed_can_be_pasted() {
+    let folder = folder();
+    let here = folder.path();
+    std::fs::copy(fixtures().join("kuangliu/ckpt.pth"), here.join("my net (1).pth.tar")).expect("there is room");
+    let new = said(here, &["new", "--teacher", "my net (1).pth.tar"]);
+    assert!(
+        new.contains("\n  zskt-run 'my net (1).ron' --dry ") && new.contains("\n  zskt-run 'my net (1).ron'\n"),
+        "{new}"
+    );
+    assert!(here.join("my net (1).ron").exists());
 }
 
 #[test]

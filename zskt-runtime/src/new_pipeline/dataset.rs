@@ -7,6 +7,7 @@ use zskt_api::{DatasetSignature, Diagnostic, ImageShape, Normalization, PluginIn
 use super::teacher::FoundTeacher;
 use crate::dataset_at::{DatasetAt, Part, at};
 use crate::pipeline::parse_plugin;
+use crate::shell_quoting::quoted;
 use crate::text_format;
 
 /// Images to measure a teacher and its student on.
@@ -28,7 +29,9 @@ impl FoundDataset {
         if plugins.len() > 1 {
             let message = format!("several dataset plugins read `{}`: {}", data.display(), plugins.join(", "));
             let first = &found[0].ron;
-            return Err(Diagnostic::global(message).help(format!("name the one that is meant, as in --data '{first}'")));
+            return Err(
+                Diagnostic::global(message).help(format!("name the one that is meant, as in --data {}", quoted(first)))
+            );
         }
         // One at least is there.
         found

@@ -15,6 +15,7 @@ pub use method::Method;
 use zskt_api::{Diagnostic, ImageShape, Normalization, Registry, Severity};
 
 use crate::pipeline::{Sources, unambiguous};
+use crate::shell_quoting::quoted;
 use crate::{check, text_format};
 use dataset::FoundDataset;
 use draft::Draft;
@@ -80,29 +81,24 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
             drafted = draft(Method::FOR_ANY_TEACHER);
             proven(&drafted).map_err(|problem| problem.context(UNFITTING))?;
             let [any, recommended] = [Method::FOR_ANY_TEACHER, Method::RECOMMENDED].map(Method::title);
-            let help = problem.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+            let reason = &problem.message;
             drafted.head.extend([
                 "".into(),
-                format!(
-                    "{recommended} takes less work, and cannot be used with this teacher: {}{help}",
-                    problem.message
-                ),
+                format!("{recommended} takes less work, and cannot be used with this teacher: {reason}"),
             ]);
-            chosen = Some(format!(
-                "{any}, for {recommended}, which takes less work, cannot be used: {}{help}",
-                problem.message
-            ));
+            chosen = Some(format!("{any}, for {recommended}, which takes less work, cannot be used: {reason}"));
         }
     }
     write(&path, &written(&drafted))?;
 
-    let shown = path.display();
     let mut said = teacher.said();
     said.extend(data.iter().map(FoundDataset::said));
     said.push(student.said());
     said.extend(chosen.map(|chosen| format!("method   {chosen}")));
+    let pipeline = quoted(&path.to_string_lossy());
     said.push(format!(
-        "wrote {shown}\n\n  zskt-run {shown} --set distill.batches=50    # a trial: does it run, and how long does a batch take?\n  zskt-run {shown}\n"
+        "wrote {}\n\n  zskt-run {pipeline} --dry    # what it will take: time, FLOP, memory; nothing is kept\n  zskt-run {pipeline}\n",
+        path.display()
     ));
     Ok(said.join("\n"))
 }
@@ -133,10 +129,17 @@ fn is_for(image: ImageShape, Normalization { mean, std }: &Normalization) -> Res
     Ok(())
 }
 
+/// What a file is called, without what tells its format: `resnet18` of `resnet18.pth.tar`.
+fn stem(path: &Path) -> Option<String> {
+    const TWOFOLD: [&str; 4] = [".pth.tar", ".pt.tar", ".safetensors.index.json", ".bin.index.json"];
+    let name = path.file_name()?.to_string_lossy();
+    let twofold = TWOFOLD.iter().find_map(|ending| name.strip_suffix(ending)).filter(|stem| !stem.is_empty());
+    twofold.map(str::to_owned).or_else(|| Some(path.file_stem()?.to_string_lossy().into_owned()))
+}
+
 /// The pipeline of a teacher's file, in the working directory.
 fn file_name(teacher: &Path) -> PathBuf {
-    let stem = teacher.canonicalize().ok().and_then(|path| path.file_stem().map(ToOwned::to_owned));
-    let stem = stem.map_or_else(|| "teacher".to_owned(), |stem| stem.to_string_lossy().into_owned());
+    let stem = teacher.canonicalize().ok().and_then(|path| stem(&path)).unwrap_or_else(|| "teacher".to_owned());
     // What the program would take for an option or a command is no name for a file.
     PathBuf::from(format!("{}.ron", stem.trim_start_matches(['-', '.'])))
 }
@@ -166,4 +169,24 @@ fn write(path: &Path, text: &str) -> Result<(), Diagnostic> {
     };
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(refused)?;
     file.write_all(text.as_bytes()).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::stem;
+
+    #[test]
+    fn a_pipeline_is_called_as_the_file_without_its_endings() {
+        for (file, expected) in [
+            ("t/mbv2.pth.tar", "mbv2"),
+            ("resnet-1.5.pth", "resnet-1.5"),
+            ("model.safetensors.index.json", "model"),
+            ("folder", "folder"),
+            (".pth.tar", ".pth"),
+        ] {
+            assert_eq!(stem(Path::new(file)).as_deref(), Some(expected), "{file}");
+        }
+    }
 }

@@ -8,10 +8,11 @@ use zskt_api::{
     ClassifierShape, Diagnostic, ImageShape, Normalization, OutputShape, PluginInstance, PluginKind, Registry,
 };
 
-use super::Request;
 use super::dataset::FoundDataset;
+use super::{Request, stem};
 use crate::inspect_file::{is_graph, numbers};
 use crate::pipeline::{parse_plugin, unambiguous};
+use crate::shell_quoting::quoted;
 use crate::weights_report::{FoundNetwork, RecognizedArchitecture, weights_report};
 use crate::{parameter_count, text_format};
 
@@ -243,7 +244,7 @@ fn found(path: &Path, format: &str, network: &FoundNetwork, recognized: &Recogni
 fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
     let described = |network: &FoundNetwork| {
         let what = network.recognized.first().map_or_else(|| "not recognized".to_owned(), |one| one.ron.clone());
-        format!("\n  --key {}    {what}", printable(&network.choice()))
+        format!("\n  --key {}    {what}", quoted(&printable(&network.choice())))
     };
     let problem = Diagnostic::global(format!("`{}` holds {} networks", path.display(), networks.len()));
     problem.help(format!("choose one:{}", networks.iter().map(described).collect::<String>()))
@@ -258,7 +259,7 @@ fn not_recognized(path: &Path, network: &FoundNetwork) -> Diagnostic {
          them, and an ONNX export of the network needs none",
         network.tensors.len(),
         tensors.collect::<String>(),
-        path.display()
+        quoted(&path.to_string_lossy())
     ))
 }
 
