@@ -3,6 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use zskt_api::candle_core::{Device, Tensor};
+use zskt_api::testing::plugin;
+use zskt_api::{Builder, PluginInstance, Precision};
+use zskt_runtime as _;
+
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/teachers")
 }
@@ -24,6 +29,23 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
     let output = zskt_run(folder, arguments);
     assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     String::from_utf8(output.stderr).expect("it speaks UTF-8")
+}
+
+/// Weights of an architecture, in the order of their making.
+fn weights(model: &str) -> Vec<(String, Tensor)> {
+    let PluginInstance::Architecture(architecture) = plugin(model).expect("it is exported") else {
+        panic!("{model} is no architecture")
+    };
+    let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+    architecture.build(&builder).expect("it is built");
+    let weights = builder.weights();
+    weights.iter().map(|weight| (weight.name().to_owned(), weight.var().as_tensor().clone())).collect()
+}
+
+fn save(path: &Path, weights: &[(String, Tensor)]) {
+    let named = weights.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    let bytes = torch_checkpoint::write_state_dict(named).expect("it is written");
+    std::fs::write(path, bytes).expect("there is room");
 }
 
 fn folder() -> tempfile::TempDir {
@@ -148,6 +170,57 @@ fn a_normalization_that_does_not_fit_is_refused_whatever_the_method() {
     said(here, &[&new[..], &["--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2"]].concat());
     let of_bytes = refused(here, &["validate", "new.ron", "--set", "teacher.mean=[125.0, 122.0, 113.0]"]);
     assert!(of_bytes.contains("out of range") && of_bytes.contains("divide it by 255"), "{of_bytes}");
+}
+
+#[test]
+fn weights_that_no_architecture_has_are_compared_with_the_nearest() {
+    let folder = folder();
+    let here = folder.path();
+    let mut renamed = weights("CifarResNet(depth: 20, classes: 100)");
+    for (name, _) in &mut renamed {
+        *name = name.replace("layer", "stage").replace("conv", "cv");
+    }
+    save(&here.join("renamed.pth"), &renamed);
+    let new = said(here, &["new", "--teacher", "renamed.pth"]);
+    let fits = "teacher  CifarResNet(depth: 20, classes: 100): every name and shape fits, by `rename: [";
+    assert!(new.contains(fits) && new.contains("see whether the names mean the same"), "{new}");
+    let written = std::fs::read_to_string(here.join("renamed.ron")).expect("it is written");
+    assert!(written.contains("path: \"renamed.pth\", rename: [("), "{written}");
+    assert!(written.replace("\n//  ", "").contains("see whether the names mean the same"), "{written}");
+    said(here, &["validate", "renamed.ron"]);
+
+    let mut missing = weights("CifarResNet(depth: 20)");
+    missing.retain(|(name, _)| name != "layer3.2.conv2.weight");
+    save(&here.join("missing.pth"), &missing);
+    let refusal = refused(here, &["new", "--teacher", "missing.pth"]);
+    for expected in [
+        "no architecture has the weights of `missing.pth`; the nearest is `CifarResNet(depth: 20)`",
+        "layer3.2.conv2.weight: missing, expected shape [64, 64, 3, 3]",
+    ] {
+        assert!(refusal.contains(expected), "{refusal}");
+    }
+}
+
+#[test]
+fn copies_are_one_network_and_others_are_for_the_user_to_decide() {
+    let folder = folder();
+    let here = folder.path();
+    let network = weights("LeNet()");
+    let under = |key: &str, change: f64| -> Vec<(String, Tensor)> {
+        network.iter().map(|(name, tensor)| (format!("{key}.{name}"), (tensor + change).expect("a sum"))).collect()
+    };
+    save(&here.join("same.pth"), &[under("model", 0.0), under("ema", 0.0)].concat());
+    let new = said(here, &["new", "--teacher", "same.pth"]);
+    assert!(new.contains("names after `model.`, the same weights as in `ema`"), "{new}");
+    said(here, &["validate", "same.ron"]);
+    save(&here.join("two.pth"), &[under("model", 0.0), under("the ema", 1.0)].concat());
+    let two = refused(here, &["new", "--teacher", "two.pth"]);
+    assert!(two.contains("`two.pth` holds 2 networks") && two.contains("--key 'the ema'"), "{two}");
+    save(&here.join("bare.pth"), &network);
+    let bare = refused(here, &["new", "--teacher", "bare.pth", "--key", "net"]);
+    assert!(bare.contains("no weights under the key `net`") && bare.contains("leave --key out"), "{bare}");
+    let other = refused(here, &["new", "--teacher", "two.pth", "--key", "net"]);
+    assert!(other.contains("its weights are under --key model and --key 'the ema'"), "{other}");
 }
 
 #[test]

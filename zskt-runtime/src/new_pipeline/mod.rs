@@ -1,8 +1,10 @@
 //! `new`: a pipeline for a teacher's file, from what is in it.
 
+mod checkpoint;
 mod dataset;
 mod draft;
 mod method;
+mod nearest;
 mod student;
 mod teacher;
 

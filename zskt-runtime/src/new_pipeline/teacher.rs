@@ -9,7 +9,8 @@ use zskt_api::{
 };
 
 use super::dataset::FoundDataset;
-use super::{Request, stem};
+use super::nearest::Nearest;
+use super::{Request, checkpoint, stem};
 use crate::inspect_file::{is_graph, numbers};
 use crate::pipeline::{parse_plugin, unambiguous};
 use crate::shell_quoting::quoted;
@@ -54,12 +55,23 @@ impl FoundTeacher {
         })?;
         let network = match &report.networks[..] {
             [network] => network,
-            [] => return Err(Diagnostic::global(format!("`{shown}` holds no weights"))),
+            [] => return Err(no_weights(path, key, registry)),
+            several if are_copies(path, key, several, registry) => &several[0],
             several => return Err(several_networks(path, several)),
         };
-        let Some(recognized) = network.recognized.first() else { return Err(not_recognized(path, network)) };
+        let nearest;
+        let (recognized, more) = match network.recognized.first() {
+            Some(recognized) => (recognized, ""),
+            None => {
+                let near = Nearest::find(request, network, registry);
+                nearest = near
+                    .map_err(|problem| not_recognized(path, network, Some(problem)))?
+                    .ok_or_else(|| not_recognized(path, network, None))?;
+                (&nearest.architecture, nearest.parameters.as_str())
+            }
+        };
         let PluginInstance::Architecture(architecture) = recognized.parsed.instance() else {
-            return Err(not_recognized(path, network));
+            return Err(Diagnostic::global(format!("`{}` is not an architecture", recognized.ron)));
         };
         let configuration = report.configuration.as_ref();
         let said = configuration.and_then(|configuration| configuration.input_size);
@@ -81,19 +93,14 @@ impl FoundTeacher {
         if normalization.is_none() && request.normalization.is_none() {
             assumptions.push(normalization_unknown(data));
         }
-        let key = key.map(|key| format!(", key: {key:?}")).unwrap_or_default();
+        let parameters = format!("{more}{}", stated(request.normalization.as_ref()));
         Ok(Self {
-            ron: format!(
-                "Checkpoint(model: {}, path: {:?}{key}{})",
-                recognized.ron,
-                path.to_string_lossy(),
-                stated(request.normalization.as_ref())
-            ),
+            ron: checkpoint::ron(&recognized.ron, path, key, &parameters),
             name: name(path),
             image,
             output,
             parameters: parameter_count::of(recognized.parsed.instance()),
-            found: found(path, &report.format.to_string(), network, recognized),
+            found: found(path, &report.format.to_string(), &report.networks, recognized, more),
             assumptions,
         })
     }
@@ -173,8 +180,11 @@ impl FoundTeacher {
 
 /// The pipeline is called as the file is.
 fn name(path: &Path) -> String {
-    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-    let name: String = stem.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    let name: String = stem(path)
+        .unwrap_or_default()
+        .chars()
+        .map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' })
+        .collect();
     if name.trim_matches(['-', '.']).is_empty() { "transfer".into() } else { name }
 }
 
@@ -221,7 +231,15 @@ fn normalization_unknown(data: Option<&FoundDataset>) -> String {
     )
 }
 
-fn found(path: &Path, format: &str, network: &FoundNetwork, recognized: &RecognizedArchitecture) -> Vec<String> {
+/// Where the network is, with those that are copies of it, and what it is; `more` is what `Checkpoint` needs for its names.
+fn found(
+    path: &Path,
+    format: &str,
+    networks: &[FoundNetwork],
+    recognized: &RecognizedArchitecture,
+    more: &str,
+) -> Vec<String> {
+    let network = &networks[0];
     let mut place = format!("{}: {format}", path.display());
     if !network.key.is_empty() {
         place += &format!(", `{}`", printable(&network.key));
@@ -229,9 +247,14 @@ fn found(path: &Path, format: &str, network: &FoundNetwork, recognized: &Recogni
     if !network.prefix.is_empty() {
         place += &format!(", names after `{}`", printable(&network.prefix));
     }
-    let names = match recognized.layout {
-        Some(layout) => format!("the names of {layout}"),
-        None => "its own names".into(),
+    let copies: Vec<_> = networks[1..].iter().map(|copy| format!("`{}`", printable(&copy.choice()))).collect();
+    if !copies.is_empty() {
+        place += &format!(", the same weights as in {}", text_format::join(&copies, "and"));
+    }
+    let names = match (recognized.layout, more.strip_prefix(", ")) {
+        (Some(layout), _) => format!("the names of {layout}"),
+        (None, Some(parameters)) => format!("`{parameters}`"),
+        (None, None) => "its own names".into(),
     };
     let mut lines = vec![place, format!("teacher  {}: every name and shape fits, by {names}", recognized.ron)];
     let others: Vec<_> = network.recognized.iter().skip(1).map(|other| other.ron.clone()).collect();
@@ -239,6 +262,30 @@ fn found(path: &Path, format: &str, network: &FoundNetwork, recognized: &Recogni
         lines.push(format!("         {} would fit too", text_format::join(&others, "and")));
     }
     lines
+}
+
+/// Whether several networks of a file are one with its copies, which `Checkpoint` takes.
+fn are_copies(path: &Path, key: Option<&str>, networks: &[FoundNetwork], registry: &Registry) -> bool {
+    let ron = |network: &FoundNetwork| network.recognized.first().map(|recognized| recognized.ron.clone());
+    let Some(first) = ron(&networks[0]) else { return false };
+    networks.iter().all(|network| ron(network).as_ref() == Some(&first))
+        && checkpoint::fits(&checkpoint::ron(&first, path, key, ""), registry).is_ok()
+}
+
+fn no_weights(path: &Path, key: Option<&str>, registry: &Registry) -> Diagnostic {
+    let shown = path.display();
+    let anywhere = weights_report(path, None, registry).map(|report| report.networks).unwrap_or_default();
+    let Some(key) = key.filter(|_| !anywhere.is_empty()) else {
+        return Diagnostic::global(format!("`{shown}` holds no weights"));
+    };
+    let keys = anywhere.iter().map(FoundNetwork::choice).filter(|key| !key.is_empty());
+    let keys: Vec<_> = keys.map(|key| format!("--key {}", quoted(&printable(&key)))).collect();
+    let problem = Diagnostic::global(format!("`{shown}` holds no weights under the key `{key}`"));
+    problem.help(if keys.is_empty() {
+        "its weights are under no key: leave --key out".to_owned()
+    } else {
+        format!("its weights are under {}", text_format::join(&keys, "and"))
+    })
 }
 
 fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
@@ -250,16 +297,22 @@ fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
     problem.help(format!("choose one:{}", networks.iter().map(described).collect::<String>()))
 }
 
-fn not_recognized(path: &Path, network: &FoundNetwork) -> Diagnostic {
+/// Says what is in a file that no architecture is recognized in, and how the nearest differs, where one is near.
+fn not_recognized(path: &Path, network: &FoundNetwork, nearest: Option<Diagnostic>) -> Diagnostic {
+    let message = format!("no architecture has the weights of `{}`", path.display());
+    let inspect = format!("`zskt-run inspect {}`", quoted(&path.to_string_lossy()));
+    let ways_out = "`zskt-run plugin new NAME --kind architecture` begins a plugin for them, and an ONNX export of the network needs none";
+    if let Some(nearest) = nearest {
+        let help = nearest.help.unwrap_or_default();
+        return Diagnostic::global(format!("{message}; {}", nearest.message))
+            .help(format!("{help}\n{inspect} lists what it has, {ways_out}"));
+    }
     let tensors =
         network.tensors.iter().take(6).map(|(name, info)| format!("\n  {} {:?}", printable(name), info.shape));
-    let problem = Diagnostic::global(format!("no architecture has the weights of `{}`", path.display()));
-    problem.help(format!(
-        "it has {} tensors:{}\n`zskt-run inspect {}` lists them all, `zskt-run plugin new NAME --kind architecture` begins a plugin for \
-         them, and an ONNX export of the network needs none",
+    Diagnostic::global(message).help(format!(
+        "it has {} tensors:{}\n{inspect} lists them all, {ways_out}",
         network.tensors.len(),
-        tensors.collect::<String>(),
-        quoted(&path.to_string_lossy())
+        tensors.collect::<String>()
     ))
 }
 
