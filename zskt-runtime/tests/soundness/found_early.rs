@@ -141,6 +141,6 @@ fn a_normalization_of_other_channels_than_the_images_have() {
     let members = format!(
         "teacher=Ensemble(members: [{member}, mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2]), {member}, mean: [0.5], std: [0.2])])"
     );
-    let message = "`teacher.members[1]` has a normalization of 1 channels, but the images of `generator` have 3";
+    let message = "`teacher.members[1]` has a normalization of 1 channel, but the images of `generator` have 3";
     assert!(found(&[&members]).contains(message), "{}", found(&[&members]));
 }
