@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use zskt_api::candle_core::{Device, Tensor};
+use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::testing::plugin;
 use zskt_api::{Builder, PluginInstance, Precision};
 use zskt_runtime as _;
@@ -191,6 +191,8 @@ fn weights_that_no_architecture_has_are_compared_with_the_nearest() {
 
     let mut missing = weights("CifarResNet(depth: 20)");
     missing.retain(|(name, _)| name != "layer3.2.conv2.weight");
+    // Files need not have the network's order.
+    missing.reverse();
     save(&here.join("missing.pth"), &missing);
     let refusal = refused(here, &["new", "--teacher", "missing.pth"]);
     for expected in [
@@ -199,6 +201,14 @@ fn weights_that_no_architecture_has_are_compared_with_the_nearest() {
     ] {
         assert!(refusal.contains(expected), "{refusal}");
     }
+
+    // Without weights of its own it is another network.
+    let mut more = weights("CifarResNet(depth: 20)");
+    let gate = Tensor::ones((4, 16), DType::F32, &Device::Cpu).expect("a tensor");
+    more.extend((0..3).map(|block| (format!("layer1.{block}.se.weight"), gate.clone())));
+    save(&here.join("more.pth"), &more);
+    let refusal = refused(here, &["new", "--teacher", "more.pth"]);
+    assert!(refusal.contains("the nearest is `CifarResNet(depth: 20)`") && refusal.contains("ignore: ["), "{refusal}");
 }
 
 #[test]

@@ -204,6 +204,9 @@ fn runs_are_listed_compared_checked_and_removed() {
     let (code, said, complaint) = run(&["runs", "verify", "none", "runs/a"]);
     assert_eq!((code, said.matches("DIFFERS").count(), said.matches("not known").count()), (Some(1), 1, 1), "{said}");
     assert!(said.contains("none") && complaint.contains("1 file differs"), "{said} {complaint}");
+    let (code, _, complaint) = run(&["runs", "verify", "none", "runs/b"]);
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(complaint.contains("1 folder is no run that can be checked"), "{complaint}");
     assert_eq!(run(&["runs", "verify", "none"]).0, Some(2));
 
     fs::write(folder.path().join("runs/a/checkpoint/thesis.tex"), "years of work").expect("there is room");

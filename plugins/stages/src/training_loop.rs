@@ -125,9 +125,10 @@ impl TrainingLoop {
                 Err(error) if error.is_out_of_memory() => {
                     pending.report(context)?;
                     // What it has captured has memory of its own.
+                    let had_graph = runner.has_captured();
                     drop(runner);
                     let bank = synthesis.as_ref().and_then(|made| Some((made.bank().ok()?, made.rounds())));
-                    return Err(self.batch_too_large(&error, &mut turns, done, &build, bank, draws));
+                    return Err(self.batch_too_large((&error, had_graph), &mut turns, done, &build, bank, draws));
                 }
                 trained => trained?,
             };
@@ -171,7 +172,7 @@ impl TrainingLoop {
     /// smaller ones. That spoils the weights, but the run has failed, and what it kept on disk stays as it is.
     fn batch_too_large(
         &self,
-        error: &Error,
+        (error, had_graph): (&Error, bool),
         turns: &mut [TurnRuntime],
         done: usize,
         build: &BuildContext,
@@ -188,9 +189,9 @@ impl TrainingLoop {
             train_eagerly(turns, self.networks(), &input, self.position(done))?.read(done)
         };
         // A captured batch has memory of its own beside that of others.
-        if self.replay && !build.device.is_cpu() && try_size(self.batch_size).is_ok() {
+        if had_graph && try_size(self.batch_size).is_ok() {
             return Error::out_of_memory(format!(
-                "the device has no room for batches of {} images and a CUDA graph of one; without the graph they fit: `--set {}.replay=false` ({error})",
+                "the device has no room for batches of {} images and a CUDA graph of one; without the graph one fits: `--set {}.replay=false` ({error})",
                 self.batch_size, build.node
             ));
         }

@@ -19,7 +19,7 @@ pub fn find(graph: &PipelineGraph<'_>, trainings: &[Training<'_>], problems: &mu
     problems.extend(trainings.iter().filter_map(|training| larger_than_its_teacher(graph, training, &mut counted)));
     let trained: HashSet<&str> = trainings.iter().map(|training| training.network).collect();
     problems.extend(graph.links.iter().filter_map(|link| measured_untrained(graph, link, &trained)));
-    problems.extend(trainings.iter().flat_map(|training| measured_before(graph, training)));
+    problems.extend(graph.links.iter().filter_map(|link| measured_before(graph, link, trainings)));
 }
 
 /// `counted` keeps the parameters of equal networks: counting them takes making one.
@@ -66,22 +66,20 @@ fn measured_untrained(graph: &PipelineGraph<'_>, link: &Link<'_>, trained: &Hash
     })
 }
 
-/// A metric of the network itself where none is of what its stage makes of it.
-fn measured_before<'g>(
-    graph: &'g PipelineGraph<'_>,
-    training: &'g Training<'_>,
-) -> impl Iterator<Item = Diagnostic> + use<'g> {
-    let is_of_metric = |link: &&Link<'_>| graph.nodes[link.to].kind() == Some(PluginKind::Metric);
-    let is_from = |link: &Link<'_>, node: &str| link.from.is_some_and(|from| graph.name(from) == node);
-    let stage = graph.name(training.stage);
-    let is_new = |node: usize| graph.nodes[node].kind() == Some(PluginKind::Architecture);
-    let is_measured_after = graph.links.iter().filter(is_of_metric).any(|link| is_from(link, stage));
-    let before = graph.links.iter().filter(is_of_metric).filter(move |link| is_from(link, training.network));
-    let before = before.filter(move |link| !is_measured_after && link.from.is_some_and(is_new));
-    before.map(move |link| {
-        let (metric, network) = (&graph.nodes[link.to].name.text, training.network);
-        let message = format!("`{metric}` measures `{network}` before `{stage}` trains it");
-        Diagnostic::at(link.edge.span, message)
+/// A metric of a new network itself where none is of what a stage makes of it.
+fn measured_before(graph: &PipelineGraph<'_>, link: &Link<'_>, trainings: &[Training<'_>]) -> Option<Diagnostic> {
+    let is_of_metric = |link: &Link<'_>| graph.nodes[link.to].kind() == Some(PluginKind::Metric);
+    let network = link.from.filter(|from| graph.nodes[*from].kind() == Some(PluginKind::Architecture))?;
+    let network = is_of_metric(link).then(|| graph.name(network))?;
+    let of_it = || trainings.iter().filter(|training| training.network == network);
+    let last = of_it().last()?.stage;
+    let is_measured_after = graph
+        .links
+        .iter()
+        .any(|other| is_of_metric(other) && of_it().any(|training| other.from == Some(training.stage)));
+    (!is_measured_after).then(|| {
+        let (metric, stage) = (&graph.nodes[link.to].name.text, graph.name(last));
+        Diagnostic::at(link.edge.span, format!("`{metric}` measures `{network}` before `{stage}` trains it"))
             .label("its weights are those that it begins with")
             .help(format!("`{stage} -> {metric}.{}` measures it afterwards", graph.port(link).name))
             .warning()

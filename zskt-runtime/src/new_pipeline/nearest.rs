@@ -1,6 +1,6 @@
 //! The architecture that comes nearest to weights that none has: under other names it may be the one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zskt_api::{Builder, Diagnostic, PluginInstance, PluginKind, Registry};
 
@@ -54,7 +54,8 @@ impl Nearest {
                 .map(|()| more.to_owned())
         };
         let parameters = fits("").or_else(|problem| {
-            let proposal = problem.help.as_deref().and_then(proposal);
+            // A network without some of the file's weights is another: who wants it has to say so.
+            let proposal = problem.help.as_deref().and_then(proposal).filter(|more| !more.contains("ignore:"));
             proposal.and_then(|more| fits(&format!(", {more}")).ok()).ok_or_else(|| misfit(&ron, problem))
         })?;
         let (registration, parsed) = parse_plugin(&ron, PluginKind::Architecture, registry)?;
@@ -90,18 +91,20 @@ fn misfit(ron: &str, problem: Diagnostic) -> Diagnostic {
 /// more than a third of them are others.
 fn nearest(network: &FoundNetwork, registry: &Registry) -> Option<(String, usize)> {
     let theirs: Vec<&[usize]> = network.tensors.iter().map(|(_, info)| info.shape.as_slice()).collect();
-    let channels = theirs.iter().find(|shape| shape.len() == 4).map_or(3, |shape| shape[1]);
-    let channels = if channels == 3 { String::new() } else { format!(", channels: {channels}") };
-    let with_classes = |ron: &str, classes: usize| {
-        let classes = if classes == 10 { String::new() } else { format!(", classes: {classes}") };
-        format!("{}{classes}{channels})", ron.trim_end_matches(')'))
+    let model = |ron: &str, channels: usize, classes: usize| {
+        let parameter = |name, usual, value| if value == usual { String::new() } else { format!(", {name}: {value}") };
+        let more = [parameter("classes", 10, classes), parameter("channels", 3, channels)].concat();
+        format!("{}{more})", ron.trim_end_matches(')'))
     };
     let far = |ron: &str| differing(ron, &theirs, registry);
+    // Files need not have the network's order: the first convolution may be any, and any matrix the last layer.
     let published = PUBLISHED.iter().flat_map(|(ron, size)| depths(ron).into_iter().map(|ron| (ron, *size)));
-    let (_, ron, size) = published.filter_map(|(ron, size)| Some((far(&with_classes(&ron, 10))?, ron, size))).min()?;
-    // Its classes are rows of one of its last tensors.
-    let last = theirs.iter().rev().take(4).filter(|shape| matches!(shape.len(), 1 | 2)).map(|shape| shape[0]);
-    let models = std::iter::once(10).chain(last).map(|classes| with_classes(&ron, classes));
+    let published = published.flat_map(|(ron, size)| [3, 1].map(|channels| (ron.clone(), channels, size)));
+    let nearest =
+        published.filter_map(|(ron, channels, size)| Some((far(&model(&ron, channels, 10))?, ron, channels, size)));
+    let (_, ron, channels, size) = nearest.min_by_key(|(differing, ..)| *differing)?;
+    let classes: BTreeSet<_> = theirs.iter().filter(|shape| shape.len() == 2).map(|shape| shape[0]).collect();
+    let models = std::iter::once(10).chain(classes).map(|classes| model(&ron, channels, classes));
     let (differing, ron) = models.filter_map(|ron| Some((far(&ron)?, ron))).min_by_key(|(differing, _)| *differing)?;
     (differing * 3 <= theirs.len()).then_some((ron, size))
 }

@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "signals are taken where they arrive: a thread that waits for them may not be had")]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
 /// Answers whether the user asked to stop.
@@ -16,9 +16,7 @@ const SIGNALS: &[i32] = &[
     libc::SIGHUP,
 ];
 
-static ASKED: AtomicBool = AtomicBool::new(false);
-
-/// When that was, in milliseconds.
+/// When the user asked first, in milliseconds, which are more than zero.
 static ASKED_AT: AtomicU64 = AtomicU64::new(0);
 
 /// Milliseconds in which signals are one: `timeout` sends its own to the program, and at once to the group in which that is, too.
@@ -34,20 +32,19 @@ pub fn listen() -> Interrupted {
             let _ = unsafe { signal_hook::low_level::register(*signal, on_signal) };
         }
     });
-    Arc::new(|| ASKED.load(Ordering::SeqCst))
+    Arc::new(|| ASKED_AT.load(Ordering::SeqCst) > 0)
 }
 
 /// Allocates nothing, takes no lock, and calls only functions that POSIX allows here.
 fn on_signal() {
     let now = milliseconds();
-    if ASKED.swap(true, Ordering::SeqCst) {
-        if now < ASKED_AT.load(Ordering::SeqCst) + AT_ONCE {
+    if let Err(first) = ASKED_AT.compare_exchange(0, now, Ordering::SeqCst, Ordering::SeqCst) {
+        if cfg!(unix) && now < first + AT_ONCE {
             return;
         }
         say("\nended at once; the run can be continued from its last checkpoint with --resume\n");
         signal_hook::low_level::exit(130);
     }
-    ASKED_AT.store(now, Ordering::SeqCst);
     say("\nstopping at the next safe point; Ctrl-C once more ends at once\n");
 }
 
@@ -57,13 +54,13 @@ fn milliseconds() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the time is written there; POSIX allows it in handlers.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+    (time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000).max(1)
 }
 
 /// Elsewhere each signal is one of its own.
 #[cfg(not(unix))]
 fn milliseconds() -> u64 {
-    AT_ONCE
+    1
 }
 
 fn say(text: &str) {

@@ -32,6 +32,7 @@ pub struct CudaGraphRunner<C: GraphCapture> {
     mode: Mode<C::Graph>,
     /// Why a batch could not be captured or replayed, until somebody asks.
     refusal: Option<String>,
+    has_captured: bool,
 }
 
 enum Mode<G> {
@@ -70,7 +71,13 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
             weights: networks.packed_weights(),
             mode: if allowed { Mode::WarmUp { left: WARM_UP, most: 0 } } else { Mode::Eager },
             refusal: None,
+            has_captured: false,
         }
+    }
+
+    /// Whether it has tried to capture a batch, and may hold one.
+    pub fn has_captured(&self) -> bool {
+        self.has_captured
     }
 
     /// Why batches are trained kernel by kernel though all plugins allow replays; once.
@@ -108,7 +115,7 @@ impl<C: GraphCapture> CudaGraphRunner<C> {
                 train_eagerly(turns)
             }
             Mode::WarmUp { .. } => {
-                self.mode = Mode::Eager;
+                (self.mode, self.has_captured) = (Mode::Eager, true);
                 // What cannot be captured or replayed is no failure: it is trained kernel by kernel.
                 let before = match StateSnapshot::take(turns, networks) {
                     Ok(before) => before,

@@ -275,8 +275,11 @@ impl SynthesisRuntime {
         let state = part(&self.turn.name, state);
         let position = state.get("position").ok_or_else(|| Error::new("how far the syntheses are is missing"))?;
         let position: Vec<i64> = position.to_dtype(DType::I64)?.to_vec1()?;
-        let [rounds, in_round, made, images] = position[..] else {
-            return Err(Error::new("it does not say how far the syntheses are"));
+        let [rounds, in_round, made, images] = match position[..] {
+            [rounds, in_round, made, images] => [rounds, in_round, made, images],
+            // Of before images were counted here.
+            [rounds, in_round, made] => [rounds, in_round, made, 0],
+            _ => return Err(Error::new("it does not say how far the syntheses are")),
         };
         let [rounds, in_round, made, images] = [rounds, in_round, made, images].map(|count| count as usize);
         self.position = Position { rounds, in_round, made, images };

@@ -39,11 +39,12 @@ pub fn verify(folders: &[PathBuf], json: bool) -> Result<Answer, Diagnostic> {
         let within = if Run::is_at(folder) { Vec::new() } else { Run::folders(folder)? };
         runs.extend(if within.is_empty() { vec![folder.clone()] } else { within });
     }
-    let is_alone = runs.len() == 1;
+    let (is_alone, mut unread) = (runs.len() == 1, 0);
     for folder in &runs {
         let checked = match verify_one(folder) {
             // Others are looked at all the same, as those of `runs/*`.
             Err(problem) if !is_alone => {
+                unread += 1;
                 vec![Checked { file: folder.clone(), what: "run", finding: Finding::Unknown(problem.message) }]
             }
             checked => checked?,
@@ -68,9 +69,17 @@ pub fn verify(folders: &[PathBuf], json: bool) -> Result<Answer, Diagnostic> {
         }));
     }
     let text = if json { format!("{}\n", Value::Array(objects)) } else { text };
-    let count = text_format::count(differ);
-    let complaint =
-        (differ > 0).then(|| if differ == 1 { "1 file differs".to_owned() } else { format!("{count} files differ") });
+    let count = |count, one, many| match count {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        count => Some(format!("{} {many}", text_format::count(count))),
+    };
+    let complaints = [
+        count(differ, "file differs", "files differ"),
+        count(unread, "folder is no run that can be checked", "folders are no runs that can be checked"),
+    ];
+    let complaints: Vec<_> = complaints.into_iter().flatten().collect();
+    let complaint = (!complaints.is_empty()).then(|| complaints.join(", "));
     Ok(Answer { text, complaint })
 }
 

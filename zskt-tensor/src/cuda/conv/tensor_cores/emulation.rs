@@ -58,6 +58,10 @@ pub fn prepare(work: impl FnOnce()) {
     wanted.retain(|kernel| !compiled.contains_key(kernel));
     wanted.sort_by_key(Kernel::name);
     wanted.dedup();
+    // On a GPU nothing is.
+    if wanted.is_empty() {
+        return;
+    }
     let library = Arc::new(compile(&wanted));
     compiled.extend(wanted.into_iter().map(|kernel| (kernel, Arc::clone(&library))));
 }

@@ -18,8 +18,11 @@ use crate::cuda::nvrtc::{Program, compile_all};
 
 static LOADED: LazyLock<Mutex<HashMap<(DeviceId, Kernel), CudaFunction>>> = LazyLock::new(Mutex::default);
 
+/// Machine code.
+type Cubin = Vec<u8>;
+
 /// For a compute capability, before anybody launched them.
-static COMPILED: LazyLock<Mutex<HashMap<(String, Kernel), Vec<u8>>>> = LazyLock::new(Mutex::default);
+static COMPILED: LazyLock<Mutex<HashMap<(String, Kernel), Cubin>>> = LazyLock::new(Mutex::default);
 
 /// Launches a kernel with its struct of arguments.
 ///
