@@ -72,7 +72,7 @@ fn measured_before(graph: &PipelineGraph<'_>, link: &Link<'_>, trainings: &[Trai
     let network = link.from.filter(|from| graph.nodes[*from].kind() == Some(PluginKind::Architecture))?;
     let network = is_of_metric(link).then(|| graph.name(network))?;
     let of_it = || trainings.iter().filter(|training| training.network == network);
-    let last = of_it().last()?.stage;
+    let last = of_it().next_back()?.stage;
     let is_measured_after = graph
         .links
         .iter()

@@ -69,7 +69,7 @@ pub fn adam(tensors: &[AdamOperands<'_>], step: AdamStep) -> Result<()> {
 }
 
 /// What each launch updates: so many tensors at most, whose copies are packed alike.
-fn launches<'a, T>(tensors: &'a [T], target: impl Fn(&T) -> &Tensor) -> Result<Vec<Vec<&'a T>>> {
+fn launches<T>(tensors: &[T], target: impl Fn(&T) -> &Tensor) -> Result<Vec<Vec<&T>>> {
     let packings = tensors.iter().map(|tensor| packed_weights::packing_of(target(tensor)));
     let packings = packings.collect::<Result<Vec<_>>>()?;
     // Those without a copy go with any.
