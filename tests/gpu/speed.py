@@ -69,7 +69,7 @@ def without_ours(runner):
     """With cuDNN's convolutions in the place of ours."""
     if not runner.cuda:
         raise Skipped("only a GPU has two")
-    return contenders(runner, ["zskt-bf16", "zskt-tf32"], 1, 40, ZSKT_TENSOR_CORES="0")
+    return contenders(runner, ["zskt-bf16", "zskt-tf32"], 1, 60, ZSKT_TENSOR_CORES="0")
 
 
 def convolutions(runner):

@@ -55,11 +55,16 @@ impl Program {
     }
 }
 
-/// The machine code of several programs, each made by a thread of its own.
+/// The machine code of several programs, each made by a thread of its own while there are threads to be had.
 pub fn compile_all(programs: &[Program]) -> Vec<Result<Vec<u8>>> {
     thread::scope(|scope| {
-        let threads: Vec<_> = programs.iter().map(|program| scope.spawn(|| program.cubin())).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        let spawned = programs.iter().map(|program| thread::Builder::new().spawn_scoped(scope, || program.cubin()));
+        let spawned: Vec<_> = spawned.collect();
+        let cubins = programs.iter().zip(spawned).map(|(program, spawned)| match spawned {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => program.cubin(),
+        });
+        cubins.collect()
     })
 }
 

@@ -18,12 +18,15 @@ pub mod tensor_cores;
 mod times;
 
 /// Whether a convolution and both its gradients are computed by our own kernels.
-pub fn is_ours(device: &Device, geometry: &ConvGeometry, precision: Precision) -> bool {
+///
+/// # Errors
+/// When the device does not say what it can.
+pub fn is_ours(device: &Device, geometry: &ConvGeometry, precision: Precision) -> candle_core::Result<bool> {
     let is_empty = [geometry.batch, geometry.height, geometry.width].contains(&0);
-    are_enabled(precision)
+    Ok(are_enabled(precision)
         && !is_empty
         && tensor_cores::covers(geometry, precision)
-        && tensor_cores::are_supported(device)
+        && tensor_cores::are_supported(device)?)
 }
 
 /// Whether those in this precision are that these cover: with `ZSKT_TENSOR_CORES=0` none, for comparisons.

@@ -42,7 +42,7 @@ pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Optio
     let (LazyInput { map, upsampling, .. }, precision) = (&x.input, x.precision);
     let stored =
         ConvGeometry { height: map.shape.height, width: map.shape.width, upsampling: *upsampling, ..*geometry };
-    if conv::is_ours(x.device(), &stored, precision) {
+    if conv::is_ours(x.device(), &stored, precision)? {
         return fused(x, stored, weight, bias);
     }
     let (x, geometry, device) = (&x.enlarged()?, *geometry, x.device());

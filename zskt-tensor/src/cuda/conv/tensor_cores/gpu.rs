@@ -50,12 +50,27 @@ pub fn launch(device: &CudaDevice, kernel: &Kernel, grid: [usize; 2], mut argume
         .map_err(failed(kernel))
 }
 
+static SUPPORTED: LazyLock<Mutex<HashMap<DeviceId, bool>>> = LazyLock::new(Mutex::default);
+
 /// Whether the device has compute capability 8.0, and as much shared memory for a block: those for graphics have less.
-pub fn is_supported(device: &CudaDevice) -> bool {
+///
+/// # Errors
+/// When the device does not say, or tells of an error of what it did before.
+pub fn is_supported(device: &CudaDevice) -> Result<bool> {
+    let mut supported = SUPPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(supported) = supported.get(&device.id()) {
+        return Ok(*supported);
+    }
     let stream = device.cuda_stream();
-    let is_at_least = |attribute, least| stream.context().attribute(attribute).is_ok_and(|value| value >= least);
-    is_at_least(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 8)
-        && is_at_least(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, ONE_BLOCK as i32)
+    let is_at_least = |attribute, least| stream.context().attribute(attribute).map(|value| value >= least);
+    let answer = is_at_least(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 8)
+        .and_then(|capable| {
+            let memory = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+            Ok(capable && is_at_least(memory, ONE_BLOCK as i32)?)
+        })
+        .map_err(|error| Error::Msg(format!("CUDA, what the GPU can: {error}")))?;
+    supported.insert(device.id(), answer);
+    Ok(answer)
 }
 
 /// Compiles a kernel that is not loaded, and those that are likely to be launched soon beside it, for that takes as much time as one.
