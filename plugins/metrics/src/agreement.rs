@@ -63,8 +63,10 @@ impl Metric for Agreement {
         let mean_kl = divergence / images.max(1) as f64;
         let percent = 100.0 * share;
         let apart = without_prediction(not_finite, "so that there is no mean KL");
+        // Rounding leaves a little less than zero of equal networks; no minus is shown for it.
+        let shown = (mean_kl * 1e4).round() / 1e4 + 0.0;
         let summary = match not_finite {
-            0 => format!("same class on {percent:.2} % of {images} images, mean KL {mean_kl:.4}"),
+            0 => format!("same class on {percent:.2} % of {images} images, mean KL {shown:.4}"),
             _ => format!("same class on {percent:.2} % of {images} images{apart}"),
         };
         Ok(Measurement::new(summary)
