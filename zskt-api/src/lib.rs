@@ -5,6 +5,7 @@
 //! [`Optimizer`], [`Schedule`], [`ClassTargets`]) and is registered by [`export!`]. What it computes with is in [`tensor`] (feature maps,
 //! gradients, differentiable operations) and [`nn`] (layers and their weights), which is the crate zskt-tensor.
 
+mod address;
 #[doc(hidden)]
 pub mod build_id;
 mod contracts;
@@ -27,6 +28,8 @@ pub use serde_json;
 pub use zskt_tensor as tensor;
 pub use zskt_tensor::{candle_core, candle_nn, nn, ops};
 
+#[doc(hidden)]
+pub use address::fetch_first;
 pub use contracts::*;
 pub use kind::PluginKind;
 pub use layout::{NamedShapes, Recognized, WeightLayout};

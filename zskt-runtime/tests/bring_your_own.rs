@@ -384,6 +384,11 @@ fn what_is_no_teacher_is_said() {
     assert!(refused(here, &["new", "--teacher", "notes.txt"]).contains("cannot read `notes.txt`"));
     assert!(refused(here, &["new", "--teacher", "missing.pth"]).contains("there is no such file"));
     assert!(refused(here, &["inspect", "missing.pth"]).contains("cannot read `missing.pth`: there is no such file"));
+    for arguments in [&["new", "--teacher"][..], &["inspect"]] {
+        let address = refused(here, &[arguments, &["https://huggingface.co/org/net/blob/main/net.pth"]].concat());
+        let fetch = "curl -L -o net.pth 'https://huggingface.co/org/net/resolve/main/net.pth'";
+        assert!(address.contains("zskt reads files") && address.contains(fetch), "{address}");
+    }
     assert!(refused(here, &["inspect", "Missing"]).contains("there is no plugin `Missing`"));
     let nothing = refused(here, &["inspect", "notes.txt"]);
     assert!(nothing.contains("cannot read weights") && nothing.contains("no dataset plugin reads"), "{nothing}");

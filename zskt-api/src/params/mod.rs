@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 
 use crate::value::{Value, ValueKind, float_to_ron};
-use crate::{Diagnostic, NestedPlugin, ParsedPlugin, PluginKind, PluginRegistration, Span, nearest_name};
+use crate::{Diagnostic, NestedPlugin, ParsedPlugin, PluginKind, PluginRegistration, Span, fetch_first, nearest_name};
 
 /// A type that a parameter can have.
 pub trait ParameterType: Sized {
@@ -299,7 +299,11 @@ impl ParameterType for PathBuf {
     }
     fn read(value: &Value, problems: &mut Vec<Diagnostic>) -> Option<Self> {
         match &value.kind {
-            ValueKind::Text(text) => Some(text.into()),
+            ValueKind::Text(text) => {
+                let Some(problem) = fetch_first(text) else { return Some(text.into()) };
+                problems.push(Diagnostic { span: Some(value.span), ..problem.label("expected a path") });
+                None
+            }
             _ => mismatch(value, problems),
         }
     }

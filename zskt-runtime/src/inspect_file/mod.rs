@@ -8,7 +8,7 @@ pub use graph::{is_graph, numbers};
 
 use std::path::Path;
 
-use zskt_api::{Diagnostic, Registry};
+use zskt_api::{Diagnostic, Registry, fetch_first};
 
 use crate::dataset_at;
 
@@ -30,6 +30,9 @@ pub struct Request<'a> {
 /// When it is neither weights nor images, with the reasons why it is none of them.
 pub fn describe(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnostic> {
     if !request.path.exists() {
+        if let Some(problem) = request.path.to_str().and_then(fetch_first) {
+            return Err(problem);
+        }
         let message = format!("cannot read `{}`: there is no such file or folder", request.path.display());
         return Err(Diagnostic::global(message).help("`zskt-run plugins` lists what plugins are called"));
     }

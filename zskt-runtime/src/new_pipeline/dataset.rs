@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use zskt_api::{DatasetSignature, Diagnostic, ImageShape, Normalization, PluginInstance, PluginKind, Registry, Split};
+use zskt_api::{
+    DatasetSignature, Diagnostic, ImageShape, Normalization, PluginInstance, PluginKind, Registry, Split, fetch_first,
+};
 
 use super::teacher::FoundTeacher;
 use crate::dataset_at::{DatasetAt, Part, at};
@@ -19,6 +21,9 @@ impl FoundDataset {
     /// # Errors
     /// When no dataset plugin reads it, or several do, or the one that is named does not.
     pub fn find(data: &Path, registry: &Registry) -> Result<Self, Diagnostic> {
+        if let Some(problem) = data.to_str().and_then(fetch_first) {
+            return Err(problem);
+        }
         if let Some(ron) = data.to_str().filter(|text| text.contains('(') && !data.exists()) {
             return Self::named(ron, registry);
         }

@@ -6,6 +6,7 @@ use onnx_model::Dimension;
 use torch_checkpoint::printable;
 use zskt_api::{
     ClassifierShape, Diagnostic, ImageShape, Normalization, OutputShape, PluginInstance, PluginKind, Registry,
+    fetch_first,
 };
 
 use super::dataset::FoundDataset;
@@ -42,6 +43,9 @@ impl FoundTeacher {
     /// When it cannot be read, no architecture has such weights, or there are several networks in it.
     pub fn read(request: &Request<'_>, data: Option<&FoundDataset>, registry: &Registry) -> Result<Self, Diagnostic> {
         let (path, key) = (request.teacher, request.key);
+        if let Some(problem) = path.to_str().and_then(fetch_first) {
+            return Err(problem);
+        }
         if is_graph(path) {
             return match key {
                 None => Self::of_graph(request, data, registry),
