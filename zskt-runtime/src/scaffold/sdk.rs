@@ -44,7 +44,8 @@ impl Sdk {
         let shown = folder.display();
         let image = fs::read_to_string(folder.join("image.sha256")).map_err(|error| {
             Diagnostic::global(format!("there is no SDK in `{shown}`: {}", reason(&error))).help(
-                "a release has one beside `bin/`; `cargo xtask dist` in the sources of zskt makes one; --sdk DIR names another",
+                "a release has one beside `bin/`. `cargo xtask layout`, in the folder of zskt's sources, makes `target/layout` there, with one and \
+                 the program that goes with it: put its `bin/` into PATH, and run that zskt-run. --sdk DIR names another",
             )
         })?;
         if image != ours {
