@@ -21,6 +21,9 @@ const LONGEST_TEXT: usize = 64 << 10;
 /// More classes than any network tells apart.
 const MOST_CLASSES: usize = 1_000_000;
 
+/// What PyTorch's batch norms add to the variance by default.
+const USUAL_EPSILON: f64 = 1e-5;
+
 /// What is written about a network. Nothing of it is needed to read the weights, so what is not as expected is left out.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Configuration {
@@ -37,6 +40,8 @@ pub struct Configuration {
     pub std: Option<Vec<f64>>,
     /// Channels, height and width of its images.
     pub input_size: Option<[usize; 3]>,
+    /// What its batch norms add to the variance, where that is not PyTorch's default.
+    pub batch_norm_epsilon: Option<f64>,
 }
 
 /// The header of a safetensors file, but for its tensors.
@@ -119,6 +124,17 @@ impl Configuration {
         for (ours, timms, theirs) in [(&mut self.mean, "mean", "image_mean"), (&mut self.std, "std", "image_std")] {
             set(ours, numbers(pretrained.get(timms)));
             set(ours, numbers(entries.get(theirs)).filter(|_| normalizes));
+        }
+        // timm: {model_args: {bn_eps}}. transformers' MobileNets call that of their batch norms `layer_norm_eps`; other networks, which have
+        // layer norms, are none of those that are built here.
+        let arguments = entries.get("model_args").and_then(Value::as_object);
+        for name in ["batch_norm_eps", "bn_eps", "norm_eps", "layer_norm_eps"] {
+            let stated = |entries: &Map<String, Value>| entries.get(name).and_then(Value::as_f64);
+            let found = stated(entries).or_else(|| arguments.and_then(stated));
+            // Not to the last digit: some have passed through f32.
+            let is_other =
+                |epsilon: &f64| (0.0..=1.0).contains(epsilon) && (epsilon / USUAL_EPSILON - 1.0).abs() > 1e-6;
+            set(&mut self.batch_norm_epsilon, found.filter(is_other));
         }
         let size = pretrained.get("input_size").and_then(Value::as_array).and_then(|sizes| {
             let sizes: Vec<_> = sizes.iter().filter_map(|size| count(Some(size))).collect();

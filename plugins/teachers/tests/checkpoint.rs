@@ -315,6 +315,21 @@ this file holds `Net(classes: 4)` in `module`
 }
 
 #[test]
+fn what_batch_norms_add_to_the_variance_is_for_the_pipeline_to_say() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(file(shapes(&[])).path(), folder.path().join("model.safetensors")).unwrap();
+    std::fs::write(folder.path().join("config.json"), r#"{"model_args": {"bn_eps": 0.001}}"#).unwrap();
+    let (message, help) = refused(&checkpoint(folder.path(), vec![]));
+    assert!(message.contains("batch norms add 0.001 to the variance"), "{message}");
+    assert_eq!(help, "write `batch_norm_eps: 0.001`");
+    for epsilon in [1e-3, 1e-5] {
+        let said = checkpoint(folder.path(), vec![("batch_norm_eps", value(ValueKind::Float(epsilon)))]);
+        assert_eq!(said.check(), Ok(()));
+        assert_eq!(said.batch_norm_epsilon(), epsilon);
+    }
+}
+
+#[test]
 fn a_key_or_prefix_that_leads_nowhere_says_what_does() {
     let both = fixture("teacher-student.ckpt");
     let (message, help) = refused(&checkpoint(&both, vec![("key", text("teacher"))]));

@@ -123,6 +123,7 @@ fn a_file_says_what_its_network_is() {
         mean: Some(vec![0.5]),
         std: Some(vec![0.25]),
         input_size: Some([1, 28, 30]),
+        batch_norm_epsilon: None,
     };
     assert_eq!(of("best.safetensors", said), Some(expected.clone()));
 
@@ -147,7 +148,8 @@ fn a_file_says_what_its_network_is() {
 fn a_folder_says_what_its_network_is() {
     let folder = tempfile::tempdir().unwrap();
     let timm = r#"{"architecture": "resnet18", "num_classes": 10,
-        "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5, 0.25, 1], "std": [0.1, 0.2, 0.3], "label_names": ["cat", "dog"]}}"#;
+        "pretrained_cfg": {"input_size": [3, 32, 32], "mean": [0.5, 0.25, 1], "std": [0.1, 0.2, 0.3], "label_names": ["cat", "dog"]},
+        "model_args": {"bn_eps": 0.001}}"#;
     write(folder.path(), &[("model.safetensors", &shard(&["a.weight"])), ("config.json", timm.as_bytes())]);
     let expected = Configuration {
         architecture: Some("resnet18".into()),
@@ -156,10 +158,12 @@ fn a_folder_says_what_its_network_is() {
         mean: Some(vec![0.5, 0.25, 1.0]),
         std: Some(vec![0.1, 0.2, 0.3]),
         input_size: Some([3, 32, 32]),
+        batch_norm_epsilon: Some(0.001),
     };
     assert_eq!(WeightsFile::open(folder.path()).unwrap().configuration(), Some(&expected));
 
-    let transformers = br#"{"architectures": ["ResNetForImageClassification"], "id2label": {"1": "dog", "0": "cat"}}"#;
+    let transformers = br#"{"architectures": ["ResNetForImageClassification"], "id2label": {"1": "dog", "0": "cat"},
+        "layer_norm_eps": 1e-12}"#;
     let processor =
         br#"{"do_normalize": true, "image_mean": [0.5], "image_std": [0.25], "size": {"height": 28, "width": 30}}"#;
     write(folder.path(), &[("config.json", transformers), ("preprocessor_config.json", processor)]);
@@ -170,6 +174,7 @@ fn a_folder_says_what_its_network_is() {
         mean: Some(vec![0.5]),
         std: Some(vec![0.25]),
         input_size: Some([1, 28, 30]),
+        batch_norm_epsilon: Some(1e-12),
     };
     let file = WeightsFile::open(folder.path()).unwrap();
     assert_eq!(file.configuration(), Some(&expected));
@@ -178,7 +183,8 @@ fn a_folder_says_what_its_network_is() {
 
     // What is not as expected is left out; what is no JSON is damaged.
     let odd =
-        br#"{"architectures": [], "id2label": {"7": "dog"}, "num_classes": -1, "mean": ["?"], "input_size": [3, 32]}"#;
+        br#"{"architectures": [], "id2label": {"7": "dog"}, "num_classes": -1, "mean": ["?"], "input_size": [3, 32],
+            "norm_eps": 9.999999747378752e-06}"#;
     write(folder.path(), &[("config.json", odd), ("preprocessor_config.json", b"[]")]);
     assert_eq!(WeightsFile::open(folder.path()).unwrap().configuration(), Some(&Configuration::default()));
     write(folder.path(), &[("config.json", b"{")]);

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{BuildContext, ClassifierNetwork};
-use crate::nn::Wanted;
+use crate::nn::{BatchNorm2d, Wanted};
 use crate::{Architecture, CheckError, ClassifierShape, Normalization, Result};
 
 /// A plugin that brings a trained classifier.
@@ -25,6 +25,11 @@ pub trait TeacherSource: ClassifierShape {
     /// How the images are normalized that it was trained on, where that is known. Datasets and generators of the pipeline follow it.
     fn normalization(&self) -> Option<Normalization> {
         None
+    }
+
+    /// What the batch norms of its architecture add to the variance, for whoever builds that without [`load`](Self::load).
+    fn batch_norm_epsilon(&self) -> f64 {
+        BatchNorm2d::EPSILON
     }
 
     /// What can be seen within it beside its output: without an architecture that tells, everything.

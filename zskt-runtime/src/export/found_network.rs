@@ -98,6 +98,7 @@ impl FoundNetwork {
             PluginInstance::Teacher(teacher) => {
                 let architecture = teacher.architecture();
                 let missing = || Error::new("its plugin names no architecture: it cannot be made without its file");
+                let builder = builder.clone().with_batch_norm_epsilon(teacher.batch_norm_epsilon());
                 Some(architecture.ok_or_else(missing)?.build(&builder)?)
             }
             _ => return Err(Error::new(format!("a {} makes no network", node.registration.kind))),

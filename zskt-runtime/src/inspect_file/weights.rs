@@ -35,6 +35,7 @@ fn page(request: &Request<'_>, report: &WeightsReport) -> String {
         parts.extend(found.input_size.map(|[channels, height, width]| format!("images {channels}×{height}×{width}")));
         parts.extend(found.mean.as_ref().map(|mean| format!("mean {mean:?}")));
         parts.extend(found.std.as_ref().map(|std| format!("std {std:?}")));
+        parts.extend(found.batch_norm_epsilon.map(|epsilon| format!("batch norms add {epsilon:?} to the variance")));
         out += &format!("  configuration: {}\n", parts.join(", "));
         if !found.labels.is_empty() {
             let labels: Vec<_> = found.labels.iter().map(|label| printable(label)).collect();
@@ -101,6 +102,7 @@ fn to_json(report: &WeightsReport) -> Value {
         json!({
             "architecture": found.architecture, "classes": found.classes, "labels": found.labels,
             "input_size": found.input_size, "mean": found.mean, "std": found.std,
+            "batch_norm_epsilon": found.batch_norm_epsilon,
         })
     });
     json!({

@@ -97,7 +97,9 @@ impl FoundTeacher {
         if normalization.is_none() && request.normalization.is_none() {
             assumptions.push(normalization_unknown(data));
         }
-        let parameters = format!("{more}{}", stated(request.normalization.as_ref()));
+        let epsilon = configuration.and_then(|found| found.batch_norm_epsilon);
+        let epsilon = epsilon.map_or_else(String::new, |epsilon| format!(", batch_norm_eps: {epsilon:?}"));
+        let parameters = format!("{more}{}{epsilon}", stated(request.normalization.as_ref()));
         Ok(Self {
             ron: checkpoint::ron(&recognized.ron, path, key, &parameters),
             name: name(path),

@@ -51,6 +51,10 @@ impl TeacherSource for CheckedTeacherSource {
         self.boundary.plugin.call(|| self.inner.normalization())
     }
 
+    fn batch_norm_epsilon(&self) -> f64 {
+        self.boundary.plugin.call(|| self.inner.batch_norm_epsilon())
+    }
+
     fn observable(&self) -> Wanted {
         self.boundary.plugin.call(|| self.inner.observable())
     }

@@ -43,12 +43,14 @@ impl BatchNorm2d {
     /// What is added to the variance, by PyTorch's default.
     pub const EPSILON: f64 = 1e-5;
 
-    /// With gamma 1 and beta 0, followed by an activation; epsilon is 1e-5 and momentum 0.1.
+    /// With gamma 1 and beta 0, followed by an activation; epsilon is the builder's, 1e-5 unless the network was trained with another, and
+    /// momentum 0.1.
     ///
     /// # Errors
     /// When the device has no room.
     pub fn new(builder: &Builder, channels: usize, activation: Activation) -> Result<Self> {
-        Self::with_constants(builder, channels, activation, Self::EPSILON, Self::MOMENTUM)
+        let epsilon = builder.batch_norm_epsilon().unwrap_or(Self::EPSILON);
+        Self::with_constants(builder, channels, activation, epsilon, Self::MOMENTUM)
     }
 
     /// Without gamma and beta, PyTorch's `affine=False`.
@@ -58,7 +60,8 @@ impl BatchNorm2d {
     pub fn without_affine(builder: &Builder, channels: usize) -> Result<Self> {
         let gamma = builder.constant("weight", &[channels], Init::Constant(1.0))?;
         let affine = Affine::Nothing { beta: gamma.zeros_like()?, gamma };
-        Self::with_affine(builder, channels, affine, Activation::Identity, Self::EPSILON, Self::MOMENTUM)
+        let epsilon = builder.batch_norm_epsilon().unwrap_or(Self::EPSILON);
+        Self::with_affine(builder, channels, affine, Activation::Identity, epsilon, Self::MOMENTUM)
     }
 
     /// The same, with `epsilon` added to the variance, to keep it from zero, and a `momentum` by which one batch moves the running
@@ -124,5 +127,28 @@ impl BatchNorm2d {
         };
         let [gamma, beta] = self.affine.tensors(mode);
         ops::batch_norm(x, &gamma, &beta, &statistics, self.epsilon, self.activation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::{Activation, BatchNorm2d, Builder, FeatureMap, ForwardMode};
+    use crate::precision::Precision;
+
+    #[test]
+    fn what_is_added_to_the_variance_is_the_builders_in_all_its_parts() {
+        let builder = Builder::zeros(Precision::F64, &Device::Cpu);
+        let ones = FeatureMap::from_nchw(&Tensor::ones((1, 1, 1, 1), DType::F64, &Device::Cpu).unwrap()).unwrap();
+        // Mean and variance are 0 and 1.
+        for (name, builder, epsilon) in
+            [("usual", builder.clone(), 1e-5), ("other", builder.with_batch_norm_epsilon(3.0), 3.0)]
+        {
+            let layer = BatchNorm2d::new(&builder.at(name), 1, Activation::Identity).unwrap();
+            let normalized = layer.forward(&ones, ForwardMode::eval()).unwrap().to_nchw().unwrap();
+            let found = normalized.flatten_all().unwrap().to_vec1::<f64>().unwrap()[0];
+            assert!((found - 1.0 / (1.0_f64 + epsilon).sqrt()).abs() < 1e-12, "{name}: {found}");
+        }
     }
 }

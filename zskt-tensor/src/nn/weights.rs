@@ -229,6 +229,7 @@ pub struct Builder {
     device: Device,
     precision: Precision,
     init: Option<(RandomStreams, String)>,
+    batch_norm_epsilon: Option<f64>,
     /// Of a builder that makes no weights: the shapes of those that were asked for.
     shapes: Option<Arc<Mutex<NamedShapes>>>,
 }
@@ -243,7 +244,18 @@ impl Builder {
     /// Weights that wait to be loaded.
     pub fn zeros(precision: Precision, device: &Device) -> Self {
         let (entries, prefix, device) = (Arc::default(), String::new(), device.clone());
-        Self { entries, prefix, device, precision, init: None, shapes: None }
+        Self { entries, prefix, device, precision, init: None, batch_norm_epsilon: None, shapes: None }
+    }
+
+    /// The same, for a network whose batch norms add this number to the variance, where its architecture does not say one itself.
+    #[must_use]
+    pub fn with_batch_norm_epsilon(self, epsilon: f64) -> Self {
+        Self { batch_norm_epsilon: Some(epsilon), ..self }
+    }
+
+    /// What batch norms add to the variance where the architecture does not say it; `None` for PyTorch's default.
+    pub fn batch_norm_epsilon(&self) -> Option<f64> {
+        self.batch_norm_epsilon
     }
 
     /// What weights `build` asks for: their shapes by their names, without room for any of them. What it builds cannot compute.

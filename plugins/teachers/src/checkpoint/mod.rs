@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use torch_checkpoint::{ErrorKind, ReadError, WeightsFile, printable};
 use zskt_api::candle_core::{DType, Device, Tensor};
+use zskt_api::nn::{BatchNorm2d, Wanted};
 use zskt_api::{
     Architecture, BuildContext, Builder, CheckError, ClassifierNetwork, ClassifierShape, Error, FoundWeights,
     ImageShape, Nested, Normalization, OutputShape, Precision, Result, TeacherSource, Weights, WeightsSource, params,
@@ -45,6 +46,9 @@ params! {
         pub mean: Option<Vec<f64>> = None => 0.0..=1.0,
         /// Standard deviation of each channel. Left out, as `mean`.
         pub std: Option<Vec<f64>> = None => 0.001..=1.0,
+        /// What the network's batch norms add to the variance, where that is not PyTorch's 1e-5: `bn_eps` in timm, 1e-3 in many networks that
+        /// come from TensorFlow. Weights do not tell it, and another number gives other logits.
+        pub batch_norm_eps: Option<f64> = None => 0.0..=1.0,
         /// The share of test images that it is known to classify rightly, 0.9372: it warns where a metric finds far less.
         pub accuracy: Option<f64> = None => 0.0..=1.0,
     }
@@ -67,7 +71,12 @@ impl TeacherSource for Checkpoint {
 
     fn check(&self) -> Result<(), CheckError> {
         Normalization::check(self.mean.as_deref(), self.std.as_deref())?;
-        self.weights_source().map(|_| ())
+        self.weights_source()?;
+        self.check_epsilon()
+    }
+
+    fn batch_norm_epsilon(&self) -> f64 {
+        self.batch_norm_eps.unwrap_or(BatchNorm2d::EPSILON)
     }
 
     fn normalization(&self) -> Option<Normalization> {
@@ -84,6 +93,7 @@ impl TeacherSource for Checkpoint {
 
     fn load(&self, context: &BuildContext) -> Result<ClassifierNetwork> {
         let builder = Builder::zeros(context.precision, &context.device);
+        let builder = builder.with_batch_norm_epsilon(self.batch_norm_epsilon());
         let forward = self.model.build(&builder)?;
         let weights = builder.weights();
         let with_help = |fault: CheckError| match fault.help {
@@ -121,6 +131,26 @@ impl Checkpoint {
             Ok(selected) => Ok(selected),
             Err(refused) => Err(misfit::explain(file, &choice, &refused)),
         }
+    }
+
+    /// A pipeline has to say what is written beside the weights: where a run's network is exported the file may be gone.
+    fn check_epsilon(&self) -> Result<(), CheckError> {
+        if self.batch_norm_eps.is_some() {
+            return Ok(());
+        }
+        let file = WeightsFile::open(&self.path).map_err(|error| fault(&error))?;
+        let Some(stated) = file.configuration().and_then(|found| found.batch_norm_epsilon) else { return Ok(()) };
+        let shapes = Builder::shapes_of(|builder| self.model.build(builder).map(drop));
+        if !shapes.is_ok_and(|shapes| Wanted::in_network(&shapes).batch_norms) {
+            return Ok(());
+        }
+        let message = format!(
+            "what lies beside the weights in `{}` says that its batch norms add {stated:?} to the variance, and those of `Checkpoint` add {:?}: \
+             its logits would be others",
+            self.path.display(),
+            BatchNorm2d::EPSILON
+        );
+        Err(CheckError::parameter("batch_norm_eps", message).help(format!("write `batch_norm_eps: {stated:?}`")))
     }
 
     /// A network with weights that are no numbers would blame whatever learns from it.
