@@ -25,6 +25,7 @@ mod home_folder;
 mod input_file;
 mod inspect_file;
 mod library;
+mod multiplications;
 mod new_pipeline;
 mod parameter_count;
 mod pipeline;

@@ -148,6 +148,48 @@ fn the_method_is_the_recommended_one_where_the_teacher_allows_it() {
 }
 
 #[test]
+fn a_student_is_smaller_than_its_teacher_or_that_is_said() {
+    let folder = folder();
+    let here = folder.path();
+    save(&here.join("lenet.pth"), &weights("LeNet(size: 16)"));
+    let smaller = said(here, &["new", "--teacher", "lenet.pth"]);
+    assert!(smaller.contains("student  CifarResNet(depth: 8, widths: [2, 2, 4, 8]): 1,420 parameters"), "{smaller}");
+    assert!(!smaller.contains("No usual student"), "{smaller}");
+
+    // No convolutional network multiplies as little.
+    save(&here.join("mlp.pth"), &weights("Mlp(hidden: [16], channels: 1, size: 28)"));
+    let larger = said(here, &["new", "--teacher", "mlp.pth"]);
+    let why = "No usual student is smaller than this teacher: this one has 605,408 multiplications for an image, the teacher 12,704";
+    let student = "Mlp(hidden: [8], channels: 1, size: 28)";
+    assert!(larger.contains(why) && larger.contains(&format!("--student '{student}'")), "{larger}");
+    let written = std::fs::read_to_string(here.join("mlp.ron")).expect("it is written").replace("\n// ", " ");
+    assert!(written.contains(why), "{written}");
+    let pasted = said(here, &["new", "--teacher", "mlp.pth", "--student", student, "--to", "pasted.ron"]);
+    assert!(!pasted.contains("No usual student"), "{pasted}");
+}
+
+#[test]
+fn the_normalization_that_is_proposed_is_one_for_such_images() {
+    let folder = folder();
+    let here = folder.path();
+    for (file, model, proposed) in [
+        ("grey.pth", "CifarResNet(depth: 8, channels: 1)", "--mean 0.1307 --std 0.3081"),
+        ("coloured.pth", "CifarResNet(depth: 8)", "--mean 0.4914,0.4822,0.4465 --std 0.247,0.2435,0.2616"),
+        (
+            "large.pth",
+            "ResNet(depth: 18, stem: ImageNet, width: 4)",
+            "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
+        ),
+    ] {
+        save(&here.join(file), &weights(model));
+        let new = said(here, &["new", "--teacher", file]);
+        assert!(new.contains(&format!("as in `{proposed}`")), "{file}: {new}");
+        let pasted: Vec<_> = proposed.split(' ').collect();
+        said(here, &[&["new", "--teacher", file, "--to", &format!("{file}.ron")][..], &pasted].concat());
+    }
+}
+
+#[test]
 fn a_normalization_that_does_not_fit_is_refused_whatever_the_method() {
     let folder = folder();
     let here = folder.path();

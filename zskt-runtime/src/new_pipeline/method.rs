@@ -98,7 +98,7 @@ impl Method {
             self.title(),
             self.about()
         );
-        draft.head = head(&about, teacher);
+        draft.head = head(&about, teacher, student);
         // Its last nodes measure on CIFAR-10.
         let measured = draft.groups.pop().map(|group| group.nodes).unwrap_or_default();
         let measures = |edge: &String| measured.iter().any(|(name, _)| edge.contains(&format!("-> {name}.")));
@@ -143,14 +143,15 @@ fn compare_attention(draft: &mut Draft, teacher: &FoundTeacher, student: &Chosen
     }
 }
 
-/// What stands before a pipeline: what it is, and what the teacher's file does not tell.
-fn head(about: &str, teacher: &FoundTeacher) -> Vec<String> {
+/// What stands before a pipeline: what it is, what the teacher's file does not tell, and what its student is not.
+fn head(about: &str, teacher: &FoundTeacher, student: &ChosenStudent) -> Vec<String> {
     let mut head = vec![about.to_owned()];
     let assumptions = teacher.assumptions();
     if !assumptions.is_empty() {
         head.extend(["".into(), "The teacher's file does not tell:".into()]);
         head.extend(assumptions.iter().map(|assumption| format!("- {assumption}")));
     }
+    head.extend(student.caution().into_iter().flat_map(|caution| [String::new(), caution.to_owned()]));
     head
 }
 

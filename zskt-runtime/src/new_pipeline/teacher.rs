@@ -16,10 +16,13 @@ use crate::inspect_file::{is_graph, numbers};
 use crate::pipeline::{parse_plugin, unambiguous};
 use crate::shell_quoting::quoted;
 use crate::weights_report::{FoundNetwork, RecognizedArchitecture, weights_report};
-use crate::{parameter_count, text_format};
+use crate::{multiplications, parameter_count, text_format};
 
 /// Sizes of images that networks are usually for, the likeliest first.
 const SIZES: [usize; 9] = [32, 28, 224, 64, 16, 96, 128, 256, 384];
+
+/// Images from this size on are likely to be ImageNet's.
+const LARGE_IMAGE: usize = 64;
 
 /// The largest size that is tried where none of these is taken.
 const LARGEST: usize = 640;
@@ -31,6 +34,7 @@ pub struct FoundTeacher {
     image: ImageShape,
     output: OutputShape,
     parameters: Option<usize>,
+    multiplications: Option<u64>,
     /// What was found, a line each.
     found: Vec<String>,
     assumptions: Vec<String>,
@@ -95,7 +99,7 @@ impl FoundTeacher {
         }
         let normalization = configuration.and_then(|found| Some((found.mean.as_ref()?, found.std.as_ref()?)));
         if normalization.is_none() && request.normalization.is_none() {
-            assumptions.push(normalization_unknown(data));
+            assumptions.push(normalization_unknown(data, image, output.classes));
         }
         let epsilon = configuration.and_then(|found| found.batch_norm_epsilon);
         let epsilon = epsilon.map_or_else(String::new, |epsilon| format!(", batch_norm_eps: {epsilon:?}"));
@@ -106,6 +110,7 @@ impl FoundTeacher {
             image,
             output,
             parameters: parameter_count::of(recognized.parsed.instance()),
+            multiplications: multiplications::of(recognized.parsed.instance(), image),
             found: found(path, &report.format.to_string(), &report.networks, recognized, more),
             assumptions,
         })
@@ -126,6 +131,7 @@ impl FoundTeacher {
             images(teacher.as_ref(), fixed_images(path).into_iter().chain(data.map(FoundDataset::image)))
                 .ok_or_else(|| takes_no_images(&ron))?;
         let unknown = teacher.normalization().is_none();
+        let unknown = unknown.then(|| normalization_unknown(data, image, output.classes));
         Ok(Self {
             found: vec![format!("{}: ONNX", path.display()), format!("teacher  {ron}")],
             ron,
@@ -133,7 +139,8 @@ impl FoundTeacher {
             image,
             output,
             parameters: onnx_model::read(path).ok().map(|model| numbers(&model.graph)),
-            assumptions: unknown.then(|| normalization_unknown(data)).into_iter().collect(),
+            multiplications: multiplications::of(parsed.instance(), image),
+            assumptions: unknown.into_iter().collect(),
         })
     }
 
@@ -165,6 +172,11 @@ impl FoundTeacher {
     /// Numbers that were learnt.
     pub fn parameters(&self) -> Option<usize> {
         self.parameters
+    }
+
+    /// What it multiplies for an image.
+    pub fn multiplications(&self) -> Option<u64> {
+        self.multiplications
     }
 
     /// What its file does not tell, a sentence each.
@@ -227,14 +239,27 @@ fn stated(normalization: Option<&Normalization>) -> String {
     normalization.map_or_else(String::new, |Normalization { mean, std }| format!(", mean: {mean:?}, std: {std:?}"))
 }
 
-fn normalization_unknown(data: Option<&FoundDataset>) -> String {
+fn normalization_unknown(data: Option<&FoundDataset>, image: ImageShape, classes: usize) -> String {
     let assumed = data.and_then(FoundDataset::normalization);
     let assumed =
         assumed.map_or_else(String::new, |assumed| format!(" taken to be by {assumed}, as the images of --data are;"));
     format!(
-        "how its images were normalized:{assumed} say it with --mean and --std, as in `--mean 0.4914,0.4822,0.4465 --std \
-         0.247,0.2435,0.2616`, zeros and ones where it takes pixels from 0 to 1 as they are"
+        "how its images were normalized:{assumed} say it with --mean and --std, as in `{}`, zeros and ones where it takes pixels from 0 \
+         to 1 as they are",
+        usual_normalization(image, classes)
     )
+}
+
+/// The normalization of the data set that a network is likely to be trained on, as options: MNIST's, ImageNet's or CIFAR-10's.
+fn usual_normalization(image: ImageShape, classes: usize) -> String {
+    let is_imagenet = image.height.max(image.width) >= LARGE_IMAGE || classes == 1000;
+    match image.channels {
+        1 => "--mean 0.1307 --std 0.3081".into(),
+        3 if is_imagenet => "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225".into(),
+        3 => "--mean 0.4914,0.4822,0.4465 --std 0.247,0.2435,0.2616".into(),
+        // There is no usual one, and there has to be a number for each channel.
+        channels => format!("--mean {} --std {}", vec!["0.5"; channels].join(","), vec!["0.5"; channels].join(",")),
+    }
 }
 
 /// Where the network is, with those that are copies of it, and what it is; `more` is what `Checkpoint` needs for its names.
