@@ -72,6 +72,9 @@ fn from_a_file_to_a_student() {
     let again = said(here, &["new", "--teacher", "student.pth", "--student", "LeNet"]);
     assert!(again.contains("WideResNet(depth: 16, widen_factor: 2") && again.contains("LeNet"), "{again}");
 
+    let teacher = said(here, &["export", "run", "--network", "teacher", "--format", "onnx"]);
+    assert!(teacher.contains("`teacher` of run") && teacher.contains("as its file has it"), "{teacher}");
+    assert!(said(here, &["inspect", "teacher.onnx"]).contains("as a teacher: Onnx("));
     said(here, &["export", "run", "--format", "onnx"]);
     let page = said(here, &["inspect", "student.onnx"]);
     assert!(page.contains("as a teacher: Onnx(path: \"student.onnx\")"), "{page}");

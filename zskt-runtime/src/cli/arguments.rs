@@ -262,7 +262,7 @@ pub enum Command {
         /// How it is written
         #[arg(long, value_enum)]
         format: export::Format,
-        /// The node that made the network, instead of the student's
+        /// The node that made the network, instead of the student's; a teacher comes from its file
         #[arg(long, value_name = "NODE")]
         network: Option<String>,
         /// Take the best weights that a stage kept of it (`keep: Best("METRIC")`), instead of the last

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use zskt_api::{
-    Builder, Classifier, Context, Diagnostic, Error, ImageShape, Normalization, PluginInstance, PortType, Precision,
-    Registry, Result, Signature, Weights,
+    BuildContext, Builder, Classifier, ClassifierNetwork, Context, Diagnostic, Error, ImageShape, Normalization,
+    PluginInstance, PortType, Precision, RandomStreams, Registry, Result, Signature, Weights,
 };
 
 use super::Metadata;
@@ -70,12 +70,18 @@ impl FoundNetwork {
             })?,
         };
         let moment = describe_checkpoint(&checkpoint.state, checkpoint.unfinished.as_ref());
-        let is_there = checkpoint.networks.contains_key(&name);
-        let node = plan.nodes.iter().find(|node| node.name == name).filter(|_| is_there).ok_or_else(|| {
+        let last = checkpoint.networks.get(&name);
+        // A teacher that nothing trains is in no checkpoint.
+        let is_there = |node: &&PlanNode| last.is_some() || matches!(node.instance, PluginInstance::Teacher(_));
+        let node = plan.nodes.iter().find(|node| node.name == name).filter(is_there).ok_or_else(|| {
             Diagnostic::global(format!("the run {shown} has no network `{name}`")).help(networks(&checkpoint))
         })?;
         let chosen = if best { Some(chosen(&plan, &checkpoint, &name, run)?) } else { None };
-        let (weights, moment) = chosen.unwrap_or((&checkpoint.networks[&node.name], moment));
+        let (weights, moment) = match chosen {
+            Some((best, moment)) => (Some(best), moment),
+            None if last.is_none() => (None, "as its file has it".to_owned()),
+            None => (last, moment),
+        };
         Self::build(&plan, node, weights, run, moment)
             .map_err(|error| Diagnostic::global(format!("cannot build `{name}` of {shown}: {error}")))
     }
@@ -83,10 +89,51 @@ impl FoundNetwork {
     fn build(
         plan: &Plan,
         node: &PlanNode,
-        tensors: &BTreeMap<String, Tensor>,
+        tensors: Option<&BTreeMap<String, Tensor>>,
         run: &Path,
         moment: String,
     ) -> Result<Self> {
+        let (forward, weights) = match (&node.instance, tensors) {
+            (PluginInstance::Teacher(teacher), None) => {
+                let context = BuildContext {
+                    node: node.name.clone(),
+                    device: Device::Cpu,
+                    precision: plan.precision,
+                    streams: RandomStreams::new(0),
+                    normalization: node.normalization.clone(),
+                };
+                let ClassifierNetwork { weights, forward, .. } = teacher.load(&context)?;
+                (Some(forward), weights)
+            }
+            (_, tensors) => Self::rebuild(plan, node, tensors)?,
+        };
+        let shape = shape(plan, &node.name);
+        let mut found = Self {
+            name: node.name.clone(),
+            parameters: weights.parameter_count(),
+            weights: weights.iter().map(|weight| (weight.name().to_owned(), weight.value())).collect(),
+            network: weights,
+            precision: plan.precision,
+            classes: shape.as_ref().map(|(classes, _)| *classes),
+            forward,
+            image: shape
+                .as_ref()
+                .and_then(|(_, image)| *image)
+                .or_else(|| any_image(plan).filter(|_| tensors.is_none())),
+            normalization: node.normalization.clone(),
+            moment,
+            metadata: BTreeMap::new(),
+        };
+        found.metadata = found.describe(node, run);
+        Ok(found)
+    }
+
+    /// The network of a node with weights of its checkpoint, without a file that they first came from.
+    fn rebuild(
+        plan: &Plan,
+        node: &PlanNode,
+        tensors: Option<&BTreeMap<String, Tensor>>,
+    ) -> Result<(Option<Box<dyn Classifier>>, Weights)> {
         let builder = Builder::zeros(plan.precision, &Device::Cpu);
         let forward = match &node.instance {
             PluginInstance::Architecture(architecture) => Some(architecture.build(&builder)?),
@@ -104,23 +151,10 @@ impl FoundNetwork {
             _ => return Err(Error::new(format!("a {} makes no network", node.registration.kind))),
         };
         let weights = builder.weights();
-        weights.load(tensors).context("its weights in the checkpoint")?;
-        let shape = shape(plan, &node.name);
-        let mut found = Self {
-            name: node.name.clone(),
-            parameters: weights.parameter_count(),
-            weights: weights.iter().map(|weight| (weight.name().to_owned(), weight.value())).collect(),
-            network: weights,
-            precision: plan.precision,
-            classes: shape.as_ref().map(|(classes, _)| *classes),
-            forward,
-            image: shape.as_ref().and_then(|(_, image)| *image),
-            normalization: node.normalization.clone(),
-            moment,
-            metadata: BTreeMap::new(),
-        };
-        found.metadata = found.describe(node, run);
-        Ok(found)
+        if let Some(tensors) = tensors {
+            weights.load(tensors).context("its weights in the checkpoint")?;
+        }
+        Ok((forward, weights))
     }
 
     fn describe(&self, node: &PlanNode, run: &Path) -> Metadata {
@@ -204,6 +238,14 @@ fn chosen<'c>(
 
 fn networks(checkpoint: &Checkpoint) -> String {
     format!("networks of its checkpoint: {}", text_format::some_of(checkpoint.networks.keys().map(String::as_str)))
+}
+
+/// The images of a pipeline that any network is trained on: its teachers see the same.
+fn any_image(plan: &Plan) -> Option<ImageShape> {
+    plan.nodes.iter().find_map(|node| match &node.signature {
+        Some(Signature::Classifier(found)) => found.images,
+        _ => None,
+    })
 }
 
 /// The classes of a network, and the images that a stage trains it on.

@@ -332,7 +332,8 @@ fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
 fn not_recognized(path: &Path, network: &FoundNetwork, nearest: Option<Diagnostic>) -> Diagnostic {
     let message = format!("no architecture has the weights of `{}`", path.display());
     let inspect = format!("`zskt-run inspect {}`", quoted(&path.to_string_lossy()));
-    let ways_out = "`zskt-run plugin new NAME --kind architecture` begins a plugin for them, and an ONNX export of the network needs none";
+    let ways_out = "`zskt-run plugin new NAME --kind architecture` begins a plugin for them, and an ONNX export of the network needs none, if its \
+                    operations are among those of docs/teachers.md";
     if let Some(nearest) = nearest {
         let help = nearest.help.unwrap_or_default();
         return Diagnostic::global(format!("{message}; {}", nearest.message))
