@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
+use crate::encoded_image::DecodeError;
+
 /// What is wrong with a data file: which file, where in it, why, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadError {
@@ -22,6 +24,11 @@ impl ReadError {
     /// The operating system's refusal to do something with `file`.
     pub(crate) fn io(file: &Path, doing: &str, error: &std::io::Error) -> Self {
         Self::new(file, format!("{doing}: {error}"))
+    }
+
+    /// What is wrong with an image in `file`.
+    pub(crate) fn image(file: &Path, error: &DecodeError) -> Self {
+        Self { help: error.help(), ..Self::new(file, error.to_string()) }
     }
 
     /// Says where in the file: a row, a record, a byte, a variable.

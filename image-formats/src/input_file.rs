@@ -79,7 +79,12 @@ mod tests {
                 ("", Box::new(|path| hugging_face::header(path, &hugging_face::Selection::of("test")).err())),
                 ("", Box::new(|path| svhn::header(path, svhn::Split::Test).err())),
                 ("", Box::new(|path| mnist::header(path, mnist::Variant::Mnist, mnist::Split::Test).err())),
-                ("images", Box::new(|path| image_folder::header(path, image_folder::Split::Test, None).err())),
+                (
+                    "images",
+                    Box::new(|path| {
+                        image_folder::header(path, image_folder::Split::Test, None, crate::Resizing::default()).err()
+                    }),
+                ),
             ];
             for (place, check) in cases {
                 let error = check(&path.join(place)).expect("no images").to_string();

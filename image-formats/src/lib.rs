@@ -1,6 +1,8 @@
 //! Reads the labelled images of well-known datasets as they are downloaded, into bytes: [CIFAR-10 and CIFAR-100](cifar),
 //! [SVHN](svhn), [MNIST and its kin](mnist), [image datasets from Hugging Face](hugging_face), and [folders of images](image_folder).
 //!
+//! Those whose files hold images of any size make them one size, as torchvision does ([`Resizing`]).
+//!
 //! Each module has three functions of a path and a split: `read` gives all images as [`RawImages`]; `header` tells their
 //! number, size and classes, as far as possible without reading them; `files` says which files they are in. [`hugging_face`] also
 //! writes. Nothing is downloaded, nothing is normalized, no size that a file declares is believed before there are bytes to bear it out, and
@@ -27,8 +29,10 @@ pub mod mnist;
 #[cfg(test)]
 mod mutation;
 mod raw_images;
+mod resizing;
 mod size_limits;
 pub mod svhn;
 
 pub use error::ReadError;
 pub use raw_images::{ImageHeader, OutOfMemory, RawImages, pixel_buffer};
+pub use resizing::{ResizeError, Resizing};

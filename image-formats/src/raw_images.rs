@@ -1,6 +1,9 @@
 //! Images as they lie in a file, before normalization.
 
+use rayon::prelude::*;
+
 use crate::error::grouped;
+use crate::resizing::{ResizeError, Resizing};
 
 /// Labelled images as bytes, one size for all.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,24 @@ impl RawImages {
         self.labels.is_empty()
     }
 
+    /// All images in another size.
+    ///
+    /// # Errors
+    /// When they cannot have it, or there is no memory for them.
+    pub fn resized(self, resizing: Resizing) -> Result<Self, ResizeError> {
+        if resizing.is_none() || self.is_empty() {
+            return Ok(self);
+        }
+        let size = (self.height, self.width);
+        let (height, width) = resizing.size(self.height, self.width)?;
+        let (before, after) = (self.channels * self.height * self.width, self.channels * height * width);
+        let mut pixels = pixel_buffer(self.len(), after)?;
+        pixels.resize(self.len() * after, 0);
+        let images = pixels.par_chunks_exact_mut(after).zip(self.pixels.par_chunks_exact(before));
+        images.try_for_each(|(resized, image)| resizing.apply(image, self.channels, size, resized))?;
+        Ok(Self { pixels, height, width, ..self })
+    }
+
     /// What the [`ImageHeader`] of the same source says.
     pub fn header(&self) -> ImageHeader {
         ImageHeader {
@@ -57,6 +78,17 @@ pub struct ImageHeader {
     pub width: usize,
     /// How many classes.
     pub classes: usize,
+}
+
+impl ImageHeader {
+    /// That of all images in another size.
+    ///
+    /// # Errors
+    /// When they cannot have it.
+    pub fn resized(self, resizing: Resizing) -> Result<Self, ResizeError> {
+        let (height, width) = resizing.size(self.height, self.width)?;
+        Ok(Self { height, width, ..self })
+    }
 }
 
 /// There is no memory for that many images.

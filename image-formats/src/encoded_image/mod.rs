@@ -11,13 +11,16 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, Limits, RgbImage};
 use libjpeg_turbo_rs::{self as jpeg, DecodeLimits, PixelFormat};
 
+use crate::resizing::{ResizeError, Resizing};
 use crate::size_limits;
 
 #[cfg(test)]
 mod tests;
 
-/// No dataset of this kind has larger images, and a small file that claims more is not to be believed.
+/// No dataset of images that stay as they are has larger ones, and a small file that claims more is not to be believed.
 const MAX_SIDE: usize = 4096;
+/// Photographs that become smaller.
+const MAX_RESIZED_SIDE: usize = 16_384;
 
 /// Why an image cannot be used. It may be one of millions, and its file is named by who knows it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,17 +29,20 @@ pub(crate) enum DecodeError {
     #[error("neither PNG nor JPEG: {length} bytes that begin with {start}")]
     UnknownFormat { length: usize, start: String },
     /// No pixels, or too many.
-    #[error("the image is {width}×{height}; each side must be from 1 to {MAX_SIDE} pixels")]
-    BadSize { height: usize, width: usize },
+    #[error("the image is {width}×{height}; each side must be from 1 to {max} pixels")]
+    BadSize { height: usize, width: usize, max: usize },
     /// More pixels than its bytes can hold.
     #[error("the image claims to be {width}×{height} in {length} bytes")]
     TooFewBytes { height: usize, width: usize, length: usize },
     /// Not the size of the images before it.
     #[error(
-        "the image is {}×{}, but the first one is {}×{}: all must have one size",
-        found.1, found.0, expected.1, expected.0
+        "the image {verb} {}×{}, but the first one {verb} {}×{}: all must have one size",
+        found.1, found.0, expected.1, expected.0, verb = if *resized { "becomes" } else { "is" }
     )]
-    OtherSize { found: (usize, usize), expected: (usize, usize) },
+    OtherSize { found: (usize, usize), expected: (usize, usize), resized: bool },
+    /// Not of the size that is asked for.
+    #[error(transparent)]
+    Unresizable(#[from] ResizeError),
     /// Not grey, as the images before it.
     #[error("the image has colours, but the first one is grey; with `channels: 3` all become red, green and blue")]
     Coloured,
@@ -50,6 +56,35 @@ pub(crate) enum DecodeError {
     /// Damaged.
     #[error("the image cannot be decoded: {0}")]
     Undecodable(String),
+}
+
+/// The side of the images that most networks for photographs take.
+const USUAL_SIDE: usize = 224;
+
+impl DecodeError {
+    /// What to do about it, where something in a pipeline can be done.
+    pub(crate) fn help(&self) -> Option<String> {
+        match self {
+            Self::OtherSize { expected: (height, width), resized: false, .. } => {
+                let side = USUAL_SIDE.min(*height).min(*width);
+                Some(format!(
+                    "`resize: {side}, center_crop: {side}` makes all of them {side}×{side}, as torchvision does; take the side of the \
+                     images that the teacher is for"
+                ))
+            }
+            Self::OtherSize { expected: (height, width), resized: true, .. } => {
+                let side = height.min(width);
+                Some(format!(
+                    "`resize` keeps the form of an image; with `center_crop: {side}` behind it, all become {side}×{side}"
+                ))
+            }
+            Self::BadSize { max: MAX_SIDE, height, width } if height.min(width) > &0 => {
+                Some(format!("with `resize` in the dataset, sides may have up to {MAX_RESIZED_SIDE} pixels"))
+            }
+            Self::Unresizable(error) => Some(error.help()),
+            _ => None,
+        }
+    }
 }
 
 /// What becomes of the orientation that cameras note beside the pixels.
@@ -68,24 +103,52 @@ pub(crate) struct Layout {
     pub(crate) channels: usize,
     pub(crate) height: usize,
     pub(crate) width: usize,
+    /// How images of other sizes get this one.
+    resizing: Resizing,
     /// Whether colours may become grey: where nobody asked for that, they would be lost without a word.
     converts: bool,
     exif: Exif,
 }
 
+/// What is asked of all images of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// 1 or 3; left out, a set is grey where its first image is.
+    pub(crate) channels: Option<usize>,
+    pub(crate) resizing: Resizing,
+    pub(crate) exif: Exif,
+}
+
 impl Layout {
-    /// That of the set whose first image this is, without decoding any pixel. Without `channels`, a set is grey where that image is.
-    pub(crate) fn of(first: &[u8], channels: Option<usize>, exif: Exif) -> Result<Self, DecodeError> {
+    /// That of the set whose first image this is, without decoding any pixel.
+    pub(crate) fn of(first: &[u8], wanted: Wanted) -> Result<Self, DecodeError> {
+        let Wanted { channels, resizing, exif } = wanted;
         let mut decoder = Decoder::new(first)?;
         let (height, width) = decoder.dimensions();
-        if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
-            return Err(DecodeError::BadSize { height, width });
-        }
+        check_sides(height, width, resizing)?;
         check_length(first, height, width)?;
-        let turned = exif == Exif::Applied && swaps_sides(decoder.orientation(first)?);
-        let (height, width) = if turned { (width, height) } else { (height, width) };
+        let (height, width) = turned((height, width), orientation(&mut decoder, first, exif)?);
+        let (height, width) = resizing.size(height, width)?;
         let own = if decoder.is_grey() { 1 } else { 3 };
-        Ok(Self { channels: channels.unwrap_or(own), height, width, converts: channels.is_some(), exif })
+        Ok(Self { channels: channels.unwrap_or(own), height, width, resizing, converts: channels.is_some(), exif })
+    }
+
+    /// Whether an image becomes one of this size, without decoding any pixel. Of what else may be wrong with it, nothing is said.
+    pub(crate) fn check_size(&self, encoded: &[u8]) -> Result<(), DecodeError> {
+        let Ok(mut decoder) = Decoder::new(encoded) else { return Ok(()) };
+        let Ok(orientation) = orientation(&mut decoder, encoded, self.exif) else { return Ok(()) };
+        let (height, width) = turned(decoder.dimensions(), orientation);
+        self.fits(height, width)
+    }
+
+    /// Whether an image of so many pixels, turned, becomes one of this size.
+    fn fits(&self, height: usize, width: usize) -> Result<(), DecodeError> {
+        let (expected, resized) = ((self.height, self.width), !self.resizing.is_none());
+        if resized {
+            check_sides(height, width, self.resizing)?;
+        }
+        let found = self.resizing.size(height, width)?;
+        if found != expected { Err(DecodeError::OtherSize { found, expected, resized }) } else { Ok(()) }
     }
 
     /// The bytes of one decoded image.
@@ -96,16 +159,10 @@ impl Layout {
     /// Decodes an image into `planes`, `[channels, height, width]`. Transparency is dropped.
     pub(crate) fn decode(&self, encoded: &[u8], planes: &mut [u8]) -> Result<(), DecodeError> {
         let mut decoder = Decoder::new(encoded)?;
-        let orientation = match self.exif {
-            Exif::Applied => decoder.orientation(encoded)?,
-            Exif::Ignored => Orientation::NoTransforms,
-        };
+        let orientation = orientation(&mut decoder, encoded, self.exif)?;
         let (height, width) = decoder.dimensions();
-        let found = if swaps_sides(orientation) { (width, height) } else { (height, width) };
-        let expected = (self.height, self.width);
-        if found != expected {
-            return Err(DecodeError::OtherSize { found, expected });
-        }
+        let size = turned((height, width), orientation);
+        self.fits(size.0, size.1)?;
         check_length(encoded, height, width)?;
         let grey = decoder.is_grey();
         if self.channels == 1 && !grey && !self.converts {
@@ -113,25 +170,34 @@ impl Layout {
         }
         let mut image = if self.channels == 1 && grey { decoder.grey()? } else { decoder.rgb()? };
         image.apply_orientation(orientation);
-        match image {
-            DynamicImage::ImageLuma8(image) => planes.copy_from_slice(&image),
-            other => {
-                let interleaved = other.into_rgb8();
-                if self.channels == 1 {
-                    for (plane, pixel) in planes.iter_mut().zip(interleaved.chunks_exact(3)) {
-                        *plane = luma([pixel[0], pixel[1], pixel[2]]);
-                    }
-                    return Ok(());
-                }
-                let area = self.height * self.width;
-                for (i, pixel) in interleaved.chunks_exact(3).enumerate() {
-                    planes[i] = pixel[0];
-                    planes[area + i] = pixel[1];
-                    planes[2 * area + i] = pixel[2];
-                }
-            }
+        if self.resizing.is_none() {
+            self.take_apart(image, planes);
+            return Ok(());
         }
-        Ok(())
+        let mut whole = vec![0; self.channels * size.0 * size.1];
+        self.take_apart(image, &mut whole);
+        Ok(self.resizing.apply(&whole, self.channels, size, planes)?)
+    }
+
+    /// The channels of an image, one after the other, as many as images of this set have.
+    fn take_apart(&self, image: DynamicImage, planes: &mut [u8]) {
+        let interleaved = match image {
+            DynamicImage::ImageLuma8(image) => return planes.copy_from_slice(&image),
+            other => other.into_rgb8(),
+        };
+        let pixels = interleaved.chunks_exact(3);
+        if self.channels == 1 {
+            for (plane, pixel) in planes.iter_mut().zip(pixels) {
+                *plane = luma([pixel[0], pixel[1], pixel[2]]);
+            }
+            return;
+        }
+        let area = planes.len() / 3;
+        for (i, pixel) in pixels.enumerate() {
+            planes[i] = pixel[0];
+            planes[area + i] = pixel[1];
+            planes[2 * area + i] = pixel[2];
+        }
     }
 }
 
@@ -145,6 +211,27 @@ fn luma([red, green, blue]: [u8; 3]) -> u8 {
 fn swaps_sides(orientation: Orientation) -> bool {
     use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
     matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
+}
+
+/// Height and width of an image that is turned.
+fn turned((height, width): (usize, usize), orientation: Orientation) -> (usize, usize) {
+    if swaps_sides(orientation) { (width, height) } else { (height, width) }
+}
+
+/// How an image is to be turned.
+fn orientation(decoder: &mut Decoder<'_>, encoded: &[u8], exif: Exif) -> Result<Orientation, DecodeError> {
+    match exif {
+        Exif::Applied => decoder.orientation(encoded),
+        Exif::Ignored => Ok(Orientation::NoTransforms),
+    }
+}
+
+fn check_sides(height: usize, width: usize, resizing: Resizing) -> Result<(), DecodeError> {
+    let max = if resizing.is_none() { MAX_SIDE } else { MAX_RESIZED_SIDE };
+    if height.min(width) == 0 || height.max(width) > max {
+        return Err(DecodeError::BadSize { height, width, max });
+    }
+    Ok(())
 }
 
 /// A decoder takes memory for all pixels before it sees that there are none.

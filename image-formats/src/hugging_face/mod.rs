@@ -9,17 +9,21 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+use parquet::data_type::ByteArray;
 use rayon::prelude::*;
 
-use crate::encoded_image::{Exif, Layout};
+use crate::encoded_image::{Exif, Layout, Wanted};
 use crate::error::grouped;
 use crate::size_limits::{DECODED, decoded};
-use crate::{ImageHeader, RawImages, ReadError, pixel_buffer};
+use crate::{ImageHeader, RawImages, ReadError, Resizing, pixel_buffer};
 use parquet_file::ParquetFile;
 pub use write::{Images, InvalidImages, write_parquet};
 
 /// How many bytes of decoded images one step reads ahead: enough work for every thread, little memory.
 const BATCH_BYTES: usize = 16 << 20;
+
+/// Images that [`header`] looks at, to find that they are of several sizes: few, as each is read whole.
+const LOOKED_AT: usize = 64;
 
 /// Which images of a dataset are wanted, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub struct Selection<'s> {
     pub config: Option<&'s str>,
     /// 1 for grey images, 3 for red, green and blue; left out, what the first image has.
     pub channels: Option<usize>,
+    /// How images of all sizes become one.
+    pub resizing: Resizing,
     /// How many classes there are; left out, as many as the files name, or else one more than the largest label.
     pub classes: Option<usize>,
     /// Whether labels are wanted; otherwise no column of labels is looked for, and all images are of one class.
@@ -39,7 +45,7 @@ pub struct Selection<'s> {
 impl<'s> Selection<'s> {
     /// All that can be left out is.
     pub fn of(split: &'s str) -> Self {
-        Self { split, config: None, channels: None, classes: None, labelled: true }
+        Self { split, config: None, channels: None, resizing: Resizing::default(), classes: None, labelled: true }
     }
 }
 
@@ -67,7 +73,7 @@ pub fn read(path: &Path, selection: &Selection<'_>) -> Result<RawImages, ReadErr
                 },
             );
             match failed {
-                Some((row, error)) => Err(file.problem(error.to_string()).at(format!("row {row}"))),
+                Some((row, error)) => Err(ReadError::image(&file.path, &error).at(format!("row {row}"))),
                 None => Ok(()),
             }
         })?;
@@ -80,7 +86,7 @@ pub fn read(path: &Path, selection: &Selection<'_>) -> Result<RawImages, ReadErr
     Ok(RawImages { pixels, labels, channels, height, width, classes, class_names: class_names.unwrap_or_default() })
 }
 
-/// Count, size and classes from the footers, the first row and, only where nothing else tells, the labels.
+/// Count, size and classes from the footers, the first rows, which have to be of one size, and, only where nothing else tells, the labels.
 ///
 /// # Errors
 /// Those of [`read`], as far as the rows that it looks at.
@@ -158,12 +164,19 @@ fn check_size(path: &Path, files: &[ParquetFile], layout: &Layout) -> Result<(),
     Err(ReadError::new(path, reason).with_help("no images compress that far: the file is damaged or made up"))
 }
 
+/// What all images become, as the first one tells, and some behind it do not contradict.
 fn first_layout(files: &[ParquetFile], selection: &Selection<'_>) -> Result<Layout, ReadError> {
+    let Selection { channels, resizing, .. } = *selection;
     for file in files {
         if let Some(group) = file.groups.iter().position(|&rows| rows > 0) {
-            let encoded = file.first_image(group)?;
-            return Layout::of(encoded.data(), selection.channels, Exif::Applied)
-                .map_err(|error| file.problem(error.to_string()).at("row 0"));
+            let wrong = |row: usize| move |error| ReadError::image(&file.path, &error).at(format!("row {row}"));
+            let encoded = file.first_images(group, LOOKED_AT)?;
+            let first = encoded.first().map_or(&[][..], ByteArray::data);
+            let layout = Layout::of(first, Wanted { channels, resizing, exif: Exif::Applied }).map_err(wrong(0))?;
+            for (row, encoded) in encoded.iter().enumerate().skip(1) {
+                layout.check_size(encoded.data()).map_err(wrong(row))?;
+            }
+            return Ok(layout);
         }
     }
     let file = files.first().map_or(Path::new(""), |file| &file.path);

@@ -71,10 +71,10 @@ impl ParquetFile {
         ReadError::new(&self.path, reason)
     }
 
-    /// The first encoded image of a row group that is not empty.
-    pub(super) fn first_image(&self, group: usize) -> Result<ByteArray, ReadError> {
+    /// Up to `count` encoded images of a row group that is not empty, its first.
+    pub(super) fn first_images(&self, group: usize, count: usize) -> Result<Vec<ByteArray>, ReadError> {
         let mut images = Column::<ByteArrayType>::open(self, group, self.image)?;
-        Ok(images.next(1)?.first().cloned().unwrap_or_default())
+        Ok(images.next_images(count.min(self.groups[group]))?.to_vec())
     }
 
     /// Calls `take` with the number of the first row, the encoded images and the labels, zeros where none are wanted, `batch` rows at a

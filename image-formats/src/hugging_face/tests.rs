@@ -161,7 +161,11 @@ fn grey_images_among_coloured_ones_become_rgb_and_a_grey_set_stays_grey() {
     let size = 3 * 21 * 19;
     let ramp: Vec<u8> = (0..21).flat_map(|y| (0..19).map(move |x| x + 3 * y)).collect();
     let coloured = PLAIN.read(&[&[(jpeg(), Some(0)), (grey(), Some(1))]]).expect("a dataset");
-    let layout = Layout::of(&jpeg().expect("a JPEG"), None, Exif::Applied).expect("a JPEG");
+    let layout = Layout::of(
+        &jpeg().expect("a JPEG"),
+        Wanted { channels: None, resizing: Resizing::default(), exif: Exif::Applied },
+    )
+    .expect("a JPEG");
     let mut planes = vec![0; size];
     layout.decode(&jpeg().expect("a JPEG"), &mut planes).expect("a JPEG");
     assert_eq!((coloured.channels, &coloured.pixels), (3, &[planes, ramp.repeat(3)].concat()));
@@ -210,6 +214,21 @@ fn images_alone_need_no_labels() {
         assert_eq!(header(file.path(), &wanted), Ok(images.header()));
         assert!(read(file.path(), &Selection::of("test")).is_err(), "labels are wanted");
     }
+}
+
+#[test]
+fn images_of_all_sizes_become_one() {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    let other = || Some(encoded(RgbImage::from_pixel(5, 4, Rgb([9, 8, 7])), ImageFormat::Png));
+    std::fs::write(file.path(), PLAIN.bytes(&[&[(png(1), Some(0)), (other(), Some(1))]])).expect("a file");
+    let error = header(file.path(), &Selection::of("test")).expect_err("two sizes");
+    assert!(error.message().contains("row 1: the image is 5×4, but the first one is 3×2"), "{error}");
+    assert!(error.help().is_some_and(|help| help.contains("`resize: 2, center_crop: 2`")), "{error}");
+    let resizing = Resizing { resize: Some(2), center_crop: Some(2) };
+    let wanted = Selection { resizing, ..Selection::of("test") };
+    let images = read(file.path(), &wanted).expect("a dataset");
+    assert_eq!((images.height, images.width, &images.pixels[12..]), (2, 2, &[9, 9, 9, 9, 8, 8, 8, 8, 7, 7, 7, 7][..]));
+    assert_eq!(header(file.path(), &wanted), Ok(images.header()));
 }
 
 #[test]

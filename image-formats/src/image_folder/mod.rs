@@ -11,15 +11,18 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::encoded_image::{Exif, Layout};
+use crate::encoded_image::{Exif, Layout, Wanted};
 use crate::error::{grouped, metadata};
 use crate::size_limits::{DECODED, decoded};
-use crate::{ImageHeader, RawImages, ReadError, input_file, pixel_buffer};
+use crate::{ImageHeader, RawImages, ReadError, Resizing, input_file, pixel_buffer};
 
 /// What files of images end with that are read.
 const READ: [&str; 3] = ["png", "jpg", "jpeg"];
 /// What they end with that torchvision reads, and this does not.
 const NOT_READ: [&str; 7] = ["ppm", "bmp", "pgm", "tif", "tiff", "webp", "gif"];
+
+/// Images that [`header`] looks at, to find that they are of several sizes: few, as files may lie far away.
+const LOOKED_AT: usize = 64;
 
 /// Which part of the dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,18 +49,19 @@ impl Split {
 /// Every folder that holds a split.
 const SPLITS: [&str; 5] = ["train", "test", "val", "valid", "validation"];
 
-/// Reads the images of `split` under `path`, all as grey (1) or RGB (3) as `channels` says, or else as the first image is.
+/// Reads the images of `split` under `path`, all as grey (1) or RGB (3) as `channels` says, or else as the first image is, and of the
+/// size that `resizing` gives them.
 ///
 /// # Errors
-/// When there are no classes with images, or an image is of another size, of another format, or damaged.
-pub fn read(path: &Path, split: Split, channels: Option<usize>) -> Result<RawImages, ReadError> {
+/// When there are no classes with images, or an image is then of another size than the first, of another format, or damaged.
+pub fn read(path: &Path, split: Split, channels: Option<usize>, resizing: Resizing) -> Result<RawImages, ReadError> {
     let found = find(path, split)?;
-    let layout = found.layout(channels)?;
+    let layout = found.layout(channels, resizing)?;
     let size = layout.size();
     let mut pixels = pixel_buffer(found.images.len(), size).map_err(|error| ReadError::new(path, error.to_string()))?;
     pixels.resize(found.images.len() * size, 0);
     let decode = |(planes, (file, _)): (&mut [u8], &(PathBuf, u32))| {
-        layout.decode(&contents(file)?, planes).map_err(|error| ReadError::new(file, error.to_string()))
+        layout.decode(&contents(file)?, planes).map_err(|error| ReadError::image(file, &error))
     };
     let failed = pixels.par_chunks_mut(size).zip(&found.images).find_map_first(|image| decode(image).err());
     if let Some(error) = failed {
@@ -69,13 +73,24 @@ pub fn read(path: &Path, split: Split, channels: Option<usize>) -> Result<RawIma
     Ok(RawImages { pixels, labels, channels, height, width, classes: class_names.len(), class_names })
 }
 
-/// Count and classes from the names of the files, size and channels from the first one.
+/// Count and classes from the names of the files, size and channels from the first one; and whether some others have that size, from all
+/// parts of the split.
 ///
 /// # Errors
 /// Those of [`read`], as far as that tells.
-pub fn header(path: &Path, split: Split, channels: Option<usize>) -> Result<ImageHeader, ReadError> {
+pub fn header(
+    path: &Path,
+    split: Split,
+    channels: Option<usize>,
+    resizing: Resizing,
+) -> Result<ImageHeader, ReadError> {
     let found = find(path, split)?;
-    let Layout { channels, height, width, .. } = found.layout(channels)?;
+    let layout = found.layout(channels, resizing)?;
+    let looked_at = found.images.iter().step_by(found.images.len().div_ceil(LOOKED_AT));
+    for (file, _) in looked_at.skip(1).chain(found.images.last()) {
+        layout.check_size(&contents(file)?).map_err(|error| ReadError::image(file, &error))?;
+    }
+    let Layout { channels, height, width, .. } = layout;
     Ok(ImageHeader { count: found.images.len(), channels, height, width, classes: found.class_names.len() })
 }
 
@@ -96,10 +111,10 @@ struct Found {
 
 impl Found {
     /// What all images become, if there is room for them.
-    fn layout(&self, channels: Option<usize>) -> Result<Layout, ReadError> {
+    fn layout(&self, channels: Option<usize>, resizing: Resizing) -> Result<Layout, ReadError> {
         let (first, _) = &self.images[0];
-        let layout = Layout::of(&contents(first)?, channels, Exif::Ignored)
-            .map_err(|error| ReadError::new(first, error.to_string()))?;
+        let layout = Layout::of(&contents(first)?, Wanted { channels, resizing, exif: Exif::Ignored })
+            .map_err(|error| ReadError::image(first, &error))?;
         let bytes: u64 =
             self.images.iter().filter_map(|(file, _)| std::fs::metadata(file).ok()).map(|file| file.len()).sum();
         let (count, size) = (self.images.len() as u64, layout.size() as u64);
