@@ -21,8 +21,8 @@ choice! {
 }
 
 dataset_params! {
-    /// A folder for each class with PNGs or JPEGs of one size in it, as torchvision's `ImageFolder` reads them: the classes are the names of
-    /// the folders, sorted. As there, images are not turned by their EXIF data, and a split that lacks a class keeps the numbers of the others.
+    /// A folder for each class with PNGs or JPEGs in it, as torchvision's `ImageFolder` reads them: the classes are the names of
+    /// the folders, sorted. Images are of one size, or become it by `resize` and `center_crop`. As there, images are not turned by their EXIF data, and a split that lacks a class keeps the numbers of the others.
     /// Its own normalization is ImageNet's, mean [0.485, 0.456, 0.406] and std [0.229, 0.224, 0.225]; of grey images MNIST's.
     pub struct ImageFolder {
         /// The folder of the classes, or one with `train`, `val`, `test` in it, each with the folders of the classes.
@@ -48,11 +48,18 @@ impl DatasetSource for ImageFolder {
 
     fn describe(&self) -> Result<DatasetSignature, CheckError> {
         checked_channels(self.channels)?;
-        self.preprocessing().describe(image_folder::header(&self.path, self.split.official(), self.channels))
+        self.preprocessing().of_resized().describe(image_folder::header(
+            &self.path,
+            self.split.official(),
+            self.channels,
+            self.resizing(),
+        ))
     }
 
     fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
-        self.preprocessing().load(image_folder::read(&self.path, self.split.official(), self.channels), context)
+        self.preprocessing()
+            .of_resized()
+            .load(image_folder::read(&self.path, self.split.official(), self.channels, self.resizing()), context)
     }
 
     fn files(&self) -> Vec<PathBuf> {

@@ -21,9 +21,10 @@ choice! {
 }
 
 dataset_params! {
-    /// Images in Parquet files as Hugging Face lays them out: a column `img` or `image` of PNGs or JPEGs of one size, a
-    /// column `label` of integers unless `labelled: false`. Images are turned as their EXIF data say, as the library `datasets` turns them. Its own normalization is
-    /// that of CIFAR-10: mean [0.4914, 0.4822, 0.4465] and std [0.2023, 0.1994, 0.2010]; of grey images that of MNIST.
+    /// Images in Parquet files as Hugging Face lays them out: a column `img` or `image` of PNGs or JPEGs, a column `label` of integers unless
+    /// `labelled: false`. Images are of one size, or become it by `resize` and `center_crop`. They are turned as their EXIF data say, as the
+    /// library `datasets` turns them. Its own normalization is that of CIFAR-10: mean [0.4914, 0.4822, 0.4465] and std
+    /// [0.2023, 0.1994, 0.2010]; of grey images that of MNIST.
     pub struct ParquetImages {
         /// A file, or a folder with `train.parquet`, `train-00000-of-00002.parquet` and the like in it, in its `data`, or in the folder of
         /// a configuration (`plain_text`), as the hub has them.
@@ -60,11 +61,11 @@ impl DatasetSource for ParquetImages {
             let message = "images without labels have no classes";
             return Err(CheckError::parameter("classes", message).help("leave it out, or `labelled: false`"));
         }
-        self.preprocessing().describe(hugging_face::header(&self.path, &self.selection()))
+        self.preprocessing().of_resized().describe(hugging_face::header(&self.path, &self.selection()))
     }
 
     fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
-        self.preprocessing().load(hugging_face::read(&self.path, &self.selection()), context)
+        self.preprocessing().of_resized().load(hugging_face::read(&self.path, &self.selection()), context)
     }
 
     fn files(&self) -> Vec<PathBuf> {
@@ -82,6 +83,7 @@ impl ParquetImages {
             split: self.split.in_file_names(),
             config: self.config.as_deref(),
             channels: self.channels,
+            resizing: self.resizing(),
             classes: self.classes,
             labelled: self.labelled,
         }

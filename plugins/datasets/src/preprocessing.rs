@@ -1,9 +1,9 @@
-//! From bytes to what a network sees: normalization, augmentation, few images per class. The same for every dataset.
+//! From bytes to what a network sees: size, normalization, augmentation, few images per class. The same for every dataset.
 
 use std::fmt::Display;
 use std::sync::Arc;
 
-use image_formats::{ImageHeader, RawImages, ReadError};
+use image_formats::{ImageHeader, RawImages, ReadError, ResizeError, Resizing};
 use zskt_api::{
     Augmentation, BuildContext, CheckError, Context, Dataset, DatasetSignature, Error, ImageSet, ImageShape,
     Normalization, Result,
@@ -20,6 +20,12 @@ macro_rules! dataset_params {
             $(#[doc = $doc])*
             pub struct $name {
                 $($own)*
+                /// Resizes images so that their shorter side has so many pixels, as torchvision's `Resize` does: bilinear, with the pixels
+                /// that Pillow gives.
+                pub resize: Option<usize> = None => 1..=4096,
+                /// Keeps the middle, so many pixels high and wide, as torchvision's `CenterCrop` does, after `resize`. Networks for
+                /// ImageNet are usually measured with `resize: 256, center_crop: 224`.
+                pub center_crop: Option<usize> = None => 1..=4096,
                 /// Mean of each channel, pixels being from 0 to 1: what the network takes for zero. Left out, it is the
                 /// teacher's, where that has one, and else the dataset's own.
                 pub mean: Option<Vec<f64>> = None => 0.0..=1.0,
@@ -36,8 +42,13 @@ macro_rules! dataset_params {
         }
 
         impl $name {
+            fn resizing(&self) -> image_formats::Resizing {
+                image_formats::Resizing { resize: self.resize, center_crop: self.center_crop }
+            }
+
             fn preprocessing(&self) -> crate::preprocessing::Preprocessing {
                 crate::preprocessing::Preprocessing {
+                    resizing: self.resizing(),
                     mean: self.mean.clone(),
                     std: self.std.clone(),
                     usual: zskt_api::Normalization { mean: $mean.into(), std: $std.into() },
@@ -64,6 +75,8 @@ pub(crate) fn checked_channels(channels: Option<usize>) -> Result<(), CheckError
 
 /// The parameters every dataset has.
 pub(crate) struct Preprocessing {
+    /// What is done to images that have been read, all of one size.
+    pub(crate) resizing: Resizing,
     pub(crate) mean: Option<Vec<f64>>,
     pub(crate) std: Option<Vec<f64>>,
     /// The normalization that networks are trained with on this dataset.
@@ -73,6 +86,11 @@ pub(crate) struct Preprocessing {
 }
 
 impl Preprocessing {
+    /// Of images that are resized as they are read, because files have them in all sizes.
+    pub(crate) fn of_resized(self) -> Self {
+        Self { resizing: Resizing::default(), ..self }
+    }
+
     /// What a dataset with this header becomes, or which parameter is at fault: `path` where there is no header.
     pub(crate) fn describe(&self, header: Result<ImageHeader, ReadError>) -> Result<DatasetSignature, CheckError> {
         let header = header.map_err(|error| {
@@ -81,6 +99,10 @@ impl Preprocessing {
                 Some(help) => fault.help(help),
                 None => fault,
             }
+        })?;
+        let header = header.resized(self.resizing).map_err(|error| {
+            let parameter = if matches!(error, ResizeError::CropTooLarge { .. }) { "center_crop" } else { "resize" };
+            CheckError::parameter(parameter, error.to_string()).help(error.help())
         })?;
         self.signature(header)
     }
@@ -132,6 +154,7 @@ impl Preprocessing {
         context: &BuildContext,
     ) -> Result<Arc<dyn Dataset>> {
         let raw = raw.map_err(|error| Error::new(error.to_string()))?;
+        let raw = raw.resized(self.resizing).map_err(|error| Error::new(error.to_string()))?;
         self.signature(raw.header())?;
         let raw_channels = raw.channels;
         let shape = ImageShape::new(raw_channels, raw.height, raw.width);
@@ -168,9 +191,10 @@ mod tests {
     }
 
     fn digits() -> SyntheticDigits {
-        let (mean, std) = (None, None);
+        let (resize, center_crop, mean, std) = (None, None, None, None);
         let (crop, flip, per_class) = (0, false, None);
-        SyntheticDigits { count: 300, size: 12, split: Split::Train, seed: 0, mean, std, crop, flip, per_class }
+        let (count, size, split, seed) = (300, 12, Split::Train, 0);
+        SyntheticDigits { count, size, split, seed, resize, center_crop, mean, std, crop, flip, per_class }
     }
 
     fn values(dataset: &dyn Dataset, indices: &[usize]) -> (Vec<f32>, Vec<u32>) {
@@ -190,6 +214,8 @@ mod tests {
             path: path.clone(),
             split: Split::Test,
             download: false,
+            resize: None,
+            center_crop: None,
             mean: stated.map(|stated| stated.mean.clone()),
             std: stated.map(|stated| stated.std.clone()),
             crop,
@@ -236,6 +262,28 @@ mod tests {
     }
 
     #[test]
+    fn images_are_resized_before_anything_else_is_done_to_them() {
+        let source = SyntheticDigits { resize: Some(32), center_crop: Some(28), crop: 20, ..digits() };
+        let dataset = source.load(&context(0)).expect("a dataset");
+        assert_eq!(
+            (dataset.signature(), dataset.signature().image.to_string()),
+            (source.describe().expect("a header"), "3×28×28".into())
+        );
+        // Twice as large, each pixel is near the one that it comes from: a quarter of it, and of those beside it.
+        let twice = SyntheticDigits { resize: Some(24), ..digits() };
+        let [small, large] =
+            [digits(), twice].map(|source| values(source.load(&context(0)).expect("a dataset").as_ref(), &[0]).0);
+        let at = |image: &[f32], size: usize, y: usize, x: usize| image[y * size + x];
+        for (y, x) in [(5, 5), (6, 3), (7, 8)] {
+            let mixed = [(0, 0, 9.0), (0, 1, 3.0), (1, 0, 3.0), (1, 1, 1.0)]
+                .map(|(down, right, weight)| weight / 16.0 * at(&small, 12, y + down, x + right));
+            let found = at(&large, 24, 2 * y + 1, 2 * x + 1);
+            // Pixels are rounded twice, and a step of one is 1/255 of 4 standard deviations.
+            assert!((found - mixed.iter().sum::<f32>()).abs() < 1.6 * 4.0 / 255.0, "{y} {x}: {found} {mixed:?}");
+        }
+    }
+
+    #[test]
     fn the_parameter_at_fault_is_named() {
         let fault = |source: &dyn DatasetSource| source.describe().expect_err("a fault");
         let crop = fault(&SyntheticDigits { crop: 12, ..digits() });
@@ -246,10 +294,12 @@ mod tests {
         assert_eq!(half.parameter.as_deref(), Some("std"), "{half:?}");
         let grey = fault(&SyntheticDigits { mean: Some(vec![0.5]), std: Some(vec![0.5]), ..digits() });
         assert_eq!(grey.message, "1 numbers for images of 3 channels");
-        let (mean, std) = (None, None);
+        let large = fault(&SyntheticDigits { center_crop: Some(13), ..digits() });
+        assert_eq!(large.parameter.as_deref(), Some("center_crop"), "{large:?}");
+        let (resize, center_crop, mean, std) = (None, None, None, None);
         let (crop, flip, per_class) = (0, false, None);
-        let path = PathBuf::from("no/such/folder");
-        let missing = fault(&Cifar10 { path, split: Split::Test, download: false, mean, std, crop, flip, per_class });
+        let (path, split, download) = (PathBuf::from("no/such/folder"), Split::Test, false);
+        let missing = fault(&Cifar10 { path, split, download, resize, center_crop, mean, std, crop, flip, per_class });
         assert_eq!(missing.parameter.as_deref(), Some("path"), "{missing:?}");
         assert!(missing.message.contains("no/such/folder: cannot be opened: No such file"), "{missing:?}");
     }
