@@ -41,7 +41,7 @@ pub fn points(of_batches: &[(usize, f64)]) -> Vec<(f64, f64)> {
 
 /// Losses and what is measured first, then how the training went.
 pub fn rank(kind: &str) -> usize {
-    let order = ["top1", "loss", "share", "mean_kl", "learning_rate", "gradient_norm"];
+    let order = ["top1", "top5", "loss", "share", "mean_kl", "learning_rate", "gradient_norm"];
     order.iter().position(|known| *known == kind).unwrap_or(order.len())
 }
 

@@ -25,7 +25,7 @@ pub fn is_count(key: &str) -> bool {
 /// A figure in the unit that its kind has.
 pub fn text(key: &str, value: f64) -> String {
     match kind(key) {
-        "top1" | "share" => format!("{:.2} %", 100.0 * value),
+        "top1" | "top5" | "share" => format!("{:.2} %", 100.0 * value),
         "seconds" => text_format::duration(value),
         "median_batch_seconds" => text_format::short_duration(value),
         "flop" => text_format::flop(value),
@@ -37,7 +37,7 @@ pub fn text(key: &str, value: f64) -> String {
 /// A figure over several runs.
 pub fn mean_text(key: &str, Statistic { mean, deviation, .. }: Statistic) -> String {
     match kind(key) {
-        "top1" | "share" => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * deviation),
+        "top1" | "top5" | "share" => format!("{:.2} ± {:.2} %", 100.0 * mean, 100.0 * deviation),
         _ => format!("{} ± {}", text(key, mean), text(key, deviation)),
     }
 }
@@ -77,6 +77,7 @@ fn cut(text: &str, longest: usize) -> Cow<'_, str> {
 pub fn title(kind: &str) -> String {
     let known = match kind {
         "top1" => "accuracy",
+        "top5" => "accuracy among the first five",
         "share" => "agreement",
         "confusion" => "confusion matrix",
         "mean_kl" => "mean KL divergence",
@@ -102,6 +103,7 @@ mod tests {
     #[test]
     fn figures_are_shown_in_their_units() {
         assert_eq!(text("accuracy.top1", 0.5595), "55.95 %");
+        assert_eq!(text("accuracy.top5", 0.9), "90.00 %");
         assert_eq!(text("distill.best.accuracy.top1", 1.0), "100.00 %");
         assert_eq!(text("peak_memory_bytes", 442_511_360.0), "442 MB");
         assert_eq!(text("distill.flop", 5.95e12), "5.95 TFLOP");
