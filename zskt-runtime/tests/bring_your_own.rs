@@ -390,6 +390,53 @@ fn splits_that_a_folder_of_images_lacks_are_not_made_up() {
 }
 
 #[test]
+fn photographs_of_all_sizes_become_what_the_teacher_takes() {
+    let folder = folder();
+    let here = folder.path();
+    for class in 0..10 {
+        for (parent, width) in [("photos", 40 + class), ("wide", 60), ("small", 16)] {
+            let class = here.join(parent).join(format!("class{class}"));
+            std::fs::create_dir_all(&class).expect("there is room");
+            image::RgbImage::new(width, if parent == "small" { 20 } else { 50 })
+                .save(class.join("1.png"))
+                .expect("there is room");
+        }
+    }
+    let sizes = "photos/class1/1.png: the image is 41×50, but the first one is 40×50: all must have one size";
+    let found = format!(
+        "ImageFolder(split: Test, path: \"photos\", resize: 224, center_crop: 224)\n  10 images 3×224×224, 10 classes\n  resized, for \
+         {sizes}\n"
+    );
+    assert!(said(here, &["inspect", "photos"]).starts_with(&found));
+
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    let teacher = teacher.to_str().expect("UTF-8");
+    for (data, reason) in [("photos", sizes), ("wide", "they are 60×50")] {
+        let pipeline = format!("{data}.ron");
+        let new = said(here, &["new", "--teacher", teacher, "--data", data, "--to", &pipeline]);
+        assert!(
+            new.contains(&format!("10 images 3×32×32, 10 classes; resized to what the teacher takes, for {reason}")),
+            "{new}"
+        );
+        let written = std::fs::read_to_string(here.join(&pipeline)).expect("it is written");
+        assert!(written.contains(&format!("path: {data:?}, resize: 32, center_crop: 32)")), "{written}");
+        said(here, &["validate", &pipeline]);
+    }
+    let small = refused(here, &["new", "--teacher", teacher, "--data", "small"]);
+    assert!(
+        small.contains("the teacher takes images 3×32×32 of 10 classes") && small.contains("images 3×20×16"),
+        "{small}"
+    );
+    // Who writes a pipeline learns of it before the run, and what to write.
+    let plain = "test_set=ImageFolder(path: \"photos\", split: Test)";
+    let mixed = refused(here, &["validate", "photos.ron", "--set", plain]);
+    assert!(
+        mixed.contains(sizes) && mixed.contains("`resize: 40, center_crop: 40` makes all of them 40×40"),
+        "{mixed}"
+    );
+}
+
+#[test]
 fn what_several_plugins_read_is_for_the_user_to_decide() {
     let folder = folder();
     let here = folder.path();

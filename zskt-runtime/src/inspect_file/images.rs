@@ -44,9 +44,12 @@ pub fn describe(request: &Request<'_>, found: &[DatasetAt]) -> std::result::Resu
         return Ok(format!("{:#}\n", json!({ "datasets": found.iter().map(entry).collect::<Vec<_>>() })));
     }
     let mut out = String::new();
-    for DatasetAt { ron, signature, part, .. } in found {
+    for DatasetAt { ron, signature, part, resized, .. } in found {
         let images = text_format::count(signature.images);
         out += &format!("{ron}\n  {images} images {}, {} classes\n", signature.image, signature.classes);
+        if let Some(reason) = resized {
+            out += &format!("  resized, for {reason}\n");
+        }
         match part {
             Part::Split(Split::Test, Some(reason)) => out += &format!("  there is no other split: {reason}\n"),
             Part::Split(Split::Train, Some(reason)) => out += &format!("  there are no test images: {reason}\n"),

@@ -56,32 +56,42 @@ impl FoundDataset {
             let problem = context(Diagnostic::global(fault.message));
             Diagnostic { help: fault.help, ..problem }
         })?;
-        Ok(Self(DatasetAt { ron: ron.to_owned(), source, signature, part: Part::Stated }))
+        Ok(Self(DatasetAt { ron: ron.to_owned(), source, signature, part: Part::Stated, resized: None }))
     }
 
-    /// The shape of every image.
-    pub fn image(&self) -> ImageShape {
-        self.0.signature.image
+    /// The shape that all images have, if they have one and a generator can make such images: what a teacher takes that takes any.
+    pub fn image(&self) -> Option<ImageShape> {
+        let image = self.0.signature.image;
+        let can_be_made = image.height == image.width && image.height.is_multiple_of(4);
+        Some(image).filter(|_| can_be_made && self.0.resized.is_none())
     }
 
     /// How its images are normalized by a teacher that says nothing of it.
     pub fn normalization(&self) -> Option<Normalization> {
-        let channels = self.image().channels;
+        let channels = self.0.signature.image.channels;
         self.0.source.normalization().or_else(|| self.0.source.usual_normalization(channels))
     }
 
-    /// Whether a teacher can be measured on it.
+    /// The images as a teacher can be measured on them: made smaller where they are larger than it takes.
     ///
     /// # Errors
-    /// When its classes or the shape of its images are others.
-    pub fn fits(&self, teacher: &FoundTeacher) -> Result<(), Diagnostic> {
+    /// When its classes are others, or its images have other channels or are smaller.
+    pub fn made_for(self, teacher: &FoundTeacher, registry: &Registry) -> Result<Self, Diagnostic> {
         let DatasetSignature { classes, image, .. } = self.0.signature;
-        if (classes, image) == (teacher.classes(), teacher.image()) {
-            return Ok(());
+        let wanted = teacher.image();
+        if (classes, image) == (teacher.classes(), wanted) {
+            return Ok(self);
+        }
+        let side = wanted.height;
+        let larger = self.0.resized.is_some() || image.height.min(image.width) >= side;
+        if larger
+            && (classes, image.channels, side) == (teacher.classes(), wanted.channels, wanted.width)
+            && let Some(resized) = self.0.resized_to(side, registry)
+        {
+            return Ok(Self(resized));
         }
         let message = format!(
-            "the teacher takes images {} of {} classes, but {} has images {image} of {classes} classes",
-            teacher.image(),
+            "the teacher takes images {wanted} of {} classes, but {} has images {image} of {classes} classes",
             teacher.classes(),
             self.0.ron
         );
@@ -97,8 +107,11 @@ impl FoundDataset {
     pub fn said(&self) -> String {
         let DatasetSignature { image, classes, images } = self.0.signature;
         let images = text_format::count(images);
+        let resized = self.0.resized.as_ref();
+        let resized =
+            resized.map_or_else(String::new, |reason| format!("; resized to what the teacher takes, for {reason}"));
         let caution = self.caution().map_or_else(String::new, |caution| format!("; {caution}"));
-        format!("data     {}: {images} images {image}, {classes} classes{caution}", self.0.ron)
+        format!("data     {}: {images} images {image}, {classes} classes{resized}{caution}", self.0.ron)
     }
 
     /// What a user should know who takes figures on these images for figures on images that the teacher has not seen.

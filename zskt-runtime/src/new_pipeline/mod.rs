@@ -55,9 +55,7 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
     }
     let data = request.data.map(|data| FoundDataset::find(data, registry)).transpose()?;
     let teacher = FoundTeacher::read(request, data.as_ref(), registry)?;
-    if let Some(data) = &data {
-        data.fits(&teacher)?;
-    }
+    let data = data.map(|data| data.made_for(&teacher, registry)).transpose()?;
     let image = teacher.image();
     if let Some(normalization) = &request.normalization {
         is_for(image, normalization)?;

@@ -85,7 +85,7 @@ impl FoundTeacher {
         let said = configuration.and_then(|configuration| configuration.input_size);
         let said = said.map(|[channels, height, width]| ImageShape::new(channels, height, width));
         let usual = [3, 1].map(|channels| ImageShape::new(channels, recognized.image_size, recognized.image_size));
-        let shape = data.map(FoundDataset::image);
+        let shape = data.and_then(FoundDataset::image);
         let (image, output) = images(architecture.as_ref(), said.into_iter().chain(shape).chain(usual))
             .ok_or_else(|| takes_no_images(&recognized.ron))?;
 
@@ -128,7 +128,7 @@ impl FoundTeacher {
             Diagnostic { help: fault.help, ..problem }
         })?;
         let (image, output) =
-            images(teacher.as_ref(), fixed_images(path).into_iter().chain(data.map(FoundDataset::image)))
+            images(teacher.as_ref(), fixed_images(path).into_iter().chain(data.and_then(FoundDataset::image)))
                 .ok_or_else(|| takes_no_images(&ron))?;
         let unknown = teacher.normalization().is_none();
         let unknown = unknown.then(|| normalization_unknown(data, image, output.classes));
