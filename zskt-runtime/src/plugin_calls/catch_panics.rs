@@ -33,6 +33,19 @@ pub fn run_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::Result<
     result.context(format_args!("node `{}`", own.node()))
 }
 
+/// Lets a node's plugin do work whose errors name the node by themselves, as those of its network do.
+///
+/// # Errors
+/// What the plugin returns, or that it panicked.
+pub fn run_named_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::Result<T>) -> zskt_api::Result<T> {
+    catch_panics(|| own.call(work)).unwrap_or_else(|caught| {
+        Err(match caught {
+            CaughtUnwind::Violation(error) => error,
+            CaughtUnwind::Panic { plugin, text } => Error::new(format!("{} panicked{text}", plugin.unwrap_or(own))),
+        })
+    })
+}
+
 /// Why plugins did not return.
 pub enum CaughtUnwind {
     /// One of them did what it may not.

@@ -28,7 +28,7 @@ mod violation;
 
 pub use attribution::PluginOfNode;
 pub use boundary::Boundary;
-pub use catch_panics::{CaughtUnwind, catch_panics, run_plugin};
+pub use catch_panics::{CaughtUnwind, catch_panics, run_named_plugin, run_plugin};
 pub use checked_plugin::put_behind_boundaries;
 pub use dataset::CheckedDataset;
 pub use inspector::{BuiltNetwork, Inspector};

@@ -69,7 +69,7 @@ pub const CASES: &[Case] = cases! {
     generator_of_another_shape: game ["generator.lie=OtherShape"] =>
         ["node `generator`: the plugin `HostileGenerator` of zskt-runtime", "declares images 3×4×4, but made 3×2×2"];
     generator_of_half_a_batch: game ["generator.lie=HalfBatch"] =>
-        ["node `generator`: the plugin `HostileGenerator`", "has to give 4 images, but gave 2"];
+        ["node `generator`: the plugin `HostileGenerator`", "has to give 2 images, but gave 1"];
     generator_of_another_type: game ["generator.lie=OtherType"] =>
         ["node `generator`: the plugin `HostileGenerator`", "has to give images of type F32, but gave F64"];
     generator_with_too_few_latents: game ["generator.lie=ShortSample"] =>
@@ -78,7 +78,7 @@ pub const CASES: &[Case] = cases! {
         ["node `generator`: the plugin `HostileGenerator`", "has to draw finite numbers, but drew NaN"];
 
     classifier_with_other_classes: game ["student.lie=OtherClasses"] =>
-        ["node `student`: the plugin `HostileNet`", "has to give logits of shape [4, 3], but gave [4, 2]"];
+        ["node `student`: the plugin `HostileNet`", "has to give logits of shape [2, 3], but gave [2, 2]"];
     classifier_without_its_activations: game ["student.lie=NoActivations"] =>
         ["node `student`: the plugin `HostileNet`", "declares 1 activations, but gave 0"];
     classifier_with_small_activations: game ["student.lie=SmallActivations"] =>
@@ -91,6 +91,11 @@ pub const CASES: &[Case] = cases! {
     classifier_that_trains_on_later: game ["teacher.lie=TrainsOnLater"] =>
         ["error: node `transfer`: the weight `steps` of the network `teacher` changed while the plugin `Transfer`",
         "unless the network's own did in a forward pass, the plugin `HostileTeacher` of zskt-runtime"];
+    // Its stage is the second: before the first it is known.
+    classifier_whose_layers_do_not_fit: walk ["student.lie=DoesNotFit"] =>
+        ["error: node `student`: the plugin `HostileNet`", "does not fit 2 inputs", "nothing was trained", "given 2 images 3×4×4"];
+    classifier_that_panics: walk ["student.lie=Panics"] =>
+        ["error: node `student`: the plugin `HostileNet`", "panicked at ", "no forward pass", "nothing was trained"];
     classifier_that_exits: game ["student.lie=Exits"] =>
         ["error: node `student`: the plugin `HostileNet` of zskt-runtime", "exited the program"];
     architecture_that_panics_in_the_check: game ["student.lie=PanicsInCheck"] =>

@@ -26,6 +26,10 @@ choice! {
         SmallActivations,
         /// Logits of f64.
         OtherType,
+        /// A layer does not fit the one before it.
+        DoesNotFit,
+        /// Its forward pass panics.
+        Panics,
         /// A buffer moves in evaluation.
         TrainsOn,
         /// It does from the second batch on.
@@ -128,6 +132,8 @@ impl Classifier for Net {
             NetLie::SmallActivations => activations = vec![average_pool(images, Pool::squares(2))?],
             NetLie::OtherType => logits = logits.to_dtype(DType::F64)?,
             NetLie::NanLogits => logits = (logits * f64::NAN)?,
+            NetLie::DoesNotFit => logits = self.head.forward(&logits.narrow(1, 0, CLASSES - 1)?, mode)?,
+            NetLie::Panics => panic!("no forward pass"),
             NetLie::Exits => std::process::exit(0),
             _ => {}
         }

@@ -13,6 +13,7 @@ use zskt_api::{
 use super::device;
 use super::environment::Environment;
 use super::metric::MetricEvaluation;
+use super::network_trial::try_networks;
 use super::node_outputs::NodeOutputs;
 use super::stage_probe::StageProbe;
 use crate::plan::{Plan, PlanNode};
@@ -48,7 +49,7 @@ pub fn estimate(plan: &Plan, console: &mut Console, interrupted: &Interrupted) -
         training_state: 0,
         made_images: MadeImages::default(),
     };
-    Ok(measurement.all()?)
+    measurement.all()
 }
 
 struct Measurement<'p, 'e> {
@@ -80,7 +81,7 @@ struct MadeImages {
 }
 
 impl Measurement<'_, '_> {
-    fn all(mut self) -> Result<Estimate> {
+    fn all(mut self) -> Result<Estimate, StartError> {
         let plan = self.plan;
         let began = Instant::now();
         self.console.live("building the networks");
@@ -88,11 +89,12 @@ impl Measurement<'_, '_> {
         for index in 0..plan.nodes.len() {
             self.build(index)?;
         }
+        try_networks(plan, &self.outputs, &self.environment, self.interrupted)?;
         let setup = Cost { seconds: began.elapsed().as_secs_f64(), flop: 0.0 };
         let (mut stages, mut metrics) = (Vec::new(), Vec::new());
         for (index, node) in plan.nodes.iter().enumerate() {
             if (self.interrupted)() {
-                return Err(Error::interrupted());
+                return Err(Error::interrupted().into());
             }
             self.console.live(&format!("{}  measuring", node.name));
             match &node.instance {

@@ -12,6 +12,7 @@ use super::restore_files::restore_files;
 use super::stage_observer::StageObserver;
 use super::stage_output;
 use crate::file_names::weights_name;
+use crate::library;
 use crate::pipeline::shown;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
@@ -72,6 +73,22 @@ impl<'p> Executor<'p> {
     /// When the last checkpoint was made; nothing before the first.
     pub fn last_checkpoint(&self) -> Option<&str> {
         self.checkpointer.last_moment()
+    }
+
+    /// As what teachers another run takes what the finished stages have trained, one each; nothing where no plugin of this run comes from a
+    /// library, which its user may have to mend: built anew, it does not fit this run any more.
+    pub fn teachers_of_finished_stages(&self) -> Vec<String> {
+        if library::of_plugins(self.plan.nodes.iter().flat_map(|node| node.plugins.iter().copied())).is_empty() {
+            return Vec::new();
+        }
+        let teacher = |stage: &FinishedStage| {
+            let made_by = |node: &&PlanNode| stage.network.as_ref() == Some(&node.name);
+            let maker = self.plan.nodes.iter().find(made_by)?;
+            let PluginInstance::Architecture(_) = maker.instance else { return None };
+            let file = self.recorder.directory().path().join(stage.weights.as_ref()?.file_name());
+            Some(format!("Checkpoint(model: {}, path: {:?})", shown(&maker.ron), file.display().to_string()))
+        };
+        self.checkpointer.state().finished.iter().filter_map(teacher).collect()
     }
 
     /// Notes why the run ends here. A log that cannot be written any more leaves it unsaid: the user is told anyway.

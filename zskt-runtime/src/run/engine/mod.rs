@@ -6,6 +6,7 @@ mod estimate;
 mod executor;
 mod frozen_weights;
 mod metric;
+mod network_trial;
 mod node_outputs;
 mod restore_files;
 mod stage_observer;
@@ -56,6 +57,7 @@ pub fn run_until(plan: &Plan, options: &Options, mut console: Console, interrupt
     };
     let last = executor.last_checkpoint().map(str::to_owned);
     let end = events::end(&error, options.budget.as_ref());
+    let teachers = executor.teachers_of_finished_stages();
     // A log with a line in it would not be one of a run that can begin anew.
     if last.is_some() {
         executor.note_end(&error, &end);
@@ -78,7 +80,14 @@ pub fn run_until(plan: &Plan, options: &Options, mut console: Console, interrupt
         ),
         None => "there is no checkpoint yet: the same command begins the run anew".into(),
     };
-    RunOutcome::Failed(Error::new(format!("{error}\n{kept}")))
+    let trained = match &teachers[..] {
+        [] => String::new(),
+        teachers => format!(
+            "\na library that is built anew does not fit this run; another run can begin with what was trained here, as its teacher: {}",
+            teachers.join(", ")
+        ),
+    };
+    RunOutcome::Failed(Error::new(format!("{error}\n{kept}{trained}")))
 }
 
 fn done(meets_expectations: bool) -> RunOutcome {

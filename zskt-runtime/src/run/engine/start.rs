@@ -11,6 +11,7 @@ use zskt_api::{Context, Diagnostic, Error, PredictionCache, RandomStreams, Resul
 use super::device;
 use super::environment::Environment;
 use super::executor::Executor;
+use super::network_trial::try_networks;
 use super::node_outputs::NodeOutputs;
 use super::restore_files::{adopt_pipeline, restore_files};
 use crate::pipeline::computed_part;
@@ -35,7 +36,7 @@ pub enum Started<'p> {
 /// Makes a run ready to go.
 ///
 /// # Errors
-/// When what was asked for cannot be done, a node cannot be built, or the user asked to stop.
+/// When what was asked for cannot be done, a node cannot be built, a network cannot compute, or the user asked to stop.
 pub fn start<'p>(
     plan: &'p Plan,
     options: &Options,
@@ -81,8 +82,10 @@ impl<'p> Start<'p, '_> {
             let path = directory.path().display();
             notice(&format!("the run in {path} ended before its first checkpoint; it begins anew"));
         }
-        // The folder stays empty until every node is built, so that a weight file that is missing leaves none behind.
-        let prepared = self.build().and_then(|outputs| {
+        // The folder stays empty until every node is built and tried, so that a weight file that is missing leaves none behind.
+        let prepare = || -> Result<_, StartError> {
+            let outputs = self.build()?;
+            try_networks(plan, &outputs, &self.environment, &self.interrupted)?;
             let files = manifest::fingerprints(plan, &self.interrupted)?;
             let teachers = manifest::teachers(plan)?;
             let device = &self.environment.device_name;
@@ -91,8 +94,8 @@ impl<'p> Start<'p, '_> {
             manifest::write(&directory, &manifest, self.options, self.environment.named_device())?;
             directory.write(&directory.pipeline(), plan.resolved.as_bytes())?;
             Ok((outputs, manifest))
-        });
-        let (outputs, manifest) = prepared.inspect_err(|_| directory.abandon())?;
+        };
+        let (outputs, manifest) = prepare().inspect_err(|_| directory.abandon())?;
         let directory = Arc::new(directory);
         let recorder = Recorder::create(Arc::clone(&directory), self.console, plan)?;
         let state = ResumeState { pipeline: plan.resolved.clone(), manifest, ..ResumeState::default() };
@@ -150,6 +153,7 @@ impl<'p> Start<'p, '_> {
             return Err(Diagnostic::global(message).help("run without --resume").into());
         }
         outputs.restore(&networks).context(format_args!("cannot resume {shown}"))?;
+        try_networks(plan, &outputs, &self.environment, &self.interrupted)?;
         let directory = Arc::new(directory);
         let mut recorder = Recorder::resume(Arc::clone(&directory), self.console, plan, logs)?;
         let before = state.manifest.clone();
