@@ -13,7 +13,11 @@ fn run(folder: &Path, pipeline: &str, sets: &[&str]) -> Value {
     command.arg(file).args(sets).args(["--quiet", "--out", pipeline]).current_dir(folder);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{pipeline}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&std::fs::read(folder.join(pipeline).join("report.json")).unwrap()).unwrap()
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(folder.join(pipeline).join("report.json")).unwrap()).unwrap();
+    let warnings = report["warnings"].to_string();
+    assert!(!warnings.contains("gradient"), "all that learns is reached: {warnings}");
+    report
 }
 
 const TEST_SET: &str = "test_set=SyntheticDigits(count: 60, size: 16, split: Test)";

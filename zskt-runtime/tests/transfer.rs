@@ -210,13 +210,14 @@ fn a_run_that_is_stopped_within_syntheses_ends_with_the_same_bits() {
     assert!(Command::new("cp").args(["-r", "parts", "blocked"]).current_dir(path).status().unwrap().success());
     std::fs::create_dir(path.join("blocked/distill.synthesize.parquet")).unwrap();
     run(path, &["--resume", "blocked"]);
-    let report: Value =
-        serde_json::from_str(&std::fs::read_to_string(path.join("blocked/report.json")).unwrap()).unwrap();
-    assert!(report["warnings"].to_string().contains("distill.synthesize.parquet"), "{report:#}");
+    let blocked = report(path, "blocked");
+    assert!(blocked["warnings"].to_string().contains("distill.synthesize.parquet"), "{blocked:#}");
 
     run(path, &["--resume", "parts"]);
     let bytes = |file: &str| std::fs::read(path.join(file)).unwrap();
     assert!(bytes("whole/distill.synthesize.parquet") == bytes("parts/distill.synthesize.parquet"), "the bank differs");
+    let warnings = report(path, "whole")["warnings"].to_string();
+    assert!(!warnings.contains("gradient"), "all that learns is reached: {warnings}");
     for run in ["parts", "blocked"] {
         assert!(bytes("whole/student.safetensors") == bytes(&format!("{run}/student.safetensors")), "{run} differs");
     }

@@ -8,6 +8,7 @@ mod batch_sampler;
 mod check;
 mod cuda_graph_runner;
 mod draws;
+mod gradient_reach;
 mod intervals;
 mod loss_sum;
 mod loss_trial;

@@ -57,6 +57,11 @@ impl LossSum {
         std::iter::once(&self.sum).chain(&self.parts).map(Tensor::detach)
     }
 
+    /// The places of those losses through which no gradient flows, where there are several.
+    pub fn constants(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().enumerate().filter(|(_, loss)| !loss.track_op()).map(|(index, _)| index)
+    }
+
     /// The same of what is minimized in place of a sum that is made large.
     pub fn negated(self) -> Result<Self> {
         Ok(Self { sum: self.sum.neg()?, ..self })

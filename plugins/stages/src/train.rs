@@ -33,7 +33,8 @@ params! {
         /// Batches between looks at what goes wrong unseen: a generator that has collapsed, a student that no longer moves. `None`
         /// never looks.
         pub monitor_every: Option<usize> = Some(100) => 1..=1_000_000_000,
-        /// What follows a warning of these: `Continue`, or `Stop`, which ends the run as a failure.
+        /// What follows a warning of these, or of weights and losses without a gradient, of which the first update of each turn tells:
+        /// `Continue`, or `Stop`, which ends the run as a failure.
         pub on_warning: OnWarning = OnWarning::Continue,
         /// Batches between checkpoints.
         pub checkpoint_every: usize = 500 => 1..=1_000_000_000,

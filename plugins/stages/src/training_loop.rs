@@ -90,6 +90,8 @@ impl TrainingLoop {
                     observer.synthesis(progress);
                     observer.interrupted() || since.elapsed() >= BETWEEN_CHECKPOINTS
                 })?;
+                let reach = playing.take_reach();
+                monitors.begun(done + 1, reach.as_slice(), context)?;
                 figures = played.figures;
                 if !played.paused {
                     break;
@@ -133,6 +135,8 @@ impl TrainingLoop {
                 trained => trained?,
             };
             done += 1;
+            let reached: Vec<_> = turns.iter_mut().filter_map(TurnRuntime::take_reach).collect();
+            monitors.begun(done, &reached, context)?;
             let due = self.intervals.due(done, self.batches);
             let learns = result.moves_student(&turns);
             if pending.push(done, result)

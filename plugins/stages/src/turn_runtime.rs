@@ -14,6 +14,7 @@ use zskt_api::{
 
 use crate::batch_metrics::BatchResult;
 use crate::batch_sampler::BatchInput;
+use crate::gradient_reach::GradientReach;
 use crate::loss_sum::{self, Given};
 
 /// A turn, with the state of its optimizer.
@@ -23,6 +24,8 @@ pub struct TurnRuntime {
     optimizer: Box<dyn OptimizerState>,
     /// The first of the batch's latents that are its alone.
     first_draw: usize,
+    /// What its first update of the stage reached, until somebody asks.
+    reach: Option<GradientReach>,
 }
 
 /// Where training is.
@@ -55,13 +58,15 @@ struct Steps {
     /// The gradient's norm before clipping, at each step; empty without clipping.
     norms: Vec<Tensor>,
     made: usize,
+    /// Whether they are the first of the stage.
+    begin: bool,
     gradients: Option<Vec<Gradients>>,
     learning_rate: f64,
 }
 
 impl Steps {
     fn result(self) -> Result<TurnResult> {
-        let Self { losses, norms, made, gradients, learning_rate } = self;
+        let Self { losses, norms, made, gradients, learning_rate, .. } = self;
         let each = losses.len() / made.max(1);
         let numbers = gather_scalars(&[losses, norms].concat())?;
         Ok(TurnResult { numbers, steps: made, each, gradients, learning_rate })
@@ -180,12 +185,17 @@ impl TurnRuntime {
         };
         let parameters: Vec<_> = weights.parameters().cloned().collect();
         let optimizer = turn.optimizer.start(parameters.clone()).context(format!("turn `{}`", turn.name))?;
-        Ok(Self { turn, parameters, optimizer, first_draw })
+        Ok(Self { turn, parameters, optimizer, first_draw, reach: None })
     }
 
     /// The turn.
     pub fn turn(&self) -> &Turn {
         &self.turn
+    }
+
+    /// What its first update of the stage reached; once, and not where a checkpoint is later than that.
+    pub fn take_reach(&mut self) -> Option<GradientReach> {
+        self.reach.take()
     }
 
     /// Whether a GPU may replay its updates and losses.
@@ -216,7 +226,14 @@ impl TurnRuntime {
         position: BatchPosition,
     ) -> Result<TurnResult> {
         let learning_rate = self.learning_rate(position);
-        let mut steps = Steps { losses: Vec::new(), norms: Vec::new(), made: 0, gradients, learning_rate };
+        let mut steps = Steps {
+            losses: Vec::new(),
+            norms: Vec::new(),
+            made: 0,
+            begin: position.batch == 0,
+            gradients,
+            learning_rate,
+        };
         let turn = Arc::clone(&self.turn);
         let trained = match &turn.player {
             Player::Generator(generator) => self.generator_steps(generator, networks, input, &mut steps),
@@ -334,8 +351,11 @@ impl TurnRuntime {
             loss = loss.negated()?;
         }
         steps.losses.extend(loss.scalars());
-        steps.made += 1;
         let mut gradients = Gradients::of(&loss.sum, self.parameters.iter())?;
+        if steps.begin && steps.made == 0 {
+            self.reach = Some(GradientReach::of(&self.turn, &self.turn.losses, &loss, &self.parameters, &gradients));
+        }
+        steps.made += 1;
         if let Some(limit) = self.turn.clip_norm {
             steps.norms.push(gradients.clip(limit)?);
         }

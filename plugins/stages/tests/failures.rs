@@ -5,8 +5,9 @@ use std::sync::Arc;
 use zskt_api::candle_core::{self, Device, Tensor};
 use zskt_api::{
     BuildContext, Builder, Classifier, ClassifierNetwork, ClassifierOutput, Error, FeatureMap, ForwardMode, Generator,
-    GeneratorInput, ImageSource, Init, Keep, Latents, Mode, Network, Objective, Observer, Parameter, Player, Precision,
-    Progress, RandomStreams, Result, Signatures, Stage, StageContext, StageState, Trainee, Turn,
+    GeneratorInput, ImageSource, Init, Keep, Latents, Loss, LossBatch, LossInputs, Mode, Network, Objective, Observer,
+    Parameter, Player, Precision, Progress, RandomStreams, Result, Signatures, Stage, StageContext, StageState,
+    Trainee, Turn,
 };
 use zskt_losses::{KlDivergence, Reduction};
 use zskt_optimizers::Sgd;
@@ -27,6 +28,39 @@ impl Classifier for Cramped {
         }
         let means = zskt_api::ops::global_average(images)?;
         Ok(ClassifierOutput { logits: means.broadcast_mul(&self.weight.tensor(mode))?, activations: Vec::new() })
+    }
+}
+
+/// A network of which one weight learns.
+struct PartlyTrained {
+    weight: Parameter,
+    detached: Parameter,
+    evaluated: Parameter,
+}
+
+impl Classifier for PartlyTrained {
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        let means = zskt_api::ops::global_average(images)?;
+        let [weight, detached] = [&self.weight, &self.detached].map(|weight| weight.tensor(mode));
+        let constant = means.broadcast_mul(&detached)?.detach();
+        let constant = constant.broadcast_add(&self.evaluated.tensor(ForwardMode::eval()))?;
+        Ok(ClassifierOutput { logits: (means.broadcast_mul(&weight)? + constant)?, activations: Vec::new() })
+    }
+}
+
+/// A loss that gives no gradient.
+struct Constant;
+
+impl Loss for Constant {
+    fn needs(&self) -> LossInputs {
+        LossInputs::default()
+    }
+    fn value(&self, batch: &LossBatch<'_>) -> Result<Tensor> {
+        let student = batch.student.ok_or_else(|| Error::new("there is no student"))?;
+        Ok(student.logits.detach().sum_all()?)
+    }
+    fn node(&self) -> Option<&str> {
+        Some("idle")
     }
 }
 
@@ -114,7 +148,24 @@ fn failing(transfer: &Transfer, room: usize, lr: f64) -> (Error, Counts) {
 }
 
 fn run(transfer: &Transfer, room: usize, lr: f64, added: f64) -> (Result<()>, Counts) {
-    let student = network(room, 1.0);
+    run_of(transfer, network(room, 1.0), Vec::new(), lr, added)
+}
+
+/// A run of this student, with these losses beside the divergence of beliefs.
+fn run_of(
+    transfer: &Transfer,
+    student: Arc<ClassifierNetwork>,
+    beside: Vec<Arc<dyn Loss>>,
+    lr: f64,
+    added: f64,
+) -> (Result<()>, Counts) {
+    let belief: Arc<dyn Loss> = Arc::new(KlDivergence {
+        temperature: 1.0,
+        weight: 1.0,
+        reduction: Reduction::Mean,
+        temperature_squared: false,
+        agreeing_only: false,
+    });
     let weights = Builder::zeros(Precision::F32, &Device::Cpu).weights();
     let forward = Box::new(Plain { added }) as Box<dyn Generator>;
     let turn = Turn {
@@ -122,13 +173,7 @@ fn run(transfer: &Transfer, room: usize, lr: f64, added: f64) -> (Result<()>, Co
         player: Player::Classifier(Arc::clone(&student)),
         objective: Objective::Minimize,
         steps: 1,
-        losses: vec![Arc::new(KlDivergence {
-            temperature: 1.0,
-            weight: 1.0,
-            reduction: Reduction::Mean,
-            temperature_squared: false,
-            agreeing_only: false,
-        })],
+        losses: [vec![belief], beside].concat(),
         optimizer: Arc::new(Sgd { lr, momentum: 0.0, nesterov: false, weight_decay: 0.0 }),
         schedule: None,
         clip_norm: None,
@@ -209,4 +254,32 @@ fn what_goes_wrong_unseen_is_told_once_or_ends_the_run() {
         let (ended, observer) = run(&watched(OnWarning::Stop), 100, lr, added);
         assert_eq!((ended.is_ok(), observer.batches), if expected.is_empty() { (true, 14) } else { (false, 6) });
     }
+}
+
+#[test]
+fn weights_and_losses_without_a_gradient_are_told_after_the_first_update_alone() {
+    let student = || {
+        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+        let weight = |name: &str| builder.parameter(name, &[3], Init::Constant(1.0)).unwrap();
+        let [weight, detached, evaluated, _] = ["weight", "detached", "evaluated", "unused"].map(weight);
+        let forward = Box::new(PartlyTrained { weight, detached, evaluated }) as Box<dyn Classifier>;
+        Arc::new(Network { name: "student".into(), weights: builder.weights(), forward })
+    };
+    let short = |on_warning| Transfer { batches: Some(3), on_warning, ..transfer() };
+    let (ended, observer) = run_of(&short(OnWarning::Continue), student(), vec![Arc::new(Constant)], 0.1, 0.0);
+    ended.unwrap();
+    let expected = [
+        "no gradient reaches `detached`, `evaluated` and 1 more of `student` in turn `imitate`",
+        "the loss `idle` gives no gradient in turn `imitate`",
+    ];
+    assert_eq!(observer.warnings.len(), 2, "{:?}", observer.warnings);
+    for ((batch, warning), expected) in observer.warnings.iter().zip(expected) {
+        assert!(*batch == 1 && warning.starts_with(expected), "{batch} {warning}");
+    }
+    let (ended, _) = run_of(&short(OnWarning::Stop), student(), Vec::new(), 0.1, 0.0);
+    assert!(ended.unwrap_err().to_string().starts_with(expected[0]));
+    // All of an ordinary network learns.
+    let (ended, observer) = run(&short(OnWarning::Stop), 100, 0.1, 0.0);
+    ended.unwrap();
+    assert_eq!(observer.warnings, []);
 }

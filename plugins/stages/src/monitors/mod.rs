@@ -13,6 +13,8 @@ use beliefs::Beliefs;
 use class_entropy::ClassEntropy;
 use weight_change::WeightsBefore;
 
+use crate::gradient_reach::{GradientReach, warnings};
+
 /// Looks in a row that must agree: a single one may be chance.
 const IN_A_ROW: u32 = 3;
 /// What a stage's state calls the monitors'. It has no point, and the names of all turns' tensors have one.
@@ -94,13 +96,23 @@ impl<'a> Monitors<'a> {
         let still = self.still.note(learns.then(|| change.is_still())).then(|| change.warning());
         let collapsed = self.collapsed.note(entropy.as_ref().map(ClassEntropy::is_collapsed));
         let collapsed = entropy.filter(|_| collapsed).map(|entropy| entropy.warning());
-        for warning in collapsed.into_iter().chain(still) {
-            context.observer.warn(batch, &warning)?;
-            if self.options.on_warning == OnWarning::Stop {
-                return Err(Error::new(format!("{warning} (batch {batch}; `on_warning: Stop` ends the run)")));
-            }
+        collapsed.into_iter().chain(still).try_for_each(|warning| self.warn(batch, &warning, context))
+    }
+
+    /// Warns of what the first updates of turns did not reach, which needs no look.
+    ///
+    /// # Errors
+    /// When a warning is to end the run.
+    pub fn begun(&self, batch: usize, turns: &[GradientReach], context: &mut StageContext<'_>) -> Result<()> {
+        warnings(turns).iter().try_for_each(|warning| self.warn(batch, warning, context))
+    }
+
+    fn warn(&self, batch: usize, warning: &str, context: &mut StageContext<'_>) -> Result<()> {
+        context.observer.warn(batch, warning)?;
+        match self.options.on_warning {
+            OnWarning::Continue => Ok(()),
+            OnWarning::Stop => Err(Error::new(format!("{warning} (batch {batch}; `on_warning: Stop` ends the run)"))),
         }
-        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use super::statistics::{Moments, MovingStatistics, from_named, named};
 use super::{Table, part, prefixed};
 use crate::batch_sampler::{Targets, device_of_latents};
 use crate::draws::Draws;
+use crate::gradient_reach::GradientReach;
 use crate::loss_sum::{self, Given};
 
 /// A synthesis that has begun.
@@ -38,6 +39,8 @@ pub struct InnerGame {
     best: Option<Best>,
     /// Of the teacher's batch norms at the last step.
     statistics: Vec<Moments>,
+    /// What the first step of the stage reached, until it is taken.
+    pub reach: Option<GradientReach>,
 }
 
 /// Where the steps are on a copy of the generator: what the generator itself was, and where the copy's gradients point in sum.
@@ -100,6 +103,7 @@ impl InnerGame {
             last_parts: Vec::new(),
             best: None,
             statistics: Vec::new(),
+            reach: None,
         })
     }
 
@@ -144,6 +148,9 @@ impl InnerGame {
         let learnt = self.latents_optimizer.as_ref().map(|_| &self.latents);
         self.last_parts = parts.to_vec();
         let gradients = Gradients::of(&sum.sum, self.parameters.iter().chain(learnt))?;
+        if (self.number, self.step) == (0, 0) {
+            self.reach = Some(GradientReach::of(turn, losses, &sum, &self.parameters, &gradients));
+        }
         self.update(gradients, turn, synthesis)?;
         table.generator.forward.constrain()?;
         self.last_loss = Some(loss);

@@ -19,6 +19,7 @@ use self::inner_game::InnerGame;
 use self::statistics::MovingStatistics;
 use crate::batch_sampler::Targets;
 use crate::draws::Draws;
+use crate::gradient_reach::GradientReach;
 use crate::loss_sum;
 use crate::synthesize;
 use crate::turn_runtime::Networks;
@@ -34,6 +35,8 @@ pub struct SynthesisRuntime {
     position: Position,
     /// The synthesis that was paused.
     game: Option<InnerGame>,
+    /// What the first step of the stage reached, until somebody asks.
+    reach: Option<GradientReach>,
 }
 
 /// How far the syntheses of a stage are.
@@ -90,6 +93,7 @@ impl SynthesisRuntime {
             statistics: MovingStatistics::new(synthesis.statistics_momentum),
             position: Position::default(),
             game: None,
+            reach: None,
         }))
     }
 
@@ -114,6 +118,11 @@ impl SynthesisRuntime {
     /// When there are none yet.
     pub fn bank(&self) -> Result<&ImageSet> {
         self.bank.images().ok_or_else(|| Error::new(format!("turn `{}` has made no images yet", self.turn.name)))
+    }
+
+    /// What its first step of the stage reached; once, and not where a checkpoint is later than that.
+    pub fn take_reach(&mut self) -> Option<GradientReach> {
+        self.reach.take()
     }
 
     fn settings(&self) -> &Synthesis {
@@ -184,6 +193,7 @@ impl SynthesisRuntime {
                     self.in_step(table, game.step, || {
                         game.play_step(&self.turn, &losses, table, &self.statistics, draws)
                     })?;
+                    self.reach = game.reach.take().or(self.reach.take());
                     self.position.images += images;
                 }
                 let parts = loss_sum::part_names(&self.turn.name, self.turn.objective, &losses);
