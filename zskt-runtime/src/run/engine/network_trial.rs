@@ -84,15 +84,16 @@ impl<'p> NetworkTrial<'_, 'p> {
     /// What a generator makes, of as many latents as it takes at once.
     fn made(&self, generator: &GeneratorNetwork, signature: &GeneratorSignature) -> Result<FeatureMap, StartError> {
         let Environment { device, precision, .. } = self.environment;
-        let (batch, width) = (signature.batch_size.unwrap_or(IMAGES), generator.forward.latent_dim());
-        // A GPU takes no tensors without numbers, and generators without latents do not look at them.
-        let of_latents = if width == 0 { &Device::Cpu } else { device };
-        let zeros = |shape: &[usize], dtype, device| Tensor::zeros(shape, dtype, device).map_err(Error::from);
-        let latents = zeros(&[batch, width], precision.dtype(), of_latents)?;
-        let labels = signature.classes.map(|_| zeros(&[batch], DType::U32, device)).transpose()?;
-        let input = GeneratorInput { latents: &latents, labels: labels.as_ref() };
-        let given = format_args!("{batch} latents of {width} zeros");
-        let images = self.run(&signature.network, given, || generator.forward.forward(&input, ForwardMode::eval()))?;
+        let batch = signature.batch_size.unwrap_or(IMAGES);
+        let images = self.run(&signature.network, format_args!("{batch} latents of zeros"), || {
+            let width = generator.forward.latent_dim();
+            // A GPU takes no tensors without numbers, and generators without latents do not look at them.
+            let of_latents = if width == 0 { &Device::Cpu } else { device };
+            let latents = Tensor::zeros((batch, width), precision.dtype(), of_latents)?;
+            let labels = signature.classes.map(|_| Tensor::zeros(batch, DType::U32, device)).transpose()?;
+            let input = GeneratorInput { latents: &latents, labels: labels.as_ref() };
+            generator.forward.forward(&input, ForwardMode::eval())
+        })?;
         Ok(images.narrow(0, batch.min(IMAGES))?)
     }
 
