@@ -45,8 +45,7 @@ impl DatasetAt {
         let Self { ron, signature, part, .. } = self;
         let ron = with_side(ron.strip_suffix(&with_side("", USUAL_SIDE)).or(ron.trim_end().strip_suffix(')'))?, side);
         let source = source(&ron, registry)?;
-        let image = signature.image;
-        let reason = self.resized.clone().unwrap_or_else(|| format!("they are {}×{}", image.height, image.width));
+        let reason = self.resized.clone().unwrap_or_else(|| format!("they are {}", signature.image));
         let signature = source.describe().ok()?;
         Some(Self { ron, source, signature, part: part.clone(), resized: Some(reason) })
     }

@@ -394,12 +394,12 @@ fn photographs_of_all_sizes_become_what_the_teacher_takes() {
     let folder = folder();
     let here = folder.path();
     for class in 0..10 {
-        for (parent, width) in [("photos", 40 + class), ("wide", 60), ("small", 16)] {
+        for (parent, width, height) in
+            [("photos", 40 + class, 50), ("wide", 60, 50), ("small", 16, 20), ("large", 256, 256)]
+        {
             let class = here.join(parent).join(format!("class{class}"));
             std::fs::create_dir_all(&class).expect("there is room");
-            image::RgbImage::new(width, if parent == "small" { 20 } else { 50 })
-                .save(class.join("1.png"))
-                .expect("there is room");
+            image::RgbImage::new(width, height).save(class.join("1.png")).expect("there is room");
         }
     }
     let sizes = "photos/class1/1.png: the image is 41×50, but the first one is 40×50: all must have one size";
@@ -411,7 +411,7 @@ fn photographs_of_all_sizes_become_what_the_teacher_takes() {
 
     let teacher = fixtures().join("kuangliu/ckpt.pth");
     let teacher = teacher.to_str().expect("UTF-8");
-    for (data, reason) in [("photos", sizes), ("wide", "they are 60×50")] {
+    for (data, reason) in [("photos", sizes), ("wide", "they are 3×50×60")] {
         let pipeline = format!("{data}.ron");
         let new = said(here, &["new", "--teacher", teacher, "--data", data, "--to", &pipeline]);
         assert!(
@@ -422,6 +422,13 @@ fn photographs_of_all_sizes_become_what_the_teacher_takes() {
         assert!(written.contains(&format!("path: {data:?}, resize: 32, center_crop: 32)")), "{written}");
         said(here, &["validate", &pipeline]);
     }
+    // What is usual for a network for photographs tells more than a folder does.
+    let other = fixtures().join("torchvision/resnet18-f37072fd.pth");
+    let new = said(here, &["new", "--teacher", other.to_str().expect("UTF-8"), "--data", "large", "--to", "large.ron"]);
+    assert!(
+        new.contains("resize: 224, center_crop: 224): 10 images 3×224×224") && new.contains("they are 3×256×256"),
+        "{new}"
+    );
     let small = refused(here, &["new", "--teacher", teacher, "--data", "small"]);
     assert!(
         small.contains("the teacher takes images 3×32×32 of 10 classes") && small.contains("images 3×20×16"),

@@ -24,6 +24,9 @@ const SIZES: [usize; 9] = [32, 28, 224, 64, 16, 96, 128, 256, 384];
 /// Images from this size on are likely to be ImageNet's.
 const LARGE_IMAGE: usize = 64;
 
+/// The size from which on a network is one for photographs.
+const FOR_PHOTOGRAPHS: usize = 224;
+
 /// The largest size that is tried where none of these is taken.
 const LARGEST: usize = 640;
 
@@ -85,7 +88,10 @@ impl FoundTeacher {
         let said = configuration.and_then(|configuration| configuration.input_size);
         let said = said.map(|[channels, height, width]| ImageShape::new(channels, height, width));
         let usual = [3, 1].map(|channels| ImageShape::new(channels, recognized.image_size, recognized.image_size));
-        let shape = data.and_then(FoundDataset::image);
+        // Photographs are usually larger than what a network for them takes.
+        let of_photographs = recognized.image_size >= FOR_PHOTOGRAPHS;
+        let is_taken = |image: &ImageShape| !of_photographs || image.height <= recognized.image_size;
+        let shape = data.and_then(FoundDataset::image).filter(is_taken);
         let (image, output) = images(architecture.as_ref(), said.into_iter().chain(shape).chain(usual))
             .ok_or_else(|| takes_no_images(&recognized.ron))?;
 
