@@ -185,7 +185,9 @@ fn runs_are_listed_compared_checked_and_removed() {
         (vec!["4".into(), "30".into()], vec!["0".into(), "3".into()])
     );
     let (_, shown, _) = run(&["runs", "show", "runs/b"]);
-    for said in ["finished", "zskt-run small.ron", "teaching.batches", "student.safetensors", "accuracy.top1"] {
+    for said in
+        ["finished", "zskt-run small.ron", "teaching.batches", "student.safetensors", "accuracy.top1", "computed by"]
+    {
         let said = said.replace("zskt-run small.ron", "small.ron --quiet --out runs/b");
         assert!(shown.contains(&said), "{said}: {shown}");
     }

@@ -30,6 +30,7 @@ pub use candle_nn;
 
 pub use augmentation::Augmentation;
 pub use autograd::backward;
+pub use cpu::instructions::describe as describe_instructions;
 #[cfg(feature = "cuda")]
 pub use cuda::driver::{describe as describe_gpu, open as open_gpu};
 pub use cuda::packed_weights::{PackedWeights, forget_packed_weights};

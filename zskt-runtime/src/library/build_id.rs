@@ -32,6 +32,18 @@ pub fn sum() -> Result<&'static str, Diagnostic> {
     sum.as_deref().map_err(Clone::clone)
 }
 
+/// The SHA-256 sum of the program's own file, which has the plugins that are linked in, and all of zskt where there is no image; nothing where it
+/// cannot be read any more.
+pub fn program_sum() -> Option<&'static str> {
+    static SUM: OnceLock<Option<String>> = OnceLock::new();
+    let sum = SUM.get_or_init(|| {
+        // The file that runs, also where another was put in its place since.
+        let path = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe().ok()? };
+        checksum::of_file(&path).ok()
+    });
+    sum.as_deref()
+}
+
 /// The file of the image.
 #[cfg(all(feature = "dynamic", unix))]
 #[expect(unsafe_code, reason = "only the loader knows where the image lies")]

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use object::read::ReadCache;
 use zskt_api::{Diagnostic, PluginRegistration, inventory};
 
-pub use build_id::sum as image_sum;
+pub use build_id::{program_sum, sum as image_sum};
 pub use description::Description;
 pub use mismatch::{HOMEPAGE, RELEASE};
 pub use search::{of_environment, writable_by_others};

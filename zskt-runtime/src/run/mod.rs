@@ -18,6 +18,7 @@ mod timestamp;
 pub use estimate::Estimate;
 pub use interrupt::{Interrupted, listen};
 pub use options::{Budget, Options, RunOutcome};
+pub use record::computed_by::shown as computed_by;
 pub use record::events::EventKind;
 pub use record::{data_free, image_grid};
 

@@ -22,7 +22,7 @@ use serde_json::Value;
 use zskt_api::Diagnostic;
 
 use crate::pipeline::Bounds;
-use crate::run::{RunDirectory, RunFiles, unseal};
+use crate::run::{RunDirectory, RunFiles, computed_by, unseal};
 use crate::shell_quoting::quoted;
 use crate::{home_folder, input_file, text_format};
 
@@ -157,6 +157,14 @@ impl Run {
         let mut devices: Vec<_> = all.filter_map(Value::as_str).collect();
         devices.dedup();
         (!devices.is_empty()).then(|| devices.join(", then "))
+    }
+
+    /// The builds and the processors' instructions that computed it, one after the other; nothing of runs that earlier versions made.
+    pub fn computed_by(&self) -> Option<String> {
+        let mut all: Vec<_> =
+            self.manifest["starts"].as_array().into_iter().flatten().filter_map(computed_by).collect();
+        all.dedup();
+        (!all.is_empty()).then(|| all.join(", then "))
     }
 
     /// What it found: of a finished run, what its report has; of another, what its log says last.

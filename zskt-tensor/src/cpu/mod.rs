@@ -6,6 +6,7 @@ pub mod bf16_tiles;
 mod buffer_pool;
 mod conv;
 mod fusion;
+pub mod instructions;
 mod kernels;
 pub mod map;
 mod ops;

@@ -68,6 +68,9 @@ pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Di
         vec!["command".to_owned(), command(&run.manifest)],
         vec!["made with".to_owned(), made_with],
     ];
+    if let Some(computed_by) = run.computed_by() {
+        rows.push(vec!["computed by".to_owned(), text_format::one_line(&computed_by)]);
+    }
     if let Some(statement) = run.report.as_ref().and_then(|report| report["data_free"]["statement"].as_str()) {
         rows.push(vec!["data-free".to_owned(), text_format::one_line(statement)]);
     }

@@ -5,6 +5,7 @@ use zskt_api::{BuildContext, Precision, PredictionCache, RandomStreams};
 
 use crate::plan::PlanNode;
 use crate::plugin_calls::{Boundary, Inspector, PluginOfNode};
+use crate::run::record::computed_by::Computer;
 
 /// Where all nodes are built and run.
 #[derive(Clone)]
@@ -36,9 +37,9 @@ impl Environment {
         }
     }
 
-    /// The device, and what manifest and report call it.
-    pub fn named_device(&self) -> (&str, &Device) {
-        (&self.device_name, &self.device)
+    /// On what is computed, for the manifest.
+    pub fn computer(&self) -> Computer<'_> {
+        Computer { device_name: &self.device_name, device: &self.device, precision: self.precision }
     }
 
     /// The boundary of a node's plugin.

@@ -91,7 +91,7 @@ impl<'p> Start<'p, '_> {
             let device = &self.environment.device_name;
             let manifest = manifest::describe(plan, self.options, device, &files, &teachers);
             // First what says that the folder is a run's: a pipeline alone may be its user's.
-            manifest::write(&directory, &manifest, self.options, self.environment.named_device())?;
+            manifest::write(&directory, &manifest, self.options, self.environment.computer())?;
             directory.write(&directory.pipeline(), plan.resolved.as_bytes())?;
             Ok((outputs, manifest))
         };
@@ -158,7 +158,7 @@ impl<'p> Start<'p, '_> {
         let mut recorder = Recorder::resume(Arc::clone(&directory), self.console, plan, logs)?;
         let before = state.manifest.clone();
         state.manifest["pipeline_sha256"] = of_pipeline(&plan.resolved).into();
-        manifest::add_start(&directory, [&before, &state.manifest], self.options, self.environment.named_device())?;
+        manifest::add_start(&directory, [&before, &state.manifest], self.options, self.environment.computer(), notice)?;
         let moment = describe_checkpoint(&state, unfinished.as_ref());
         recorder.console().line(&format!("resuming {shown} {moment}"));
         let last = LastCheckpoint { moment: Some(moment), is_newest };

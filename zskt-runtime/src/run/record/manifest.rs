@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zskt_api::{Diagnostic, Error, NestedPlugin, PluginInstance, Registry, Result, WeightsSource};
 
+use super::computed_by::{self, Computer};
 use crate::library;
 use crate::plan::{Plan, StageSelection};
 use crate::plugin_calls::PluginOfNode;
@@ -168,11 +168,12 @@ pub fn check(manifest: &Value, plan: &Plan, files: &[Fingerprint]) -> Result<(),
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write(directory: &RunDirectory, manifest: &Value, options: &Options, device: (&str, &Device)) -> Result<()> {
-    store(directory, manifest, vec![start(options, device)])
+pub fn write(directory: &RunDirectory, manifest: &Value, options: &Options, computer: Computer<'_>) -> Result<()> {
+    store(directory, manifest, vec![start(options, computer)])
 }
 
-/// Notes that the run goes on, on a device that may be another: what the manifest says `before`, and then.
+/// Notes that the run goes on, on a device that may be another: what the manifest says `before`, and then. Tells where it is not computed by what
+/// computed it last.
 ///
 /// # Errors
 /// When the manifest cannot be written.
@@ -180,10 +181,15 @@ pub fn add_start(
     directory: &RunDirectory,
     [before, manifest]: [&Value; 2],
     options: &Options,
-    device: (&str, &Device),
+    computer: Computer<'_>,
+    tell: impl FnOnce(&str),
 ) -> Result<()> {
     let mut starts = kept_starts(&directory.manifest(), before).unwrap_or_default();
-    starts.push(start(options, device));
+    let start = start(options, computer);
+    if let Some(change) = starts.last().and_then(|last| computed_by::change(last, &start)) {
+        tell(&change);
+    }
+    starts.push(start);
     store(directory, manifest, starts)
 }
 
@@ -219,20 +225,19 @@ fn kept_starts(path: &Path, expected: &Value) -> Option<Vec<Value>> {
 }
 
 /// One start of the program, on a device of this name: the first, or a later one that went on from a checkpoint.
-fn start(options: &Options, (name, device): (&str, &Device)) -> Value {
+fn start(options: &Options, computer: Computer<'_>) -> Value {
     let mut start = json!({
         "start": timestamp(SystemTime::now()),
         "command_line": options.command_line,
-        "device": name,
+        "device": computer.device_name,
         "threads": rayon::current_num_threads(),
     });
+    start.as_object_mut().into_iter().for_each(|start| start.extend(computed_by::describe(computer)));
     // By which card, and by which convolutions, changes the numbers.
     #[cfg(feature = "cuda")]
-    if let Some(card) = zskt_api::describe_gpu(device) {
+    if let Some(card) = zskt_api::describe_gpu(computer.device) {
         start["gpu"] = card.into();
     }
-    #[cfg(not(feature = "cuda"))]
-    let _ = device;
     if let Ok(setting) = std::env::var(TENSOR_CORES) {
         start[TENSOR_CORES] = setting.into();
     }

@@ -1,5 +1,6 @@
 //! What a run writes down and shows while it goes, and when it is done.
 
+pub mod computed_by;
 mod console;
 mod data_free;
 pub mod events;

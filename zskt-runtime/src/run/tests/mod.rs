@@ -24,8 +24,10 @@ use zskt_api::{
 
 use super::engine::run_until;
 use super::interrupt::Interrupted;
-use super::record::{Console, OutputMode};
-use super::{Options, RunOutcome};
+use super::record::computed_by::Computer;
+use super::record::{Console, OutputMode, manifest};
+use super::{Options, RunDirectory, RunOutcome, seal, unseal};
+use crate::checksum;
 use crate::device_request::DeviceRequest;
 use crate::plan::{DataFreeProof, Plan, PlanEdge, PlanNode, StageSelection};
 use crate::plugin_calls::Inspector;
@@ -348,6 +350,9 @@ fn a_run_leaves_what_it_promises() {
     // Of the tests of names.
     plugins.extend(["first-nets", "second-nets"].map(|name| (name.to_owned(), "1.0.0".into())));
     assert_eq!(manifest["plugins"], Value::Object(plugins));
+    let start = &manifest["starts"][0];
+    assert_eq!(start["program"], checksum::of_file(&std::env::current_exe().unwrap()).unwrap().as_str());
+    assert_eq!(start["instruction_set"], zskt_api::tensor::describe_instructions(plan.precision).as_str());
     let of_nodes = manifest["nodes"].as_object().unwrap().values();
     assert!(
         of_nodes.clone().count() > 0 && of_nodes.clone().all(|plugins| plugins[0].as_str().unwrap().contains("::"))
@@ -625,6 +630,28 @@ fn another_pipeline_cannot_continue_a_run() {
     let resume = Options { resume: Some(out), ..Options::default() };
     let RunOutcome::Refused(problem) = run(&other, &resume, usize::MAX) else { panic!("it must be refused") };
     assert!(problem.message.ends_with("changed in\n  seed: 7 → 8"), "{problem:?}");
+}
+
+#[test]
+fn a_run_that_goes_on_with_another_build_says_so() {
+    let folder = scratch();
+    let out = folder.path().join("run");
+    assert!(matches!(run(&two_walks(), &into(&out), 20), RunOutcome::Interrupted));
+    let path = out.join("manifest.json");
+    let mut kept = unseal(&fs::read_to_string(&path).unwrap()).unwrap();
+    kept["starts"][0]["program"] = "another".into();
+    fs::write(&path, seal(kept.clone()).to_string()).unwrap();
+    kept.as_object_mut().unwrap().remove("starts");
+    let directory = RunDirectory::open(out).unwrap();
+    let computer = Computer { device_name: "cpu", device: &candle_core::Device::Cpu, precision: Precision::F32 };
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let tell = |change: &str| told.push(change.to_owned());
+        manifest::add_start(&directory, [&kept, &kept], &Options::default(), computer, tell).unwrap();
+    }
+    // The second time it is the same as the last.
+    let [change] = &told[..] else { panic!("{told:?}") };
+    assert!(change.contains("another build of zskt-run") && change.contains("before: program another"), "{change}");
 }
 
 #[test]
