@@ -117,6 +117,55 @@ fn expectations_decide_the_exit_code() {
 }
 
 #[test]
+fn a_run_that_is_resumed_by_its_folder_alone_has_its_pipeline_back() {
+    let folder = folder();
+    let (code, _, complaint) = outcome(folder.path(), &["small.ron", "--quiet", "--out", "run"]);
+    assert_eq!(code, Some(0), "{complaint}");
+    let path = folder.path().join("run/pipeline.ron");
+    let own = fs::read_to_string(&path).expect("it is there");
+    let resume = || outcome(folder.path(), &["--resume", "run"]);
+    let flipped = |at: usize, bit: u8| {
+        let mut bytes = own.clone().into_bytes();
+        bytes[at] ^= bit;
+        Some(bytes)
+    };
+    let edited = own.replace("seed: 0", "seed: 5");
+    // A text that is no pipeline any more, and one that is no text.
+    let cases = [(flipped(0, 1), "kept as"), (flipped(own.len() / 2, 0x80), "kept as"), (None, "is missing")];
+    for (found, says) in cases.into_iter().chain([(Some(edited.clone().into_bytes()), "seed: 0 → 5")]) {
+        match found {
+            Some(bytes) => fs::write(&path, bytes).expect("there is room"),
+            None => fs::remove_file(&path).expect("it is there"),
+        }
+        let (code, said, complaint) = resume();
+        assert_eq!(code, Some(0), "{complaint}");
+        assert!(said.contains("this run is finished"), "{said}");
+        assert!(complaint.contains(says) && complaint.contains("written again"), "{says}: {complaint}");
+        assert_eq!(fs::read_to_string(&path).expect("it is back"), own);
+    }
+    // Nothing is lost of what was changed on purpose.
+    let aside = folder.path().join("run/pipeline.ron.differs-3");
+    assert_eq!(fs::read_to_string(aside).expect("it is kept"), edited);
+    assert_eq!(resume().2, "", "what is whole is no news");
+
+    for checkpoint in ["state", "previous"] {
+        fs::write(folder.path().join(format!("run/checkpoint/{checkpoint}.safetensors")), "noise")
+            .expect("there is room");
+    }
+    fs::remove_file(&path).expect("it is there");
+    let (code, _, complaint) = resume();
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(
+        complaint.contains("pipeline.ron is missing, and run/checkpoint/state.safetensors is damaged"),
+        "{complaint}"
+    );
+    fs::remove_dir_all(folder.path().join("run/checkpoint")).expect("it is there");
+    let (code, _, complaint) = resume();
+    assert_eq!(code, Some(2), "{complaint}");
+    assert!(complaint.contains("is not the folder of a run"), "{complaint}");
+}
+
+#[test]
 fn a_changed_pipeline_is_not_resumed_and_all_that_changed_is_said() {
     let folder = folder();
     let (code, _, complaint) = outcome(folder.path(), &["small.ron", "--quiet", "--out", "run"]);

@@ -227,11 +227,13 @@ fn run_pipeline(arguments: RunArguments, libraries: &[PathBuf], command_line: Ve
         (None, Some(directory)) => directory.join("pipeline.ron"),
         (None, None) => return Err(Diagnostic::global("no pipeline is given").into()),
     };
-    if let (None, Some(directory)) = (&pipeline, &resume)
-        && !path.is_file()
-    {
-        let message = format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
-        return Err(Diagnostic { help: home_folder::hint(directory), ..Diagnostic::global(message) }.into());
+    if let (None, Some(directory)) = (&pipeline, &resume) {
+        run::restore_pipeline(directory)?;
+        if !path.is_file() {
+            let message =
+                format!("`{}` is not the folder of a run: there is no pipeline.ron in it", directory.display());
+            return Err(Diagnostic { help: home_folder::hint(directory), ..Diagnostic::global(message) }.into());
+        }
     }
     refuse_tilde(out.as_deref())?;
     let sources = read_text(&path, &overrides.sets)?;

@@ -42,6 +42,14 @@ pub fn parse(sources: &Sources, registry: &Registry, problems: &mut Vec<Diagnost
     syntax::read_syntax(&value, sources, problems)
 }
 
+/// Whether a text is a pipeline, whatever its nodes are: all that can be said before its libraries are loaded.
+pub fn is_well_formed(text: &str) -> bool {
+    let mut problems = Vec::new();
+    let sources = Sources::new(String::new(), text.to_owned(), &[]);
+    let value = read(text, 0, 0, &mut problems).value;
+    value.and_then(|value| syntax::read_syntax(&value, &sources, &mut problems)).is_some() && problems.is_empty()
+}
+
 /// The pipeline as text with the variant that it chooses and its `--set` arguments applied, and nothing else: neither checked nor with
 /// defaults in their places. Nothing where it cannot be read.
 pub fn changed(sources: &Sources, registry: &Registry) -> Option<String> {

@@ -15,6 +15,7 @@ mod tests;
 mod threads;
 mod timestamp;
 
+pub use engine::restore_pipeline;
 pub use estimate::Estimate;
 pub use interrupt::{Interrupted, listen};
 pub use options::{Budget, Options, RunOutcome};

@@ -9,6 +9,7 @@ mod metric;
 mod network_trial;
 mod node_outputs;
 mod restore_files;
+mod restore_pipeline;
 mod stage_observer;
 mod stage_output;
 mod stage_probe;
@@ -19,6 +20,7 @@ use std::path::Path;
 use zskt_api::Error;
 
 pub use estimate::estimate;
+pub use restore_pipeline::restore_pipeline;
 
 use super::interrupt::Interrupted;
 use super::options::{Options, RunOutcome};

@@ -193,28 +193,21 @@ impl Checkpoint {
         Ok(bytes)
     }
 
+    /// How far a run is, by its checkpoint.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_state(path: &Path) -> Result<ResumeState> {
+        open(path).map(|(_, header)| header.state)
+    }
+
     /// Reads the checkpoint of a run.
     ///
     /// # Errors
     /// When it cannot be read, or is not one of this version of zskt.
     pub fn read(path: &Path, device: &Device) -> Result<Self> {
-        let bytes = input_file::read_whole(path).map_err(|error| cannot_read(path, error))?;
-        if !tensor_file::sum_is_right(&bytes) {
-            let texts = tensor_file::texts(&bytes).unwrap_or_default();
-            return Err(if EARLIER_HEADERS.iter().any(|header| texts.contains_key(*header)) {
-                cannot_read(
-                    path,
-                    "it is a checkpoint of an earlier version of zskt, without a sum; resume with that version",
-                )
-            } else {
-                Error::new(format!("{} is damaged: its SHA-256 sum is not that of its contents", path.display()))
-            });
-        }
-        let (tensors, texts) = tensor_file::decode(&bytes, device).map_err(|error| cannot_read(path, error))?;
-        let Some(header) = texts.get(HEADER) else {
-            return Err(cannot_read(path, "it is a checkpoint of another version of zskt; resume with that version"));
-        };
-        let Header { state, stage } = serde_json::from_str(header).map_err(|error| cannot_read(path, error))?;
+        let (bytes, Header { state, stage }) = open(path)?;
+        let (tensors, _) = tensor_file::decode(&bytes, device).map_err(|error| cannot_read(path, error))?;
         let [mut networks, mut best] = [(); 2].map(|()| BTreeMap::<String, BTreeMap<String, Tensor>>::new());
         let (mut of_stage, mut batch_times) = (BTreeMap::new(), BatchTimes::default());
         for (name, tensor) in tensors {
@@ -237,6 +230,28 @@ impl Checkpoint {
         });
         Ok(Self { state, networks, best, unfinished })
     }
+}
+
+/// The bytes of a checkpoint's file, which are whole, and what they say beside tensors.
+fn open(path: &Path) -> Result<(Vec<u8>, Header)> {
+    let bytes = input_file::read_whole(path).map_err(|error| cannot_read(path, error))?;
+    if !tensor_file::sum_is_right(&bytes) {
+        let texts = tensor_file::texts(&bytes).unwrap_or_default();
+        return Err(if EARLIER_HEADERS.iter().any(|header| texts.contains_key(*header)) {
+            cannot_read(
+                path,
+                "it is a checkpoint of an earlier version of zskt, without a sum; resume with that version",
+            )
+        } else {
+            Error::new(format!("{} is damaged: its SHA-256 sum is not that of its contents", path.display()))
+        });
+    }
+    let texts = tensor_file::texts(&bytes).map_err(|error| cannot_read(path, error))?;
+    let Some(header) = texts.get(HEADER) else {
+        return Err(cannot_read(path, "it is a checkpoint of another version of zskt; resume with that version"));
+    };
+    let header = serde_json::from_str(header).map_err(|error| cannot_read(path, error))?;
+    Ok((bytes, header))
 }
 
 /// The network or stage, and the weight, of a tensor's name.

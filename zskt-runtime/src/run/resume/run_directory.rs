@@ -130,6 +130,16 @@ impl RunDirectory {
             self.write(file, bytes)?;
             return Ok(format!("{shown} is missing: written again"));
         }
+        let aside = self.set_aside(file)?;
+        self.write(file, bytes)?;
+        Ok(format!("{shown} is not what the run wrote: kept as {}, and written again", aside.display()))
+    }
+
+    /// Gives a file another name, and says which.
+    ///
+    /// # Errors
+    /// When it cannot be renamed, or the folder was taken away.
+    pub fn set_aside(&self, file: &Path) -> Result<PathBuf> {
         let aside = |number: usize| {
             let mut name = file.file_name().unwrap_or_default().to_owned();
             name.push(if number == 1 { ".differs".to_owned() } else { format!(".differs-{number}") });
@@ -137,8 +147,7 @@ impl RunDirectory {
         };
         let aside = (1..).map(aside).find(|aside| fs::symlink_metadata(aside).is_err()).unwrap_or_default();
         self.blame(fs::rename(file, &aside).map_err(|error| cannot_write(&aside, &error)))?;
-        self.write(file, bytes)?;
-        Ok(format!("{shown} is not what the run wrote: kept as {}, and written again", aside.display()))
+        Ok(aside)
     }
 
     /// Writes a checkpoint; the last one becomes the one before it, if `keep_last`.
@@ -194,11 +203,23 @@ impl RunDirectory {
     /// # Errors
     /// In what they differ.
     pub fn check_pipeline(&self, resolved: &str, kept: &str) -> Result<(), Diagnostic> {
-        let [kept, resolved] = [resumed_part(kept), resumed_part(resolved)];
-        if kept == resolved {
+        if resumed_part(kept) == resumed_part(resolved) {
             return Ok(());
         }
         let path = self.path().display();
+        Err(Diagnostic::global(format!(
+            "cannot resume {path}: its pipeline is not the one of the run, which was changed in\n  {}",
+            Self::changes(kept, resolved)
+        ))
+        .help(format!(
+            "resume with the run's own pipeline, {path}/pipeline.ron, or with the one it began with, if that was changed since; or run \
+             without --resume"
+        )))
+    }
+
+    /// In what a pipeline differs from the one that a run has `kept`, a line for each parameter.
+    pub fn changes(kept: &str, resolved: &str) -> String {
+        let [kept, resolved] = [resumed_part(kept), resumed_part(resolved)];
         let mut differences = Configuration::of(&kept).differences(&Configuration::of(&resolved));
         let more = differences.len().saturating_sub(MOST_SHOWN);
         differences.truncate(MOST_SHOWN);
@@ -209,14 +230,7 @@ impl RunDirectory {
         if more > 0 {
             changed.push(format!("and {more} more"));
         }
-        Err(Diagnostic::global(format!(
-            "cannot resume {path}: its pipeline is not the one of the run, which was changed in\n  {}",
-            changed.join("\n  ")
-        ))
-        .help(format!(
-            "resume with the run's own pipeline, {path}/pipeline.ron, or with the one it began with, if that was changed since; or run \
-             without --resume"
-        )))
+        changed.join("\n  ")
     }
 }
 
