@@ -90,6 +90,31 @@ fn a_budget_ends_a_run_with_a_code_of_its_own() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn events_that_cannot_be_written_fail_a_run_that_is_done() {
+    let folder = folder();
+    let into_full_disk = |arguments: &[&str]| {
+        let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let output = Command::new(env!("CARGO_BIN_EXE_zskt-run"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .stdout(full)
+            .output()
+            .expect("the program starts");
+        (output.status.code(), String::from_utf8(output.stderr).expect("it speaks UTF-8"))
+    };
+    let (code, complaint) = into_full_disk(&["small.ron", "--json", "--out", "run"]);
+    assert_eq!(code, Some(1), "{complaint}");
+    assert!(complaint.contains("standard output does not have all") && complaint.contains("No space"), "{complaint}");
+    assert!(folder.path().join("run/report.json").exists(), "what counts is whole");
+    // What people read is no promise, and another code says more.
+    assert_eq!(into_full_disk(&["small.ron", "--out", "for people"]).0, Some(0));
+    let (code, complaint) = into_full_disk(&["small.ron", "--json", "--out", "late", "--budget", "0s"]);
+    assert_eq!(code, Some(124), "{complaint}");
+    assert!(complaint.contains("warning: standard output does not have all"), "{complaint}");
+}
+
+#[test]
 fn expectations_decide_the_exit_code() {
     let folder = folder();
     let expecting = |expected: &str| {

@@ -28,10 +28,28 @@ use super::record::{Console, events, notice};
 use super::start_error::StartError;
 use crate::plan::Plan;
 use crate::shell_quoting::quoted;
+use crate::text_format;
 use start::Started;
 
 /// Runs a plan until the user asks to stop, or its budget is used up.
 pub fn run_until(plan: &Plan, options: &Options, mut console: Console, interrupted: Interrupted) -> RunOutcome {
+    let outcome = run_telling(plan, options, &mut console, interrupted);
+    let Some(failure) = console.lost_objects() else { return outcome };
+    let lost = format!("standard output does not have all that the run told: {}", text_format::reason(failure));
+    match outcome {
+        RunOutcome::Done => {
+            RunOutcome::Failed(Error::new(format!("{lost}; the run is done, and its folder has all of it")))
+        }
+        // A code that says more is not lost, too.
+        outcome => {
+            notice(&format!("warning: {lost}"));
+            outcome
+        }
+    }
+}
+
+/// The same, telling it on a console.
+fn run_telling(plan: &Plan, options: &Options, console: &mut Console, interrupted: Interrupted) -> RunOutcome {
     let interrupted = options.or_out_of_budget(interrupted);
     let stopped = || match options.budget {
         Some(budget) if budget.is_used_up() => {
@@ -39,7 +57,7 @@ pub fn run_until(plan: &Plan, options: &Options, mut console: Console, interrupt
         }
         _ => ("interrupted".to_owned(), RunOutcome::Interrupted),
     };
-    let mut executor = match start::start(plan, options, &mut console, interrupted) {
+    let mut executor = match start::start(plan, options, console, interrupted) {
         Ok(Started::Going(executor)) => executor,
         Ok(Started::Finished(meets_expectations)) => return done(meets_expectations),
         Err(StartError::Refused(problem)) => return RunOutcome::Refused(problem),

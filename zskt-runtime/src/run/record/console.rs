@@ -17,12 +17,13 @@ pub enum OutputMode {
     Json,
 }
 
-/// The terminal, or what is used in its place. That nobody listens any more, as behind `| head`, does not stop a run:
+/// The terminal, or what is used in its place. That nobody listens any more, as behind `| head`, or that a disk is full does not stop a run:
 /// its folder is what counts.
 pub struct Console {
     mode: OutputMode,
     out: Box<dyn Write>,
     live: bool,
+    lost: Option<io::Error>,
 }
 
 impl Console {
@@ -40,7 +41,7 @@ impl Console {
 
     /// In this mode, with something in place of standard output.
     pub fn writing_to(out: Box<dyn Write>, mode: OutputMode) -> Self {
-        Self { mode, out, live: false }
+        Self { mode, out, live: false, lost: None }
     }
 
     /// For whom standard output is.
@@ -77,6 +78,11 @@ impl Console {
         }
     }
 
+    /// Why objects for a program that reads could not be written, if so.
+    pub fn lost_objects(&self) -> Option<&io::Error> {
+        self.lost.as_ref().filter(|_| self.mode == OutputMode::Json)
+    }
+
     /// What the live line says from now on.
     pub fn live(&mut self, text: &str) {
         if self.mode == OutputMode::Terminal {
@@ -95,7 +101,10 @@ impl Console {
 
     fn print(&mut self, text: &str) {
         self.clear();
-        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        let written = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        // Who left did not want the rest.
+        let failure = written.err().filter(|failure| failure.kind() != io::ErrorKind::BrokenPipe);
+        self.lost = self.lost.take().or(failure);
     }
 }
 
