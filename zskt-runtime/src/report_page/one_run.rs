@@ -10,6 +10,7 @@ use super::chart::MOST_POINTS;
 use super::document::Document;
 use super::figure_text::shortened;
 use super::{curves, figure_text, found, metric_nodes, pictures};
+use crate::run::computed_by;
 use crate::runs::{Figures, Log, Run, RunState, changed, defaults};
 use crate::sweep::quoted;
 use crate::text_format;
@@ -194,17 +195,19 @@ fn files(manifest: &Value) -> Option<Markup> {
     })
 }
 
-/// The commands that the run was started with.
+/// The commands that the run was started with, when, and what computed it then.
 fn repeat(manifest: &Value) -> Option<Markup> {
     let starts = manifest["starts"].as_array()?;
     let words = |start: &Value| {
         let words = start["command_line"].as_array()?.iter().map(|word| quoted(word.as_str().unwrap_or_default()));
-        Some((words.collect::<Vec<_>>().join(" "), moment(start["start"].as_str().unwrap_or_default())))
+        let moment = moment(start["start"].as_str().unwrap_or_default());
+        let told = [Some(moment), computed_by(start)].into_iter().flatten().collect::<Vec<_>>();
+        Some((words.collect::<Vec<_>>().join(" "), told.join(" · ")))
     };
     let starts: Vec<_> = starts.iter().filter_map(words).filter(|(command, _)| !command.is_empty()).collect();
     (!starts.is_empty()).then(|| {
         html! {
-            @for (command, moment) in &starts { p.quiet { (moment) } pre.command tabindex="0" { (command) } }
+            @for (command, told) in &starts { p.quiet { (told) } pre.command tabindex="0" { (command) } }
         }
     })
 }

@@ -33,7 +33,7 @@ fn run(root: &Path, name: &str, seed: u64, width: u64, top1: f64) -> PathBuf {
         "name": "tiny", "seed": seed, "device": "cpu", "precision": "f32", "zskt": "0.1.0",
         "pipeline": HOSTILE, "pipeline_sha256": "5cde",
         "files": [{ "node": HOSTILE, "path": HOSTILE, "sha256": "c89a", "bytes": 1 }],
-        "starts": [{ "start": "2026-11-26T16:45:27.334Z", "command_line": ["zskt-run", "tiny pipeline.ron", HOSTILE] }],
+        "starts": [{ "start": "2026-11-26T16:45:27.334Z", "command_line": ["zskt-run", "tiny pipeline.ron", HOSTILE], "program": HOSTILE, "instruction_set": "AVX2" }],
     });
     fs::write(folder.join("manifest.json"), format!("{:#}\n", seal(manifest))).unwrap();
     let batch = |batch: u64| {
