@@ -22,7 +22,7 @@ use serde_json::Value;
 use zskt_api::Diagnostic;
 
 use crate::pipeline::Bounds;
-use crate::run::{RunDirectory, RunFiles, computed_by, unseal};
+use crate::run::{Checkpoint, RunDirectory, RunFiles, computed_by, unseal};
 use crate::shell_quoting::quoted;
 use crate::{home_folder, input_file, text_format};
 
@@ -165,6 +165,11 @@ impl Run {
             self.manifest["starts"].as_array().into_iter().flatten().filter_map(computed_by).collect();
         all.dedup();
         (!all.is_empty()).then(|| all.join(", then "))
+    }
+
+    /// The most memory that it had taken when its last checkpoint was made, if there is one, in bytes.
+    pub fn last_known_memory(&self) -> Option<u64> {
+        self.files().checkpoints().iter().find_map(|file| Checkpoint::read_state(file).ok()?.peak_memory_bytes)
     }
 
     /// What it found: of a finished run, what its report has; of another, what its log says last.

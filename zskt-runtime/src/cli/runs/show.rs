@@ -50,6 +50,7 @@ pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Di
     let of_manifest = |key: &str| text_format::one_line(run.manifest[key].as_str().unwrap_or("?"));
     let state = match &run.state {
         RunState::Failed(why) => format!("failed: {}", text_format::one_line(why)),
+        RunState::Killed => killed(run.last_known_memory()),
         state => state.to_string(),
     };
     let starts = run.manifest["starts"].as_array().map_or(0, Vec::len);
@@ -104,6 +105,17 @@ pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Di
         out += &format!("\nwarning: {}\n", text_format::one_line(warning));
     }
     Ok(out.into())
+}
+
+/// Of a run that ended without a word, what may have ended it: most often the system, when memory ran out.
+fn killed(memory: Option<u64>) -> String {
+    let why = match memory {
+        Some(bytes) => {
+            format!(", perhaps for want of memory (it had taken {} by its last checkpoint)", text_format::bytes(bytes))
+        }
+        None => String::new(),
+    };
+    format!("killed{why}: on Linux the kernel's log tells whether memory ran out (`dmesg`, `journalctl -k`)")
 }
 
 fn indented(rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {

@@ -583,6 +583,8 @@ fn a_folder_tells_how_far_its_run_is() {
     let (kept, _) = lines.trim_end().rsplit_once('\n').unwrap();
     fs::write(&metrics, format!("{kept}\n")).unwrap();
     assert_eq!(state(), RunState::Killed);
+    #[cfg(target_os = "linux")]
+    assert!(Run::read(&out).unwrap().last_known_memory().is_some_and(|bytes| bytes > 1 << 20));
     assert!(matches!(run(&two_walks(), &resume(&out), usize::MAX), RunOutcome::Done));
     assert_eq!(state(), RunState::Finished);
     let figures = Run::read(&out).unwrap().figures().unwrap();
