@@ -15,6 +15,7 @@ mod loss_trial;
 #[cfg(test)]
 mod method_tests;
 mod monitors;
+mod no_room;
 mod selection;
 mod state_snapshot;
 mod synthesis;

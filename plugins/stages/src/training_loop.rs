@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use zskt_api::nn::layer_streams_at;
+use zskt_api::tensor::catch_out_of_memory;
 use zskt_api::{
     BuildContext, ClassifierNetwork, Context, Error, FeatureMap, ForwardMode, GeneratorInput, ImageSet, ImageSource,
     Player, Result, Rounds, StageContext, StageState, Turn,
@@ -16,6 +17,7 @@ use crate::cuda_graph_runner::CudaGraphRunner;
 use crate::draws::{Draws, StreamDraws};
 use crate::intervals::{DueActions, Intervals};
 use crate::monitors::{MonitorOptions, Monitors};
+use crate::no_room::no_room;
 use crate::synthesis::{SynthesisRuntime, Table};
 use crate::turn_runtime::{BatchPosition, Networks, TurnRuntime, train_eagerly};
 
@@ -108,13 +110,14 @@ impl TrainingLoop {
                 return Err(Error::interrupted());
             }
             let before = monitors.before(done + 1, &self.student)?;
-            let input = match &synthesis {
+            let input = catch_out_of_memory(|| match &synthesis {
                 Some(synthesis) => sampler.banked(synthesis.bank()?, synthesis.rounds(), done, draws),
                 None => sampler.batch(done),
-            };
+            });
             // On a GPU the observer hears of batches later.
             layer_streams_at(done);
-            let trained = input.and_then(|input| {
+            let trained = catch_out_of_memory(|| {
+                let input = input?;
                 let result = runner.train_batch(&mut turns, networks, &input, self.position(done))?;
                 let made = synthesis.as_mut().map_or(0, SynthesisRuntime::take_images);
                 Ok((input, result.after(figures, made)))
@@ -192,6 +195,8 @@ impl TrainingLoop {
             // Memory may run out as late as where the metrics are read.
             train_eagerly(turns, self.networks(), &input, self.position(done))?.read(done)
         };
+        let mut try_size = |size| catch_out_of_memory(|| try_size(size));
+        let there_is_no_room = no_room(&build.device);
         // A captured batch has memory of its own beside that of others.
         if had_graph && try_size(self.batch_size).is_ok() {
             return Error::out_of_memory(format!(
@@ -210,7 +215,7 @@ impl TrainingLoop {
             None => "not even one fits beside the networks and their optimizers".to_owned(),
         };
         Error::out_of_memory(format!(
-            "the device has no room for a batch of {} images, and {advice} ({error})",
+            "{there_is_no_room} for a batch of {} images, and {advice} ({error})",
             self.batch_size
         ))
     }

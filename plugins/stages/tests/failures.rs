@@ -206,7 +206,7 @@ fn what_would_fit_is_said_when_memory_runs_out() {
     assert!(error.is_out_of_memory());
     assert_eq!(
         error.to_string(),
-        "the device has no room for a batch of 100 images, and 25 fit: `--set transfer.batch_size=25` (turn `imitate`, \
+        "there is no memory for a batch of 100 images, and 25 fit: `--set transfer.batch_size=25` (turn `imitate`, \
          batch 1: DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\"))"
     );
     // No batch that was tried counts, and no checkpoint holds what it did to the weights.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{CommandFactory, Parser};
+use zskt_api::tensor::catch_out_of_memory;
 use zskt_api::{Diagnostic, Error, Normalization, PluginRegistration, Registry, Severity, nearest_name};
 
 use super::arguments::{Cli, Command, Format, PluginCommand, RunArguments};
@@ -80,7 +81,9 @@ pub fn execute(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    match dispatch(cli, command_line) {
+    // What no plugin was called for: the images of an export, the sums of weights.
+    let outcome = catch_out_of_memory(|| Ok(dispatch(cli, command_line)));
+    match outcome.unwrap_or_else(|error| Err(Failure::Failed(error))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Refused(refusals)) => complain(&refusals.iter().map(Refusal::render).collect::<String>(), 2),
         Err(Failure::Failed(error)) => complain(&format!("error: {error}\n"), 1),

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+use zskt_api::tensor::catch_out_of_memory;
 use zskt_api::{Context, Error};
 
 use super::attribution::PluginOfNode;
@@ -20,7 +21,7 @@ thread_local! {
 /// # Errors
 /// What the plugin returns, or that it panicked, with the node's name.
 pub fn run_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::Result<T>) -> zskt_api::Result<T> {
-    let result = match catch_panics(|| own.call(work)) {
+    let result = match catch_panics(|| own.call(|| catch_out_of_memory(work))) {
         Ok(result) => result,
         Err(CaughtUnwind::Violation(error)) => Err(error),
         Err(CaughtUnwind::Panic { plugin: Some(other), text }) if other.node() != own.node() => {

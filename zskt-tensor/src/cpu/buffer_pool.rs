@@ -9,6 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 use crate::cpu::simd::dtype::Plain;
+use crate::out_of_memory::out_of_memory;
 
 /// A line of the cache: vectors that cross lines take twice as long to load, and tiles four times.
 #[repr(C, align(64))]
@@ -70,7 +71,20 @@ fn take(lines: usize) -> Vec<CacheLine> {
         return buffer.lines;
     }
     drop(pool);
-    vec![EMPTY; lines]
+    fresh(lines)
+}
+
+/// Memory of the system; the pool gives up its own where there is no more.
+fn fresh(lines: usize) -> Vec<CacheLine> {
+    let mut memory = Vec::new();
+    if memory.try_reserve_exact(lines).is_err() {
+        POOL.lock().unwrap_or_else(PoisonError::into_inner).idle.clear();
+        if memory.try_reserve_exact(lines).is_err() {
+            out_of_memory(lines.saturating_mul(size_of::<CacheLine>()));
+        }
+    }
+    memory.resize(lines, EMPTY);
+    memory
 }
 
 fn give(lines: Vec<CacheLine>) {
@@ -118,5 +132,33 @@ impl<E> Drop for Buffer<E> {
 impl<E> std::fmt::Debug for Buffer<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Buffer({})", self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Buffer;
+    use crate::cpu::threads;
+    use crate::error::Error;
+    use crate::out_of_memory::catch_out_of_memory;
+
+    #[test]
+    fn memory_that_there_is_not_is_an_error_from_any_thread() {
+        // More than a process can address.
+        let ask = |_| drop(Buffer::<f32>::new(1 << 58));
+        for count in [1, 8] {
+            let all = || {
+                threads::each(count, ask);
+                Ok(())
+            };
+            let error = catch_out_of_memory(all).unwrap_err();
+            assert!(error.is_out_of_memory(), "{error}");
+        }
+        // Others go on as they are.
+        let error = catch_out_of_memory(|| Err::<(), _>(Error::new("another"))).unwrap_err();
+        assert_eq!(error.to_string(), "another");
+        let panicked = std::panic::catch_unwind(|| catch_out_of_memory(|| -> crate::Result<()> { panic!("a mine") }));
+        assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&"a mine"));
+        assert_eq!(Buffer::<f32>::new(100).len(), 100);
     }
 }

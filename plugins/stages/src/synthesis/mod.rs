@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::nn::with_layer_streams;
+use zskt_api::tensor::catch_out_of_memory;
 use zskt_api::{
     BuildContext, Context, Error, GeneratorNetwork, GeneratorParts, ImageSet, LoggedScalar, Loss, Normalization,
     OptimizerState, Parameter, Player, Result, Rounds, Synthesis, SynthesisProgress, Turn,
@@ -21,6 +22,7 @@ use crate::batch_sampler::Targets;
 use crate::draws::Draws;
 use crate::gradient_reach::GradientReach;
 use crate::loss_sum;
+use crate::no_room::no_room;
 use crate::synthesize;
 use crate::turn_runtime::Networks;
 
@@ -146,9 +148,11 @@ impl SynthesisRuntime {
     ) -> Result<Played> {
         let name = self.turn.name.clone();
         let images = self.images_at_once();
-        let played = self.play_rounds(table, batch, draws, watch).map_err(|error| match error.is_out_of_memory() {
+        let there_is_no_room = no_room(&table.context.device);
+        let played = catch_out_of_memory(|| self.play_rounds(table, batch, draws, watch));
+        let played = played.map_err(|error| match error.is_out_of_memory() {
             true => Error::out_of_memory(format!(
-                "the device has no room for a synthesis of {images} images; fewer may fit: `--set {name}.images={}` ({error})",
+                "{there_is_no_room} for a synthesis of {images} images; fewer may fit: `--set {name}.images={}` ({error})",
                 images / 2
             )),
             false => error,
