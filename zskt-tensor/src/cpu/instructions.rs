@@ -8,6 +8,9 @@ use crate::precision::Precision;
 /// The instructions that the CPU's kernels use on this machine for networks of a precision: `AVX-512`, or `AVX-512 with BF16, products by AMX`.
 /// Where they are the same, so are the results.
 pub fn describe(precision: Precision) -> String {
+    // Elsewhere bf16 is computed by the kernels of f32.
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = precision;
     let vectors = match InstructionSet::best() {
         InstructionSet::Portable => "plain",
         #[cfg(target_arch = "aarch64")]
