@@ -171,7 +171,7 @@ fn a_run_that_is_resumed_by_its_folder_alone_has_its_pipeline_back() {
     // Nothing is lost of what was changed on purpose.
     let aside = folder.path().join("run/pipeline.ron.differs-3");
     assert_eq!(fs::read_to_string(aside).expect("it is kept"), edited);
-    assert_eq!(resume().2, "", "what is whole is no news");
+    assert!(!resume().2.contains("written again"), "what is whole is no news");
 
     for checkpoint in ["state", "previous"] {
         fs::write(folder.path().join(format!("run/checkpoint/{checkpoint}.safetensors")), "noise")
