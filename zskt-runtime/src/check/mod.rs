@@ -1,5 +1,6 @@
 //! Proves a pipeline sound before anything runs, or finds everything that is wrong with it.
 
+mod buildable;
 mod data_free;
 mod edges;
 mod figure_keys;

@@ -10,9 +10,7 @@ use crate::plan::Plan;
 macro_rules! twin {
     ($module:ident, $parameter:ident, $crate_name:literal) => {
         mod $module {
-            use zskt_api::{
-                Architecture, Builder, CheckError, Classifier, ClassifierShape, Error, ImageShape, OutputShape,
-            };
+            use zskt_api::{Architecture, Builder, CheckError, Classifier, ClassifierShape, ImageShape, OutputShape};
 
             zskt_api::params! {
                 /// One of two plugins of this name.
@@ -33,7 +31,7 @@ macro_rules! twin {
 
             impl Architecture for Twin {
                 fn build(&self, _: &Builder) -> zskt_api::Result<Box<dyn Classifier>> {
-                    Err(Error::new("nothing is built while a pipeline is checked"))
+                    Ok(Box::new(crate::check::tests::Idle))
                 }
             }
         }

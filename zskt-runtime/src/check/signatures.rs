@@ -6,16 +6,18 @@ use zskt_api::{
     Severity, Signature, Signatures, Span, Value, ValueKind,
 };
 
+use super::buildable::Buildable;
 use super::graph::PipelineGraph;
 use super::misread_path;
 use crate::plugin_calls::PluginOfNode;
 
 /// Works out every node's signature in topological order, and reports what does not fit.
 pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: bool, problems: &mut Vec<Diagnostic>) {
+    let networks = Buildable::new(skip_files);
     for node in order {
         let inputs = arriving(graph, *node);
         let mut faults = Vec::new();
-        let work = || signature(graph, *node, &inputs, skip_files, &mut faults);
+        let work = || signature(graph, *node, &inputs, skip_files, &networks, &mut faults);
         let signature = match graph.nodes[*node].registration {
             Some(plugin) => PluginOfNode::new(plugin, graph.name(*node)).call(work),
             None => None,
@@ -46,16 +48,18 @@ fn signature(
     node: usize,
     inputs: &Signatures,
     skip_files: bool,
+    networks: &Buildable,
     faults: &mut Vec<CheckError>,
 ) -> Option<Signature> {
     let network = || graph.name(node).to_owned();
     let known = faults.len();
-    check_nested(graph.nodes[node].parsed.as_ref()?, "", skip_files, faults);
+    check_nested(graph.nodes[node].parsed.as_ref()?, "", skip_files, networks, faults);
     // What is made of something faulty would only be found faulty again.
     let sound = faults.len() == known;
     match graph.nodes[node].instance()? {
         PluginInstance::Architecture(architecture) => {
             architecture.check().map_err(|fault| faults.push(fault)).ok().filter(|()| sound)?;
+            faults.extend(networks.fault(graph.nodes[node].registration?, graph.nodes[node].parsed.as_ref()?));
             Some(Signature::Classifier(ClassifierSignature {
                 shape: architecture.clone(),
                 network: network(),
@@ -67,6 +71,9 @@ fn signature(
             let image = generator.image().map_err(|fault| faults.push(fault)).ok()?;
             if !skip_files {
                 faults.extend(generator.check().err());
+            }
+            if faults.len() == known {
+                faults.extend(networks.fault(graph.nodes[node].registration?, graph.nodes[node].parsed.as_ref()?));
             }
             let (classes, batch_size) = (generator.classes(), generator.batch_size());
             let architecture = generator.clone();
@@ -114,11 +121,17 @@ fn signature(
 }
 
 /// Checks the plugins among a plugin's parameters as it would be checked itself, the innermost first; `way` leads to it.
-fn check_nested(plugin: &ParsedPlugin, way: &str, skip_files: bool, faults: &mut Vec<CheckError>) {
-    for NestedPlugin { parameter, parsed, .. } in &plugin.nested {
+fn check_nested(
+    plugin: &ParsedPlugin,
+    way: &str,
+    skip_files: bool,
+    networks: &Buildable,
+    faults: &mut Vec<CheckError>,
+) {
+    for NestedPlugin { parameter, parsed, registration } in &plugin.nested {
         let way = if way.is_empty() { parameter.clone() } else { format!("{way}.{parameter}") };
         let known = faults.len();
-        check_nested(parsed, &way, skip_files, faults);
+        check_nested(parsed, &way, skip_files, networks, faults);
         if faults.len() > known {
             continue;
         }
@@ -133,7 +146,8 @@ fn check_nested(plugin: &ParsedPlugin, way: &str, skip_files: bool, faults: &mut
             PluginInstance::Targets(targets) => targets.check(),
             _ => Ok(()),
         };
-        faults.extend(checked.err().map(|fault| {
+        let fault = checked.err().or_else(|| networks.fault(registration, parsed));
+        faults.extend(fault.map(|fault| {
             let parameter = fault.parameter.as_ref().map_or(way.clone(), |inner| format!("{way}.{inner}"));
             CheckError { parameter: Some(parameter), port: None, ..fault }
         }));

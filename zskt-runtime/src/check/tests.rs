@@ -1,8 +1,8 @@
 //! What is proven with plugins that no crate of ours has.
 
 use zskt_api::{
-    Architecture, Builder, CheckError, Classifier, ClassifierShape, Diagnostic, Error, ImageShape, Nested, OutputShape,
-    PluginRegistration, Registry, inventory, params,
+    Architecture, Builder, CheckError, Classifier, ClassifierOutput, ClassifierShape, Diagnostic, Error, FeatureMap,
+    ForwardMode, ImageShape, Nested, OutputShape, PluginRegistration, Registry, inventory, params,
 };
 
 use super::prove;
@@ -40,8 +40,21 @@ impl Architecture for SmallNet {
             Err(CheckError::parameter("width", "expected an even number"))
         }
     }
-    fn build(&self, _builder: &Builder) -> zskt_api::Result<Box<dyn Classifier>> {
-        Err(Error::new("nothing is built while a pipeline is checked"))
+    fn build(&self, builder: &Builder) -> zskt_api::Result<Box<dyn Classifier>> {
+        builder.counter("batches")?;
+        if self.width == 0 {
+            builder.counter("batches")?;
+        }
+        Ok(Box::new(Idle))
+    }
+}
+
+/// A network that nobody runs.
+pub struct Idle;
+
+impl Classifier for Idle {
+    fn forward(&self, _: &FeatureMap, _: ForwardMode) -> zskt_api::Result<ClassifierOutput> {
+        Err(Error::new("nothing is computed while a pipeline is checked"))
     }
 }
 
@@ -114,6 +127,22 @@ fn an_architecture_that_refuses_other_images_takes_its_own() {
     assert!(refused[0].contains("takes 32 rows, the images have 16"), "{refused:?}");
     // … and what does not is said once, where it is written.
     assert_eq!(proven("SmallNet(width: 3)").err(), Some(vec!["`student`: expected an even number".to_owned()]));
+}
+
+#[test]
+fn a_network_that_cannot_be_built_is_told_where_it_is_written() {
+    let why = "the plugin `SmallNet` of zskt-test 1.2.3: two weights are called `batches`";
+    let message = format!("`student`: its network cannot be built: {why}");
+    assert_eq!(proven("SmallNet(width: 0)").err(), Some(vec![message]));
+    let text = pipeline("Committee(members: [SmallNet(), SmallNet(width: 0)])");
+    let problems = proof(text.clone()).err().unwrap_or_default();
+    let nested = format!("`student`: its network cannot be built: parameter `members[1]`: {why}");
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert_eq!(problem.message, nested);
+    assert_eq!(problem.span.map(|span| &text[span.start..span.end]), Some("SmallNet(width: 0)"));
+    // It may read files, and where these are skipped nobody knows whether it is they that are missing.
+    let sources = Sources::new("small.ron", pipeline("SmallNet(width: 0)"), &[]);
+    assert!(prove(&sources, Registry::get().expect("names are unique"), true).is_ok());
 }
 
 #[test]

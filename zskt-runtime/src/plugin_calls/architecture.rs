@@ -42,7 +42,7 @@ impl Architecture for CheckedArchitecture {
     }
 
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>> {
-        let classifier = self.boundary.build(|| self.inner.build(builder))?;
+        let classifier = self.boundary.build_network(|| self.inner.build(builder))?;
         let boundary = self.boundary.asked_for(builder.precision().dtype(), builder.device());
         let network = NetworkBoundary::new(boundary, builder.weights())?;
         Ok(Box::new(CheckedClassifier::new(network, classifier, self.inner.clone())))

@@ -62,6 +62,12 @@ impl PluginOfNode {
         format!("{parameter}{}", self.plugin())
     }
 
+    /// The plugin, for a message that passes whoever let its node work, which says of which node it is.
+    pub fn within_what_is_at_work(self) -> String {
+        let is_at_work = Self::at_work().is_some_and(|plugin| plugin.node == self.node);
+        if is_at_work { self.within_node().to_string() } else { self.to_string() }
+    }
+
     /// Lets the plugin work. If it panics, it is the one that [`take_panicked`](Self::take_panicked) gives, unless another one
     /// within it panicked; if it exits, it is the one that is blamed.
     pub fn call<T>(self, work: impl FnOnce() -> T) -> T {

@@ -58,6 +58,17 @@ impl Boundary {
         if self.plugin.is_nested() { self.call(work) } else { self.plugin.call(work) }
     }
 
+    /// Lets the plugin build a network, also in the check: what goes wrong in it is told as its own.
+    ///
+    /// # Errors
+    /// What it returns.
+    pub fn build_network<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.plugin.call(work) {
+            Err(error) if error.is_out_of_memory() => Err(error),
+            result => result.context(self.plugin.within_what_is_at_work()),
+        }
+    }
+
     /// As [`call`](Self::call). At times it is looked whether that changes other weights than these.
     ///
     /// # Errors

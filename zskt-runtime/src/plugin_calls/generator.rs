@@ -56,7 +56,8 @@ impl GeneratorArchitecture for CheckedGeneratorArchitecture {
     }
 
     fn build(&self, builder: &Builder, normalization: Option<&Normalization>) -> Result<Box<dyn Generator>> {
-        let (image, generator) = (self.image()?, self.boundary.build(|| self.inner.build(builder, normalization))?);
+        let (image, generator) =
+            (self.image()?, self.boundary.build_network(|| self.inner.build(builder, normalization))?);
         let boundary = self.boundary.asked_for(builder.precision().dtype(), builder.device());
         let network = NetworkBoundary::new(boundary, builder.weights())?;
         Ok(Box::new(CheckedGenerator::new(network, generator, image)))

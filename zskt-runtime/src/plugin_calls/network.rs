@@ -111,9 +111,7 @@ impl NetworkBoundary {
 }
 
 fn made(maker: PluginOfNode, what: std::fmt::Arguments<'_>) -> Error {
-    // Whose node is at work, that is said by who let it.
-    let is_at_work = PluginOfNode::at_work().is_some_and(|plugin| plugin.node() == maker.node());
-    let maker = if is_at_work { maker.within_node().to_string() } else { maker.to_string() };
+    let maker = maker.within_what_is_at_work();
     Error::new(format!("{maker} made a network that cannot compute: {what}"))
 }
 

@@ -98,6 +98,8 @@ pub const CASES: &[Case] = cases! {
         ["error: node `student`: the plugin `HostileNet`", "panicked at ", "no forward pass", "nothing was trained"];
     classifier_that_exits: game ["student.lie=Exits"] =>
         ["error: node `student`: the plugin `HostileNet` of zskt-runtime", "exited the program"];
+    architecture_that_cannot_be_built: game ["student.lie=TwoOfOneName"] =>
+        ["`student`: its network cannot be built: the plugin `HostileNet` of zskt-runtime", "two weights are called `steps`", "game.ron:"];
     architecture_that_panics_in_the_check: game ["student.lie=PanicsInCheck"] =>
         ["node `student`: the plugin `HostileNet`", "panicked while `game.ron` was checked at ", "no check"];
 
@@ -160,6 +162,8 @@ pub const CASES: &[Case] = cases! {
         ["node `job`, parameter `critic`: the plugin `HostileNet`", "declares 1 activations, but gave 0"];
     nested_architecture_whose_logits_are_not_finite: walk ["job.critic=HostileNet(lie: NanLogits)", "job.loss=HostileLoss()"] =>
         ["node `job`, parameter `critic`: the plugin `HostileNet`", "gave logits that are not finite (NaN)", "of `job` may help"];
+    nested_architecture_that_cannot_be_built: walk ["job.critic=HostileNet(lie: TwoOfOneName)"] =>
+        ["`job`: its network cannot be built: parameter `critic`: the plugin `HostileNet` of zskt-runtime", "two weights are called `steps`"];
     nested_architecture_that_panics_in_the_check: walk ["job.critic=HostileNet(lie: PanicsInCheck)"] =>
         ["node `job`, parameter `critic`: the plugin `HostileNet`", "panicked while `walk.ron` was checked at ", "no check"];
     nested_teacher_that_trains_on_in_evaluation: walk ["job.guide=HostileTeacher(lie: TrainsOn)"] =>

@@ -36,6 +36,8 @@ choice! {
         TrainsOnLater,
         /// Logits of NaN.
         NanLogits,
+        /// Two weights of one name.
+        TwoOfOneName,
         /// A running variance of −1.
         NegativeVariance,
         /// A weight of NaN.
@@ -88,6 +90,9 @@ impl Architecture for HostileNet {
     fn build(&self, builder: &Builder) -> Result<Box<dyn Classifier>> {
         let head = Linear::new(&builder.at("fc"), 3, CLASSES)?;
         let steps = builder.counter("steps")?;
+        if self.lie == NetLie::TwoOfOneName {
+            builder.counter("steps")?;
+        }
         builder.buffer("running_var", &[3], if self.lie == NetLie::NegativeVariance { -1.0 } else { 1.0 })?;
         Ok(Box::new(Net { lie: self.lie, head, steps, calls: AtomicUsize::new(0) }))
     }
