@@ -168,7 +168,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
                 to: to.as_deref(),
                 with_normalization: with_normalisation,
             };
-            print(&export::export(&request, Registry::get()?)?)
+            print(&export::export(&request, Registry::get()?, tell)?)
         }
         Some(Command::Report { runs, to, .. }) => {
             let request = report_page::Request { folders: &runs, to: to.as_deref() };

@@ -1,7 +1,7 @@
 //! A network of a run: its weights as the last checkpoint has them, and what is known of it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use zskt_api::{
@@ -13,7 +13,7 @@ use super::Metadata;
 use crate::check;
 use crate::pipeline::{Sources, shown};
 use crate::plan::{Plan, PlanNode};
-use crate::run::{Checkpoint, RunFiles, describe_checkpoint};
+use crate::run::{Checkpoint, RunFiles, changed_libraries, describe_checkpoint, kept_libraries};
 use crate::text_format;
 
 /// A network of a run.
@@ -40,6 +40,8 @@ pub struct FoundNetwork {
     pub moment: String,
     /// What a file says of it.
     pub metadata: Metadata,
+    /// The libraries that its plugins come from now, and did not when the run began.
+    pub changed_libraries: Vec<PathBuf>,
 }
 
 impl FoundNetwork {
@@ -56,12 +58,19 @@ impl FoundNetwork {
     ) -> std::result::Result<Self, Diagnostic> {
         let shown = run.display();
         let checkpoint = last_checkpoint(run)?;
+        let manifest = &checkpoint.state.manifest;
         let sources = Sources::new(run.join("pipeline.ron").display().to_string(), &*checkpoint.state.pipeline, &[]);
         // What files say is good to know; a network can be exported where they are gone, too.
         let plan = check::prove(&sources, registry, false).or_else(|_| check::prove(&sources, registry, true));
         let plan = plan.map_err(|problems| {
             let reason = problems.into_iter().find(Diagnostic::is_error).map(|problem| problem.message);
-            Diagnostic::global(format!("the pipeline of {shown} is not sound: {}", reason.unwrap_or_default()))
+            let problem =
+                Diagnostic::global(format!("the pipeline of {shown} is not sound: {}", reason.unwrap_or_default()));
+            // Not all that is loaded is the run's; what is called as one of its libraries is.
+            let kept = kept_libraries(manifest);
+            let is_kept = |path: &Path| kept.iter().any(|kept| kept.path.file_name() == path.file_name());
+            let changed = changed_libraries(manifest, registry.iter());
+            of_changed(problem, &changed.into_iter().filter(|path| is_kept(path)).collect::<Vec<_>>())
         })?;
         let name = match name {
             Some(name) => name.to_owned(),
@@ -82,8 +91,14 @@ impl FoundNetwork {
             None if last.is_none() => (None, "as its file has it".to_owned()),
             None => (last, moment),
         };
-        Self::build(&plan, node, weights, run, moment)
-            .map_err(|error| Diagnostic::global(format!("cannot build `{name}` of {shown}: {error}")))
+        let changed = changed_libraries(manifest, node.plugins.iter().copied());
+        match Self::build(&plan, node, weights, run, moment) {
+            Ok(found) => Ok(Self { changed_libraries: changed, ..found }),
+            Err(error) => {
+                let problem = Diagnostic::global(format!("cannot build `{name}` of {shown}: {error}"));
+                Err(of_changed(problem, &changed))
+            }
+        }
     }
 
     fn build(
@@ -123,6 +138,7 @@ impl FoundNetwork {
             normalization: node.normalization.clone(),
             moment,
             metadata: BTreeMap::new(),
+            changed_libraries: Vec::new(),
         };
         found.metadata = found.describe(node, run);
         Ok(found)
@@ -177,6 +193,15 @@ impl FoundNetwork {
         ];
         entries.into_iter().filter_map(|(name, text)| Some((name.to_owned(), text?))).collect()
     }
+}
+
+/// A problem of a run, where these libraries of its plugins are not those that it began with.
+fn of_changed(problem: Diagnostic, libraries: &[PathBuf]) -> Diagnostic {
+    let Some(library) = libraries.first() else { return problem };
+    problem.help(format!(
+        "the plugin library {} changed since the run began: build what it was then, or name a copy of that with --plugin",
+        library.display()
+    ))
 }
 
 fn numbers_of(image: ImageShape) -> String {

@@ -54,16 +54,32 @@ pub struct Request<'a> {
     pub with_normalization: bool,
 }
 
-/// Writes a network of a run, and says what was written.
+/// Writes a network of a run, and says what was written; `tell` is given what may be wrong with it.
 ///
 /// # Errors
 /// When the folder holds no run, the run no such network, or the file cannot be written.
-pub fn export(request: &Request<'_>, registry: &Registry) -> std::result::Result<String, Diagnostic> {
+pub fn export(
+    request: &Request<'_>,
+    registry: &Registry,
+    tell: impl Fn(&Diagnostic),
+) -> std::result::Result<String, Diagnostic> {
     if request.with_normalization && request.format != Format::Onnx {
         let problem = Diagnostic::global("only an ONNX model can normalize images: the others are weights alone");
         return Err(problem.help("add --format onnx, or leave --with-normalisation away"));
     }
     let found = FoundNetwork::read(request.run, request.network, request.best, registry)?;
+    // It is not refused: a library that is built again for a later release has another sum, and the network is the run's all the same.
+    for library in &found.changed_libraries {
+        let what = match request.format {
+            Format::Onnx => "its weights fit, but what it computes may not be what was trained",
+            Format::Safetensors | Format::Pth => {
+                "the weights are those that were trained; what they are part of may be another"
+            }
+        };
+        let message = format!("the plugin library {} changed since the run began: {what}", library.display());
+        let problem = Diagnostic::global(message).warning();
+        tell(&problem.help("`zskt-run runs verify RUN` compares it with the sum in the run's manifest; a copy of what it was is named with --plugin"));
+    }
     let bytes = match request.format {
         Format::Safetensors => safetensors_file::encode(&found.weights, &found.metadata),
         Format::Pth => state_dict(&found),

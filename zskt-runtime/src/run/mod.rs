@@ -21,6 +21,7 @@ pub use interrupt::{Interrupted, listen};
 pub use options::{Budget, Options, RunOutcome};
 pub use record::computed_by::shown as computed_by;
 pub use record::events::EventKind;
+pub use record::manifest::{changed_libraries, kept_libraries};
 pub use record::{data_free, image_grid};
 
 #[cfg(test)]

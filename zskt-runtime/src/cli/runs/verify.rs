@@ -1,5 +1,7 @@
-//! `runs verify`: whether a run's files are what the run wrote, and the files that it read what they were.
+//! `runs verify`: whether a run's files are what the run wrote, and the files that it read, and the libraries of its plugins, what they
+//! were.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 use zskt_api::Diagnostic;
 
 use super::Answer;
-use crate::run::{Checkpoint, Fingerprint, fingerprints_of, of_pipeline, unseal};
+use crate::run::{Checkpoint, Fingerprint, fingerprints_of, kept_libraries, of_pipeline, unseal};
 use crate::runs::Run;
 use crate::{checksum, input_file, text_format};
 
@@ -153,6 +155,17 @@ fn verify_one(folder: &Path) -> Result<Vec<Checked>, Diagnostic> {
             Err(error) => Finding::Differs(text_format::reason(&error)),
         };
         add(path, "weights", finding);
+    }
+    for then in kept_libraries(&manifest) {
+        let finding = match checksum::of_file(&then.path) {
+            Ok(now) => same(now == then.sha256),
+            // Where a library lies does not matter.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Finding::Unknown("it is no longer there; it may lie elsewhere".into())
+            }
+            Err(error) => Finding::Differs(text_format::reason(&error)),
+        };
+        add(then.path, "plugin library", finding);
     }
     let inputs = Vec::<Fingerprint>::deserialize(&manifest["files"]).unwrap_or_default();
     for then in inputs {

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use zskt_api::{Diagnostic, Error, NestedPlugin, PluginInstance, Registry, Result, WeightsSource};
+use zskt_api::{Diagnostic, Error, NestedPlugin, PluginInstance, PluginRegistration, Registry, Result, WeightsSource};
 
 use super::computed_by::{self, Computer};
-use crate::library;
+use crate::library::{self, Library};
 use crate::plan::{Plan, StageSelection};
 use crate::plugin_calls::PluginOfNode;
 use crate::run::interrupt::Interrupted;
@@ -124,14 +124,36 @@ pub fn describe(
 
 /// A library that the run's plugins come from.
 #[derive(Serialize, Deserialize)]
-struct UsedLibrary {
-    path: PathBuf,
-    sha256: String,
+pub struct UsedLibrary {
+    /// Its file, when the run began.
+    pub path: PathBuf,
+    /// The SHA-256 sum of that.
+    pub sha256: String,
+}
+
+fn plugins(plan: &Plan) -> impl Iterator<Item = &'static PluginRegistration> {
+    plan.nodes.iter().flat_map(|node| node.plugins.iter().copied())
 }
 
 fn libraries(plan: &Plan) -> Vec<UsedLibrary> {
-    let libraries = library::of_plugins(plan.nodes.iter().flat_map(|node| node.plugins.iter().copied()));
+    let libraries = library::of_plugins(plugins(plan));
     libraries.into_iter().map(|library| UsedLibrary { path: library.file, sha256: library.sha256 }).collect()
+}
+
+/// The libraries that a manifest has.
+pub fn kept_libraries(manifest: &Value) -> Vec<UsedLibrary> {
+    Deserialize::deserialize(&manifest["libraries"]).unwrap_or_default()
+}
+
+/// The files of those libraries of some plugins with which a run did not begin.
+pub fn changed_libraries(
+    manifest: &Value,
+    plugins: impl IntoIterator<Item = &'static PluginRegistration>,
+) -> Vec<PathBuf> {
+    let kept = kept_libraries(manifest);
+    let is_kept = |library: &Library| kept.iter().any(|kept| kept.sha256 == library.sha256);
+    let used = library::of_plugins(plugins).into_iter();
+    used.filter(|library| !is_kept(library)).map(|library| library.file).collect()
 }
 
 /// Checks that the files, and the libraries that plugins come from, are the ones the run began with.
@@ -140,16 +162,9 @@ fn libraries(plan: &Plan) -> Vec<UsedLibrary> {
 /// When a file is another.
 pub fn check(manifest: &Value, plan: &Plan, files: &[Fingerprint]) -> Result<(), StartError> {
     let unreadable = |error| Error::new(format!("the checkpoint does not say what the run was made with: {error}"));
-    let libraries: Option<Vec<UsedLibrary>> = Deserialize::deserialize(&manifest["libraries"]).map_err(unreadable)?;
-    for library in self::libraries(plan) {
-        if !libraries.iter().flatten().any(|kept| kept.sha256 == library.sha256) {
-            let path = library.path.display();
-            return Err(Diagnostic::global(format!(
-                "cannot resume: the plugin library {path} changed since the run began"
-            ))
-            .help("restore it, or run without --resume")
-            .into());
-        }
+    if let Some(path) = changed_libraries(manifest, plugins(plan)).first() {
+        let message = format!("cannot resume: the plugin library {} changed since the run began", path.display());
+        return Err(Diagnostic::global(message).help("restore it, or run without --resume").into());
     }
     let kept: Vec<Fingerprint> = Deserialize::deserialize(&manifest["files"]).map_err(unreadable)?;
     let sums = |files: &[Fingerprint]| -> BTreeMap<_, _> {
