@@ -12,9 +12,11 @@ use zskt_api::tensor::catch_out_of_memory;
 use zskt_api::{Diagnostic, Error, Normalization, PluginRegistration, Registry, Severity, nearest_name};
 
 use super::arguments::{Cli, Command, Format, PluginCommand, RunArguments};
+pub use super::libraries::{load_libraries, load_named};
+use super::libraries::{load_libraries_of, load_libraries_of_begun, packages_of};
 use super::runs::{self, Answer};
 use super::{diagnostics, inspect, manual, sweep, version};
-use crate::catalogue::{PackageRequest, Reference};
+use crate::catalogue::PackageRequest;
 use crate::draw::{self, Picture};
 use crate::library::Library;
 use crate::pipeline::{self, Sources};
@@ -159,7 +161,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
             print(&new_pipeline::new(&request, Registry::get()?)?)
         }
         Some(Command::Export { run, format, network, best, to, with_normalisation, .. }) => {
-            load_libraries_of(&run)?;
+            load_libraries_of(&run, &packages_of(&run))?;
             let request = export::Request {
                 run: &run,
                 network: network.as_deref(),
@@ -243,7 +245,10 @@ fn run_pipeline(arguments: RunArguments, libraries: &[PathBuf], command_line: Ve
     let begun = resume.as_ref().or(out.as_ref().filter(|_| go_on));
     let began_with = begun.map(|run| packages_of(run)).unwrap_or_default();
     load_named(libraries, &began_with)?;
-    load_libraries(&sources, &began_with)?;
+    match begun {
+        Some(run) => load_libraries_of_begun(run, &sources, &began_with)?,
+        None => load_libraries(&sources, &began_with)?,
+    };
     let plan = prove(&sources, false)?;
     warn(&plan.warnings, &sources);
     if !quiet && !json && pipeline.is_some() && pipeline::sweep_section(&sources).is_some() {
@@ -395,56 +400,12 @@ pub fn read_text(path: &Path, sets: &[String]) -> Result<Sources, Diagnostic> {
     Ok(Sources::new(path.display().to_string(), text, sets))
 }
 
-/// A library of a run or a sweep that may have begun before: of a package without a version the one that it `began_with`.
-fn of_began(named: PathBuf, began_with: &[Reference]) -> PathBuf {
-    let package = Reference::of_path(&named).ok().flatten().filter(|package| package.version.is_none());
-    let kept = package.and_then(|package| began_with.iter().find(|kept| package.has_name(&kept.name)));
-    kept.map_or(named, |kept| kept.to_string().into())
-}
-
-/// Loads the libraries that the command line names, and the environment. The command line's come first: a package that both name has its version.
-pub fn load_named(libraries: &[PathBuf], began_with: &[Reference]) -> Result<(), Diagnostic> {
-    for paths in [libraries.to_vec(), library::of_environment()?] {
-        let paths: Vec<_> = paths.into_iter().map(|path| of_began(path, began_with)).collect();
-        library::load_all(&paths)?;
-    }
-    Ok(())
-}
-
-/// Loads the libraries that a pipeline names.
-pub fn load_libraries(sources: &Sources, began_with: &[Reference]) -> Result<Vec<Library>, Failure> {
-    let mut libraries = Vec::new();
-    for (path, span) in pipeline::libraries(sources) {
-        match library::load(&of_began(path, began_with), &libraries) {
-            Ok(library) => libraries.push(library),
-            Err(problem) => {
-                let problem = Diagnostic { span: Some(span), ..problem };
-                return Err(unsound(&[problem], sources));
-            }
-        }
-    }
-    Ok(libraries)
-}
-
 /// Shows what is probably not meant.
 pub fn warn(warnings: &[Diagnostic], sources: &Sources) {
     if !warnings.is_empty() {
         let shown = diagnostics::render(warnings, sources, diagnostics::colours());
         let _ = io::stderr().write_all(shown.as_bytes());
     }
-}
-
-/// The packages that a run began with; none where nothing began there.
-fn packages_of(run: &Path) -> Vec<Reference> {
-    let Ok(kept) = read_text(&run.join("pipeline.ron"), &[]) else { return Vec::new() };
-    catalogue::packages_among(pipeline::libraries(&kept).iter().map(|(path, _)| path))
-}
-
-/// Loads the libraries that the pipeline of a run names.
-fn load_libraries_of(run: &Path) -> Result<(), Failure> {
-    let pipeline = run.join("pipeline.ron");
-    // A folder without one is no run's, which is said where its checkpoint is missed.
-    if pipeline.is_file() { read(&pipeline, &[]).map(|_| ()) } else { Ok(()) }
 }
 
 /// Proves a pipeline sound.

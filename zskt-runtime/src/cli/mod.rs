@@ -4,6 +4,7 @@ mod arguments;
 mod commands;
 mod diagnostics;
 mod inspect;
+mod libraries;
 mod manual;
 mod reference;
 mod runs;

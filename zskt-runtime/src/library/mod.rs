@@ -95,7 +95,9 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
     if let Some(hint) = home_folder::hint(path) {
         return problem.help(hint);
     }
-    problem.help("paths are relative to the working directory; `zskt-run plugin build` says where a library is")
+    problem.help(
+        "paths are relative to the working directory; `zskt-run plugin build` says where a library is, and --plugin names one of a run that has moved",
+    )
 }
 
 /// What a library says about itself.

@@ -145,6 +145,42 @@ fn a_panic_in_a_library_ends_the_run_and_resuming_gives_the_same_weights() {
 }
 
 #[test]
+fn a_run_is_exported_and_resumed_with_its_library_from_elsewhere_and_told_of_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let [architecture, loss] = two_libraries().each_ref().map(|path| path.to_str().unwrap());
+    fs::copy(architecture, folder.join("net.so")).unwrap();
+    let named = format!("plugins: [\"net.so\", {loss:?}],\n    data_free");
+    fs::write(folder.join("p.ron"), pipeline("TinyNet").replacen("data_free", &named, 1)).unwrap();
+    success(&mut zskt_run(folder, &["p.ron", "--out", "run", "--quiet"]));
+    let export = |to: &str, plugin: &str| {
+        outcome(&mut zskt_run(folder, &["export", "run", "--format", "onnx", "--to", to, "--plugin", plugin]))
+    };
+
+    fs::rename(folder.join("net.so"), folder.join("moved.so")).unwrap();
+    let complaint = refusal(folder, &["export", "run", "--format", "onnx"]);
+    assert!(complaint.contains("net.so`: there is no such file"), "{complaint}");
+    let (code, _, complaint) = export("same.onnx", "moved.so");
+    assert!(code == Some(0) && complaint.is_empty(), "{complaint}");
+    success(&mut zskt_run(folder, &["--resume", "run", "--quiet", "--plugin", "moved.so"]));
+
+    // The run's pipeline names it from there now.
+    let mut other = fs::read(folder.join("moved.so")).unwrap();
+    other.push(0);
+    fs::write(folder.join("moved.so"), other).unwrap();
+    let (code, _, complaint) = export("other.onnx", "moved.so");
+    assert!(code == Some(0) && complaint.starts_with("warning: the plugin library "), "{complaint}");
+    assert!(complaint.contains("moved.so changed since the run began: its weights fit, but"), "{complaint}");
+    // A copy of what it was is as good as itself.
+    let (code, _, complaint) = export("copy.onnx", architecture);
+    assert!(code == Some(0) && complaint.is_empty(), "{complaint}");
+    fs::rename(folder.join("moved.so"), folder.join("net.so")).unwrap();
+    let (code, out, _) = outcome(&mut zskt_run(folder, &["runs", "verify", "run"]));
+    let differs = out.lines().find(|line| line.contains("net.so")).unwrap_or_default();
+    assert!(code == Some(1) && differs.contains("plugin library") && differs.contains("DIFFERS"), "{out}");
+}
+
+#[test]
 fn an_optimizer_of_a_library_is_a_parameter_of_a_linked_turn() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
