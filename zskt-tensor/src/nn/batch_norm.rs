@@ -107,6 +107,12 @@ impl BatchNorm2d {
     /// # Errors
     /// When the channels do not fit or the device fails.
     pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
+        self.running_mean.in_layer(|| self.normalized(x, mode))
+    }
+
+    fn normalized(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
+        // Before the running statistics are moved by those of other channels.
+        ops::check_channels(x, self.running_mean.var().elem_count())?;
         // Once for the statistics and what they normalize.
         let x = &x.materialized()?;
         // As PyTorch's hooks see it: before the running statistics move.
@@ -134,7 +140,10 @@ impl BatchNorm2d {
 mod tests {
     use candle_core::{DType, Device, Tensor};
 
-    use super::{Activation, BatchNorm2d, Builder, FeatureMap, ForwardMode};
+    use super::BatchNorm2d;
+    use crate::activation::Activation;
+    use crate::feature_map::FeatureMap;
+    use crate::nn::{Builder, Conv2d, Conv2dShape, ForwardMode, LayerNorm, Linear};
     use crate::precision::Precision;
 
     #[test]
@@ -150,5 +159,30 @@ mod tests {
             let found = normalized.flatten_all().unwrap().to_vec1::<f64>().unwrap()[0];
             assert!((found - 1.0 / (1.0_f64 + epsilon).sqrt()).abs() < 1e-12, "{name}: {found}");
         }
+    }
+
+    #[test]
+    fn a_shape_that_does_not_fit_is_told_with_the_layer() {
+        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+        let map = Tensor::ones((2, 16, 4, 4), DType::F32, &Device::Cpu).unwrap();
+        let map = FeatureMap::from_nchw(&map).unwrap();
+        let norm = BatchNorm2d::new(&builder.at("block0").at("bn"), 8, Activation::Identity).unwrap();
+        for mode in [ForwardMode::train(), ForwardMode::eval()] {
+            let error = norm.forward(&map, mode).err().unwrap().to_string();
+            assert_eq!(error, "layer `block0.bn`: batch norm of 8 channels does not fit 16");
+        }
+        let tracked = builder.weights().iter().find(|weight| weight.name() == "block0.bn.num_batches_tracked").cloned();
+        assert_eq!(tracked.unwrap().value().to_scalar::<i64>().unwrap(), 0, "the statistics have not moved");
+        let conv = Conv2d::new(&builder.at("conv"), Conv2dShape::same(8, 8, 3)).unwrap();
+        let error = conv.forward(&map, ForwardMode::train()).err().unwrap().to_string();
+        assert!(error.starts_with("layer `conv`: a kernel [8, 8, 3, 3]"), "{error}");
+        let norm = LayerNorm::new(&builder.at("ln"), 8).unwrap();
+        let error = norm.forward(&map, ForwardMode::train()).err().unwrap().to_string();
+        assert!(error.starts_with("layer `ln`: "), "{error}");
+        let linear = Linear::new(&builder, 12, 10).unwrap();
+        let vectors = Tensor::ones((2, 8), DType::F32, &Device::Cpu).unwrap();
+        // A network that is one layer has no name for it.
+        let error = linear.forward(&vectors, ForwardMode::train()).unwrap_err().to_string();
+        assert!(error.starts_with("a weight [10, 12]"), "{error}");
     }
 }

@@ -86,9 +86,11 @@ impl Conv2d {
     /// # Errors
     /// When the channels do not fit or the device fails.
     pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
-        let bias = self.bias.as_ref().map(|bias| bias.tensor(mode));
-        let weight = dilated(&self.weight.tensor(mode), self.dilation)?;
-        ops::conv2d(x, &weight, bias.as_ref(), self.stride, self.padding, self.groups, self.precision)
+        self.weight.in_layer(|| {
+            let bias = self.bias.as_ref().map(|bias| bias.tensor(mode));
+            let weight = dilated(&self.weight.tensor(mode), self.dilation)?;
+            ops::conv2d(x, &weight, bias.as_ref(), self.stride, self.padding, self.groups, self.precision)
+        })
     }
 }
 

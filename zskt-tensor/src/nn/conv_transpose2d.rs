@@ -89,6 +89,10 @@ impl ConvTranspose2d {
     /// # Errors
     /// When the channels do not fit, nothing is left of the output, or the device fails.
     pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
+        self.weight.in_layer(|| self.convolved(x, mode))
+    }
+
+    fn convolved(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
         trace::refuse("a transposed convolution is made of several operations");
         let ConvTranspose2dShape { output, kernel, stride, padding, output_padding, groups, .. } = self.shape;
         let image = x.image();

@@ -53,7 +53,8 @@ impl GroupNorm {
     /// # Errors
     /// When the channels do not fit or the device fails.
     pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
-        let normalized = ops::normalize(x, NormalizedOver::Groups(self.groups), self.epsilon)?;
+        let over = NormalizedOver::Groups(self.groups);
+        let normalized = self.affine.gamma.in_layer(|| ops::normalize(x, over, self.epsilon))?;
         self.affine.forward(&normalized, self.activation, mode)
     }
 }
@@ -85,6 +86,7 @@ impl Affine {
     /// # Errors
     /// When the channels do not fit or the device fails.
     pub(super) fn forward(&self, x: &FeatureMap, activation: Activation, mode: ForwardMode) -> Result<FeatureMap> {
-        ops::batch_norm(x, &self.gamma.tensor(mode), &self.beta.tensor(mode), &self.unchanged, 0.0, activation)
+        let [gamma, beta] = [self.gamma.tensor(mode), self.beta.tensor(mode)];
+        self.gamma.in_layer(|| ops::batch_norm(x, &gamma, &beta, &self.unchanged, 0.0, activation))
     }
 }

@@ -59,7 +59,7 @@ impl Linear {
             Bias::Learnt(bias) => bias.tensor(mode),
             Bias::Zero(zero) => zero.clone(),
         };
-        ops::linear(x, &self.weight.tensor(mode), &bias)
+        self.weight.in_layer(|| ops::linear(x, &self.weight.tensor(mode), &bias))
     }
 }
 

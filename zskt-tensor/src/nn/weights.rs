@@ -60,6 +60,16 @@ impl Parameter {
     pub fn value(&self) -> Tensor {
         self.var.as_detached_tensor()
     }
+
+    /// Lets the layer compute that this weight is one of. What goes wrong is told as that layer's, by the name that its weights have in common:
+    /// in a network of many layers a shape alone says little.
+    pub(super) fn in_layer<T>(&self, compute: impl FnOnce() -> Result<T>) -> Result<T> {
+        compute().map_err(|error| match self.name.rsplit_once('.') {
+            // Whoever computes last is not who takes the room.
+            Some((layer, _)) if !error.is_out_of_memory() => error.context(format_args!("layer `{layer}`")),
+            _ => error,
+        })
+    }
 }
 
 impl Parameter {

@@ -63,6 +63,17 @@ pub(crate) fn batch_moments_to_normalize(
     Ok(on_backend!(x, x => x.tracked_batch_moments(running, momentum)?))
 }
 
+/// Whether a batch norm of so many channels fits a map.
+///
+/// # Errors
+/// When it does not.
+pub(crate) fn check_channels(x: &FeatureMap, channels: usize) -> Result<()> {
+    match x.image().channels {
+        found if found == channels => Ok(()),
+        found => Err(Error::new(format!("batch norm of {channels} channels does not fit {found}"))),
+    }
+}
+
 /// `act(gamma · (x − mean) / √(variance + epsilon) + beta)` for `x` `[B, C, H, W]`, `gamma` and `beta` `[C]`. With a mean of 0,
 /// a variance of 1 and an epsilon of 0 it is a factor and a term for each channel.
 ///
@@ -77,10 +88,8 @@ pub fn batch_norm(
     epsilon: f64,
     activation: Activation,
 ) -> Result<FeatureMap> {
-    let channels = x.image().channels;
-    let lengths = [gamma, beta, &statistics.mean, &statistics.variance].map(Tensor::elem_count);
-    if lengths.iter().any(|length| *length != channels) {
-        return Err(Error::new(format!("batch norm of {} channels does not fit {channels}", lengths[0])));
+    for tensor in [gamma, beta, &statistics.mean, &statistics.variance] {
+        check_channels(x, tensor.elem_count())?;
     }
     x.check_device(&[gamma, beta, &statistics.mean, &statistics.variance])?;
     if gamma.dtype() != beta.dtype() {

@@ -31,7 +31,7 @@ pub use add::add;
 pub use add_scalars::add_scalars;
 pub use attention_map::{attention_distance, attention_distances, attention_map};
 pub use batch_norm::{batch_moments, batch_norm, track, tracked_batch_moments};
-pub(crate) use batch_norm::{batch_moments_to_normalize, finish_batch_moments};
+pub(crate) use batch_norm::{batch_moments_to_normalize, check_channels, finish_batch_moments};
 pub use concat::concat;
 pub use conv2d::conv2d;
 pub use gather_scalars::gather_scalars;
