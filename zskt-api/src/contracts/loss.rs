@@ -57,10 +57,12 @@ impl TeacherOutput {
     /// # Errors
     /// When it has no such layer, or [`LossInputs`] did not ask for it.
     pub fn features(&self) -> Result<&Tensor> {
-        self.within
-            .features
-            .as_ref()
-            .ok_or_else(|| Error::new("the teacher has no fully connected layer, so no features"))
+        self.within.features.as_ref().ok_or_else(|| {
+            Error::new(
+                "the teacher has no fully connected layer, so no features, or the loss did not ask for them: its `needs` has to say \
+                 `within_teacher: Wanted { features: true, .. }`",
+            )
+        })
     }
 
     /// The statistics of its batch norms' inputs, in the order of their computing.
@@ -69,7 +71,10 @@ impl TeacherOutput {
     /// When it has no batch norm, or [`LossInputs`] did not ask for them.
     pub fn batch_norms(&self) -> Result<&[BatchNormInput]> {
         match &self.within.batch_norms[..] {
-            [] => Err(Error::new("the teacher has no batch norm, so no statistics of what it was trained on")),
+            [] => Err(Error::new(
+                "the teacher has no batch norm, so no statistics of what it was trained on, or the loss did not ask for them: its `needs` has \
+                 to say `within_teacher: Wanted { batch_norms: true, .. }`",
+            )),
             inputs => Ok(inputs),
         }
     }
@@ -99,15 +104,17 @@ impl<'a> LossBatch<'a> {
     /// # Errors
     /// When the loss did not ask for it.
     pub fn student(&self) -> Result<&'a ClassifierOutput> {
-        self.student.ok_or_else(|| Error::new("the loss did not ask for the student's output"))
+        let missing = "the loss did not ask for the student's output: its `needs` says `student: false`";
+        self.student.ok_or_else(|| Error::new(missing))
     }
 
     /// The labels.
     ///
     /// # Errors
-    /// When the images have none; the check before a run excludes that for losses that say they need them.
+    /// When the loss did not ask for them. That there are some is part of the check before a run, for losses that do.
     pub fn labels(&self) -> Result<&'a Tensor> {
-        self.labels.ok_or_else(|| Error::new("the images have no labels"))
+        let missing = "the loss did not ask for the labels: its `needs` has to say `LossInputs { labels: true, .. }`";
+        self.labels.ok_or_else(|| Error::new(missing))
     }
 
     /// The images.
@@ -115,7 +122,8 @@ impl<'a> LossBatch<'a> {
     /// # Errors
     /// When the loss did not ask for them.
     pub fn images(&self) -> Result<&'a FeatureMap> {
-        self.images.ok_or_else(|| Error::new("the loss did not ask for the images"))
+        let missing = "the loss did not ask for the images: its `needs` has to say `LossInputs { images: true, .. }`";
+        self.images.ok_or_else(|| Error::new(missing))
     }
 }
 
@@ -197,5 +205,21 @@ pub trait Loss: Send + Sync {
     /// answers this; a plugin leaves it as it is.
     fn node(&self) -> Option<&str> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LossBatch;
+
+    #[test]
+    fn what_a_loss_did_not_ask_for_is_told_with_how_to_ask() {
+        let batch = LossBatch::default();
+        let errors = [batch.labels().err(), batch.images().err(), batch.student().err()];
+        let errors = errors.map(|error| error.unwrap().to_string());
+        for (error, way) in errors.iter().zip(["`LossInputs { labels: true, .. }`", "images: true", "`student: false`"])
+        {
+            assert!(error.starts_with("the loss did not ask for the ") && error.contains(way), "{error}");
+        }
     }
 }
