@@ -42,18 +42,17 @@ macro_rules! params {
 
             fn parameters() -> Vec<$crate::ParameterInfo> {
                 vec![$(
-                    $crate::ParameterInfo {
-                        name: stringify!($field),
-                        doc: $crate::params::join_doc(&[$($field_doc),*]),
-                        kind: <$type as $crate::ParameterType>::kind(),
-                        default: {
+                    $crate::ParameterInfo::new::<$type>(
+                        stringify!($field),
+                        $crate::params::join_doc(&[$($field_doc),*]),
+                        {
                             #[allow(unused_mut, unused_assignments, clippy::allow_attributes)]
                             let mut default: Option<$type> = None;
                             $( default = Some($default); )?
-                            default.map(|default| $crate::ParameterType::to_ron(&default))
+                            default
                         },
-                        bounds: $crate::__bounds!($($range)?),
-                    }
+                        $crate::__bounds!($($range)?),
+                    )
                 ),*]
             }
 

@@ -113,6 +113,24 @@ pub struct ParameterInfo {
     /// The range its numbers must lie in; in JSON as text.
     #[serde(rename = "range")]
     pub bounds: Option<Bounds>,
+    /// A number of the default that is out of this range: a fault of the plugin, and not of who leaves the parameter out.
+    #[serde(skip)]
+    pub outside: Option<f64>,
+}
+
+impl ParameterInfo {
+    /// Of a parameter of this type; used by [`params!`](crate::params!).
+    pub fn new<T: ParameterType>(name: &'static str, doc: String, default: Option<T>, bounds: Option<Bounds>) -> Self {
+        let outside =
+            bounds.and_then(|bounds| default.iter().flat_map(T::numbers).find(|number| !bounds.accept(*number)));
+        Self { name, doc, kind: T::kind(), default: default.as_ref().map(T::to_ron), bounds, outside }
+    }
+
+    /// What is wrong with the declaration itself, if anything.
+    pub fn fault(&self) -> Option<String> {
+        let (number, bounds) = self.outside.zip(self.bounds)?;
+        Some(format!("the default of `{}` is out of its own range: expected {bounds}, found {number}", self.name))
+    }
 }
 
 /// The parameters of one plugin; written by [`params!`](crate::params!).
@@ -418,7 +436,8 @@ pub fn read_choice<T: ParameterType>(
     None
 }
 
-/// Reports every way in which the fields of `Name(…)` differ from the declared parameters, except for their values.
+/// Reports every way in which the fields of `Name(…)` differ from the declared parameters, except for their values, and defaults that
+/// their own ranges refuse.
 pub fn check_fields(plugin: &str, value: &Value, parameters: &[ParameterInfo], problems: &mut Vec<Diagnostic>) {
     let ValueKind::Named { fields, items, .. } = &value.kind else {
         problems.push(Diagnostic::at(value.span, format!("expected `{plugin}(…)`, found {}", value.describe())));
@@ -449,8 +468,16 @@ pub fn check_fields(plugin: &str, value: &Value, parameters: &[ParameterInfo], p
             );
         }
     }
+    let is_given = |parameter: &ParameterInfo| fields.iter().any(|(name, _)| name.text == parameter.name);
+    for parameter in parameters.iter().filter(|parameter| !is_given(parameter)) {
+        if let Some(fault) = parameter.fault() {
+            let problem = Diagnostic::at(value.span, format!("`{plugin}`: {fault}"));
+            let help = format!("give `{}` a value here; its author mends the default", parameter.name);
+            problems.push(problem.label(format!("`{}` is not set; default used", parameter.name)).help(help));
+        }
+    }
     for parameter in parameters.iter().filter(|parameter| parameter.default.is_none()) {
-        if items.is_empty() && !fields.iter().any(|(name, _)| name.text == parameter.name) {
+        if items.is_empty() && !is_given(parameter) {
             problems.push(
                 Diagnostic::at(value.span, format!("`{plugin}` needs the parameter `{}`", parameter.name))
                     .label(format!("missing `{}: {}`", parameter.name, parameter.kind))
@@ -515,7 +542,34 @@ pub fn join_doc(lines: &[&str]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bounds, above};
+    use super::{Bounds, Params, above};
+    use crate::{Name, Span, Value, ValueKind};
+
+    crate::params! {
+        /// A default that its own range refuses.
+        pub struct Faulty {
+            /// A factor.
+            pub weight: f64 = -1.0 => 0.0..,
+            /// Two more.
+            pub others: [f64; 2] = [0.5, 1.0] => 0.0..=1.0,
+        }
+    }
+
+    #[test]
+    fn a_default_out_of_its_own_range_is_told_where_it_is_used() {
+        let span = Span::default();
+        let read = |fields| {
+            let (mut problems, name) = (Vec::new(), Some(Name { text: "Faulty".into(), span }));
+            let kind = ValueKind::Named { name, fields, items: Vec::new() };
+            let read = Faulty::read(&Value { kind, span }, &mut problems);
+            (read.is_some(), problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>())
+        };
+        let said = "`Faulty`: the default of `weight` is out of its own range: expected 0 or more, found -1";
+        assert_eq!(read(Vec::new()), (false, vec![said.into()]));
+        let one = Value { kind: ValueKind::Float(1.0), span };
+        let weight = Name { text: "weight".into(), span };
+        assert_eq!(read(vec![(weight, one)]), (true, Vec::new()));
+    }
 
     #[test]
     fn a_range_without_its_end_takes_all_below_it() {

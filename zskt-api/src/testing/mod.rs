@@ -13,7 +13,7 @@
 //!
 //! | kind | what is tried |
 //! | --- | --- |
-//! | all | parameters read back as they are written to a run's `pipeline.ron`; the same input gives the same bits |
+//! | all | parameters read back as they are written to a run's `pipeline.ron`, and defaults are in their ranges; the same input gives the same bits |
 //! | architecture, teacher | `output_shape`; gradients of weights and images, against finite differences; frozen weights; `replays` |
 //! | generator | `image`, `latent_dim`, `sample`; gradients of weights, against finite differences; `replays` |
 //! | loss | a scalar; gradients by student and teacher, against finite differences; f32 beside f64; `replays` |
@@ -48,8 +48,8 @@ pub use stand_ins::{TestObserver, TestSgd};
 use candle_core::{DType, Device, Tensor};
 
 use crate::{
-    BuildContext, Context, Error, ParsedPlugin, PluginInstance, PluginRegistration, Precision, RandomStreams, Registry,
-    Result, standard_normal,
+    BuildContext, Context, Error, ParameterInfo, ParsedPlugin, PluginInstance, PluginRegistration, Precision,
+    RandomStreams, Registry, Result, standard_normal,
 };
 
 /// Holds a plugin, written as in a pipeline, to the contract of its kind.
@@ -81,6 +81,9 @@ pub fn build_context(node: &str, precision: Precision) -> BuildContext {
 
 fn check(text: &str) -> Result<()> {
     let (registration, parsed) = read(text)?;
+    if let Some(fault) = (registration.parameters)().iter().find_map(ParameterInfo::fault) {
+        return Err(Error::new(fault));
+    }
     let (ron, again) = (&parsed.ron, read(&parsed.ron)?.1.ron);
     promise!(again == *ron, "its parameters are written `{ron}`, which reads as `{again}`");
     match parsed.instance() {
