@@ -32,6 +32,8 @@ choice! {
         Shape,
         /// A gradient.
         Gradient,
+        /// That gradients have a way.
+        Way,
         /// That the same input gives the same bits.
         Sameness,
         /// That what the host computes does not change.
@@ -100,6 +102,7 @@ impl Classifier for Net {
         if self.lie == Lie::Weights {
             self.spoilt.var().set(&(self.spoilt.value() * 1.5)?)?;
         }
+        let images = &if self.lie == Lie::Way { images.detach() } else { images.clone() };
         let means = (global_average(images)?.broadcast_mul(&spoilt)?.sqr()? * factor)?;
         Ok(ClassifierOutput { logits: self.head.forward(&means, mode)?, activations: vec![images.clone()] })
     }
@@ -355,6 +358,10 @@ fn each_lie_is_found_out_and_named() {
             &[
                 ("Shape", "activations [\"1×8×8\", \"1×8×8\"] are promised for images 1×8×8, and [\"1×8×8\"] made"),
                 ("Gradient", "the gradient of its outputs by `spoilt` is "),
+                (
+                    "Way",
+                    "the gradient of its outputs: no gradient reaches `images`: what was computed does not use them, or",
+                ),
                 ("Sameness", "two networks with the same weights give different outputs"),
                 ("Replay", "`replays` promises the same output each time"),
                 ("Weights", "a forward changes the weight `spoilt`"),
@@ -364,7 +371,10 @@ fn each_lie_is_found_out_and_named() {
             "Generator(lie: ",
             &[
                 ("Shape", "2 images 1×3×2 are promised, and 2 images 1×2×3 made"),
-                ("Gradient", "the weight `weight` has no gradient"),
+                (
+                    "Gradient",
+                    "the weight `weight` has no gradient in a mode where `tracks_weights()` is true: no gradient reaches `weight`, `bias`: ",
+                ),
                 ("Sameness", "`sample` drew other numbers from the same stream"),
                 ("Order", "`sample` promises 2 vectors of 3 numbers, and gave 2"),
             ],
@@ -407,7 +417,7 @@ fn each_lie_is_found_out_and_named() {
         (
             "Metric(lie: ",
             &[
-                ("Sameness", "it measures something else the second time"),
+                ("Sameness", "it measures something else the second time: the figure `count` is "),
                 ("Shape", "`score` promises a number `amount` in each measurement, and it is None"),
             ],
         ),

@@ -6,6 +6,26 @@ use crate::error::{Error, Result};
 use crate::nn::Parameter;
 use crate::{autograd, ops};
 
+/// Parameters that an error names, at most.
+const NAMED: usize = 3;
+
+/// Why none of the parameters has a gradient: what is usually at fault, for the shapes and numbers are right.
+fn unreached(parameters: &[&str]) -> Error {
+    if parameters.is_empty() {
+        return Error::new("there are no parameters that could have gradients");
+    }
+    let named: Vec<_> = parameters.iter().take(NAMED).map(|name| format!("`{name}`")).collect();
+    let more = match parameters.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Error::new(format!(
+        "no gradient reaches {}{more}: what was computed does not use them, or the way to them is cut, by `detach`, by a weight's `.value()` in \
+         place of `.tensor(mode)`, or by an operation of candle that has no gradient",
+        named.join(", ")
+    ))
+}
+
 /// The gradients of some parameters.
 pub struct Gradients {
     entries: Vec<(Parameter, Tensor)>,
@@ -17,11 +37,14 @@ impl Gradients {
     /// # Errors
     /// When the loss reaches none of them, or the device fails.
     pub fn of<'a>(loss: &Tensor, parameters: impl Iterator<Item = &'a Parameter>) -> Result<Self> {
-        let mut store = autograd::backward(loss)?;
-        let gradient = |parameter: &Parameter| Some((parameter.clone(), store.remove(parameter.var().as_tensor())?));
+        let (mut store, mut names) = (autograd::backward(loss)?, Vec::new());
+        let gradient = |parameter: &'a Parameter| {
+            names.push(parameter.name());
+            Some((parameter.clone(), store.remove(parameter.var().as_tensor())?))
+        };
         let entries: Vec<_> = parameters.filter_map(gradient).collect();
         if entries.is_empty() {
-            return Err(Error::new("the loss does not depend on any parameter of its player"));
+            return Err(unreached(&names));
         }
         Ok(Self { entries })
     }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{normal, number};
-use crate::{Gradients, Parameter, Result};
+use crate::{Context, Gradients, Parameter, Result};
 
 /// Half the distance of two points between which a slope is measured: in deep networks some activation bends between points that are
 /// far apart, and closer ones tell the slope on this side.
@@ -22,7 +22,7 @@ type Computed = (Vec<Parameter>, Tensor);
 /// everything anew each time, in f64.
 pub fn check(what: &str, compute: &dyn Fn(&Change<'_>) -> Result<Computed>) -> Result<()> {
     let (parameters, value) = compute(&|_| Ok(()))?;
-    let gradients = Gradients::of(&value, parameters.iter())?;
+    let gradients = Gradients::of(&value, parameters.iter()).context(format_args!("the gradient of {what}"))?;
     let rounding = ROUNDING * number(&value)?.abs().max(1.0);
     for (index, name) in parameters.iter().map(Parameter::name).enumerate() {
         let direction = normal(&format!("direction of {name}"), parameters[index].var().dims(), DType::F64)?;

@@ -1,7 +1,10 @@
 //! Turns, stages and metrics: what stands in a graph, with stand-ins for what arrives there.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::Device;
 
@@ -12,9 +15,9 @@ use super::{build_context, same_bits};
 use crate::nn::{Linear, Wanted};
 use crate::{
     Builder, CheckError, Classifier, ClassifierSignature, Dataset, Error, GeneratorArchitecture, GeneratorSignature,
-    Inputs, MetricContext, MetricNode, Network, NodeOutput, Objective, Parameter, Player, PortInfo, PortType,
-    Precision, RandomStreams, Result, Signature, Signatures, StageContext, StageNode, StageState, Turn, TurnNode,
-    TurnSignature, Weights,
+    Inputs, Measurement, MetricContext, MetricNode, Network, NodeOutput, Objective, Parameter, Player, PortInfo,
+    PortType, Precision, RandomStreams, Result, Signature, Signatures, StageContext, StageNode, StageState, Turn,
+    TurnNode, TurnSignature, Weights,
 };
 
 const NODE: &str = "node";
@@ -75,21 +78,58 @@ pub fn stage(plugin: &dyn StageNode, output: Option<PortType>) -> Result<()> {
 pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
     let arriving = accepted(&plugin.ports(), &|inputs| plugin.check(inputs))?;
     let build = build_context(NODE, Precision::F32);
-    let folder = std::env::temp_dir().join(format!("zskt-conforms-{}-{:p}", std::process::id(), &raw const build));
-    fs::create_dir(&folder).map_err(|error| Error::new(format!("{} cannot be made: {error}", folder.display())))?;
-    let context = MetricContext::alone(build, &folder);
+    let folder = Scratch::new()?;
+    let context = MetricContext::alone(build, &folder.0);
     let evaluate = || plugin.evaluate(arriving.inputs.clone(), &context);
-    let measured = evaluate().and_then(|measured| Ok((evaluate()? == measured, measured)));
-    // What it left there is of no use; that it cannot be removed is no fault of the plugin.
-    let _ = fs::remove_dir_all(&folder);
-    let (is_same, measured) = measured?;
-    promise!(is_same, "it measures something else the second time");
+    let (measured, again) = (evaluate()?, evaluate()?);
+    promise!(again == measured, "it measures something else the second time: {}", difference(&measured, &again));
     if let Some(score) = plugin.score() {
         let found = measured.figures.get(score.figure);
         let is_score = found.is_some_and(|found| found.is_number() || found.is_null());
         promise!(is_score, "`score` promises a number `{}` in each measurement, and it is {found:?}", score.figure);
     }
     Ok(())
+}
+
+/// What two measurements differ by.
+fn difference(first: &Measurement, second: &Measurement) -> String {
+    let names = first.figures.keys().chain(second.figures.keys());
+    let mut pairs = names.map(|name| (name, first.figures.get(name), second.figures.get(name)));
+    let shown = |figure: Option<&serde_json::Value>| figure.map_or("missing".to_owned(), ToString::to_string);
+    match pairs.find(|(_, first, second)| first != second) {
+        Some((name, first, second)) => format!("the figure `{name}` is {}, and then {}", shown(first), shown(second)),
+        None if first.summary != second.summary => {
+            format!("the summary is {:?}, and then {:?}", first.summary, second.summary)
+        }
+        None if first.pictures != second.pictures => "there are other pictures".into(),
+        None => "other figures are by class".into(),
+    }
+}
+
+/// A folder for what a metric writes, which goes with it, also where the metric panics.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        loop {
+            let number = MADE.fetch_add(1, Ordering::Relaxed);
+            let folder = std::env::temp_dir().join(format!("zskt-conforms-{}-{number}", std::process::id()));
+            match fs::create_dir(&folder) {
+                Ok(()) => return Ok(Self(folder)),
+                // Of a process that was ended, whose number this one has now.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::new(format!("{} cannot be made: {error}", folder.display()))),
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What was left there is of no use; that it cannot be removed is no fault of the plugin.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// What fits the ports: images of a generator, or of a dataset where the plugin asks for these.

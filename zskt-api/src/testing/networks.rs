@@ -176,10 +176,19 @@ fn hold(input: &Tensor, through: bool, make: &dyn Fn() -> Result<Fresh>) -> Resu
         let gradients = Gradients::of(&weighted_sum(&found)?, network.weights.parameters());
         for name in network.weights.parameters().map(Parameter::name) {
             let reached = gradients.iter().flat_map(Gradients::iter).any(|(weight, _)| weight.name() == name);
-            let (learns, has) = (mode.tracks_weights(), if reached { "a" } else { "no" });
+            let learns = mode.tracks_weights();
+            let (has, cause) = match &gradients {
+                _ if reached => ("a", "`.tensor(mode)` is what to compute with".to_owned()),
+                Err(error) => ("no", error.to_string()),
+                Ok(_) => (
+                    "no",
+                    "it is not used, or the way to it is cut, by `detach` or by `.value()` in place of `.tensor(mode)`"
+                        .into(),
+                ),
+            };
             promise!(
                 reached == learns,
-                "the weight `{name}` has {has} gradient in a mode where `tracks_weights()` is {learns}"
+                "the weight `{name}` has {has} gradient in a mode where `tracks_weights()` is {learns}: {cause}"
             );
         }
         if !mode.tracks_weights() && !through {
