@@ -77,6 +77,15 @@ fn a_crate_is_published_as_any_other() {
     let folder = tempfile::tempdir().unwrap();
     success(&mut zskt_run(folder.path(), &["plugin", "new", "mine", "--kind", "loss"]));
     let mine = folder.path().join("mine");
+    fs::create_dir_all(mine.join("runs/one")).unwrap();
+    for left in ["runs/one/report.json", "student.pth", "student.onnx"] {
+        fs::write(mine.join(left), "left by a run").unwrap();
+    }
+    let mut cargo = Command::new("cargo");
+    cargo.args(["package", "--list"]).current_dir(&mine).env_remove("LD_LIBRARY_PATH");
+    let packaged = success(with_own_target(&mut cargo));
+    assert!(packaged.contains("src/lib.rs") && packaged.contains("pipeline.ron"), "{packaged}");
+    assert!(!packaged.contains("runs") && !packaged.contains("student"), "{packaged}");
     let mut cargo = Command::new("cargo");
     cargo.args(["publish", "--dry-run", "--quiet"]).current_dir(&mine).env_remove("LD_LIBRARY_PATH");
     success(with_own_target(&mut cargo));
