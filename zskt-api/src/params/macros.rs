@@ -50,7 +50,8 @@ macro_rules! params {
                             let mut default: Option<$type> = None;
                             $( default = Some($default); )?
                             default
-                        },
+                        }
+                        .as_ref(),
                         $crate::__bounds!($($range)?),
                     )
                 ),*]

@@ -120,10 +120,10 @@ pub struct ParameterInfo {
 
 impl ParameterInfo {
     /// Of a parameter of this type; used by [`params!`](crate::params!).
-    pub fn new<T: ParameterType>(name: &'static str, doc: String, default: Option<T>, bounds: Option<Bounds>) -> Self {
+    pub fn new<T: ParameterType>(name: &'static str, doc: String, default: Option<&T>, bounds: Option<Bounds>) -> Self {
         let outside =
-            bounds.and_then(|bounds| default.iter().flat_map(T::numbers).find(|number| !bounds.accept(*number)));
-        Self { name, doc, kind: T::kind(), default: default.as_ref().map(T::to_ron), bounds, outside }
+            bounds.and_then(|bounds| default.into_iter().flat_map(T::numbers).find(|number| !bounds.accept(*number)));
+        Self { name, doc, kind: T::kind(), default: default.map(T::to_ron), bounds, outside }
     }
 
     /// What is wrong with the declaration itself, if anything.
