@@ -3,6 +3,7 @@
 use candle_core::{DType, Device, Result, Tensor};
 
 use crate::activation::{Form, Rectifier};
+use crate::channel_selection::ChannelSelection;
 use crate::ops::{Border, NormalizedOver, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
 use crate::precision::Precision;
@@ -47,6 +48,8 @@ pub trait Backend: Clone + Sized {
     fn normalize(&self, over: NormalizedOver, epsilon: f64) -> Result<Self>;
     /// [`crate::ops::concat`], of maps of one precision.
     fn concat(maps: &[Self]) -> Result<Self>;
+    /// [`crate::ops::narrow_channels`] and [`crate::ops::channel_shuffle`], of channels that are there.
+    fn select_channels(&self, selection: ChannelSelection) -> Result<Self>;
     /// [`crate::ops::pad`]
     fn pad(&self, padding: &Padding) -> Result<Self>;
     /// [`crate::ops::crop_and_flip`] and [`crate::ops::roll`], a shift for each image.

@@ -5,6 +5,7 @@ mod augmentation;
 mod autograd;
 mod backend;
 mod candle_function;
+mod channel_selection;
 mod cpu;
 mod cuda;
 pub mod cuda_graph;

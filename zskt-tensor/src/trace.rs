@@ -82,6 +82,20 @@ pub enum TracedOperation {
     Multiply,
     /// [`concat`](crate::ops::concat).
     Concat,
+    /// [`narrow_channels`](crate::ops::narrow_channels).
+    NarrowChannels {
+        /// The first channel.
+        start: usize,
+        /// How many there are.
+        length: usize,
+    },
+    /// [`channel_shuffle`](crate::ops::channel_shuffle).
+    ChannelShuffle {
+        /// The map that it takes.
+        of: ImageShape,
+        /// Equal parts of the channels.
+        groups: usize,
+    },
     /// [`max_pool`](crate::ops::max_pool).
     MaxPool(PoolWindows),
     /// [`average_pool`](crate::ops::average_pool).
@@ -121,6 +135,8 @@ impl TracedOperation {
             Self::Add => ("a sum", None),
             Self::Multiply => ("a product", None),
             Self::Concat => ("a concatenation", None),
+            Self::NarrowChannels { .. } => ("a slice of channels", None),
+            Self::ChannelShuffle { .. } => ("a channel shuffle", None),
             Self::MaxPool(_) | Self::AveragePool(_) | Self::AdaptiveAveragePool { .. } => ("a pooling", None),
             Self::Upsample(_) => ("an upsampling", None),
             Self::Pad(_) => ("a padding", None),

@@ -191,6 +191,18 @@ const CASES: &[GradientCase] = &[
                 .channels_last()
         });
     }),
+    ("ops::channel_shuffle", |name| {
+        for groups in [1, 2, 3] {
+            check(&format!("{name} {groups}"), &[&[2, 3, 4, 6]], |x| {
+                ops::channel_shuffle(&map(&x[0]), groups)?.channels_last()
+            });
+        }
+        // Of a map that is computed when it is read.
+        check(&format!("{name}, activated"), &[&[2, 3, 4, 6]], |x| {
+            let active = ops::activate(&map(&x[0]), Activation::LeakyRelu(0.2))?;
+            (&ops::channel_shuffle(&active, 2)? + &active)?.channels_last()
+        });
+    }),
     ("ops::concat", |name| {
         check(name, &[&[2, 3, 4, 5], &[2, 3, 4, 1], &[2, 3, 4, 2]], |x| {
             ops::concat(&[map(&x[0]), map(&x[1]), map(&x[2])])?.channels_last()
@@ -264,6 +276,15 @@ const CASES: &[GradientCase] = &[
     ("ops::pad", |name| {
         let padding = Padding { channels: [1, 2], rows: [0, 1], columns: [2, 0] };
         check(name, &[&[2, 3, 4, 5]], |x| ops::pad(&map(&x[0]), padding)?.channels_last());
+    }),
+    ("ops::narrow_channels", |name| {
+        check(name, &[&[2, 3, 4, 5]], |x| ops::narrow_channels(&map(&x[0]), 1, 3)?.channels_last());
+        // Both parts of a map that is computed when it is read.
+        check(&format!("{name}, of both parts"), &[&[2, 3, 2, 5]], |x| {
+            let x = ops::upsample_nearest(&ops::activate(&map(&x[0]), Activation::LeakyRelu(0.2))?, 2)?;
+            let [first, last] = [0, 3].map(|start| ops::narrow_channels(&x, start, 2));
+            (&first? + &last?)?.channels_last()
+        });
     }),
     ("ops::normalize", |name| {
         for over in [NormalizedOver::Pixels, NormalizedOver::Groups(2)] {
@@ -620,4 +641,24 @@ fn a_pass_may_be_interrupted_by_another() {
     let again = weighted(&y.apply_op1(Interrupting(other)).unwrap().reshape((1, 1, 1, 1)).unwrap(), None).unwrap();
     let store = backward(&(again + y).unwrap()).unwrap();
     assert_eq!(gradient(&store, &weight), 4.0 * 4.0 + 4.0);
+}
+
+#[test]
+fn channels_are_taken_and_shuffled_as_pytorch_has_it() -> Result<()> {
+    let numbers: Vec<f64> = (0..12).map(f64::from).collect();
+    // Two pixels of six channels.
+    let x = map(&Tensor::from_vec(numbers, (1, 1, 2, 6), &Device::Cpu)?);
+    let found = |x: FeatureMap| -> Result<Vec<f64>> { Ok(x.channels_last()?.flatten_all()?.to_vec1()?) };
+    assert_eq!(found(ops::narrow_channels(&x, 2, 3)?)?, [2.0, 3.0, 4.0, 8.0, 9.0, 10.0]);
+    assert_eq!(found(ops::channel_shuffle(&x, 2)?)?[..6], [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    assert_eq!(found(ops::channel_shuffle(&x, 3)?)?[6..], [6.0, 8.0, 10.0, 7.0, 9.0, 11.0]);
+    for (start, length) in [(0, 0), (3, 4), (usize::MAX, 2)] {
+        let error = ops::narrow_channels(&x, start, length).unwrap_err().to_string();
+        assert!(error.contains(&format!("cannot take {length} channels from channel {start} on")), "{error}");
+    }
+    for groups in [0, 4] {
+        let error = ops::channel_shuffle(&x, groups).unwrap_err().to_string();
+        assert!(error.contains(&format!("in {groups} groups")), "{error}");
+    }
+    Ok(())
 }

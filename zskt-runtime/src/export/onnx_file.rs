@@ -111,6 +111,12 @@ impl GraphWriter {
         value
     }
 
+    /// What a node is told about shapes, in one dimension.
+    fn whole_numbers(&mut self, name: &str, numbers: &[i64]) -> ValueId {
+        let tensor = onnx_model::Tensor::of_i64(&[numbers.len()], numbers);
+        self.initializer(&self.unused(name), tensor)
+    }
+
     /// Under the network's own name, or else one that says where it belongs.
     fn weight(&mut self, weight: &TracedWeight, otherwise: &str) -> Result<ValueId> {
         let tensor = weight.tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
@@ -188,6 +194,24 @@ impl GraphWriter {
             TracedOperation::Add => self.node("Add", layer, inputs, []),
             TracedOperation::Multiply => self.node("Mul", layer, inputs, []),
             TracedOperation::Concat => self.node("Concat", layer, inputs, [("axis", Attribute::Int(1))]),
+            TracedOperation::NarrowChannels { start, length } => {
+                let mut inputs = vec![x];
+                for (name, number) in [("starts", *start), ("ends", start + length), ("axes", 1)] {
+                    inputs.push(self.whole_numbers(name, &[number as i64]));
+                }
+                self.node("Slice", layer, &inputs, [])
+            }
+            TracedOperation::ChannelShuffle { of: ImageShape { channels, height, width }, groups } => {
+                let [rows, columns] = [height, width].map(|size| *size as i64);
+                // Zero keeps the axis of images.
+                let apart = [0, *groups as i64, (channels / groups) as i64, rows, columns];
+                let apart = self.whole_numbers("shape", &apart);
+                let together = self.whole_numbers("shape", &[0, *channels as i64, rows, columns]);
+                let apart = self.node("Reshape", layer, &[x, apart], []);
+                let order = Attribute::Ints(vec![0, 2, 1, 3, 4]);
+                let transposed = self.node("Transpose", layer, &[apart], [("perm", order)]);
+                self.node("Reshape", layer, &[transposed, together], [])
+            }
             TracedOperation::MaxPool(windows) => self.node("MaxPool", layer, &[x], pool(windows)),
             TracedOperation::AveragePool(windows) => {
                 let [size, stride, pads] = pool(windows);
@@ -210,8 +234,7 @@ impl GraphWriter {
             }
             TracedOperation::Pad(Padding { channels, rows, columns }) => {
                 let sides = [0, 1].map(|side| [0, channels[side] as i64, rows[side] as i64, columns[side] as i64]);
-                let pads = onnx_model::Tensor::of_i64(&[8], sides.as_flattened());
-                let pads = self.initializer(&self.unused("pads"), pads);
+                let pads = self.whole_numbers("pads", sides.as_flattened());
                 self.node("Pad", layer, &[x, pads], [])
             }
             TracedOperation::GlobalAverage => {

@@ -4,10 +4,11 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::activation::{Form, Rectifier};
 use crate::backend::Backend;
+use crate::channel_selection::ChannelSelection;
 use crate::cpu::map::CpuMap;
 use crate::cpu::ops::{
     activation, add, attention_map, batch_norm, conv2d, digest, kl_divergence, linear, log_softmax, multiply,
-    normalize, placement, pooling, shift, update, upsample,
+    normalize, placement, pooling, shift, unfused, update, upsample,
 };
 use crate::ops::{Border, NormalizedOver, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
@@ -71,6 +72,10 @@ impl Backend for CpuMap {
 
     fn concat(maps: &[Self]) -> Result<Self> {
         placement::concat(maps)
+    }
+
+    fn select_channels(&self, selection: ChannelSelection) -> Result<Self> {
+        unfused::apply(self, selection)
     }
 
     fn pad(&self, padding: &Padding) -> Result<Self> {

@@ -4,10 +4,11 @@ use candle_core::{Device, Result, Tensor};
 
 use crate::activation::{Form, Rectifier};
 use crate::backend::Backend;
+use crate::channel_selection::ChannelSelection;
 use crate::cuda::map::CudaMap;
 use crate::cuda::ops::{
-    activation, add, add_scalars, attention_map, batch_norm, conv2d, digest, gather_scalars, kl_divergence, linear,
-    log_softmax, multiply, normalize, placement, pooling, shift, update,
+    activation, add, add_scalars, attention_map, batch_norm, channel_selection, conv2d, digest, gather_scalars,
+    kl_divergence, linear, log_softmax, multiply, normalize, placement, pooling, shift, update,
 };
 use crate::ops::{Border, NormalizedOver, Padding, Shift};
 use crate::pool_windows::PoolGeometry;
@@ -71,6 +72,10 @@ impl Backend for CudaMap {
 
     fn concat(maps: &[Self]) -> Result<Self> {
         placement::concat(&maps.iter().map(Self::enlarged).collect::<Result<Vec<_>>>()?)
+    }
+
+    fn select_channels(&self, selection: ChannelSelection) -> Result<Self> {
+        channel_selection::select(&self.enlarged()?, selection)
     }
 
     fn pad(&self, padding: &Padding) -> Result<Self> {

@@ -14,8 +14,8 @@ mod weights;
 mod weights_digest;
 
 pub use crate::ops::{
-    Activation, Padding, Pool, PoolWindows, activate, activate_vectors, adaptive_average_pool, average_pool, concat,
-    global_average, max_pool, multiply, pad, upsample_nearest,
+    Activation, Padding, Pool, PoolWindows, activate, activate_vectors, adaptive_average_pool, average_pool,
+    channel_shuffle, concat, global_average, max_pool, multiply, narrow_channels, pad, upsample_nearest,
 };
 pub use batch_norm::BatchNorm2d;
 pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dShape};

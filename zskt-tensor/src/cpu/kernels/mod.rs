@@ -1,6 +1,7 @@
 //! The arithmetic of the networks on a CPU, on dense channels-last maps (`[batch, height, width, channels]`).
 
 pub mod attention_map;
+pub mod channel_selection;
 pub mod curve;
 pub mod depthwise;
 pub mod elementwise_loop;

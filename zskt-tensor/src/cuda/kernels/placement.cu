@@ -1,4 +1,5 @@
 // A map's place within a larger one of as many images: maps next to each other, or within zeros.
+// Channels of a map, by themselves or in another order.
 
 typedef struct {
     const Number *from, *plus;
@@ -27,6 +28,29 @@ KERNEL(take_part, Placement) {
         const Pack from = pack_at(a.from, place_in_whole(a, index));
         Real values[PACK];
         for (unsigned k = 0; k < PACK; k++) values[k] = load(from.at[k]);
+        put_plus(a.plus, a.to, index, values);
+    }
+}
+
+// Channels that a map has of another: those from one on, or one of each of several groups in turn; zeros where that has none.
+typedef struct {
+    const Number *from, *plus;
+    Number *to;
+    unsigned pixels, columns, from_columns; // packs per pixel of the map, and of the other
+    unsigned groups, skipped, before;       // as in ChannelSelection
+} SelectChannels;
+
+KERNEL(select_channels, SelectChannels) {
+    EACH_PACK(index, a.pixels * a.columns) {
+        const unsigned pixel = index / a.columns, column = index % a.columns;
+        // In front of the other's first it wraps round, to far behind its last.
+        const unsigned from = column % a.groups * (a.columns / a.groups) + column / a.groups + a.skipped - a.before;
+        Real values[PACK];
+        for (unsigned k = 0; k < PACK; k++) values[k] = 0;
+        if (from < a.from_columns) {
+            const Pack pack = pack_at(a.from, pixel * a.from_columns + from);
+            for (unsigned k = 0; k < PACK; k++) values[k] = load(pack.at[k]);
+        }
         put_plus(a.plus, a.to, index, values);
     }
 }

@@ -5,6 +5,7 @@ pub mod add;
 pub mod add_scalars;
 pub mod attention_map;
 pub mod batch_norm;
+pub mod channel_selection;
 pub mod conv2d;
 pub mod digest;
 pub mod gather_scalars;

@@ -58,6 +58,19 @@ fn each_operation_agrees_with_the_kernels() {
         compare("concat", &[maps[0], &[*batch, 8, *height, *width]], |map, x| {
             ops::concat(&[map(&x[1]), map(&x[0]), map(&x[1])])?.to_nchw()
         });
+        // Packs, single channels, and what is read as a whole, too.
+        for (start, length) in [(0, 8), (1, 2), (maps[0][1] / 2, maps[0][1] / 2)] {
+            if start + length <= maps[0][1] {
+                compare("narrow channels", maps, |map, x| ops::narrow_channels(&map(&x[0]), start, length)?.to_nchw());
+            }
+        }
+        let halves = maps[0][1] / 2;
+        compare("shuffle channels, beside their halves", &[&[*batch, 2 * halves, *height, *width]], |map, x| {
+            let x = map(&x[0]);
+            let [first, second] = [0, halves].map(|start| ops::narrow_channels(&x, start, halves));
+            let exchanged = ops::concat(&[second?, first?])?;
+            (&ops::channel_shuffle(&x, 2)? + &ops::channel_shuffle(&exchanged, halves)?)?.to_nchw()
+        });
         for channels in [[1, 0], [8, 16]] {
             let padding = ops::Padding { channels, rows: [1, 0], columns: [2, 1] };
             compare("pad", maps, |map, x| ops::pad(&map(&x[0]), padding)?.to_nchw());
