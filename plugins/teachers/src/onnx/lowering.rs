@@ -259,22 +259,29 @@ impl<'g> Lowering<'g> {
         let result = self.value_of(node);
         let further = others.iter().flatten().any(|value| needed.contains(value));
         let result = match result {
-            Ok(value) if further && !matches!(value, Value::Unknown) => Err("only its first output is taken".into()),
+            Ok((value, made)) if further && made.is_empty() && !matches!(value, Value::Unknown) => {
+                Err("only its first output is taken".into())
+            }
             result => result,
         };
-        let value = result.unwrap_or_else(|why: String| {
+        let (value, made) = result.unwrap_or_else(|why: String| {
             self.refused.push(format!("{}: {why}", self.graph.describe(node)));
-            Value::Unknown
+            (Value::Unknown, Vec::new())
         });
-        for other in others.iter().flatten() {
-            self.values.insert(*other, Value::Unknown);
+        let mut made = made.into_iter();
+        for other in others {
+            let value = made.next().unwrap_or(Value::Unknown);
+            if let Some(other) = other {
+                self.values.insert(*other, value);
+            }
         }
         if let Some(first) = first {
             self.values.insert(*first, value);
         }
     }
 
-    fn value_of(&mut self, node: &Node) -> Result<Value, String> {
+    /// What its first output is, and what those behind it are, where they are taken.
+    fn value_of(&mut self, node: &Node) -> Result<(Value, Vec<Value>), String> {
         let operation = operations::find(node)?;
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for input in &node.inputs {
@@ -285,18 +292,20 @@ impl<'g> Lowering<'g> {
         }
         // The node that made it has been listed.
         if inputs.iter().flatten().any(|value| matches!(value, Value::Unknown)) {
-            return Ok(Value::Unknown);
+            return Ok((Value::Unknown, Vec::new()));
         }
         for input in inputs.iter().flatten() {
             if let Value::Constant(constant) = input {
                 self.read(constant)?;
             }
         }
-        let value = operation(&mut Operation { node, inputs, lowering: self })?;
+        let mut lowered = Operation { node, inputs, others: Vec::new(), lowering: self };
+        let value = operation(&mut lowered)?;
+        let others = lowered.others;
         if let Value::Constant(constant) = &value {
             self.take(constant.count())?;
         }
-        Ok(value)
+        Ok((value, others))
     }
 
     fn input(&mut self, value: ValueId) -> Result<Value, String> {
@@ -369,6 +378,9 @@ impl<'g> Lowering<'g> {
         let Some(Value::Tracked(tracked)) = self.values.get(&output) else {
             return Err(not("the same for every image"));
         };
+        if tracked.is_grouped() {
+            return Err(not(&format!("a tensor `{}`", tracked.shown_axes())));
+        }
         let (slot, shape) = (tracked.slot, self.shapes[tracked.slot.0]);
         if let (None, Some(node)) = (&tracked.softmax, self.gate(slot)) {
             let name = quoted(self.graph.name_of(output));

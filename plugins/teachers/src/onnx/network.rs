@@ -2,8 +2,8 @@
 
 use zskt_api::candle_core::Tensor;
 use zskt_api::nn::{
-    Activation, BatchNorm2d, Conv2d, Linear, Padding, activate, activate_vectors, average_pool, concat, global_average,
-    max_pool, multiply, pad,
+    Activation, BatchNorm2d, Conv2d, Linear, Padding, activate, activate_vectors, average_pool, channel_shuffle,
+    concat, global_average, max_pool, multiply, narrow_channels, pad,
 };
 use zskt_api::ops::{self, BatchNormStatistics};
 use zskt_api::{
@@ -127,6 +127,8 @@ impl Network {
                 Layer::Add => (x + second(&maps)?)?,
                 Layer::Multiply => product(x, second(&maps)?)?,
                 Layer::Concat => concat(&maps)?,
+                Layer::NarrowChannels { start, length } => narrow_channels(x, *start, *length)?,
+                Layer::ChannelShuffle(groups) => channel_shuffle(x, *groups)?,
                 Layer::MaxPool(windows) => return Ok(Made::Map(max_pool(x, windows.of(size(x)))?)),
                 Layer::AveragePool(windows) => return Ok(Made::Map(average_pool(x, windows.of(size(x)))?)),
                 Layer::Pad(padding) => return Ok(Made::Map(pad(x, *padding)?)),

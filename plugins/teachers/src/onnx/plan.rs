@@ -69,6 +69,13 @@ pub enum Layer {
     Add,
     Multiply,
     Concat,
+    /// Channels from `start` on.
+    NarrowChannels {
+        start: usize,
+        length: usize,
+    },
+    /// One channel of each of so many equal parts in turn.
+    ChannelShuffle(usize),
     MaxPool(Windows),
     AveragePool(Windows),
     Pad(Padding),
@@ -249,6 +256,23 @@ impl Layer {
                     Shape::Vectors(_) => Shape::Vectors(Some(sum)),
                     Shape::Map { .. } => Shape::Map { channels: sum, size: place },
                 }
+            }
+            Self::NarrowChannels { start, length } => {
+                let (channels, size) = known(first()?)?;
+                if *length == 0 || start.checked_add(*length).is_none_or(|end| end > channels) {
+                    return Err(format!("it takes {length} channels from {start} on, and gets {channels}"));
+                }
+                match first()? {
+                    Shape::Vectors(_) => Shape::Vectors(Some(*length)),
+                    Shape::Map { .. } => Shape::Map { channels: *length, size },
+                }
+            }
+            Self::ChannelShuffle(groups) => {
+                let (channels, _) = known(first()?)?;
+                if *groups == 0 || channels == 0 || !channels.is_multiple_of(*groups) {
+                    return Err(format!("it shuffles {channels} channels in {groups} groups"));
+                }
+                first()?
             }
             Self::MaxPool(windows) | Self::AveragePool(windows) => {
                 let (channels, size) = known(first()?)?;

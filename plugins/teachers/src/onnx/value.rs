@@ -35,6 +35,8 @@ pub enum Axis {
     Channel,
     Height,
     Width,
+    /// Equal parts of the channels, so many: on its way to a shuffle, where `Channel` is what each of them has.
+    Group(usize),
 }
 
 pub const CHANNELS_FIRST: [Axis; 4] = [Axis::Batch, Axis::Channel, Axis::Height, Axis::Width];
@@ -51,12 +53,18 @@ impl Tracked {
         Self { slot, axes: self.axes.clone(), softmax: None }
     }
 
+    /// Whether its channels are apart in groups.
+    pub fn is_grouped(&self) -> bool {
+        self.axes.iter().any(|axis| matches!(axis, Axis::Group(_)))
+    }
+
     pub fn shown_axes(&self) -> String {
         let letters = self.axes.iter().map(|axis| match axis {
             Axis::Batch => 'N',
             Axis::Channel => 'C',
             Axis::Height => 'H',
             Axis::Width => 'W',
+            Axis::Group(_) => 'G',
         });
         letters.collect()
     }

@@ -1,6 +1,6 @@
 //! Logits and gradients beside PyTorch's.
 
-use onnx_model::Graph;
+use onnx_model::{Attribute, Graph, Tensor as Constant};
 use serde_json::Value;
 use zskt_api::candle_core::{DType, Device, Tensor};
 use zskt_api::candle_nn::ops::softmax;
@@ -183,5 +183,58 @@ fn every_model_keeps_the_contract_of_teachers() -> Result<()> {
         // Images of the only size that these are exported for are among those that are tried.
         conforms(&format!("Onnx(path: {:?})", fixture(&format!("{model}.onnx"))))?;
     }
+    Ok(())
+}
+
+/// A split, an exchange of both parts, a shuffle and a slice of channels, to be computed from images; `target` is the shape in which the
+/// shuffle puts channels together again.
+fn shuffled(target: &[i64]) -> tempfile::NamedTempFile {
+    let mut graph = Graph::default();
+    let x = graph.images("x");
+    let constant = |graph: &mut Graph, name: &str, numbers: &[i64]| {
+        let value = graph.add_value(name);
+        graph.initializers.insert(value, Constant::of_i64(&[numbers.len()], numbers));
+        value
+    };
+    let along_channels = |graph: &mut Graph| {
+        graph.nodes.last_mut().unwrap().attributes.insert("axis".into(), Attribute::Int(1));
+    };
+    let six = graph.node("/six", "Concat", &[x, x]);
+    along_channels(&mut graph);
+    let lengths = constant(&mut graph, "lengths", &[2, 4]);
+    let first = graph.node("/split", "Split", &[six, lengths]);
+    along_channels(&mut graph);
+    let second = graph.add_value("second");
+    graph.nodes.last_mut().unwrap().outputs.push(Some(second));
+    let exchanged = graph.node("/exchange", "Concat", &[second, first]);
+    along_channels(&mut graph);
+    let [apart, together] =
+        [("apart", &[0, 2, 3, 4, 4][..]), ("together", target)].map(|(name, shape)| constant(&mut graph, name, shape));
+    let apart = graph.node("/apart", "Reshape", &[exchanged, apart]);
+    let transposed = graph.node("/transpose", "Transpose", &[apart]);
+    graph.nodes.last_mut().unwrap().attributes.insert("perm".into(), Attribute::Ints(vec![0, 2, 1, 3, 4]));
+    let together = graph.node("/together", "Reshape", &[transposed, together]);
+    let [start, end, axis] =
+        [("start", 1), ("end", -2), ("axis", 1)].map(|(name, number)| constant(&mut graph, name, &[number]));
+    let part = graph.node("/slice", "Slice", &[together, start, end, axis]);
+    let pooled = graph.node("/pool", "GlobalAveragePool", &[part]);
+    let output = graph.node("/flatten", "Flatten", &[pooled]);
+    saved(graph, output)
+}
+
+#[test]
+fn channels_are_split_sliced_and_shuffled() -> Result<()> {
+    let file = shuffled(&[0, -1, 4, 4]);
+    let network = teacher(file.path(), "").load(&build_context("teacher", Precision::F64))?;
+    // Each channel of an image has one number.
+    let images = Tensor::new(&[[0.0, 1.0, 2.0], [3.0, 5.0, 7.0]], &Device::Cpu)?.reshape((2, 3, 1, 1))?;
+    let images = FeatureMap::from_nchw(&images.broadcast_as((2, 3, 4, 4))?.contiguous()?)?;
+    let logits = network.forward.forward(&images, ForwardMode::eval())?.logits;
+    // Channels 0 1 2 0 1 2, exchanged 2 0 1 2 0 1, shuffled 2 2 0 0 1 1.
+    assert_eq!(to_vec(&logits)?, [2.0, 0.0, 0.0, 7.0, 3.0, 3.0]);
+    // Channels that stay in groups are not those of a map.
+    let fault = teacher(shuffled(&[0, 3, 2, 4, 4]).path(), "").check().unwrap_err();
+    let help = fault.help.unwrap_or_default();
+    assert!(help.contains("`/together` (Reshape): it makes [0, 3, 2, 4, 4] of `NCGHW`"), "{help}");
     Ok(())
 }

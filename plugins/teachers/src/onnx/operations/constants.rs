@@ -17,7 +17,6 @@ pub fn constant(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> 
         "ConstantOfShape" => repeated(operation)?,
         "Shape" => shape(operation)?,
         "Gather" => gather(operation)?,
-        "Slice" => slice(operation)?,
         kind => {
             let array = operation.floats(0)?.array();
             let array = array.map(|number| match kind {
@@ -137,9 +136,11 @@ fn gather(operation: &Operation<'_, '_, '_>) -> Result<Constant, String> {
     })
 }
 
-fn slice(operation: &mut Operation<'_, '_, '_>) -> Result<Constant, String> {
-    let constant = operation.constant(0)?;
-    let rank = constant.shape().len();
+/// Where a `Slice` goes: from, to, along which axis, by how many.
+pub type Bounds = Vec<[i64; 4]>;
+
+/// Where a `Slice` goes, as the model says it.
+pub fn bounds(operation: &Operation<'_, '_, '_>) -> Result<Bounds, String> {
     let [starts, ends, axes, steps] = if operation.opset() < 10 {
         let numbers = |name| operation.ints_attribute(name);
         [numbers("starts")?, numbers("ends")?, numbers("axes")?, None]
@@ -149,11 +150,23 @@ fn slice(operation: &mut Operation<'_, '_, '_>) -> Result<Constant, String> {
     let (Some(starts), Some(ends)) = (starts, ends) else { return Err("it does not say from where to where".into()) };
     let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
     let steps = steps.unwrap_or_else(|| vec![1; starts.len()]);
-    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || starts.len() > rank {
+    if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
         return Err("its starts, ends, axes and steps do not go together".into());
     }
+    let bounds = starts.into_iter().zip(ends).zip(axes).zip(steps);
+    Ok(bounds.map(|(((start, end), axis), step)| [start, end, axis, step]).collect())
+}
+
+/// A part of a constant.
+pub fn slice(operation: &mut Operation<'_, '_, '_>) -> Result<Constant, String> {
+    let constant = operation.constant(0)?;
+    let rank = constant.shape().len();
+    let bounds = bounds(operation)?;
+    if bounds.len() > rank {
+        return Err("it slices more axes than there are".into());
+    }
     let mut sliced = constant.clone();
-    for (((start, end), axis), step) in starts.into_iter().zip(ends).zip(axes).zip(steps) {
+    for [start, end, axis, step] in bounds {
         let axis = axis_of(axis, rank)?;
         let size = sliced.shape()[axis] as i64;
         let place = |place: i64| if place < 0 { place.saturating_add(size) } else { place };

@@ -147,7 +147,7 @@ pub fn pad(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> {
             Axis::Height => &mut padding.rows,
             Axis::Width => &mut padding.columns,
             Axis::Batch if [before, after] == [0, 0] => continue,
-            Axis::Batch => return Err("it pads the batch".into()),
+            Axis::Batch | Axis::Group(_) => return Err("it pads the batch".into()),
         };
         *place = [before, after];
     }

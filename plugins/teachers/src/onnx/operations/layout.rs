@@ -5,8 +5,8 @@ use onnx_model::ElementType;
 use super::super::array::{Array, is_permutation};
 use super::super::plan::{Layer, Order, Shape};
 use super::super::value::{Axis, CHANNELS_FIRST, CHANNELS_LAST, Constant, Size, Tracked, VECTORS, Value};
-use super::Operation;
 use super::convolution::axis_of;
+use super::{Operation, constants};
 
 /// `Identity`, `Dropout` and `Cast`.
 pub fn unchanged(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> {
@@ -64,6 +64,63 @@ fn concat_constants(operation: &Operation<'_, '_, '_>, axis: i64) -> Result<Valu
     Ok(Value::Constant(joined.into()))
 }
 
+/// A part of a constant, or of the channels.
+pub fn slice(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> {
+    if let Some(Value::Constant(_)) = operation.input(0) {
+        return constants::slice(operation).map(Value::Constant);
+    }
+    let input = operation.tracked(0)?.clone();
+    let bounds = constants::bounds(operation)?;
+    let &[[start, end, axis, 1]] = &bounds[..] else {
+        return Err("it slices several axes, or leaves some out; neighbouring channels are taken".into());
+    };
+    channel_axis(&input, axis, "slices")?;
+    let channels = operation.channels(&input)?;
+    let place = |place: i64| {
+        let from_start = if place < 0 { place.saturating_add(channels as i64) } else { place };
+        from_start.clamp(0, channels as i64) as usize
+    };
+    let (start, end) = (place(start), place(end));
+    operation.layer(Layer::NarrowChannels { start, length: end.saturating_sub(start) }, &input)
+}
+
+/// The channels in several parts.
+pub fn split(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> {
+    let input = operation.tracked(0)?.clone();
+    channel_axis(&input, operation.int_attribute("axis")?.unwrap_or(0), "splits")?;
+    let (channels, parts) = (operation.channels(&input)?, operation.node.outputs.len());
+    let lengths = if operation.opset() < 13 { operation.ints_attribute("split")? } else { operation.ints(1)? };
+    // Equal ones, but for the last.
+    let equal = channels.div_ceil(parts);
+    let lengths = match lengths {
+        None => (0..parts).map(|part| equal.min(channels.saturating_sub(part * equal))).collect(),
+        Some(lengths) => {
+            let lengths = lengths.iter().map(|length| usize::try_from(*length).ok()).collect::<Option<Vec<_>>>();
+            lengths.ok_or("the lengths of its parts are negative")?
+        }
+    };
+    let sum = lengths.iter().try_fold(0_usize, |sum, length| sum.checked_add(*length));
+    if lengths.len() != parts || sum != Some(channels) {
+        return Err(format!("it splits {channels} channels into {parts} parts of {lengths:?}"));
+    }
+    let mut start = 0;
+    let mut values = Vec::with_capacity(parts);
+    for length in lengths {
+        values.push(operation.layer(Layer::NarrowChannels { start, length }, &input)?);
+        start += length;
+    }
+    operation.others = values.split_off(1);
+    values.pop().ok_or("it makes nothing".into())
+}
+
+fn channel_axis(input: &Tracked, axis: i64, what: &str) -> Result<(), String> {
+    let axis = axis_of(axis, input.axes.len())?;
+    match input.axes[axis] {
+        Axis::Channel => Ok(()),
+        _ => Err(format!("it {what} axis {axis} of `{}`, and channels are taken", input.shown_axes())),
+    }
+}
+
 pub fn flatten(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> {
     let input = operation.tracked(0)?.clone();
     let axis = operation.int_attribute("axis")?.unwrap_or(1);
@@ -118,7 +175,10 @@ pub fn reshape(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> {
             })
             .collect();
         let shown = shown.join(", ");
-        format!("it makes [{shown}] of `{}`; flattening each image is taken", input.shown_axes())
+        format!(
+            "it makes [{shown}] of `{}`; flattening each image is taken, and putting channels in groups to shuffle them",
+            input.shown_axes()
+        )
     };
     let batch = operation.lowering.batch;
     let [first, rest @ ..] = &target.numbers[..] else { return Err(refuse()) };
@@ -141,8 +201,52 @@ pub fn reshape(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String> {
         };
         return rows(operation, &input, features);
     }
-    let axes = moved_units(operation, &input, rest).ok_or_else(refuse)?;
+    if input.is_grouped() {
+        let groups = ungrouped(operation, &input, rest).ok_or_else(refuse)?;
+        let map = Tracked::new(input.slot, &CHANNELS_FIRST);
+        return match groups {
+            1 => Ok(Value::Tracked(map)),
+            groups => operation.layer(Layer::ChannelShuffle(groups), &map),
+        };
+    }
+    let axes = grouped(operation, &input, rest).or_else(|| moved_units(operation, &input, rest)).ok_or_else(refuse)?;
     Ok(Value::Tracked(Tracked { axes, ..input }))
+}
+
+/// The axes of a map whose channels are put in groups, `[groups, C / groups, H, W]`, as a shuffle begins.
+fn grouped(operation: &Operation<'_, '_, '_>, input: &Tracked, target: &[Size]) -> Option<Vec<Axis>> {
+    let Shape::Map { channels, size } = operation.shape(input) else { return None };
+    let &[Size::Known(groups @ 1..), each, rows, columns] = target else { return None };
+    let groups = groups as usize;
+    let fits = input.axes == CHANNELS_FIRST
+        && channels.is_multiple_of(groups)
+        && [(each, Some(channels / groups)), (rows, size.map(|size| size[0])), (columns, size.map(|size| size[1]))]
+            .into_iter()
+            .all(|(size, found)| is_size(size, found));
+    let [batch, channel, height, width] = CHANNELS_FIRST;
+    fits.then(|| vec![batch, Axis::Group(groups), channel, height, width])
+}
+
+/// In how many groups the channels are shuffled that become those of a map again.
+fn ungrouped(operation: &Operation<'_, '_, '_>, input: &Tracked, target: &[Size]) -> Option<usize> {
+    let (channels, size) = operation.shape(input).as_map()?;
+    let groups = match input.axes[..] {
+        [Axis::Batch, Axis::Channel, Axis::Group(groups), Axis::Height, Axis::Width] => groups,
+        [Axis::Batch, Axis::Group(_), Axis::Channel, Axis::Height, Axis::Width] => 1,
+        _ => return None,
+    };
+    let &[all, rows, columns] = target else { return None };
+    let sizes = [(all, Some(channels)), (rows, size.map(|size| size[0])), (columns, size.map(|size| size[1]))];
+    sizes.into_iter().all(|(size, found)| is_size(size, found)).then_some(groups)
+}
+
+/// Whether an axis of a shape has as many elements as it has; the one that is left open is as long as it must be.
+fn is_size(size: Size, found: Option<usize>) -> bool {
+    match size {
+        Size::Known(-1) | Size::Unknown => true,
+        Size::Known(size) => usize::try_from(size).ok() == found,
+        Size::Batch => false,
+    }
 }
 
 /// The axes of a map of which all but one has one element, or one has, in the order that a shape gives them.
@@ -152,7 +256,7 @@ fn moved_units(operation: &Operation<'_, '_, '_>, input: &Tracked, target: &[Siz
         Axis::Channel => Some(channels),
         Axis::Height => size.map(|[rows, _]| rows),
         Axis::Width => size.map(|[_, columns]| columns),
-        Axis::Batch => None,
+        Axis::Batch | Axis::Group(_) => None,
     };
     let all = [Axis::Channel, Axis::Height, Axis::Width];
     // In the order of the input; axes that it lacks have one element.

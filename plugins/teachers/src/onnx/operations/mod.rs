@@ -34,14 +34,17 @@ pub fn find(node: &Node) -> Result<Lower, String> {
         "MatMul" => dense::matmul,
         "Softmax" | "LogSoftmax" => dense::softmax,
         "Concat" => layout::concat,
+        "Slice" => layout::slice,
+        "Split" => layout::split,
         "Flatten" => layout::flatten,
         "Reshape" => layout::reshape,
         "Squeeze" => layout::squeeze,
         "Unsqueeze" => layout::unsqueeze,
         "Transpose" => layout::transpose,
         "Identity" | "Dropout" | "Cast" => layout::unchanged,
-        "Constant" | "ConstantOfShape" | "Shape" | "Gather" | "Slice" | "Neg" | "Sqrt" | "Reciprocal" | "Ceil"
-        | "Floor" => constants::constant,
+        "Constant" | "ConstantOfShape" | "Shape" | "Gather" | "Neg" | "Sqrt" | "Reciprocal" | "Ceil" | "Floor" => {
+            constants::constant
+        }
         _ => return Err("this operation is not taken".into()),
     })
 }
@@ -50,6 +53,8 @@ pub fn find(node: &Node) -> Result<Lower, String> {
 pub struct Operation<'o, 'n, 'g> {
     pub node: &'n Node,
     pub inputs: Vec<Option<Value>>,
+    /// What it makes behind its first output.
+    pub others: Vec<Value>,
     pub lowering: &'o mut Lowering<'g>,
 }
 
@@ -62,9 +67,14 @@ impl Operation<'_, '_, '_> {
         self.inputs.get(index).and_then(Option::as_ref)
     }
 
-    /// What depends on the images, at this input. A softmax is the end of a network.
+    /// What depends on the images, at this input. A softmax is the end of a network, and channels in groups are put together again.
     fn tracked(&self, index: usize) -> Result<&Tracked, String> {
         match self.input(index) {
+            Some(Value::Tracked(tracked))
+                if tracked.is_grouped() && !matches!(self.node.operation.as_str(), "Reshape" | "Transpose") =>
+            {
+                Err(format!("it takes channels in groups, `{}`, which only a shuffle may", tracked.shown_axes()))
+            }
             Some(Value::Tracked(tracked)) => match &tracked.softmax {
                 None => Ok(tracked),
                 Some(node) => Err(format!("it takes the output of {node}, and a softmax is taken at the end only")),
