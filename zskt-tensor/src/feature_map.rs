@@ -98,6 +98,19 @@ impl FeatureMap {
         with_backend!(tensor.device(), B => Ok(<B as Backend>::from_nchw(tensor)?.into()))
     }
 
+    /// From vectors `[B, C]` of `f32` or `f64`, as maps of one pixel, `[B, C, 1, 1]`: such as the gates of squeeze-and-excitation, which
+    /// [`multiply`](crate::ops::multiply) takes as factors of channels.
+    ///
+    /// # Errors
+    /// When it has not two dimensions or another type.
+    pub fn from_vectors(vectors: &Tensor) -> Result<Self> {
+        let &[batch, channels] = vectors.dims() else {
+            return Err(Error::new(format!("expected a tensor [B, C], found {:?}", vectors.dims())));
+        };
+        let map = Self::from_channels_last(&vectors.reshape((batch, 1, 1, channels))?)?;
+        Ok(trace::tensor_to_map(vectors, TracedOperation::FromVectors, map))
+    }
+
     /// As a tensor `[B, H, W, C]`, of `f32` where the map's precision is bf16.
     ///
     /// # Errors

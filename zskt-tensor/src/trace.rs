@@ -115,6 +115,8 @@ pub enum TracedOperation {
     GlobalAverage,
     /// [`FeatureMap::flatten`].
     Flatten,
+    /// [`FeatureMap::from_vectors`].
+    FromVectors,
     /// [`linear`](crate::ops::linear).
     Linear {
         /// `[O, I]`.
@@ -142,6 +144,7 @@ impl TracedOperation {
             Self::Pad(_) => ("a padding", None),
             Self::GlobalAverage => ("the mean over a map", None),
             Self::Flatten => ("a flattening", None),
+            Self::FromVectors => ("a map of one pixel", None),
         };
         match weight.and_then(|weight| weight.name.as_deref()) {
             Some(weight) => format!("{name} with `{weight}`"),
@@ -267,6 +270,17 @@ pub(crate) fn map_to_tensor(input: &FeatureMap, operation: TracedOperation, made
             let inputs = recorder.of_map(input).map(|input| vec![input]);
             let output = recorder.push(operation, inputs);
             recorder.tensors.insert(made.id(), output);
+        }
+    });
+    made
+}
+
+/// Records an operation from a tensor to a map, if anything is recorded.
+pub(crate) fn tensor_to_map(input: &Tensor, operation: TracedOperation, mut made: FeatureMap) -> FeatureMap {
+    RECORDER.with_borrow_mut(|recorder| {
+        if let Some(recorder) = recorder {
+            let inputs = recorder.of_tensor(input).map(|input| vec![input]);
+            made.1 = Origin(Some((recorder.pass, recorder.push(operation, inputs))));
         }
     });
     made

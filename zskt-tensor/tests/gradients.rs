@@ -64,6 +64,9 @@ const CASES: &[GradientCase] = &[
         check(name, &[&[2, 3, 4, 5]], |x| FeatureMap::from_channels_last(&x[0])?.to_nchw());
     }),
     ("FeatureMap::from_nchw", |name| check(name, &[&[2, 3, 4, 5]], |x| FeatureMap::from_nchw(&x[0])?.channels_last())),
+    ("FeatureMap::from_vectors", |name| {
+        check(name, &[&[2, 5]], |x| FeatureMap::from_vectors(&x[0])?.channels_last());
+    }),
     ("FeatureMap::narrow", |name| check(name, &[&[4, 3, 2, 5]], |x| map(&x[0]).narrow(1, 2)?.channels_last())),
     ("FeatureMap::to_nchw", |name| check(name, &[&[2, 3, 4, 5]], |x| map(&x[0]).to_nchw())),
     ("FeatureMap::to_precision", |name| {

@@ -242,6 +242,10 @@ impl GraphWriter {
                 self.node("Flatten", layer, &[pooled], [("axis", Attribute::Int(1))])
             }
             TracedOperation::Flatten => self.node("Flatten", layer, &[x], [("axis", Attribute::Int(1))]),
+            TracedOperation::FromVectors => {
+                let axes = self.whole_numbers("axes", &[2, 3]);
+                self.node("Unsqueeze", layer, &[x, axes], [])
+            }
             TracedOperation::Linear { weight, bias } => {
                 let weight = self.weight(weight, &self.unused(&named("weight")))?;
                 let bias = self.weight(bias, &self.unused(&named("bias")))?;

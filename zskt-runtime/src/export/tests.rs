@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use zskt_api::nn::{Linear, global_average};
+use zskt_api::nn::{
+    Activation, Conv2d, Conv2dShape, Linear, activate_vectors, channel_shuffle, concat, global_average, multiply,
+    narrow_channels,
+};
 use zskt_api::ops::linear;
 use zskt_api::testing::{build_context, plugin};
 use zskt_api::{
@@ -155,6 +158,45 @@ fn what_is_not_recorded_is_named() -> Result<()> {
     let expected = "the fully connected layer with `fc2.weight` takes what is made by operations of candle's own, which are not \
                     recorded: use those of `ops` and `nn`";
     assert_eq!(error.to_string(), expected);
+    Ok(())
+}
+
+/// A unit of ShuffleNetV2 with squeeze-and-excitation.
+struct Shuffled {
+    stem: Conv2d,
+    branch: Conv2d,
+    gate: Linear,
+    fc: Linear,
+}
+
+impl Classifier for Shuffled {
+    fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
+        let x = self.stem.forward(images, mode)?;
+        let (kept, branch) = (narrow_channels(&x, 0, 4)?, self.branch.forward(&narrow_channels(&x, 4, 4)?, mode)?);
+        let gate = self.gate.forward(&global_average(&branch)?, mode)?;
+        let gate = FeatureMap::from_vectors(&activate_vectors(&gate, Activation::Sigmoid)?)?;
+        let shuffled = channel_shuffle(&concat(&[kept, multiply(&branch, &gate)?])?, 2)?;
+        // Unlike a mean over all of them, it depends on their order.
+        let logits = self.fc.forward(&narrow_channels(&shuffled, 1, 5)?.flatten()?, mode)?;
+        Ok(ClassifierOutput { logits, activations: Vec::new() })
+    }
+}
+
+#[test]
+fn channel_shuffles_and_gates_are_exported() -> Result<()> {
+    let builder = Builder::random(&RandomStreams::new(0), "network", Precision::F32, &Device::Cpu);
+    let forward = Shuffled {
+        stem: Conv2d::new(&builder.at("stem"), Conv2dShape::same(3, 8, 3))?,
+        branch: Conv2d::new(&builder.at("branch"), Conv2dShape::same(4, 4, 3))?,
+        gate: Linear::new(&builder.at("gate"), 4, 4)?,
+        fc: Linear::new(&builder.at("fc"), 5 * 5 * 6, 3)?,
+    };
+    let (image, weights) = (ImageShape::new(3, 5, 6), builder.weights());
+    let network = Network { forward: &forward, weights: &weights, precision: Precision::F32, image, classes: 3 };
+    let (teacher, _file) = read_back(&encode(&network, None, &BTreeMap::new())?);
+    let read = teacher.load(&build_context("teacher", Precision::F32))?;
+    let images = images(image, 5)?;
+    assert_close("shuffled", &logits(&*read.forward, &images)?, &logits(&forward, &images)?);
     Ok(())
 }
 

@@ -178,10 +178,7 @@ impl Made {
     fn map(self, precision: Precision) -> Result<FeatureMap> {
         match self {
             Self::Map(map) => Ok(map),
-            Self::Vectors(vectors) => {
-                let (batch, numbers) = vectors.dims2()?;
-                FeatureMap::from_channels_last(&vectors.reshape((batch, 1, 1, numbers))?)?.to_precision(precision)
-            }
+            Self::Vectors(vectors) => FeatureMap::from_vectors(&vectors)?.to_precision(precision),
         }
     }
 
