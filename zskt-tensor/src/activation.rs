@@ -33,6 +33,8 @@ pub enum Activation {
     HardSwish,
     /// x / (1 + e⁻ˣ), also called swish.
     Silu,
+    /// x · (1 + erf(x / √2)) / 2, exactly, as PyTorch's `GELU()` (Hendrycks and Gimpel, arXiv:1606.08415).
+    Gelu,
 }
 
 /// `x` between zero and `limit`, `limit` above, and `slope`·`x` below zero: what normalizations are fused with.
@@ -65,6 +67,8 @@ pub enum Gate {
     Sigmoid,
     /// (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ).
     Tanh,
+    /// (1 + erf(x / √2)) / 2, the standard normal distribution's Φ(x).
+    Normal,
     /// min(max(alpha·x + beta, min), max).
     Line { alpha: f64, beta: f64, min: f64, max: f64 },
 }
@@ -99,6 +103,7 @@ impl Activation {
             Self::HardSigmoid { alpha, beta } => curve(hard(alpha, beta), false),
             Self::HardSwish => curve(hard(1.0 / 6.0, 0.5), true),
             Self::Silu => curve(Gate::Sigmoid, true),
+            Self::Gelu => curve(Gate::Normal, true),
         }
     }
 }

@@ -318,7 +318,7 @@ const CASES: &[GradientCase] = &[
 ];
 
 /// Every activation.
-const ACTIVATIONS: [Activation; 10] = [
+const ACTIVATIONS: [Activation; 11] = [
     Activation::Identity,
     Activation::Relu,
     Activation::Relu6,
@@ -329,6 +329,7 @@ const ACTIVATIONS: [Activation; 10] = [
     Activation::HardSigmoid { alpha: 0.2, beta: 0.5 },
     Activation::HardSwish,
     Activation::Silu,
+    Activation::Gelu,
 ];
 
 /// Windows of every kind, for maps of 5 × 4.
@@ -662,6 +663,30 @@ fn channels_are_taken_and_shuffled_as_pytorch_has_it() -> Result<()> {
     for groups in [0, 4] {
         let error = ops::channel_shuffle(&x, groups).unwrap_err().to_string();
         assert!(error.contains(&format!("in {groups} groups")), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn gelu_is_the_exact_one() -> Result<()> {
+    // x · Φ(x), with Φ out of tables; the tanh of other definitions differs in the fourth digit.
+    let expected = [
+        (-2.0, -0.045_500_263_896_358_42),
+        (-1.0, -0.158_655_253_931_457_07),
+        (0.0, 0.0),
+        (0.5, 0.345_731_230_637_006_56),
+        (3.0, 2.995_950_305_905_11),
+    ];
+    for (dtype, bound) in [(DType::F64, 1e-14), (DType::F32, 3e-7)] {
+        for (x, expected) in expected {
+            let x = map(&Tensor::full(x, (1, 1, 1, 1), &Device::Cpu)?.to_dtype(dtype)?);
+            let found = ops::activate(&x, Activation::Gelu)?.to_nchw()?.flatten_all()?.to_dtype(DType::F64)?;
+            let found = found.to_vec1::<f64>()?[0];
+            assert!(
+                (found - expected).abs() <= bound * expected.abs().max(1.0),
+                "{dtype:?}: {found} instead of {expected}"
+            );
+        }
     }
     Ok(())
 }

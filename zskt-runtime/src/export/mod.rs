@@ -24,7 +24,7 @@ pub enum Format {
     Safetensors,
     /// PyTorch's state dict, as torch.load(weights_only=True) opens it
     Pth,
-    /// An ONNX model, operator set 17, with its weights under PyTorch's names
+    /// An ONNX model, operator set 17 or, with GELU, 20, with its weights under PyTorch's names
     Onnx,
 }
 

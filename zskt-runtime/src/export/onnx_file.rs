@@ -1,4 +1,4 @@
-//! An ONNX model of what a network computes, operator set 17, as it was traced on a batch of images.
+//! An ONNX model of what a network computes, operator set 17 or, with GELU, 20, as it was traced on a batch of images.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +11,8 @@ use zskt_api::{Classifier, FeatureMap, ForwardMode, ImageShape, Normalization, P
 use super::Metadata;
 
 const OPSET: i64 = 17;
+/// The first in which GELU is an operation; what else is written has not changed until then.
+const OPSET_OF_GELU: i64 = 20;
 /// The name of the free number of images.
 const BATCH: &str = "batch";
 
@@ -46,11 +48,13 @@ pub fn encode(network: &Network<'_>, normalization: Option<&Normalization>, meta
     let images = FeatureMap::from_nchw(&images)?.to_precision(network.precision)?;
     let forward = |images: &FeatureMap| Ok(network.forward.forward(images, ForwardMode::eval())?.logits);
     let trace = trace(&images, network.weights, forward)?;
+    let graph = graph(&trace, network, normalization)?;
+    let has_gelu = graph.nodes.iter().any(|node| node.operation == "Gelu");
     let model = Model {
         producer: concat!("zskt ", env!("CARGO_PKG_VERSION")).into(),
-        opset: Some(OPSET),
+        opset: Some(if has_gelu { OPSET_OF_GELU } else { OPSET }),
         metadata,
-        graph: graph(&trace, network, normalization)?,
+        graph,
         external_files: Vec::new(),
     };
     model.to_bytes().map_err(|error| zskt_api::Error::new(error.to_string()))
@@ -278,6 +282,7 @@ impl GraphWriter {
                 self.node("HardSigmoid", layer, &[x], [("alpha", float(alpha)), ("beta", float(beta))])
             }
             Activation::HardSwish => self.node("HardSwish", layer, &[x], []),
+            Activation::Gelu => self.node("Gelu", layer, &[x], []),
             Activation::Silu => {
                 let gate = self.node("Sigmoid", layer, &[x], []);
                 self.node("Mul", layer, &[x, gate], [])

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use zskt_api::nn::{
-    Activation, Conv2d, Conv2dShape, Linear, activate_vectors, channel_shuffle, concat, global_average, multiply,
-    narrow_channels,
+    Activation, Conv2d, Conv2dShape, Linear, activate, activate_vectors, channel_shuffle, concat, global_average,
+    multiply, narrow_channels,
 };
 use zskt_api::ops::linear;
 use zskt_api::testing::{build_context, plugin};
@@ -161,7 +161,7 @@ fn what_is_not_recorded_is_named() -> Result<()> {
     Ok(())
 }
 
-/// A unit of ShuffleNetV2 with squeeze-and-excitation.
+/// A unit of ShuffleNetV2 with squeeze-and-excitation, and with GELU.
 struct Shuffled {
     stem: Conv2d,
     branch: Conv2d,
@@ -171,7 +171,7 @@ struct Shuffled {
 
 impl Classifier for Shuffled {
     fn forward(&self, images: &FeatureMap, mode: ForwardMode) -> Result<ClassifierOutput> {
-        let x = self.stem.forward(images, mode)?;
+        let x = activate(&self.stem.forward(images, mode)?, Activation::Gelu)?;
         let (kept, branch) = (narrow_channels(&x, 0, 4)?, self.branch.forward(&narrow_channels(&x, 4, 4)?, mode)?);
         let gate = self.gate.forward(&global_average(&branch)?, mode)?;
         let gate = FeatureMap::from_vectors(&activate_vectors(&gate, Activation::Sigmoid)?)?;
@@ -183,7 +183,7 @@ impl Classifier for Shuffled {
 }
 
 #[test]
-fn channel_shuffles_and_gates_are_exported() -> Result<()> {
+fn channel_shuffles_gates_and_gelu_are_exported() -> Result<()> {
     let builder = Builder::random(&RandomStreams::new(0), "network", Precision::F32, &Device::Cpu);
     let forward = Shuffled {
         stem: Conv2d::new(&builder.at("stem"), Conv2dShape::same(3, 8, 3))?,

@@ -1,5 +1,7 @@
 //! Activations that are no rectifiers, number by number.
 
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use crate::activation::{Curve, Gate};
 use crate::cpu::buffer_pool::Buffer;
 use crate::cpu::kernels::elementwise_loop;
@@ -21,6 +23,12 @@ fn at<T: Float>(curve: &Curve, x: T) -> (T, T) {
         Gate::Tanh => {
             let y = x.tanh();
             (y, T::ONE - y * y)
+        }
+        Gate::Normal => {
+            let [half, root] = [0.5, FRAC_1_SQRT_2].map(T::from_f64);
+            // The derivative is the distribution's density, e^(−x²/2) / √(2π).
+            let density = T::from_f64(FRAC_1_SQRT_2 * FRAC_2_SQRT_PI * 0.5);
+            (half * (T::ONE + (x * root).erf()), density * (-half * x * x).exp())
         }
         Gate::Line { alpha, beta, min, max } => {
             let [alpha, beta, min, max] = [alpha, beta, min, max].map(T::from_f64);

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use bytemuck::Pod;
+use candle_core::cpu::erf;
 
 /// The element types kernels exist for: `f32` (vector paths) and `f64` (the portable path).
 pub trait Float:
@@ -39,6 +40,9 @@ pub trait Float:
     /// The hyperbolic tangent.
     fn tanh(self) -> Self;
 
+    /// The error function.
+    fn erf(self) -> Self;
+
     /// The nearest number in single precision.
     fn to_f32(self) -> f32;
 
@@ -47,7 +51,7 @@ pub trait Float:
 }
 
 macro_rules! real {
-    ($type:ty) => {
+    ($type:ty, $erf:path) => {
         impl Float for $type {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -73,6 +77,11 @@ macro_rules! real {
             }
 
             #[inline(always)]
+            fn erf(self) -> Self {
+                $erf(self)
+            }
+
+            #[inline(always)]
             fn to_f32(self) -> f32 {
                 self as f32
             }
@@ -85,5 +94,5 @@ macro_rules! real {
     };
 }
 
-real!(f32);
-real!(f64);
+real!(f32, erf::erf_f32);
+real!(f64, erf::erf_f64);

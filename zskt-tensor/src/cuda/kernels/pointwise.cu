@@ -38,6 +38,7 @@ KERNEL(activate_gradient, ActivateGradient) {
 // Activations that are no rectifiers: alpha · x + beta between two bounds, or one that needs no constants; perhaps times x.
 #define SIGMOID 1
 #define TANH 2
+#define NORMAL 3
 typedef struct {
     Real alpha, beta, low, high;
     unsigned gate, times_x;
@@ -53,6 +54,10 @@ INLINE CurveAt curve_at(Curve curve, Real x) {
     } else if (curve.gate == TANH) {
         at.y = HYPERBOLIC_TANGENT(x);
         at.slope = 1 - at.y * at.y;
+    } else if (curve.gate == NORMAL) {
+        // The normal distribution, and its density.
+        at.y = (Real)0.5 * (1 + ERROR_FUNCTION(x * (Real)0.70710678118654752));
+        at.slope = (Real)0.39894228040143268 * EXP((Real)-0.5 * x * x);
     } else {
         at.y = PRODUCT(curve.alpha, x) + curve.beta;
         at.slope = at.y > curve.low && at.y < curve.high ? curve.alpha : 0;

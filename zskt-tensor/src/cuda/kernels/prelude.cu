@@ -43,6 +43,7 @@ typedef double Real;
 #define EXP(x) exp(x)
 #define LOG(x) log(x)
 #define HYPERBOLIC_TANGENT(x) tanh(x)
+#define ERROR_FUNCTION(x) erf(x)
 #define INVERSE_ROOT(x) (1 / sqrt(x))
 #define NUMBER_BYTES 8
 #define REALS 2
@@ -60,6 +61,7 @@ typedef float Real;
 #define EXP(x) expf(x)
 #define LOG(x) logf(x)
 #define HYPERBOLIC_TANGENT(x) tanhf(x)
+#define ERROR_FUNCTION(x) erff(x)
 #if defined(NUMBER_F32)
 typedef float Number;
 #define NUMBER_BYTES 4

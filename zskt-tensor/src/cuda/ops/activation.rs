@@ -30,6 +30,7 @@ fn arguments(form: Form) -> Vec<Argument<'static>> {
                 Gate::Line { alpha, beta, min, max } => (0, [alpha, beta, min, max]),
                 Gate::Sigmoid => (1, [0.0; 4]),
                 Gate::Tanh => (2, [0.0; 4]),
+                Gate::Normal => (3, [0.0; 4]),
             };
             [&line.map(Real)[..], &[gate, usize::from(times_x)].map(Count)].concat()
         }

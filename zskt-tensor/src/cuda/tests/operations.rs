@@ -37,6 +37,7 @@ fn each_operation_agrees_with_the_kernels() {
             Activation::Clip { min: -0.5, max: 1.5 },
             Activation::HardSwish,
             Activation::Silu,
+            Activation::Gelu,
             Activation::Tanh,
         ] {
             compare(&format!("{activation:?}"), maps, |map, x| {

@@ -57,6 +57,10 @@ pub fn activation(operation: &mut Operation<'_, '_, '_>) -> Result<Value, String
             beta: operation.float_attribute("beta")?.unwrap_or(0.5),
         },
         "HardSwish" => Activation::HardSwish,
+        "Gelu" => match operation.text_attribute("approximate")? {
+            None | Some("none") => Activation::Gelu,
+            Some(_) => return Err("it approximates GELU by tanh; the exact one is taken".into()),
+        },
         _ => clip(operation)?,
     };
     if activation == Activation::Identity {

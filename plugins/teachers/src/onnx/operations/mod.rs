@@ -26,7 +26,7 @@ pub fn find(node: &Node) -> Result<Lower, String> {
         "Conv" => convolution::conv,
         "Pad" => convolution::pad,
         "BatchNormalization" => elementwise::batch_normalization,
-        "Relu" | "LeakyRelu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" => elementwise::activation,
+        "Relu" | "LeakyRelu" | "Clip" | "Sigmoid" | "HardSigmoid" | "HardSwish" | "Gelu" => elementwise::activation,
         "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" => elementwise::arithmetic,
         "MaxPool" | "AveragePool" => pooling::pool,
         "GlobalAveragePool" | "ReduceMean" => pooling::mean,
