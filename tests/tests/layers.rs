@@ -37,6 +37,7 @@ const CASES: &[(&str, Case)] = &[
     ("Sigmoid", |x, _| wide(&x[0], Activation::Sigmoid)),
     ("Tanh", |x, _| wide(&x[0], Activation::Tanh)),
     ("SiLU", |x, _| wide(&x[0], Activation::Silu)),
+    ("GELU", |x, _| wide(&x[0], Activation::Gelu)),
     ("clip", |x, _| wide(&x[0], Activation::Clip { min: -2.0, max: 3.0 })),
     ("batch norm and ReLU6", |x, _| {
         let x0 = map(&x[0])?;
@@ -44,6 +45,11 @@ const CASES: &[(&str, Case)] = &[
     }),
     ("squeeze and excitation", |x, _| ops::multiply(&map(&x[0])?, &ops::activate(&map(&x[1])?, Activation::Sigmoid)?)),
     ("concatenation", |x, _| ops::concat(&[map(&x[0])?, map(&x[1])?])),
+    ("channels three to five", |x, _| ops::narrow_channels(&map(&x[0])?, 2, 3)),
+    ("channel shuffle", |x, _| ops::channel_shuffle(&map(&x[0])?, 3)),
+    ("gate out of vectors", |x, _| {
+        ops::multiply(&map(&x[0])?, &FeatureMap::from_vectors(&ops::activate_vectors(&x[1], Activation::Sigmoid)?)?)
+    }),
     ("crop and flip", |x, _| {
         let [first, second] = [Shift { down: 2, right: -1, flip: true }, Shift { down: -3, right: 4, flip: false }];
         ops::crop_and_flip(&map(&x[0])?, &[first, second], &[0.0, 1.0, -1.0, 2.0, 0.5, 0.25])
