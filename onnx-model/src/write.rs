@@ -12,8 +12,10 @@ use crate::proto::{
 };
 use crate::tensor::ElementType;
 
-/// That of operator set 17, so that older readers take the model.
-const IR_VERSION: i64 = 8;
+/// The oldest version of the format that goes with an operator set, so that older readers take the model.
+fn ir_version(opset: i64) -> i64 {
+    if opset <= 18 { 8 } else { 9 }
+}
 
 /// A model that does not fit into one file: Protocol Buffers end at 2 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +37,7 @@ impl Model {
             value: Some(value.clone()),
         };
         let proto = ModelProto {
-            ir_version: Some(IR_VERSION),
+            ir_version: Some(ir_version(self.opset.unwrap_or_default())),
             producer_name: Some(name.into()),
             producer_version: Some(version.into()),
             graph: Some(graph(&self.graph)),
