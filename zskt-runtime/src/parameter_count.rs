@@ -3,6 +3,8 @@
 use candle_core::Device;
 use zskt_api::{Builder, Normalization, PluginInstance, Precision, Result};
 
+use crate::plugin_calls::catch_panics;
+
 /// The parameters of the network that a plugin makes; `None` where it makes none, or not one that can be built from the plugin's
 /// parameters alone.
 pub fn of(plugin: &PluginInstance) -> Option<usize> {
@@ -17,10 +19,10 @@ pub fn of(plugin: &PluginInstance) -> Option<usize> {
 /// Those of its `build`, but not where it is memory alone that is missing.
 pub fn check(plugin: &PluginInstance) -> Result<()> {
     // Shapes take no room, whatever the network's size.
-    if Builder::shapes_of(|builder| build(plugin, builder)).is_ok() {
+    if let Ok(Ok(_)) = catch_panics(|| Builder::shapes_of(|builder| build(plugin, builder))) {
         return Ok(());
     }
-    // A `build` may compute with its weights, which have no numbers where shapes alone are asked for.
+    // A `build` may compute with its weights, which have no numbers where shapes alone are asked for, and may panic at that.
     match build(plugin, &Builder::zeros(Precision::F32, &Device::Cpu)) {
         Err(error) if !error.is_out_of_memory() => Err(error),
         _ => Ok(()),

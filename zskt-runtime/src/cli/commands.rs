@@ -418,7 +418,7 @@ pub fn check(sources: &Sources, skip_files: bool) -> Result<Result<Plan, Vec<Dia
     let registry = Registry::get()?;
     match catch_panics(|| check::prove(sources, registry, skip_files)) {
         Ok(proven) => Ok(proven),
-        Err(CaughtUnwind::Violation(error)) => Err(Diagnostic::global(error.to_string()).into()),
+        Err(CaughtUnwind::Error(error)) => Err(Diagnostic::global(error.to_string()).into()),
         Err(CaughtUnwind::Panic { plugin, text }) => {
             let who = plugin.map_or("a plugin".to_owned(), |plugin| plugin.to_string());
             let message = format!("{who} panicked while `{}` was checked{text}", sources.name(0));

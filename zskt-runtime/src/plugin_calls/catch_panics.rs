@@ -21,9 +21,9 @@ thread_local! {
 /// # Errors
 /// What the plugin returns, or that it panicked, with the node's name.
 pub fn run_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::Result<T>) -> zskt_api::Result<T> {
-    let result = match catch_panics(|| own.call(|| catch_out_of_memory(work))) {
+    let result = match catch_panics(|| own.call(work)) {
         Ok(result) => result,
-        Err(CaughtUnwind::Violation(error)) => Err(error),
+        Err(CaughtUnwind::Error(error)) => Err(error),
         Err(CaughtUnwind::Panic { plugin: Some(other), text }) if other.node() != own.node() => {
             Err(Error::new(format!("{other} panicked{text}")))
         }
@@ -41,7 +41,7 @@ pub fn run_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::Result<
 pub fn run_named_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::Result<T>) -> zskt_api::Result<T> {
     catch_panics(|| own.call(work)).unwrap_or_else(|caught| {
         Err(match caught {
-            CaughtUnwind::Violation(error) => error,
+            CaughtUnwind::Error(error) => error,
             CaughtUnwind::Panic { plugin, text } => Error::new(format!("{} panicked{text}", plugin.unwrap_or(own))),
         })
     })
@@ -49,8 +49,8 @@ pub fn run_named_plugin<T>(own: PluginOfNode, work: impl FnOnce() -> zskt_api::R
 
 /// Why plugins did not return.
 pub enum CaughtUnwind {
-    /// One of them did what it may not.
-    Violation(Error),
+    /// One of them did what it may not, or there was no memory for what it computes.
+    Error(Error),
     /// One of them panicked.
     Panic {
         /// The innermost, where it is known.
@@ -69,16 +69,19 @@ pub fn catch_panics<T>(work: impl FnOnce() -> T) -> Result<T, CaughtUnwind> {
     // A metric that a stage has evaluated is run within the stage.
     let outer = CATCHING.replace(true);
     // Nothing that a panic may have left half-changed is used again: the run ends, and checkpoints are older.
-    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    let result = panic::catch_unwind(AssertUnwindSafe(|| catch_out_of_memory(|| Ok(work()))));
     CATCHING.set(outer);
-    result.map_err(|payload| {
-        let plugin = PluginOfNode::take_panicked();
-        match payload.downcast::<Violation>() {
-            Ok(violation) => CaughtUnwind::Violation(violation.0),
-            Err(payload) => {
-                let place = LOCATION.take().map(|location| format!(" at {location}")).unwrap_or_default();
-                CaughtUnwind::Panic { plugin, text: format!("{place}: {}", message(&*payload)) }
-            }
+    let error = match result {
+        Ok(Ok(done)) => return Ok(done),
+        Ok(Err(out_of_memory)) => Ok(out_of_memory),
+        Err(payload) => payload.downcast::<Violation>().map(|violation| violation.0),
+    };
+    let plugin = PluginOfNode::take_panicked();
+    Err(match error {
+        Ok(error) => CaughtUnwind::Error(error),
+        Err(payload) => {
+            let place = LOCATION.take().map(|location| format!(" at {location}")).unwrap_or_default();
+            CaughtUnwind::Panic { plugin, text: format!("{place}: {}", message(&*payload)) }
         }
     })
 }

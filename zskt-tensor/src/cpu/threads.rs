@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
+use crate::out_of_memory::out_of_memory;
+
 /// Below this many elements a pass over memory is not worth a second thread.
 pub const PARALLEL_THRESHOLD: usize = 1 << 15;
 
@@ -32,7 +34,10 @@ impl<T: Copy> Writer<'_, T> {
 /// A vector of `len` elements, each part of `part` elements (the last one may be shorter) written by `write`, which is
 /// told where the part begins.
 pub fn build<T: Copy + Send>(len: usize, part: usize, write: impl Fn(usize, &mut Writer<T>) + Sync) -> Vec<T> {
-    let mut out = Vec::with_capacity(len);
+    let mut out = Vec::new();
+    if out.try_reserve_exact(len).is_err() {
+        out_of_memory(len * size_of::<T>());
+    }
     let slots = &mut out.spare_capacity_mut()[..len];
     let part = part.max(1);
     let one = |index: usize, slots: &mut [MaybeUninit<T>]| {

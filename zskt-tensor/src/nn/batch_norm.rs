@@ -107,14 +107,14 @@ impl BatchNorm2d {
     /// # Errors
     /// When the channels do not fit or the device fails.
     pub fn forward(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
-        self.running_mean.in_layer(|| self.normalized(x, mode))
+        // Before the running statistics are moved by those of other channels.
+        self.running_mean.in_layer(|| ops::check_channels(x, self.running_mean.var().elem_count()))?;
+        // Once for the statistics and what they normalize. What fails here is of the layers before.
+        let x = x.materialized()?;
+        self.running_mean.in_layer(|| self.normalized(&x, mode))
     }
 
     fn normalized(&self, x: &FeatureMap, mode: ForwardMode) -> Result<FeatureMap> {
-        // Before the running statistics are moved by those of other channels.
-        ops::check_channels(x, self.running_mean.var().elem_count())?;
-        // Once for the statistics and what they normalize.
-        let x = &x.materialized()?;
         // As PyTorch's hooks see it: before the running statistics move.
         observation::batch_norm_input(x, || [self.running_mean.value(), self.running_variance.value()])?;
         let statistics = if mode.uses_batch_statistics() {

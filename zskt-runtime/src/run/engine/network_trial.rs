@@ -6,6 +6,7 @@ use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
 use zskt_api::nn::with_layer_streams;
+use zskt_api::tensor::catch_out_of_memory;
 use zskt_api::{
     Diagnostic, Error, FeatureMap, ForwardMode, GeneratorInput, GeneratorNetwork, GeneratorSignature, ImageShape,
     NodeOutput, PluginInstance, Result, Signature,
@@ -85,16 +86,15 @@ impl<'p> NetworkTrial<'_, 'p> {
     fn made(&self, generator: &GeneratorNetwork, signature: &GeneratorSignature) -> Result<FeatureMap, StartError> {
         let Environment { device, precision, .. } = self.environment;
         let batch = signature.batch_size.unwrap_or(IMAGES);
-        let images = self.run(&signature.network, format_args!("{batch} latents of zeros"), || {
+        self.run(&signature.network, format_args!("{batch} latents of zeros"), || {
             let width = generator.forward.latent_dim();
             // A GPU takes no tensors without numbers, and generators without latents do not look at them.
             let of_latents = if width == 0 { &Device::Cpu } else { device };
             let latents = Tensor::zeros((batch, width), precision.dtype(), of_latents)?;
             let labels = signature.classes.map(|_| Tensor::zeros(batch, DType::U32, device)).transpose()?;
             let input = GeneratorInput { latents: &latents, labels: labels.as_ref() };
-            generator.forward.forward(&input, ForwardMode::eval())
-        })?;
-        Ok(images.narrow(0, batch.min(IMAGES))?)
+            generator.forward.forward(&input, ForwardMode::eval())?.narrow(0, batch.min(IMAGES))
+        })
     }
 
     fn run<T>(
@@ -126,5 +126,6 @@ impl<'p> NetworkTrial<'_, 'p> {
 
 fn zeros(image: ImageShape, environment: &Environment) -> Result<FeatureMap> {
     let shape = [IMAGES, image.channels, image.height, image.width];
-    FeatureMap::from_nchw(&Tensor::zeros(&shape[..], environment.precision.dtype(), &environment.device)?)
+    let zeros = Tensor::zeros(&shape[..], environment.precision.dtype(), &environment.device)?;
+    catch_out_of_memory(|| FeatureMap::from_nchw(&zeros))
 }
