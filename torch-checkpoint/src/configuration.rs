@@ -59,6 +59,7 @@ struct Metadata {
     image: Option<String>,
     mean: Option<String>,
     std: Option<String>,
+    batch_norm_eps: Option<String>,
 }
 
 impl Configuration {
@@ -73,6 +74,7 @@ impl Configuration {
             ("input_size", parsed(metadata.image)),
             ("mean", parsed(metadata.mean)),
             ("std", parsed(metadata.std)),
+            ("batch_norm_eps", parsed(metadata.batch_norm_eps)),
         ];
         let mut configuration = Self::default();
         configuration.add(&entries.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect());

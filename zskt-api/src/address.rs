@@ -60,7 +60,9 @@ fn from_hub(place: &str) -> (String, String) {
         None => ("", place),
     };
     let mut parts = place.trim_end_matches('/').splitn(3, '/');
-    let (organization, name) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+    // The oldest repositories are no organization's.
+    let (organization, name) = second.map_or((String::new(), first), |name| (format!("{first}/"), name));
     // `org/name@revision`, and `org/name/tree/revision` as the web has it.
     let (name, revision) = name.split_once('@').unwrap_or((name, ""));
     let inside = parts.next().unwrap_or_default();
@@ -69,7 +71,7 @@ fn from_hub(place: &str) -> (String, String) {
         None => (revision, inside),
     };
     let revision = if revision.is_empty() { String::new() } else { format!(" --revision {}", word(revision)) };
-    let repository = format!("hf download {}", word(&format!("{organization}/{name}")));
+    let repository = format!("hf download {}", word(&format!("{organization}{name}")));
     if inside.is_empty() {
         return (format!("{repository}{kind}{revision} --local-dir {}", word(name)), escaped(name));
     }
@@ -112,6 +114,10 @@ mod tests {
             ),
             ("hf://org/net/sub/file.pt", "`hf download org/net sub/file.pt --local-dir .`, and give `sub/file.pt`"),
             ("hf://datasets/org/set@v2", "`hf download org/set --repo-type dataset --revision v2 --local-dir set`"),
+            (
+                "hf://datasets/cifar10",
+                "`hf download cifar10 --repo-type dataset --local-dir cifar10`, and give `cifar10`",
+            ),
             ("hf-hub:timm/resnet18.a1_in1k", "`hf download timm/resnet18.a1_in1k --local-dir resnet18.a1_in1k`"),
             ("https://host/'; rm -rf '", "'https://host/%27;%20rm%20-rf%20%27'`"),
             ("https://host", "`curl -L -o fetched 'https://host/'`"),

@@ -115,7 +115,7 @@ fn a_file_says_what_its_network_is() {
         WeightsFile::open(&folder.path().join(name)).unwrap().configuration().cloned()
     };
     let said = r#"{"format": "pt", "architecture": "Net(classes: 2)", "classes": "2", "image": "[1, 28, 30]", "mean": "[0.5]",
-        "std": "[0.25]"}"#;
+        "std": "[0.25]", "batch_norm_eps": "0.001"}"#;
     let expected = Configuration {
         architecture: Some("Net(classes: 2)".into()),
         labels: Vec::new(),
@@ -123,7 +123,7 @@ fn a_file_says_what_its_network_is() {
         mean: Some(vec![0.5]),
         std: Some(vec![0.25]),
         input_size: Some([1, 28, 30]),
-        batch_norm_epsilon: None,
+        batch_norm_epsilon: Some(0.001),
     };
     assert_eq!(of("best.safetensors", said), Some(expected.clone()));
 

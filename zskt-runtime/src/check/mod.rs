@@ -46,6 +46,13 @@ pub fn prove(sources: &Sources, registry: &Registry, skip_files: bool) -> Result
     }
 }
 
+/// A resolved pipeline as it is resolved now: with the defaults of parameters that plugins have got since it was written. As it is, where it is not
+/// sound any more.
+pub fn resolved_now(resolved: &str, registry: &Registry) -> String {
+    let sources = Sources::new("pipeline.ron", resolved, &[]);
+    prove(&sources, registry, true).map_or_else(|_| resolved.to_owned(), |plan| plan.resolved)
+}
+
 fn check(
     pipeline: &PipelineSyntax,
     registry: &Registry,

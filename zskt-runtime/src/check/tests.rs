@@ -5,7 +5,7 @@ use zskt_api::{
     ForwardMode, ImageShape, Nested, OutputShape, PluginRegistration, Registry, inventory, params,
 };
 
-use super::prove;
+use super::{prove, resolved_now};
 use crate::pipeline::Sources;
 use crate::plan::Plan;
 
@@ -143,6 +143,19 @@ fn a_network_that_cannot_be_built_is_told_where_it_is_written() {
     // It may read files, and where these are skipped nobody knows whether it is they that are missing.
     let sources = Sources::new("small.ron", pipeline("SmallNet(width: 0)"), &[]);
     assert!(prove(&sources, Registry::get().expect("names are unique"), true).is_ok());
+}
+
+#[test]
+fn a_pipeline_that_was_resolved_before_a_parameter_was_there_is_what_it_would_be_now() {
+    let plan = proof(pipeline("SmallNet()")).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let before = plan.resolved.replace("resize: None,", "");
+    assert_ne!(before, plan.resolved);
+    let registry = Registry::get().expect("names are unique");
+    assert_eq!(resolved_now(&before, registry), plan.resolved);
+    let other = before.replace("count: 40", "count: 50");
+    assert_ne!(resolved_now(&other, registry), plan.resolved);
+    let unsound = before.replace("SmallNet", "GoneNet");
+    assert_eq!(resolved_now(&unsound, registry), unsound);
 }
 
 #[test]

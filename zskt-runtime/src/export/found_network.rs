@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
+use zskt_api::nn::BatchNorm2d;
 use zskt_api::{
     BuildContext, Builder, Classifier, ClassifierNetwork, Context, Diagnostic, Error, ImageShape, Normalization,
     PluginInstance, PortType, Precision, RandomStreams, Registry, Result, Signature, Weights,
@@ -178,6 +179,10 @@ impl FoundNetwork {
         let run = run.canonicalize().ok().and_then(|run| run.file_name().map(|name| name.display().to_string()));
         let image = self.image.map(numbers_of);
         let normalization = self.normalization.as_ref();
+        let epsilon = match &node.instance {
+            PluginInstance::Teacher(teacher) => Some(teacher.batch_norm_epsilon()),
+            _ => None,
+        };
         let entries = [
             // Some of PyTorch's loaders ask for this text.
             ("format", Some("pt".to_owned())),
@@ -187,6 +192,10 @@ impl FoundNetwork {
             ("image", image),
             ("mean", normalization.map(|found| numbers(&found.mean))),
             ("std", normalization.map(|found| numbers(&found.std))),
+            (
+                "batch_norm_eps",
+                epsilon.filter(|epsilon| *epsilon != BatchNorm2d::EPSILON).map(|epsilon| epsilon.to_string()),
+            ),
             ("run", run),
             ("moment", Some(self.moment.clone())),
             ("zskt", Some(env!("CARGO_PKG_VERSION").to_owned())),

@@ -161,10 +161,12 @@ impl Run {
 
     /// The builds and the processors' instructions that computed it, one after the other; nothing of runs that earlier versions made.
     pub fn computed_by(&self) -> Option<String> {
-        let mut all: Vec<_> =
-            self.manifest["starts"].as_array().into_iter().flatten().filter_map(computed_by).collect();
+        let starts = self.manifest["starts"].as_array().into_iter().flatten();
+        let mut all: Vec<_> = starts.map(computed_by).collect();
         all.dedup();
-        (!all.is_empty()).then(|| all.join(", then "))
+        let is_known = all.iter().any(Option::is_some);
+        let all = all.into_iter().map(|found| found.unwrap_or_else(|| "what is not known".into()));
+        is_known.then(|| all.collect::<Vec<_>>().join(", then "))
     }
 
     /// The most memory that it had taken when its last checkpoint was made, if there is one, in bytes.

@@ -41,15 +41,15 @@ pub fn restore_files(
 }
 
 /// Writes down what the pipeline now says of its figures, where it runs and where its libraries lie: none is part of what is computed, and all may
-/// change before a run goes on.
+/// change before a run goes on. What the run has `written` itself gives way, too, to the same as this version of zskt writes it.
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn adopt_pipeline(directory: &RunDirectory, resolved: &str) -> Result<()> {
+pub fn adopt_pipeline(directory: &RunDirectory, resolved: &str, written: &str) -> Result<()> {
     let path = directory.pipeline();
     let found = input_file::read_whole(&path).ok().and_then(|found| String::from_utf8(found).ok());
     match found {
-        Some(found) if found != resolved && resumed_part(&found) == resumed_part(resolved) => {
+        Some(found) if found != resolved && (found == written || resumed_part(&found) == resumed_part(resolved)) => {
             directory.write(&path, resolved.as_bytes())
         }
         _ => Ok(()),

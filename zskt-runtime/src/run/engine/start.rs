@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
-use zskt_api::{Context, Diagnostic, Error, PredictionCache, RandomStreams, Result};
+use zskt_api::{Context, Diagnostic, Error, PredictionCache, RandomStreams, Registry, Result};
 
 use super::device;
 use super::environment::Environment;
@@ -14,6 +14,7 @@ use super::executor::Executor;
 use super::network_trial::try_networks;
 use super::node_outputs::NodeOutputs;
 use super::restore_files::{adopt_pipeline, restore_files};
+use crate::check;
 use crate::pipeline::computed_part;
 use crate::plan::Plan;
 use crate::run::interrupt::Interrupted;
@@ -111,7 +112,7 @@ impl<'p> Start<'p, '_> {
         let Some(Kept { mut checkpoint, mut logs, is_newest }) = self.last_checkpoint(&directory)? else {
             if let Some((report, pipeline)) = self.report_without_checkpoint(&directory)? {
                 if computed_part(&pipeline) == computed_part(&plan.resolved) {
-                    adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
+                    adopt_pipeline(&directory, &plan.resolved, &pipeline).map_err(refused)?;
                 }
                 return Ok(self.finished(&directory, &report));
             }
@@ -122,21 +123,22 @@ impl<'p> Start<'p, '_> {
             let message = format!("cannot resume {shown}: there is no checkpoint, {}", missing.display());
             return Err(Diagnostic::global(message).help("is it the folder of a run?").into());
         };
-        directory.check_pipeline(&plan.resolved, &checkpoint.state.pipeline)?;
+        directory.check_pipeline(&plan.resolved, &self.resolved_now(&checkpoint.state.pipeline)?)?;
         let is_elsewhere = computed_part(&plan.resolved) != computed_part(&checkpoint.state.pipeline);
         let is_finished = checkpoint.state.report.is_some();
+        let written = checkpoint.state.pipeline.clone();
         if !(is_finished && is_elsewhere) {
             checkpoint.state.pipeline = plan.resolved.clone();
         }
         if let Some(report) = &checkpoint.state.report {
-            adopt_pipeline(&directory, &checkpoint.state.pipeline).map_err(refused)?;
+            adopt_pipeline(&directory, &checkpoint.state.pipeline, &written).map_err(refused)?;
             restore_files(&directory, &checkpoint.state, &checkpoint.networks, &checkpoint.best).map_err(refused)?;
             logs.cut(|log| notice(&format!("{} is longer than the run made it: cut back", log.display())))?;
             return Ok(self.finished(&directory, report));
         }
         let files = manifest::fingerprints(plan, &self.interrupted)?;
         manifest::check(&checkpoint.state.manifest, plan, &files)?;
-        adopt_pipeline(&directory, &plan.resolved).map_err(refused)?;
+        adopt_pipeline(&directory, &plan.resolved, &written).map_err(refused)?;
         restore_files(&directory, &checkpoint.state, &checkpoint.networks, &checkpoint.best).map_err(refused)?;
         let outputs = self.build()?;
         let Checkpoint { mut state, networks, best, unfinished } = checkpoint;
@@ -186,8 +188,16 @@ impl<'p> Start<'p, '_> {
         if manifest["pipeline_sha256"] != of_pipeline(&pipeline).as_str() {
             return Ok(None);
         }
-        directory.check_pipeline(&self.plan.resolved, &pipeline)?;
+        directory.check_pipeline(&self.plan.resolved, &self.resolved_now(&pipeline)?)?;
         Ok(Some((report, pipeline)))
+    }
+
+    /// The pipeline that a run has kept, as this version of zskt resolves it.
+    fn resolved_now(&self, kept: &str) -> Result<String, Diagnostic> {
+        if kept == self.plan.resolved {
+            return Ok(kept.to_owned());
+        }
+        Ok(check::resolved_now(kept, Registry::get()?))
     }
 
     /// The last checkpoint that is whole, with logs that are; nothing when there is no checkpoint at all.

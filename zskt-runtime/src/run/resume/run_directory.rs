@@ -212,8 +212,8 @@ impl RunDirectory {
             Self::changes(kept, resolved)
         ))
         .help(format!(
-            "resume with the run's own pipeline, {path}/pipeline.ron, or with the one it began with, if that was changed since; a run that \
-             another version of zskt began, whose plugins have other parameters, goes on with that version; or run without --resume"
+            "resume with the run's own pipeline, {path}/pipeline.ron, or with the one it began with, if that was changed since; or run \
+             without --resume"
         )))
     }
 
