@@ -103,6 +103,7 @@ fn generator(run: &Value, precision: Precision) -> Arc<GeneratorNetwork> {
         channels: 128,
         first_channels: None,
         first_map: 8,
+        doublings: 2,
         image_size: 32,
         image_channels: 3,
         output: Output::BatchNorm,

@@ -21,10 +21,14 @@ choice! {
 pub struct BodyShape {
     /// Numbers that an image is made from.
     pub inputs: usize,
-    /// Channels of the first map, and behind the first and the second convolution.
-    pub channels: [usize; 3],
+    /// Channels of the first map.
+    pub first_channels: usize,
+    /// Channels behind each convolution; behind the last of a doubling half as many.
+    pub channels: usize,
     /// Rows and columns of the first map.
     pub first_map: usize,
+    /// How often rows and columns are doubled.
+    pub doublings: usize,
     /// Channels of the image.
     pub image_channels: usize,
     /// Whether the convolutions in front of a batch norm have a bias.
@@ -35,22 +39,23 @@ pub struct BodyShape {
     pub output: Output,
 }
 
-/// The image of such a body, twice as large as the first map, twice.
+/// The image of such a body.
 ///
 /// # Errors
 /// When the parameters do not go together.
 pub fn image(
-    first_map: usize,
-    image_size: usize,
+    [first_map, doublings, image_size]: [usize; 3],
     channels: usize,
     image_channels: usize,
 ) -> std::result::Result<ImageShape, CheckError> {
-    if first_map * 4 != image_size {
+    let factor = 1 << doublings;
+    if first_map * factor != image_size {
         let reason = format!(
-            "a first map of {first_map}×{first_map} gives images of {0}×{0}, not of {image_size}×{image_size}",
-            first_map * 4
+            "a first map of {first_map}×{first_map}, doubled {doublings} times, gives images of {0}×{0}, not of \
+             {image_size}×{image_size}",
+            first_map * factor
         );
-        return Err(CheckError::parameter("image_size", reason).help("image_size is four times first_map"));
+        return Err(CheckError::parameter("image_size", reason).help(way_to(image_size)));
     }
     if !channels.is_multiple_of(2) {
         return Err(CheckError::parameter("channels", format!("expected an even number, found {channels}")));
@@ -58,18 +63,27 @@ pub fn image(
     Ok(ImageShape::new(image_channels, image_size, image_size))
 }
 
-/// A linear layer to a small map, then twice upsampling by 2 and a 3×3 convolution, batch norm throughout, and a last convolution to
-/// the image.
+/// What gives images of this size: two doublings where they can be, and more for a first map of rarely more than 16.
+fn way_to(image_size: usize) -> String {
+    let (mut first_map, mut doublings) = (image_size, 0);
+    while first_map.is_multiple_of(2) && (doublings < 2 || first_map > 16) {
+        (first_map, doublings) = (first_map / 2, doublings + 1);
+    }
+    if doublings == 0 || first_map > 256 {
+        return "take a multiple of four".into();
+    }
+    format!("`first_map: {first_map}, doublings: {doublings}` give images of {image_size}×{image_size}")
+}
+
+/// A linear layer to a small map, then several times upsampling by 2 and a 3×3 convolution, batch norm throughout, and a last
+/// convolution to the image.
 pub struct ConvBody {
     channels: usize,
     first_map: usize,
     fc: Linear,
-    norm0: BatchNorm2d,
-    conv1: Conv2d,
-    norm1: BatchNorm2d,
-    conv2: Conv2d,
-    norm2: BatchNorm2d,
-    conv3: Conv2d,
+    norm: BatchNorm2d,
+    doublings: Vec<(Conv2d, BatchNorm2d)>,
+    last: Conv2d,
     end: End,
 }
 
@@ -85,7 +99,7 @@ impl ConvBody {
     /// # Errors
     /// When the device has no room, or pixels cannot be normalized.
     pub fn new(builder: &Builder, shape: &BodyShape, normalization: Option<&Normalization>) -> Result<Self> {
-        let BodyShape { inputs, channels: [first, second, third], first_map, image_channels, bias, epsilon, output } =
+        let BodyShape { inputs, first_channels, channels, first_map, doublings, image_channels, bias, epsilon, output } =
             *shape;
         let leaky = Activation::LeakyRelu(0.2);
         let conv = |name: &str, shape: Conv2dShape| {
@@ -100,22 +114,28 @@ impl ConvBody {
         let norm = |name: &str, channels| {
             BatchNorm2d::with_constants(&builder.at(name), channels, leaky, epsilon, BatchNorm2d::MOMENTUM)
         };
+        let fc = Linear::new(&builder.at("fc"), inputs, first_channels * first_map * first_map)?;
+        let norm0 = BatchNorm2d::new(&builder.at("bn0"), first_channels, Activation::Identity)?;
+        let mut before = first_channels;
+        let doublings = (1..=doublings).map(|layer| {
+            let behind = if layer == doublings { channels / 2 } else { channels };
+            let shape = Conv2dShape::same(std::mem::replace(&mut before, behind), behind, 3);
+            Ok((conv(&format!("conv{layer}"), shape)?, norm(&format!("bn{layer}"), behind)?))
+        });
+        let doublings = doublings.collect::<Result<Vec<_>>>()?;
+        let end = doublings.len() + 1;
+        let (last, bn) = (builder.at(&format!("conv{end}")), builder.at(&format!("bn{end}")));
         Ok(Self {
-            channels: first,
+            channels: first_channels,
             first_map,
-            fc: Linear::new(&builder.at("fc"), inputs, first * first_map * first_map)?,
-            norm0: BatchNorm2d::new(&builder.at("bn0"), first, Activation::Identity)?,
-            conv1: conv("conv1", Conv2dShape::same(first, second, 3))?,
-            norm1: norm("bn1", second)?,
-            conv2: conv("conv2", Conv2dShape::same(second, third, 3))?,
-            norm2: norm("bn2", third)?,
-            conv3: Conv2d::new(&builder.at("conv3"), Conv2dShape::same(third, image_channels, 3))?,
+            fc,
+            norm: norm0,
+            doublings,
+            last: Conv2d::new(&last, Conv2dShape::same(before, image_channels, 3))?,
             end: match output {
-                Output::BatchNorm => {
-                    End::BatchNorm(BatchNorm2d::new(&builder.at("bn3"), image_channels, Activation::Identity)?)
-                }
+                Output::BatchNorm => End::BatchNorm(BatchNorm2d::new(&bn, image_channels, Activation::Identity)?),
                 Output::Sigmoid => End::Sigmoid(PixelsToNormalized::new(builder, image_channels, normalization)?),
-                Output::Tanh => End::Tanh(BatchNorm2d::without_affine(&builder.at("bn3"), image_channels)?),
+                Output::Tanh => End::Tanh(BatchNorm2d::without_affine(&bn, image_channels)?),
             },
         })
     }
@@ -127,10 +147,11 @@ impl ConvBody {
     pub fn forward(&self, inputs: &Tensor, mode: ForwardMode) -> Result<FeatureMap> {
         let shape = ((), self.channels, self.first_map, self.first_map);
         let x = FeatureMap::from_nchw(&self.fc.forward(inputs, mode)?.reshape(shape)?)?;
-        let x = upsample_nearest(&self.norm0.forward(&x, mode)?, 2)?;
-        let x = upsample_nearest(&self.norm1.forward(&self.conv1.forward(&x, mode)?, mode)?, 2)?;
-        let x = self.norm2.forward(&self.conv2.forward(&x, mode)?, mode)?;
-        let x = self.conv3.forward(&x, mode)?;
+        let mut x = self.norm.forward(&x, mode)?;
+        for (conv, norm) in &self.doublings {
+            x = norm.forward(&conv.forward(&upsample_nearest(&x, 2)?, mode)?, mode)?;
+        }
+        let x = self.last.forward(&x, mode)?;
         match &self.end {
             End::BatchNorm(norm) => norm.forward(&x, mode),
             End::Sigmoid(normalized) => normalized.forward(&activate(&x, Activation::Sigmoid)?),

@@ -9,8 +9,8 @@ use zskt_api::{
 use crate::conv_body::{self, BodyShape, ConvBody, Output};
 
 params! {
-    /// A linear layer to a small map, then twice upsampling by 2 and a 3×3 convolution (to `channels`, then to half as many), batch norm
-    /// throughout, and a last convolution to the image. By its defaults it is the generator of Micaelli & Storkey (NeurIPS 2019), which
+    /// A linear layer to a small map, then `doublings` times upsampling by 2 and a 3×3 convolution (to `channels`, the last to half as
+    /// many), batch norm throughout, and a last convolution to the image. By its defaults it is the generator of Micaelli & Storkey (NeurIPS 2019), which
     /// ends in a batch norm, and so draws in the normalized space that classifiers take. That of CMI, Fast-Datafree and their DAFL, DFQ
     /// and ZSKT has `latent_dim: 256, output: Sigmoid, bias: false`, CMI's `LargeGenerator` `first_channels: Some(256)`, too; DFAD's
     /// `output: Tanh`, the original DAFL's `eps: 0.8` besides.
@@ -21,8 +21,11 @@ params! {
         pub channels: usize = 128 => 2..=4096,
         /// Channels of the first map where they are others.
         pub first_channels: Option<usize> = None => 1..=4096,
-        /// Rows and columns of the first map; two doublings must give the image.
+        /// Rows and columns of the first map, which doubled so often are those of the image.
         pub first_map: usize = 8 => 1..=256,
+        /// How often they are doubled: 2 in the papers, whose images have 32 rows or 64. For larger images more, for the linear layer has
+        /// `latent_dim · channels · first_map²` weights: `first_map: 14, doublings: 4` for 224.
+        pub doublings: usize = 2 => 1..=8,
         /// Rows and columns of the image.
         pub image_size: usize = 32 => 4..=1024,
         /// Channels of the image.
@@ -38,7 +41,7 @@ params! {
 
 impl GeneratorArchitecture for ConvGenerator {
     fn image(&self) -> std::result::Result<ImageShape, CheckError> {
-        conv_body::image(self.first_map, self.image_size, self.channels, self.image_channels)
+        conv_body::image([self.first_map, self.doublings, self.image_size], self.channels, self.image_channels)
     }
 
     fn needs_normalization(&self) -> bool {
@@ -48,8 +51,10 @@ impl GeneratorArchitecture for ConvGenerator {
     fn build(&self, builder: &Builder, normalization: Option<&Normalization>) -> Result<Box<dyn Generator>> {
         let shape = BodyShape {
             inputs: self.latent_dim,
-            channels: [self.first_channels.unwrap_or(self.channels), self.channels, self.channels / 2],
+            first_channels: self.first_channels.unwrap_or(self.channels),
+            channels: self.channels,
             first_map: self.first_map,
+            doublings: self.doublings,
             image_channels: self.image_channels,
             bias: self.bias,
             epsilon: self.eps,

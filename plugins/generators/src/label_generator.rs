@@ -31,8 +31,10 @@ params! {
         pub noisy_dim: usize = 1000 => 1..=65536,
         /// Channels of the first map and behind the first convolution.
         pub channels: usize = 128 => 2..=4096,
-        /// Rows and columns of the first map; two doublings must give the image.
+        /// Rows and columns of the first map, which doubled so often are those of the image.
         pub first_map: usize = 8 => 1..=256,
+        /// How often they are doubled: as `ConvGenerator`'s.
+        pub doublings: usize = 2 => 1..=8,
         /// Rows and columns of the image.
         pub image_size: usize = 32 => 4..=1024,
         /// Channels of the image.
@@ -73,7 +75,7 @@ impl GeneratorArchitecture for LabelGenerator {
         if self.vectors.is_none() {
             self.check_room(self.vector_dim)?;
         }
-        conv_body::image(self.first_map, self.image_size, self.channels, self.image_channels)
+        conv_body::image([self.first_map, self.doublings, self.image_size], self.channels, self.image_channels)
     }
 
     fn check(&self) -> std::result::Result<(), CheckError> {
@@ -110,8 +112,10 @@ impl GeneratorArchitecture for LabelGenerator {
         let length = if self.vectors.is_some() { table.dim(1)? } else { self.vector_dim };
         let shape = BodyShape {
             inputs: self.noisy_dim,
-            channels: [self.channels, self.channels, self.channels / 2],
+            first_channels: self.channels,
+            channels: self.channels,
             first_map: self.first_map,
+            doublings: self.doublings,
             image_channels: self.image_channels,
             bias: false,
             epsilon: BatchNorm2d::EPSILON,

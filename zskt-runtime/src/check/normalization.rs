@@ -58,25 +58,35 @@ pub fn resolve(
         Some(Signature::Dataset(dataset)) => dataset.image.channels == normalization.mean.len(),
         _ => true,
     };
+    // What a faulty one would have said is not known: its own fault is to be mended first.
+    let mut may_follow = vec![skip_files; graph.nodes.len()];
     for (node, together) in together.iter().enumerate() {
-        problems.extend(unusable(graph, node, of_group(*together).as_ref(), skip_files));
+        may_follow[*together] |= graph.nodes[node].signature.is_none()
+            && matches!(
+                graph.nodes[node].instance(),
+                None | Some(PluginInstance::Dataset(_) | PluginInstance::Teacher(_))
+            );
+    }
+    for (node, together) in together.iter().enumerate() {
+        problems.extend(unusable(graph, node, of_group(*together).as_ref(), may_follow[*together]));
     }
     let of_node = |(node, group): (usize, &usize)| of_group(*group).filter(|normalization| fits(node, normalization));
     together.iter().enumerate().map(of_node).collect()
 }
 
-/// Refuses a node, or a plugin among its parameters, that makes pixels and cannot normalize them.
+/// Refuses a node, or a plugin among its parameters, that makes pixels and cannot normalize them; unless files that are not read may
+/// say how.
 fn unusable(
     graph: &PipelineGraph<'_>,
     node: usize,
     normalization: Option<&Normalization>,
-    skip_files: bool,
+    may_follow: bool,
 ) -> Option<Diagnostic> {
     let value = graph.nodes[node].value;
     if let Some(Signature::Turn(turn)) = &graph.nodes[node].signature
         && turn.synthesis.is_some()
         && normalization.is_none()
-        && !skip_files
+        && !may_follow
     {
         let name = graph.name(node);
         let message =
@@ -103,8 +113,7 @@ fn unusable(
             let help = "let it make images of as many channels as its teacher takes, or give the teacher's `mean` and `std` a number for each";
             Some(Diagnostic::at(head(own), message).label(channels).help(help))
         }
-        // Files might say.
-        None if skip_files => None,
+        None if may_follow => None,
         None => {
             let message =
                 format!("`{name}` makes pixels from 0 to 1, and how its teacher wants them normalized is not known");

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use candle_core::{DType, Device};
 use serde_json::json;
-use zskt_api::{BuildContext, Diagnostic, Error, ParameterType, Precision, RandomStreams, Result, Split};
+use zskt_api::{
+    BuildContext, Diagnostic, Error, Normalization, ParameterType, Precision, RandomStreams, Result, Split,
+};
 
 use super::Request;
 use crate::dataset_at::{DatasetAt, Part};
-use crate::run::image_grid;
+use crate::run::image_grid::{self, Scale};
 use crate::text_format;
 
 /// Images in a picture of samples.
@@ -69,11 +71,11 @@ fn write_samples(dataset: &DatasetAt, picture: &Path) -> Result<()> {
         device: Device::Cpu,
         precision: Precision::F32,
         streams: RandomStreams::new(0),
-        normalization: None,
+        normalization: Some(Normalization::identity(dataset.signature.image.channels)),
     };
     let loaded = dataset.source.load(&context)?;
     let indices: Vec<usize> = (0..dataset.signature.images.min(SAMPLES)).collect();
-    let grid = image_grid(&loaded.batch(&indices, None, DType::F32, &Device::Cpu)?.images)?;
+    let grid = image_grid::grid(&loaded.batch(&indices, None, DType::F32, &Device::Cpu)?.images, Scale::Unit)?;
     let refused =
         |failure: std::io::Error| Error::new(format!("{}: {}", picture.display(), text_format::reason(&failure)));
     let mut file = OpenOptions::new().write(true).create_new(true).open(picture).map_err(refused)?;

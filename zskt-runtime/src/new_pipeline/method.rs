@@ -203,7 +203,16 @@ fn generator(plugin: &str, image: ImageShape, classes: usize) -> String {
     let mut parameters = Vec::new();
     if image.height != 32 {
         if !plugin.starts_with("Pixels") {
-            parameters.push(format!("first_map: {}", image.height / 4));
+            // The papers' two doublings up to their largest images; then more, for a first map of rarely more than theirs, as
+            // Fast-Datafree's generators of larger images have.
+            let (mut first_map, mut doublings) = (image.height / 4, 2);
+            while first_map > 16 && first_map.is_multiple_of(2) {
+                (first_map, doublings) = (first_map / 2, doublings + 1);
+            }
+            parameters.push(format!("first_map: {first_map}"));
+            if doublings > 2 {
+                parameters.push(format!("doublings: {doublings}"));
+            }
         }
         parameters.push(format!("image_size: {}", image.height));
     }

@@ -231,7 +231,7 @@ impl<'c> Recorder<'c> {
     /// # Errors
     /// When they cannot be written.
     pub fn images(&mut self, stage: &str, batch: usize, images: &FeatureMap) -> Result<()> {
-        let grid = image_grid::grid(images)?;
+        let grid = image_grid::grid(images, image_grid::Scale::EachStretched)?;
         let path = self.directory.image(stage, batch);
         self.directory.write(&path, &grid.png)?;
         let event = events::images(stage, batch, &self.within_folder(&path));
