@@ -115,6 +115,5 @@ fn done(meets_expectations: bool) -> RunOutcome {
 }
 
 fn resume_command(directory: &Path) -> String {
-    let path = directory.display().to_string();
-    format!("zskt-run {} --resume {}", quoted(&format!("{path}/pipeline.ron")), quoted(&path))
+    format!("zskt-run --resume {}", quoted(&directory.display().to_string()))
 }
