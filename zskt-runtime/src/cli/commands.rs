@@ -262,8 +262,12 @@ fn run_pipeline(arguments: RunArguments, libraries: &[PathBuf], command_line: Ve
     let options =
         run::Options { pipeline_path: pipeline, out, resume, go_on, budget: limit, quiet, json, command_line };
     if dry || budget.is_some() && options.begun().is_none() {
+        let with = |changes: &[String]| {
+            let sets = [&overrides.sets[..], changes].concat();
+            prove(&Sources::new(sources.name(0), sources.text(0), &sets), false).ok()
+        };
         // A plan is measured or run: its plugins remember what was built of them.
-        match estimate(prove(&sources, false)?, &options) {
+        match estimate(prove(&sources, false)?, &with, &options) {
             Ok(estimate) => {
                 if dry {
                     print(&if json { format!("{}\n", estimate.json()) } else { estimate.table() })?;
@@ -295,8 +299,12 @@ fn run_pipeline(arguments: RunArguments, libraries: &[PathBuf], command_line: Ve
 }
 
 /// Measures what a run would take.
-fn estimate(plan: Plan, options: &run::Options) -> Result<run::Estimate, Failure> {
-    run::estimate(plan, options).map_err(|error| match error {
+fn estimate(
+    plan: Plan,
+    with: &(dyn Fn(&[String]) -> Option<Plan> + Sync),
+    options: &run::Options,
+) -> Result<run::Estimate, Failure> {
+    run::estimate(plan, with, options).map_err(|error| match error {
         StartError::Refused(problem) => problem.into(),
         StartError::Failed(error) if error.is_interrupted() => Failure::Interrupted,
         StartError::Failed(error) => Failure::Failed(error),

@@ -54,10 +54,41 @@ impl Mul<usize> for Cost {
     }
 }
 
+impl Mul<f64> for Cost {
+    type Output = Self;
+    fn mul(self, factor: f64) -> Self {
+        Self { seconds: self.seconds * factor, flop: self.flop * factor }
+    }
+}
+
 impl Div<usize> for Cost {
     type Output = Self;
     fn div(self, parts: usize) -> Self {
         Self { seconds: self.seconds / parts as f64, flop: self.flop / parts as f64 }
+    }
+}
+
+/// A stage or a synthesis that was measured with fewer images at once than the run has; its costs are those of all.
+pub struct FewerImages {
+    /// Its node.
+    pub node: String,
+    /// The parameter that says how many.
+    pub parameter: &'static str,
+    /// Images that were measured at once.
+    pub measured: usize,
+    /// Those of the run.
+    pub whole: usize,
+}
+
+impl FewerImages {
+    /// The change to the pipeline.
+    pub fn setting(&self) -> String {
+        format!("{}.{}={}", self.node, self.parameter, self.measured)
+    }
+
+    /// By what costs are multiplied.
+    pub fn factor(&self) -> f64 {
+        self.whole as f64 / self.measured as f64
     }
 }
 
@@ -75,6 +106,8 @@ pub struct Estimate {
     pub metrics: Vec<(String, Measured)>,
     /// What it takes of memory.
     pub memory: MemoryEstimate,
+    /// What was measured with fewer images.
+    pub fewer_images: Vec<FewerImages>,
 }
 
 /// How long something took.
@@ -228,7 +261,12 @@ impl Estimate {
         let memory = self.memory.peak.map(|peak| format!("{} of memory at most", text_format::bytes(peak)));
         rows.push(row("all", memory.unwrap_or_default(), self.all()));
         let title = format!("{} on {}: {}, by a few batches of each stage", self.name, self.device, self.time());
-        format!("{title}\n\n{}\nmemory: {}\n", text_format::table(&rows, |column| column > 1), self.memory.parts())
+        let fewer = self.fewer_images.iter().map(|FewerImages { node, measured, whole, .. }| {
+            format!("\n{node} was measured with {measured} images at once, and multiplied for {whole}")
+        });
+        let fewer: String = fewer.collect();
+        let table = text_format::table(&rows, |column| column > 1);
+        format!("{title}{fewer}\n\n{table}\nmemory: {}\n", self.memory.parts())
     }
 
     /// For a program.
@@ -268,6 +306,8 @@ impl Estimate {
             .collect();
         let networks: Map<_, _> =
             self.memory.networks.iter().map(|(network, bytes)| (network.clone(), Value::from(*bytes))).collect();
+        let measured: Map<_, _> =
+            self.fewer_images.iter().map(|fewer| (fewer.node.clone(), Value::from(fewer.measured))).collect();
         let all = self.all();
         EventKind::Estimate.with(json!({
             "format": FORMAT,
@@ -279,6 +319,7 @@ impl Estimate {
             "setup": cost(self.setup),
             "stages": stages,
             "metrics": metrics,
+            "measured_images": measured,
             "memory_bytes": {
                 "networks": networks,
                 "training_state": self.memory.training_state,
@@ -333,6 +374,7 @@ mod tests {
             stages: vec![stage],
             metrics: vec![("accuracy".into(), Measured::In(cost(5.0))), ("agreement".into(), Measured::Failed)],
             memory: MemoryEstimate { peak: None, networks: Vec::new(), training_state: 0, made_images: 0 },
+            fewer_images: Vec::new(),
         };
         assert_eq!(estimate.all(), cost(1.0 + 100.0 + 20.0 + 2.0 * 5.0 + 5.0));
         assert_eq!(estimate.exceeds(Duration::from_secs(136)), None);

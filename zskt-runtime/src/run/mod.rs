@@ -35,17 +35,25 @@ use crate::plan::Plan;
 use record::{Console, notice};
 pub use start_error::StartError;
 
-/// Measures what a run of a plan would take.
+/// Measures what a run of a plan would take. On a CPU, where its batches would take long, another is measured that has fewer images at
+/// once: what `with` makes of the same pipeline with changes `node.parameter=value`, unless it cannot.
 ///
 /// # Errors
 /// As the run's own, as far as they show in a few batches.
 #[expect(clippy::needless_pass_by_value, reason = "a plan is measured once, and is not fit to be run after that")]
-pub fn estimate(plan: Plan, options: &Options) -> Result<Estimate, StartError> {
+pub fn estimate(
+    plan: Plan,
+    with: &(dyn Fn(&[String]) -> Option<Plan> + Sync),
+    options: &Options,
+) -> Result<Estimate, StartError> {
     let interrupted = options.or_out_of_budget(listen());
     if let Some(shortage) = threads::start() {
         notice(&shortage);
     }
-    rayon::scope(|_| engine::estimate(&plan, &mut Console::new(options.quiet, options.json), &interrupted))
+    rayon::scope(|_| {
+        let mut console = Console::new(options.quiet, options.json);
+        engine::estimate(&plan, with, engine::LIMIT, &mut console, &interrupted)
+    })
 }
 
 /// Runs a plan to its end, until it fails, its budget is used up, or the user presses Ctrl-C.

@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 use zskt_api::tensor::flop;
 use zskt_api::{
     Error, MetricNode, Player, PluginInstance, PredictionCache, RandomStreams, Result, Rounds, Signature, StageContext,
-    StageNode,
+    StageNode, Weights,
 };
 
 use super::device;
 use super::environment::Environment;
+use super::fewer_images::fewer_images;
 use super::metric::MetricEvaluation;
 use super::network_trial::try_networks;
 use super::node_outputs::NodeOutputs;
 use super::stage_probe::StageProbe;
 use crate::plan::{Plan, PlanNode};
 use crate::plugin_calls::{PluginOfNode, run_plugin};
-use crate::run::estimate::{Cost, Estimate, Measured, MemoryEstimate, StageEstimate, SynthesisEstimate};
+use crate::run::estimate::{Cost, Estimate, FewerImages, Measured, MemoryEstimate, StageEstimate, SynthesisEstimate};
 use crate::run::interrupt::Interrupted;
 use crate::run::record::{Console, manifest};
 use crate::run::resume::peak_bytes;
@@ -29,31 +30,38 @@ const STEPS: usize = 4;
 /// How long a metric is waited for.
 const METRIC: Duration = Duration::from_secs(30);
 
-/// What a run of a plan would take.
+/// What a run of a plan would take; on a CPU of a plan with fewer images at once, by changes `node.parameter=value`, where their forward
+/// passes would take more floating-point operations than the limit.
 ///
 /// # Errors
 /// As the run's own, as far as they show in a few batches.
-pub fn estimate(plan: &Plan, console: &mut Console, interrupted: &Interrupted) -> Result<Estimate, StartError> {
-    let (device, device_name) = device::open(plan.device)?;
-    let (streams, inspector) = (RandomStreams::new(plan.seed), plan.inspector.clone());
-    let prediction_cache = PredictionCache::default();
-    let environment =
-        Environment { device, device_name, precision: plan.precision, streams, inspector, prediction_cache };
-    let measurement = Measurement {
-        plan,
-        outputs: NodeOutputs::new(plan, environment.clone()),
-        environment,
-        console,
-        interrupted,
-        syntheses: BTreeMap::new(),
-        training_state: 0,
-        made_images: MadeImages::default(),
-    };
+pub fn estimate(
+    plan: &Plan,
+    with: &dyn Fn(&[String]) -> Option<Plan>,
+    limit: f64,
+    console: &mut Console,
+    interrupted: &Interrupted,
+) -> Result<Estimate, StartError> {
+    let mut measurement = Measurement::new(plan, Vec::new(), console, interrupted)?;
+    let flop_per_image = measurement.prepare()?;
+    let on_cpu = measurement.environment.device.is_cpu();
+    let fewer = if on_cpu { fewer_images(plan, flop_per_image, limit) } else { Vec::new() };
+    let changes: Vec<_> = fewer.iter().map(FewerImages::setting).collect();
+    let smaller = if fewer.is_empty() { None } else { with(&changes) };
+    let Some(smaller) = smaller else { return measurement.all() };
+    drop(measurement);
+    let mut measurement = Measurement::new(&smaller, fewer, console, interrupted)?;
+    measurement.prepare()?;
     measurement.all()
 }
 
 struct Measurement<'p, 'e> {
     plan: &'p Plan,
+    /// What has fewer images in the plan than in the run.
+    fewer_images: Vec<FewerImages>,
+    setup: Cost,
+    /// By the system's measure, as if all had been measured with as many images as the run has.
+    peak: Option<u64>,
     outputs: NodeOutputs<'p>,
     environment: Environment,
     console: &'e mut Console,
@@ -69,6 +77,7 @@ struct WholeSynthesis {
     steps: usize,
     rounds: Rounds,
     images: usize,
+    measured_images: usize,
     capacity: Option<usize>,
     bytes_per_image: usize,
 }
@@ -80,8 +89,35 @@ struct MadeImages {
     whole: u64,
 }
 
-impl Measurement<'_, '_> {
-    fn all(mut self) -> Result<Estimate, StartError> {
+impl<'p, 'e> Measurement<'p, 'e> {
+    fn new(
+        plan: &'p Plan,
+        fewer_images: Vec<FewerImages>,
+        console: &'e mut Console,
+        interrupted: &'e Interrupted,
+    ) -> Result<Self, StartError> {
+        let (device, device_name) = device::open(plan.device)?;
+        let (streams, inspector) = (RandomStreams::new(plan.seed), plan.inspector.clone());
+        let prediction_cache = PredictionCache::default();
+        let environment =
+            Environment { device, device_name, precision: plan.precision, streams, inspector, prediction_cache };
+        Ok(Self {
+            plan,
+            fewer_images,
+            setup: Cost::default(),
+            peak: None,
+            outputs: NodeOutputs::new(plan, environment.clone()),
+            environment,
+            console,
+            interrupted,
+            syntheses: BTreeMap::new(),
+            training_state: 0,
+            made_images: MadeImages::default(),
+        })
+    }
+
+    /// Builds the networks and lets each compute once. Gives the operations of one image.
+    fn prepare(&mut self) -> Result<f64, StartError> {
         let plan = self.plan;
         let began = Instant::now();
         self.console.live("building the networks");
@@ -89,8 +125,18 @@ impl Measurement<'_, '_> {
         for index in 0..plan.nodes.len() {
             self.build(index)?;
         }
-        try_networks(plan, &self.outputs, &self.environment, self.interrupted)?;
-        let setup = Cost { seconds: began.elapsed().as_secs_f64(), flop: 0.0 };
+        let flop_per_image = try_networks(plan, &self.outputs, &self.environment, self.interrupted)?;
+        self.setup = Cost { seconds: began.elapsed().as_secs_f64(), flop: 0.0 };
+        Ok(flop_per_image)
+    }
+
+    /// By what the costs of a node are to be multiplied.
+    fn factor(&self, node: &str) -> f64 {
+        self.fewer_images.iter().find(|fewer| fewer.node == node).map_or(1.0, FewerImages::factor)
+    }
+
+    fn all(mut self) -> Result<Estimate, StartError> {
+        let plan = self.plan;
         let (mut stages, mut metrics) = (Vec::new(), Vec::new());
         for (index, node) in plan.nodes.iter().enumerate() {
             if (self.interrupted)() {
@@ -105,23 +151,20 @@ impl Measurement<'_, '_> {
         }
         self.console.clear();
         let networks = self.environment.inspector.networks().into_iter().map(|network| {
-            let bytes = network.weights.iter().map(|weight| {
-                let value = weight.value();
-                value.elem_count() * value.dtype().size_in_bytes()
-            });
-            (network.name, bytes.sum::<usize>() as u64)
+            let bytes = bytes_of(&network.weights);
+            (network.name, bytes)
         });
         let made_images = self.made_images.whole;
         // What a checkpoint holds is twice in memory while it is written, and a bank grows.
         let growth = 3 * made_images.saturating_sub(self.made_images.measured);
         let memory = MemoryEstimate {
-            peak: peak_bytes().map(|peak| peak + growth),
+            peak: peak_bytes().max(self.peak).map(|peak| peak + growth),
             networks: networks.collect(),
             training_state: self.training_state,
             made_images,
         };
         let (name, device) = (plan.name.clone(), self.environment.device_name);
-        Ok(Estimate { name, device, setup, stages, metrics, memory })
+        Ok(Estimate { name, device, setup: self.setup, stages, metrics, memory, fewer_images: self.fewer_images })
     }
 
     /// Builds a node that does not wait for a stage; a synthesis as short as can be measured.
@@ -138,17 +181,19 @@ impl Measurement<'_, '_> {
             Some(Signature::Generator(signature)) if signature.network == generator.name => Some(signature.image),
             _ => None,
         });
+        let fewer = self.fewer_images.iter().find(|fewer| fewer.node == self.plan.nodes[index].name);
         let whole = WholeSynthesis {
             steps: turn.steps,
             rounds: synthesis.rounds,
-            images: synthesis.images,
+            images: fewer.map_or(synthesis.images, |fewer| fewer.whole),
+            measured_images: synthesis.images,
             capacity: synthesis.capacity,
             bytes_per_image: image.map_or(0, |image| image.channels * image.height * image.width),
         };
         turn.steps = whole.steps.min(STEPS);
         let batch_size = stages_after(self.plan, index).filter_map(|stage| Some(stage.pace()?.batch_size)).max();
         // Enough for a full batch, and one that does not look at the student yet.
-        let enough = batch_size.unwrap_or_default().div_ceil(whole.images).max(1);
+        let enough = batch_size.unwrap_or_default().div_ceil(whole.measured_images).max(1);
         let before_student = usize::from(whole.rounds.student_after > 0);
         synthesis.rounds = Rounds {
             every: usize::MAX,
@@ -170,6 +215,7 @@ impl Measurement<'_, '_> {
             StageContext { build, resume: None, inputs: self.plan.arriving_at(node), observer: &mut probe };
         let inspector = &self.environment.inspector;
         inspector.next_round();
+        let before = peak_bytes();
         let output = inspector
             .looking_at_numbers(true, || run_plugin(PluginOfNode::of(node), || stage.run(inputs, &mut context)));
         let trained = node.signature.as_ref().and_then(Signature::network);
@@ -191,8 +237,8 @@ impl Measurement<'_, '_> {
         let mut state = probe.state_bytes() as u64;
         for edge in syntheses {
             let whole = &self.syntheses[&edge.from];
-            let (count, images) = (whole.count(batches), whole.images);
-            let kept = |syntheses: usize| {
+            let count = whole.count(batches);
+            let kept = |syntheses: usize, images: usize| {
                 let images = syntheses.saturating_mul(images).min(whole.capacity.unwrap_or(usize::MAX));
                 images.saturating_mul(whole.bytes_per_image) as u64
             };
@@ -201,18 +247,16 @@ impl Measurement<'_, '_> {
                 0 => (Cost::default(), probe.synthesis(0, whole.steps)),
                 _ => (probe.synthesis(0, whole.steps), probe.synthesis(1, whole.steps)),
             };
-            estimates.push(SynthesisEstimate {
-                turn: self.plan.nodes[edge.from].name.clone(),
-                count,
-                steps: whole.steps,
-                all: first * before_student + others * (count - before_student),
-            });
-            let measured = kept(probe.syntheses());
+            let turn = self.plan.nodes[edge.from].name.clone();
+            let all = (first * before_student + others * (count - before_student)) * self.factor(&turn);
+            estimates.push(SynthesisEstimate { turn, count, steps: whole.steps, all });
+            let measured = kept(probe.syntheses(), whole.measured_images);
             state = state.saturating_sub(measured);
             self.made_images.measured += measured;
-            self.made_images.whole += kept(count);
+            self.made_images.whole += kept(count, whole.images);
         }
         self.training_state = self.training_state.max(state);
+        self.peak = self.peak.max(self.whole_peak(index, before, state));
         let every = stage.pace().and_then(|pace| pace.evaluate_every);
         let evaluated = self.plan.nodes.iter().filter(|metric| {
             let during = |metric: &dyn MetricNode| metric.during_stages();
@@ -222,12 +266,25 @@ impl Measurement<'_, '_> {
         Ok(StageEstimate {
             node: node.name.clone(),
             batches,
-            batch: probe.batch(),
+            batch: probe.batch() * self.factor(&node.name),
             syntheses: estimates,
             evaluations: every.map_or(0, |every| batches.saturating_sub(1) / every),
             evaluated: evaluated.map(|metric| metric.name.clone()).collect(),
             has_patience: node.selection.as_ref().is_some_and(|chosen_by| chosen_by.selection.patience.is_some()),
         })
+    }
+
+    /// The most memory that a stage would have taken with all images at once: maps grow with them, and optimizers and gradients do not.
+    fn whole_peak(&self, stage: usize, before: Option<u64>, state: u64) -> Option<u64> {
+        let node = &self.plan.nodes[stage];
+        let turns = node.inputs.iter().map(|edge| &self.plan.nodes[edge.from].name);
+        let factor = turns.chain([&node.name]).map(|node| self.factor(node)).fold(1.0, f64::max);
+        let peak = peak_bytes()?;
+        let networks = self.environment.inspector.networks();
+        let trained = networks.iter().filter(|network| node.trains.contains(&network.name));
+        let gradients: u64 = trained.map(|network| bytes_of(&network.weights)).sum();
+        let maps = peak.saturating_sub(before? + state + gradients);
+        Some(peak + (maps as f64 * (factor - 1.0)) as u64)
     }
 
     /// Evaluates a metric, unless that takes too long.
@@ -255,6 +312,14 @@ impl Measurement<'_, '_> {
     }
 }
 
+fn bytes_of(weights: &Weights) -> u64 {
+    let bytes = weights.iter().map(|weight| {
+        let value = weight.value();
+        value.elem_count() * value.dtype().size_in_bytes()
+    });
+    bytes.sum::<usize>() as u64
+}
+
 /// The stages that a node leads to.
 fn stages_after(plan: &Plan, index: usize) -> impl Iterator<Item = &dyn StageNode> {
     let after = plan.nodes.iter().filter(move |node| node.inputs.iter().any(|edge| edge.from == index));
@@ -270,5 +335,59 @@ impl WholeSynthesis {
         let rounds = self.rounds.before(batches.saturating_sub(1));
         let warm_up = self.rounds.warm_up.min(rounds);
         warm_up * self.rounds.warm_up_syntheses + (rounds - warm_up) * self.rounds.syntheses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::estimate;
+    use crate::check::prove;
+    use crate::pipeline::Sources;
+    use crate::run::record::Console;
+    use zskt_api::Registry;
+
+    const PIPELINE: &str = r#"(
+        name: "small",
+        nodes: {
+            "teacher": WideResNet(depth: 10, widen_factor: 1),
+            "student": WideResNet(depth: 10, widen_factor: 1),
+            "generator": ConvGenerator(latent_dim: 8, channels: 4, first_map: 4, image_size: 16, output: Tanh),
+            "sure": OneHot(),
+            "belief": KlDivergence(),
+            "make": Synthesize(every: 4, images: 16, steps: 3, optimizer: Adam(lr: 1e-3)),
+            "imitate": Minimize(optimizer: Sgd(lr: 0.1)),
+            "distill": Transfer(batches: 8, batch_size: 12, monitor_every: None),
+        },
+        edges: [
+            "generator -> make.player", "sure -> make.loss", "student -> imitate.player", "belief -> imitate.loss",
+            "teacher -> distill.teacher", "student -> distill.student", "generator -> distill.images",
+            "make -> distill.turns", "imitate -> distill.turns",
+        ],
+    )"#;
+
+    #[test]
+    fn fewer_images_at_once_are_multiplied() {
+        let registry = Registry::get().unwrap();
+        let plan = |sets: &[String]| prove(&Sources::new("small.ron", PIPELINE, sets), registry, false).ok();
+        let estimated = |limit: f64| {
+            let mut console = Console::new(true, false);
+            let interrupted: crate::run::Interrupted = Arc::new(|| false);
+            let Ok(estimate) = estimate(&plan(&[]).unwrap(), &plan, limit, &mut console, &interrupted) else {
+                panic!("it is sound")
+            };
+            estimate
+        };
+        let (whole, fewer) = (estimated(f64::INFINITY), estimated(1.0));
+        assert!(whole.fewer_images.is_empty());
+        let told: Vec<_> = fewer.fewer_images.iter().map(|it| (it.setting(), it.whole)).collect();
+        assert_eq!(told, [("make.images=2".to_owned(), 16), ("distill.batch_size=2".to_owned(), 12)]);
+        assert!(fewer.table().contains("distill was measured with 2 images at once, and multiplied for 12"));
+        let made =
+            |estimate: &crate::run::Estimate| (estimate.stages[0].syntheses[0].count, estimate.memory.made_images);
+        assert_eq!(made(&whole), made(&fewer));
+        let share = fewer.all().flop / whole.all().flop;
+        assert!((share - 1.0).abs() < 0.01, "{share}");
     }
 }

@@ -4,6 +4,7 @@ mod device;
 mod environment;
 mod estimate;
 mod executor;
+mod fewer_images;
 mod frozen_weights;
 mod metric;
 mod network_trial;
@@ -20,6 +21,7 @@ use std::path::Path;
 use zskt_api::Error;
 
 pub use estimate::estimate;
+pub use fewer_images::LIMIT;
 pub use restore_pipeline::restore_pipeline;
 
 use super::interrupt::Interrupted;

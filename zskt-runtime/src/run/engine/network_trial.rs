@@ -1,12 +1,13 @@
 //! Every network computes once before the first stage begins: a forward pass that fails would otherwise be found when the network's own
 //! stage begins, hours after the start of the run, and by then a plugin that is built anew does not fit the run any more.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fmt;
 
 use candle_core::{DType, Device, Tensor};
 use zskt_api::nn::with_layer_streams;
-use zskt_api::tensor::catch_out_of_memory;
+use zskt_api::tensor::{catch_out_of_memory, flop};
 use zskt_api::{
     Diagnostic, Error, FeatureMap, ForwardMode, GeneratorInput, GeneratorNetwork, GeneratorSignature, ImageShape,
     NodeOutput, PluginInstance, Result, Signature,
@@ -23,7 +24,8 @@ use crate::run::start_error::StartError;
 const IMAGES: usize = 2;
 
 /// Lets each network that a stage or a metric is given make or take images, as it is evaluated: generators of latents of zeros, classifiers
-/// what a generator makes, or zeros. That changes no weight, draws nothing that the run draws, and counts as no training.
+/// what a generator makes, or zeros. That changes no weight, draws nothing that the run draws, and counts as no training. Gives the
+/// floating-point operations that all of them take for one image.
 ///
 /// # Errors
 /// Where a pass fails, the network's node and plugin; or that the user asked to stop.
@@ -32,10 +34,12 @@ pub fn try_networks(
     outputs: &NodeOutputs<'_>,
     environment: &Environment,
     interrupted: &Interrupted,
-) -> Result<(), StartError> {
-    let mut trial = NetworkTrial { plan, outputs, environment, interrupted, tried: BTreeSet::new() };
+) -> Result<f64, StartError> {
+    let (tried, flop_per_image) = (BTreeSet::new(), Cell::new(0.0));
+    let mut trial = NetworkTrial { plan, outputs, environment, interrupted, tried, flop_per_image };
     // What draws numbers even when it is evaluated has some in a stage, and is to have some here.
-    with_layer_streams(&environment.streams, "trial", 0, || plan.nodes.iter().try_for_each(|node| trial.node(node)))
+    with_layer_streams(&environment.streams, "trial", 0, || plan.nodes.iter().try_for_each(|node| trial.node(node)))?;
+    Ok(trial.flop_per_image.get())
 }
 
 struct NetworkTrial<'t, 'p> {
@@ -45,6 +49,8 @@ struct NetworkTrial<'t, 'p> {
     interrupted: &'t Interrupted,
     /// Networks, and the images that they made or took.
     tried: BTreeSet<(&'p str, [usize; 3])>,
+    /// Of all that were.
+    flop_per_image: Cell<f64>,
 }
 
 impl<'p> NetworkTrial<'_, 'p> {
@@ -71,7 +77,9 @@ impl<'p> NetworkTrial<'_, 'p> {
                     && self.is_new(&signature.network, image)
                 {
                     let given = format_args!("{IMAGES} images {image}");
-                    self.run(&signature.network, given, || network.forward.forward(&images, ForwardMode::eval()))?;
+                    self.run(&signature.network, IMAGES, given, || {
+                        network.forward.forward(&images, ForwardMode::eval())
+                    })?;
                 }
             }
         }
@@ -86,7 +94,7 @@ impl<'p> NetworkTrial<'_, 'p> {
     fn made(&self, generator: &GeneratorNetwork, signature: &GeneratorSignature) -> Result<FeatureMap, StartError> {
         let Environment { device, precision, .. } = self.environment;
         let batch = signature.batch_size.unwrap_or(IMAGES);
-        self.run(&signature.network, format_args!("{batch} latents of zeros"), || {
+        self.run(&signature.network, batch, format_args!("{batch} latents of zeros"), || {
             let width = generator.forward.latent_dim();
             // A GPU takes no tensors without numbers, and generators without latents do not look at them.
             let of_latents = if width == 0 { &Device::Cpu } else { device };
@@ -100,16 +108,19 @@ impl<'p> NetworkTrial<'_, 'p> {
     fn run<T>(
         &self,
         network: &str,
+        images: usize,
         given: fmt::Arguments<'_>,
         pass: impl FnOnce() -> Result<T>,
     ) -> Result<T, StartError> {
         if (self.interrupted)() {
             return Err(Error::interrupted().into());
         }
+        let before = flop::done();
         let result = match self.plan.nodes.iter().find(|node| node.name == network) {
             Some(maker) => run_named_plugin(PluginOfNode::of(maker), pass),
             None => pass(),
         };
+        self.flop_per_image.set(self.flop_per_image.get() + (flop::done() - before) as f64 / images as f64);
         result.map_err(|error| {
             // That a machine has no room is no fault of the pipeline.
             if error.is_out_of_memory() || error.is_interrupted() {
