@@ -52,7 +52,7 @@ fn shortened(name: &str) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// A length of time: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 05 min`.
+/// A length of time: `0.4 s`, `12 s`, `3 min 20 s`, `1 h 05 min`, `2 d 07 h`.
 pub fn duration(seconds: f64) -> String {
     if seconds < 9.95 {
         return format!("{:.1} s", seconds.max(0.0));
@@ -61,7 +61,8 @@ pub fn duration(seconds: f64) -> String {
     match whole {
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+        3600..172_800 => format!("{} h {:02} min", whole / 3600, whole / 60 % 60),
+        _ => format!("{} d {:02} h", whole / 86_400, whole / 3600 % 24),
     }
 }
 

@@ -359,11 +359,14 @@ mod tests {
             "make": Synthesize(every: 4, images: 16, steps: 3, optimizer: Adam(lr: 1e-3)),
             "imitate": Minimize(optimizer: Sgd(lr: 0.1)),
             "distill": Transfer(batches: 8, batch_size: 12, monitor_every: None),
+            "digits": SyntheticDigits(split: Test, count: 8, size: 16),
+            "accuracy": Accuracy(),
         },
         edges: [
             "generator -> make.player", "sure -> make.loss", "student -> imitate.player", "belief -> imitate.loss",
             "teacher -> distill.teacher", "student -> distill.student", "generator -> distill.images",
             "make -> distill.turns", "imitate -> distill.turns",
+            "distill -> accuracy.classifier", "digits -> accuracy.dataset",
         ],
     )"#;
 
