@@ -21,6 +21,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
             "setup",
             "stages",
             "metrics",
+            "measured_images",
             "memory_bytes",
         }
     ),
