@@ -124,7 +124,7 @@ impl ConvBody {
         });
         let doublings = doublings.collect::<Result<Vec<_>>>()?;
         let end = doublings.len() + 1;
-        let (last, bn) = (builder.at(&format!("conv{end}")), builder.at(&format!("bn{end}")));
+        let (last, bn) = (builder.at(format!("conv{end}")), builder.at(format!("bn{end}")));
         Ok(Self {
             channels: first_channels,
             first_map,
