@@ -9,7 +9,7 @@ const _: Option<&str> = option_env!("CARGO_PKG_DESCRIPTION");
 
 fn main() {
     let sdk = env::var("CARGO_MANIFEST_DIR").unwrap();
-    for file in ["rustc-version", "image.sha256", "lib", "crates"] {
+    for file in ["rustc-version", "image.sha256", "lib", "crates", "native"] {
         println!("cargo::rerun-if-changed={sdk}/{file}");
     }
     let rustc = |arguments: &[&str]| {
@@ -33,6 +33,7 @@ fn main() {
     println!("cargo::rustc-link-search=crate={here}/lib");
     println!("cargo::rustc-link-search=dependency={here}/lib");
     println!("cargo::rustc-link-search=dependency={here}/crates");
+    println!("cargo::rustc-link-search=native={here}/native");
 }
 
 fn link_folder(folder: &Path, link: &Path) {

@@ -12,7 +12,7 @@ from runner import ROOT, Run, pseudo_batches
 # Each method on digits, and what makes a short run of it.
 DIGITS = {
     "abm": {"transfer.batches": 200, "transition.images": 4, "transition.steps": 5},
-    "dafl": {"distill.batches": 120},
+    "dafl": {"distill.batches": 250},
     "deep-inversion": {"distill.batches": 200, "synthesize.steps": 40},
     "dfad": {"distill.batches": 120},
     "dfq": {"distill.batches": 60},

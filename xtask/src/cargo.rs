@@ -29,6 +29,8 @@ pub struct Built {
     pub image: Option<PathBuf>,
     /// What a compiler must know of the image's crates, and the macros that run in it.
     pub metadata: Vec<PathBuf>,
+    /// The shared libraries of others that the image is linked against, as linkers are told of them: `cublas`.
+    pub native: BTreeSet<String>,
 }
 
 /// What the compiler answers.
@@ -164,10 +166,14 @@ pub fn build(workspace: &Workspace, build: Build) -> Result<Built> {
     let needed = packages_of(&metadata, "zskt-dylib", false)?;
     let mut built = Built::default();
     for message in Message::parse_stream(io::BufReader::new(child.stdout.take().ok_or("cargo says nothing")?)) {
-        let Message::CompilerArtifact(artifact) = message? else { continue };
-        if artifact.profile.test {
-            continue;
-        }
+        let artifact = match message? {
+            Message::CompilerArtifact(artifact) if !artifact.profile.test => artifact,
+            Message::BuildScriptExecuted(script) if needed.contains(&script.package_id) => {
+                built.native.extend(script.linked_libs.iter().filter_map(|library| shared(library.as_str())));
+                continue;
+            }
+            _ => continue,
+        };
         for file in artifact.filenames.iter().map(|file| PathBuf::from(file.as_path())) {
             let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
             match artifact.target.name.as_str() {
@@ -185,4 +191,24 @@ pub fn build(workspace: &Workspace, build: Build) -> Result<Built> {
         }
     }
     if child.wait()?.success() { Ok(built) } else { Err("the build failed".into()) }
+}
+
+/// The name of a library that a build script wants to be linked (`cublas`, `dylib=cublas`, `static=moe`), unless it becomes part of the image.
+fn shared(library: &str) -> Option<String> {
+    let (kind, name) = library.split_once('=').unwrap_or(("dylib", library));
+    // Behind a colon are how it is linked, and another name for it in attributes.
+    let [kind, name] = [kind, name].map(|text| text.split(':').next().unwrap_or_default());
+    (kind == "dylib").then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_becomes_part_of_the_image_is_no_shared_library() {
+        let found = ["cuda", "dylib=cublas", "dylib:+verbatim=nvrtc:other", "static=driver", "framework=Metal"];
+        assert_eq!(
+            found.map(super::shared),
+            [Some("cuda"), Some("cublas"), Some("nvrtc"), None, None].map(|it| it.map(str::to_owned))
+        );
+    }
 }

@@ -24,6 +24,7 @@ pub fn layout(workspace: &Workspace, folder: &Path, build: Build) -> Result {
     let standard_library = standard_library()?;
     // First the SDK: by it a layout is known that was interrupted.
     sdk::write(&workspace.root, &folder.join("sdk"), &image, &standard_library, &built.metadata)?;
+    sdk::write_stand_ins(&folder.join("sdk"), &built.native)?;
     copy(&program, &folder.join("bin"))?;
     for library in [&image, &standard_library] {
         copy(library, &folder.join("lib"))?;

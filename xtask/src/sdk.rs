@@ -1,5 +1,6 @@
 //! The SDK: a crate that is called zskt-api, as the sources' is, and has no code in it but that of the program's own library.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +48,21 @@ pub fn write(root: &Path, sdk: &Path, image: &Path, standard_library: &Path, met
         _ => format!("{line}\n"),
     };
     Ok(fs::write(sdk.join("Cargo.toml"), manifest.lines().map(with_versions).collect::<String>())?)
+}
+
+/// Writes a library with nothing in it for each that the image is linked against: rustc names them to the linker of every plugin, too, which
+/// takes nothing from them, and must not need the toolkit that they come from. A text that names no file is one to linkers of ELF. What
+/// compilers bring is left to them: a plugin may have C++ of its own.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write_stand_ins(sdk: &Path, native: &BTreeSet<String>) -> Result {
+    let folder = sdk.join("native");
+    fs::create_dir_all(&folder)?;
+    for name in native.iter().filter(|name| *name != "stdc++") {
+        fs::write(folder.join(format!("lib{name}.so")), "INPUT()\n")?;
+    }
+    Ok(())
 }
 
 fn version_of(workspace: &Metadata, package: &str) -> Result<String> {

@@ -23,7 +23,7 @@ pub struct BodyShape {
     pub inputs: usize,
     /// Channels of the first map.
     pub first_channels: usize,
-    /// Channels behind each convolution; behind the last of a doubling half as many.
+    /// Channels behind the convolution of each doubling but the last, which leaves half as many.
     pub channels: usize,
     /// Rows and columns of the first map.
     pub first_map: usize,

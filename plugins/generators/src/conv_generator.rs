@@ -17,7 +17,7 @@ params! {
     pub struct ConvGenerator {
         /// Length of the latent vector.
         pub latent_dim: usize = 100 => 1..=65536,
-        /// Channels of the first map and behind the first convolution.
+        /// Channels of the first map and behind each doubling but the last, which leaves half as many.
         pub channels: usize = 128 => 2..=4096,
         /// Channels of the first map where they are others.
         pub first_channels: Option<usize> = None => 1..=4096,

@@ -29,7 +29,7 @@ params! {
         pub vector_dim: usize = 512 => 1..=65536,
         /// Numbers that the noisy layers give.
         pub noisy_dim: usize = 1000 => 1..=65536,
-        /// Channels of the first map and behind the first convolution.
+        /// Channels of the first map and behind each doubling but the last, which leaves half as many.
         pub channels: usize = 128 => 2..=4096,
         /// Rows and columns of the first map, which doubled so often are those of the image.
         pub first_map: usize = 8 => 1..=256,

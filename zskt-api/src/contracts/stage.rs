@@ -50,7 +50,8 @@ pub trait Stage: Params + Send + Sync + 'static {
 /// What is known of the batches of a stage before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// Images in a batch.
+    /// Images in a batch. An estimate on a CPU may measure it with fewer, by a parameter of the stage's that is called `batch_size`, so how
+    /// many batches there are must not depend on it; a stage without such a parameter is measured as it is.
     pub batch_size: usize,
     /// Batches from one evaluation of the metrics that hang on the stage to the next; `None` for none but that at its end.
     pub evaluate_every: Option<usize>,

@@ -62,7 +62,7 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
     }
     if image.height != image.width || !image.height.is_multiple_of(4) {
         let message = format!(
-            "`ConvGenerator` makes square images whose side is a multiple of four, and the teacher takes {image}"
+            "`new` writes pipelines for square images whose side is a multiple of four, and the teacher takes {image}"
         );
         return Err(Diagnostic::global(message).help("write the pipeline by hand, with a generator of your own"));
     }

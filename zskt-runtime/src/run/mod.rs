@@ -40,7 +40,6 @@ pub use start_error::StartError;
 ///
 /// # Errors
 /// As the run's own, as far as they show in a few batches.
-#[expect(clippy::needless_pass_by_value, reason = "a plan is measured once, and is not fit to be run after that")]
 pub fn estimate(
     plan: Plan,
     with: &(dyn Fn(&[String]) -> Option<Plan> + Sync),
@@ -52,7 +51,10 @@ pub fn estimate(
     }
     rayon::scope(|_| {
         let mut console = Console::new(options.quiet, options.json);
-        engine::estimate(&plan, with, engine::LIMIT, &mut console, &interrupted)
+        let estimated = engine::estimate(plan, with, engine::LIMIT, &mut console, &interrupted);
+        // A run that follows has a peak of its own.
+        resume::restart_peak();
+        estimated
     })
 }
 

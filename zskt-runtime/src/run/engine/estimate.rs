@@ -12,7 +12,7 @@ use zskt_api::{
 
 use super::device;
 use super::environment::Environment;
-use super::fewer_images::fewer_images;
+use super::fewer_images::Reduction;
 use super::metric::MetricEvaluation;
 use super::network_trial::try_networks;
 use super::node_outputs::NodeOutputs;
@@ -22,7 +22,7 @@ use crate::plugin_calls::{PluginOfNode, run_plugin};
 use crate::run::estimate::{Cost, Estimate, FewerImages, Measured, MemoryEstimate, StageEstimate, SynthesisEstimate};
 use crate::run::interrupt::Interrupted;
 use crate::run::record::{Console, manifest};
-use crate::run::resume::peak_bytes;
+use crate::run::resume::{peak_bytes, restart_peak};
 use crate::run::start_error::StartError;
 
 /// Steps of a synthesis that is measured: the first is slower, and the last does more.
@@ -36,21 +36,40 @@ const METRIC: Duration = Duration::from_secs(30);
 /// # Errors
 /// As the run's own, as far as they show in a few batches.
 pub fn estimate(
-    plan: &Plan,
+    plan: Plan,
     with: &dyn Fn(&[String]) -> Option<Plan>,
     limit: f64,
     console: &mut Console,
     interrupted: &Interrupted,
 ) -> Result<Estimate, StartError> {
-    let mut measurement = Measurement::new(plan, Vec::new(), console, interrupted)?;
+    let mut measurement = Measurement::new(&plan, Vec::new(), console, interrupted)?;
     let flop_per_image = measurement.prepare()?;
     let on_cpu = measurement.environment.device.is_cpu();
-    let fewer = if on_cpu { fewer_images(plan, flop_per_image, limit) } else { Vec::new() };
-    let changes: Vec<_> = fewer.iter().map(FewerImages::setting).collect();
-    let smaller = if fewer.is_empty() { None } else { with(&changes) };
-    let Some(smaller) = smaller else { return measurement.all() };
+    let fewer = if on_cpu { Reduction::of(&plan, flop_per_image, limit) } else { Reduction::default() };
+    if fewer.measured.is_empty() {
+        return measurement.all();
+    }
+    let Some(smaller) = with(&fewer.settings()) else { return measurement.all() };
+    // Its networks would count as memory of the other's.
     drop(measurement);
-    let mut measurement = Measurement::new(&smaller, fewer, console, interrupted)?;
+    drop(plan);
+    let measured = measure(&smaller, fewer.measured, console, interrupted);
+    match (measured, with(&[])) {
+        // Something in it wants as many images as it has.
+        (Err(StartError::Failed(error)), Some(whole)) if !error.is_interrupted() => {
+            measure(&whole, Vec::new(), console, interrupted)
+        }
+        (measured, _) => measured,
+    }
+}
+
+fn measure(
+    plan: &Plan,
+    fewer: Vec<FewerImages>,
+    console: &mut Console,
+    interrupted: &Interrupted,
+) -> Result<Estimate, StartError> {
+    let mut measurement = Measurement::new(plan, fewer, console, interrupted)?;
     measurement.prepare()?;
     measurement.all()
 }
@@ -60,7 +79,7 @@ struct Measurement<'p, 'e> {
     /// What has fewer images in the plan than in the run.
     fewer_images: Vec<FewerImages>,
     setup: Cost,
-    /// By the system's measure, as if all had been measured with as many images as the run has.
+    /// The most memory so far, as if all had been measured with as many images as the run has; nothing where that is not known.
     peak: Option<u64>,
     outputs: NodeOutputs<'p>,
     environment: Environment,
@@ -105,7 +124,7 @@ impl<'p, 'e> Measurement<'p, 'e> {
             plan,
             fewer_images,
             setup: Cost::default(),
-            peak: None,
+            peak: Some(0),
             outputs: NodeOutputs::new(plan, environment.clone()),
             environment,
             console,
@@ -154,11 +173,12 @@ impl<'p, 'e> Measurement<'p, 'e> {
             let bytes = bytes_of(&network.weights);
             (network.name, bytes)
         });
+        self.note_peak(peak_bytes());
         let made_images = self.made_images.whole;
         // What a checkpoint holds is twice in memory while it is written, and a bank grows.
         let growth = 3 * made_images.saturating_sub(self.made_images.measured);
         let memory = MemoryEstimate {
-            peak: peak_bytes().max(self.peak).map(|peak| peak + growth),
+            peak: self.peak.map(|peak| peak + growth),
             networks: networks.collect(),
             training_state: self.training_state,
             made_images,
@@ -213,9 +233,10 @@ impl<'p, 'e> Measurement<'p, 'e> {
         let mut probe = StageProbe::new(self.interrupted);
         let mut context =
             StageContext { build, resume: None, inputs: self.plan.arriving_at(node), observer: &mut probe };
+        self.note_peak(peak_bytes());
+        let before = if restart_peak() { peak_bytes() } else { None };
         let inspector = &self.environment.inspector;
         inspector.next_round();
-        let before = peak_bytes();
         let output = inspector
             .looking_at_numbers(true, || run_plugin(PluginOfNode::of(node), || stage.run(inputs, &mut context)));
         let trained = node.signature.as_ref().and_then(Signature::network);
@@ -256,7 +277,7 @@ impl<'p, 'e> Measurement<'p, 'e> {
             self.made_images.whole += kept(count, whole.images);
         }
         self.training_state = self.training_state.max(state);
-        self.peak = self.peak.max(self.whole_peak(index, before, state));
+        self.note_peak(self.whole_peak(index, before, probe.state_bytes() as u64));
         let every = stage.pace().and_then(|pace| pace.evaluate_every);
         let evaluated = self.plan.nodes.iter().filter(|metric| {
             let during = |metric: &dyn MetricNode| metric.during_stages();
@@ -274,12 +295,19 @@ impl<'p, 'e> Measurement<'p, 'e> {
         })
     }
 
-    /// The most memory that a stage would have taken with all images at once: maps grow with them, and optimizers and gradients do not.
+    fn note_peak(&mut self, peak: Option<u64>) {
+        self.peak = Option::zip(self.peak, peak).map(|(before, now)| before.max(now));
+    }
+
+    /// The most memory that a stage would have taken with all images at once: maps grow with them; optimizers, gradients and banks do not.
     fn whole_peak(&self, stage: usize, before: Option<u64>, state: u64) -> Option<u64> {
         let node = &self.plan.nodes[stage];
         let turns = node.inputs.iter().map(|edge| &self.plan.nodes[edge.from].name);
         let factor = turns.chain([&node.name]).map(|node| self.factor(node)).fold(1.0, f64::max);
         let peak = peak_bytes()?;
+        if factor == 1.0 {
+            return Some(peak);
+        }
         let networks = self.environment.inspector.networks();
         let trained = networks.iter().filter(|network| node.trains.contains(&network.name));
         let gradients: u64 = trained.map(|network| bytes_of(&network.weights)).sum();
@@ -353,7 +381,7 @@ mod tests {
         nodes: {
             "teacher": WideResNet(depth: 10, widen_factor: 1),
             "student": WideResNet(depth: 10, widen_factor: 1),
-            "generator": ConvGenerator(latent_dim: 8, channels: 4, first_map: 4, image_size: 16, output: Tanh),
+            "generator": GENERATOR,
             "sure": OneHot(),
             "belief": KlDivergence(),
             "make": Synthesize(every: 4, images: 16, steps: 3, optimizer: Adam(lr: 1e-3)),
@@ -373,24 +401,31 @@ mod tests {
     #[test]
     fn fewer_images_at_once_are_multiplied() {
         let registry = Registry::get().unwrap();
-        let plan = |sets: &[String]| prove(&Sources::new("small.ron", PIPELINE, sets), registry, false).ok();
-        let estimated = |limit: f64| {
-            let mut console = Console::new(true, false);
-            let interrupted: crate::run::Interrupted = Arc::new(|| false);
-            let Ok(estimate) = estimate(&plan(&[]).unwrap(), &plan, limit, &mut console, &interrupted) else {
-                panic!("it is sound")
+        // Of its own size of a batch, and of any.
+        for generator in [
+            "Pixels(images: 16, image_size: 16)",
+            "ConvGenerator(latent_dim: 8, channels: 4, first_map: 4, image_size: 16, output: Tanh)",
+        ] {
+            let pipeline = PIPELINE.replace("GENERATOR", generator);
+            let plan = |sets: &[String]| prove(&Sources::new("small.ron", &pipeline, sets), registry, false).ok();
+            let estimated = |limit: f64| {
+                let mut console = Console::new(true, false);
+                let interrupted: crate::run::Interrupted = Arc::new(|| false);
+                let Ok(estimate) = estimate(plan(&[]).unwrap(), &plan, limit, &mut console, &interrupted) else {
+                    panic!("it is sound")
+                };
+                estimate
             };
-            estimate
-        };
-        let (whole, fewer) = (estimated(f64::INFINITY), estimated(1.0));
-        assert!(whole.fewer_images.is_empty());
-        let told: Vec<_> = fewer.fewer_images.iter().map(|it| (it.setting(), it.whole)).collect();
-        assert_eq!(told, [("make.images=2".to_owned(), 16), ("distill.batch_size=2".to_owned(), 12)]);
-        assert!(fewer.table().contains("distill was measured with 2 images at once, and multiplied for 12"));
-        let made =
-            |estimate: &crate::run::Estimate| (estimate.stages[0].syntheses[0].count, estimate.memory.made_images);
-        assert_eq!(made(&whole), made(&fewer));
-        let share = fewer.all().flop / whole.all().flop;
-        assert!((share - 1.0).abs() < 0.01, "{share}");
+            let (whole, fewer) = (estimated(f64::INFINITY), estimated(1.0));
+            assert!(whole.fewer_images.is_empty());
+            let told: Vec<_> = fewer.fewer_images.iter().map(|it| (it.setting(), it.whole)).collect();
+            assert_eq!(told, [("make.images=2".to_owned(), 16), ("distill.batch_size=2".to_owned(), 12)]);
+            assert!(fewer.table().contains("distill was measured with 2 images at once, and multiplied for 12"));
+            let made =
+                |estimate: &crate::run::Estimate| (estimate.stages[0].syntheses[0].count, estimate.memory.made_images);
+            assert_eq!(made(&whole), made(&fewer));
+            let share = fewer.all().flop / whole.all().flop;
+            assert!((share - 1.0).abs() < 0.01, "{generator}: {share}");
+        }
     }
 }

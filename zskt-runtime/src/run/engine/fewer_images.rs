@@ -13,18 +13,47 @@ pub const LIMIT: f64 = 250e9;
 /// For batch norms.
 const FEWEST: usize = 2;
 
-/// The stages and syntheses with more images at once than the limit allows, where an image takes so many operations. What learns from
-/// datasets is measured as it is: how many batches an epoch has depends on their size.
-pub fn fewer_images(plan: &Plan, flop_per_image: f64, limit: f64) -> Vec<FewerImages> {
-    let most = ((limit / flop_per_image) as usize).max(FEWEST);
-    let fewer = |node: &PlanNode| {
-        let (parameter, whole) = at_once(plan, node)?;
-        (whole > most).then(|| FewerImages { node: node.name.clone(), parameter, measured: most, whole })
-    };
-    plan.nodes.iter().filter_map(fewer).collect()
+/// What is measured in place of a plan.
+#[derive(Default)]
+pub struct Reduction {
+    /// Stages and syntheses, whose costs are to be multiplied.
+    pub measured: Vec<FewerImages>,
+    /// Generators whose weights are for batches of one size.
+    generators: Vec<FewerImages>,
 }
 
-/// The parameter that says how many images a node has at once.
+impl Reduction {
+    /// Of a plan, where an image takes so many operations: what has more images at once than the limit allows, and a parameter that says how
+    /// many. What learns from datasets is measured as it is: how many batches an epoch has depends on their size.
+    pub fn of(plan: &Plan, flop_per_image: f64, limit: f64) -> Self {
+        let most = ((limit / flop_per_image) as usize).max(FEWEST);
+        let fewer = |node: &PlanNode, (parameter, whole): (&'static str, usize)| {
+            let is_declared = (node.registration.parameters)().iter().any(|declared| declared.name == parameter);
+            (is_declared && whole > most).then(|| FewerImages {
+                node: node.name.clone(),
+                parameter,
+                measured: most,
+                whole,
+            })
+        };
+        let made = |node: &PlanNode| {
+            let Some(Signature::Generator(generator)) = &node.signature else { return None };
+            let whole = generator.batch_size?;
+            ["batch_size", "images"].into_iter().find_map(|parameter| fewer(node, (parameter, whole)))
+        };
+        Self {
+            measured: plan.nodes.iter().filter_map(|node| fewer(node, at_once(plan, node)?)).collect(),
+            generators: plan.nodes.iter().filter_map(made).collect(),
+        }
+    }
+
+    /// The changes to the pipeline.
+    pub fn settings(&self) -> Vec<String> {
+        self.measured.iter().chain(&self.generators).map(FewerImages::setting).collect()
+    }
+}
+
+/// How many images a stage or a synthesis has at once, and the parameter that says so.
 fn at_once(plan: &Plan, node: &PlanNode) -> Option<(&'static str, usize)> {
     if let Some(Signature::Turn(turn)) = &node.signature {
         return Some(("images", turn.synthesis?.images));

@@ -1,8 +1,13 @@
 //! How much memory the program took.
 
-/// The largest resident size so far in bytes; nothing where the system does not say.
+/// The largest resident size so far, or since [`restart_peak`], in bytes; nothing where the system does not say.
 pub fn peak_bytes() -> Option<u64> {
     parse(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// Has [`peak_bytes`] begin anew from what is resident now. Whether the system does so.
+pub fn restart_peak() -> bool {
+    std::fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 
 fn parse(status: &str) -> Option<u64> {

@@ -27,7 +27,7 @@ pub use file_error::cannot_read;
 pub use fingerprint::{Fingerprint, of_files as fingerprints_of, of_pipeline};
 pub use kept_weights::WeightsFile;
 pub use leftovers::EVENTS_HEAD;
-pub use memory::peak_bytes;
+pub use memory::{peak_bytes, restart_peak};
 pub use run_directory::RunDirectory;
 pub use run_files::{RunFiles, evaluation_name};
 pub use sealed_json::{seal, unseal};
