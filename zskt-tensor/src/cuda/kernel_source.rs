@@ -14,6 +14,7 @@ pub const SOURCE: &str = concat!(
     include_str!("kernels/batch_norm.cu"),
     include_str!("kernels/pointwise.cu"),
     include_str!("kernels/pooling.cu"),
+    include_str!("kernels/depthwise.cu"),
     include_str!("kernels/placement.cu"),
     include_str!("kernels/shift.cu"),
     include_str!("kernels/attention_map.cu"),

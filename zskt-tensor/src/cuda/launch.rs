@@ -215,6 +215,11 @@ fn blocks_of_sums(variant: KernelVariant, pixels: usize, channels: usize) -> usi
     pixels.div_ceil(4 * rows(variant, channels)).min(SUMMING)
 }
 
+/// Parts of sums over pixels, of which each has a block and four pixels at least for each thread.
+pub fn blocks_of_parts(variant: KernelVariant, pixels: usize, channels: usize) -> usize {
+    blocks_of_sums(variant, pixels, channels).max(1)
+}
+
 /// Where the blocks of a launch leave two sums over the pixels for each channel, `[blocks, 2, C]`, with some channels more where
 /// those do not make up packs of 16 bytes; and how many blocks there are.
 ///

@@ -24,12 +24,22 @@ thread_local! {
 pub enum Packing {
     /// Of this type, `[O, K, K, I / groups]`.
     Whole(DType),
+    /// Of this type, `[1, K, K, C]`, of a depthwise convolution.
+    Depthwise(DType),
     /// bf16, of which two make one: `[2, O, K, K, I / groups]`, first all numbers rounded and then what that leaves of each.
     Split,
 }
 
 impl Packing {
-    const ALL: [Self; 4] = [Self::Whole(DType::BF16), Self::Whole(DType::F32), Self::Whole(DType::F64), Self::Split];
+    const ALL: [Self; 7] = [
+        Self::Whole(DType::BF16),
+        Self::Whole(DType::F32),
+        Self::Whole(DType::F64),
+        Self::Depthwise(DType::BF16),
+        Self::Depthwise(DType::F32),
+        Self::Depthwise(DType::F64),
+        Self::Split,
+    ];
 
     /// The variant of the kernels that write it.
     ///
@@ -37,8 +47,10 @@ impl Packing {
     /// When there is none.
     pub fn variant(self) -> Result<KernelVariant> {
         match self {
-            Self::Whole(DType::BF16) | Self::Split => Ok(KernelVariant::of(Precision::Bf16, 1)),
-            Self::Whole(dtype) => KernelVariant::of_tensors(dtype),
+            Self::Whole(DType::BF16) | Self::Depthwise(DType::BF16) | Self::Split => {
+                Ok(KernelVariant::of(Precision::Bf16, 1))
+            }
+            Self::Whole(dtype) | Self::Depthwise(dtype) => KernelVariant::of_tensors(dtype),
         }
     }
 
@@ -48,6 +60,8 @@ impl Packing {
         let shape = [outputs, height, width, inputs];
         match self {
             Self::Whole(dtype) => empty(&shape[..], dtype, weight.device()),
+            // The channels of the one input of each.
+            Self::Depthwise(dtype) => empty((inputs, height, width, outputs), dtype, weight.device()),
             Self::Split => empty([&[2], &shape[..]].concat(), DType::BF16, weight.device()),
         }
     }
@@ -229,8 +243,11 @@ fn pack(weights: &[Tensor], packing: Packing) -> Result<Vec<Tensor>> {
     for weights in weights.chunks(TENSORS) {
         let (mut packed, mut inputs, mut taps) = (Vec::new(), Vec::new(), Vec::new());
         for weight in weights {
-            let (_, channels, height, width) = weight.dims4()?;
-            packed.push(packing.empty(weight)?);
+            let of_weight = packing.empty(weight)?;
+            let [.., height, width, channels] = *of_weight.dims() else {
+                unreachable!("a packed weight has four axes")
+            };
+            packed.push(of_weight);
             inputs.push(Count(channels));
             taps.push(Count(height * width));
         }
@@ -264,6 +281,7 @@ mod tests {
     use crate::backend::Backend;
     use crate::cuda::launch::launch_count::{Launches, counted};
     use crate::cuda::map::CudaMap;
+    use crate::cuda::ops::depthwise;
     use crate::error::Result;
     use crate::feature_map::FeatureMap;
     use crate::ops::{self, AdamOperands, AdamStep, UpdateOperands, UpdateRule};
@@ -298,7 +316,8 @@ mod tests {
     fn a_weight_is_packed_once_and_its_copy_moves_with_it() -> Result<()> {
         for precision in [Precision::Bf16, Precision::F32, Precision::Tf32, Precision::F64] {
             // By cuDNN and by kernels of our own.
-            for (shape, groups) in [([6, 4, 3, 3], 1), ([4, 2, 1, 1], 2), ([16, 4, 3, 3], 1)] {
+            for (shape, groups) in [([6, 4, 3, 3], 1), ([4, 2, 1, 1], 2), ([16, 4, 3, 3], 1), ([6, 1, 3, 3], 6)] {
+                depthwise::ENABLED.set(groups == 6);
                 let weight = Var::from_tensor(&numbers("weight", &shape, precision)?)?;
                 // Larger, and none of a convolution.
                 let other = Var::from_tensor(&numbers("other", &[3000], precision)?)?;

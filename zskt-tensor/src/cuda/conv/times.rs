@@ -10,6 +10,7 @@ use crate::cuda::conv::{Normalization, Operand, ResultGradient, Towards, by_cudn
 use crate::cuda::convolution::Direction;
 use crate::cuda::exact_sums::{self, GradientSums, MomentSums, UnfinishedGradients, UnfinishedMoments};
 use crate::cuda::graph;
+use crate::cuda::ops::depthwise;
 use crate::error::Error;
 use crate::precision::Precision;
 use crate::shape::ConvGeometry;
@@ -72,13 +73,17 @@ impl Layer {
 
     fn name(&self, direction: Direction) -> String {
         let &Self(inputs, outputs, _, kernel, ..) = self;
-        let letter = match direction {
-            Direction::Forward => "F",
-            Direction::Input => "D",
-            Direction::Weight => "W",
-        };
+        let letter = letter(direction);
         let shortcut = if kernel == 1 { " 1x1" } else { "" };
         format!("{letter} {inputs} {outputs} {}{shortcut}", self.geometry().out_height())
+    }
+}
+
+fn letter(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Forward => "F",
+        Direction::Input => "D",
+        Direction::Weight => "W",
     }
 }
 
@@ -387,6 +392,70 @@ fn row(layer: &Layer, direction: Direction, bench: &Bench, device: &Device) -> R
     Ok(row + "}")
 }
 
+/// Depthwise convolutions of a MobileNetV2 for CIFAR-10, 3×3: channels, side of the map, stride.
+const DEPTHWISE: [(usize, usize, usize); 5] = [(32, 32, 1), (96, 32, 2), (144, 16, 1), (384, 8, 1), (960, 4, 1)];
+
+fn depthwise_row(
+    (channels, side, stride): (usize, usize, usize),
+    direction: Direction,
+    device: &Device,
+) -> Result<String> {
+    let geometry = ConvGeometry {
+        batch: BATCH,
+        height: side,
+        width: side,
+        upsampling: 1,
+        in_channels: channels,
+        out_channels: channels,
+        kernel: 3,
+        stride,
+        padding: 1,
+        groups: channels,
+    };
+    let (rows, columns, precision) = (geometry.out_height(), geometry.out_width(), Precision::Bf16);
+    let weight = random([channels, 3, 3, 1], 0.3, device)?;
+    let packed = weight.permute((3, 1, 2, 0))?.contiguous()?;
+    let maps = (0..SETS).map(|_| {
+        Ok([
+            random([BATCH, side, side, channels], 1.0, device)?,
+            random([BATCH, rows, columns, channels], 1.0, device)?,
+        ])
+    });
+    let maps = maps.collect::<Result<Vec<_>>>()?;
+    let operands = |set: usize| {
+        let [x, gradient] = &maps[set];
+        match direction {
+            Direction::Forward => [x, &weight],
+            Direction::Input => [gradient, &weight],
+            Direction::Weight => [x, gradient],
+        }
+    };
+    let ours = |set: usize| {
+        let [x, gradient] = &maps[set];
+        match direction {
+            Direction::Forward => depthwise::forward(&geometry, precision, x, &packed, None),
+            Direction::Input => depthwise::data_gradient(&geometry, precision, gradient, &packed, None),
+            Direction::Weight => depthwise::weight_gradient(&geometry, precision, x, gradient),
+        }
+    };
+    let cudnn_us = time(device, |set| by_cudnn::convolve(&geometry, direction, precision, operands(set)))?;
+    let plain_us = time(device, ours)?;
+    let found = ours(0)?;
+    let numbers = |tensor: &Tensor| tensor.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>();
+    let bits = if numbers(&ours(0)?)? == numbers(&found)? { "same" } else { "other" };
+    let exactly = by_cudnn::exactly(&geometry, direction, operands(0))?;
+    let (found, of_each) = match direction {
+        Direction::Weight => (found.permute((0, 2, 3, 1))?.contiguous()?, 0.0),
+        Direction::Forward | Direction::Input => (found, 2_f64.powi(-8)),
+    };
+    let error = by_cudnn::error(&found, &exactly, of_each, 2_f64.powi(-12))?;
+    let letter = letter(direction);
+    Ok(format!(
+        "{{\"shape\": \"{letter} {channels} depthwise {rows}\", \"cudnn_us\": {cudnn_us:.2}, \"plain_us\": {plain_us:.2}, \
+         \"bits\": \"{bits}\", \"error\": {error:.4}}}"
+    ))
+}
+
 #[test]
 #[ignore = "times a GPU"]
 fn convolution_times() {
@@ -405,6 +474,17 @@ fn convolution_times() {
                 Err(error) => {
                     failures += 1;
                     println!("\n{}: {error}", layer.name(direction));
+                }
+            }
+        }
+    }
+    for layer in DEPTHWISE {
+        for direction in [Direction::Forward, Direction::Input, Direction::Weight] {
+            match depthwise_row(layer, direction, &device) {
+                Ok(row) => println!("\n{row}"),
+                Err(error) => {
+                    failures += 1;
+                    println!("\n{} {layer:?}: {error}", letter(direction));
                 }
             }
         }

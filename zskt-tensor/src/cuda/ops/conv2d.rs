@@ -14,6 +14,7 @@ use crate::cuda::kernel_source::KernelVariant;
 use crate::cuda::launch::Argument::{Count, Tensor as Of};
 use crate::cuda::launch::{blocks_of_packs, empty, launch, partial_sums};
 use crate::cuda::map::{Backward, CudaMap};
+use crate::cuda::ops::depthwise;
 use crate::cuda::packed_weights::{self, Packing};
 use crate::cuda::sum::plus;
 use crate::cuda::ticket::ticket;
@@ -44,6 +45,9 @@ pub fn conv2d(x: &CudaMap, geometry: &ConvGeometry, weight: &Tensor, bias: Optio
         ConvGeometry { height: map.shape.height, width: map.shape.width, upsampling: *upsampling, ..*geometry };
     if conv::is_ours(x.device(), &stored, precision)? {
         return fused(x, stored, weight, bias);
+    }
+    if depthwise::is_ours(geometry) {
+        return depthwise::conv2d(x, geometry, weight, bias);
     }
     let (x, geometry, device) = (&x.enlarged()?, *geometry, x.device());
     let mut weights = vec![TensorInput::of(weight)?];

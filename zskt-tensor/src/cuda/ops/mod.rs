@@ -7,6 +7,7 @@ pub mod attention_map;
 pub mod batch_norm;
 pub mod channel_selection;
 pub mod conv2d;
+pub mod depthwise;
 pub mod digest;
 pub mod gather_scalars;
 pub mod kl_divergence;

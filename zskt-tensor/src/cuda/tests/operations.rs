@@ -9,6 +9,7 @@ use crate::backend::Backend;
 use crate::cuda::cpu_emulation;
 use crate::cuda::launch::launch_count;
 use crate::cuda::map::CudaMap;
+use crate::cuda::ops::depthwise;
 use crate::cuda::tests::{compare, difference, random};
 use crate::error::Result;
 use crate::ops::{self, Activation, Pool};
@@ -150,6 +151,33 @@ fn convolutions_agree_with_the_kernels() {
             ops::conv2d(&map, &x[1], Some(&x[2]), 2, 1, groups, map.precision())?.to_nchw()
         });
     }
+    depthwise::ENABLED.set(true);
+    // Packs and single channels, more than a block has threads; borders on all sides, and none.
+    for (channels, kernel, stride, padding) in [
+        (16, 3, 1, 1),
+        (16, 3, 2, 1),
+        (5, 3, 3, 0),
+        (8, 5, 1, 2),
+        (24, 7, 2, 3),
+        (8, 2, 1, 1),
+        (8, 1, 2, 0),
+        (2056, 3, 1, 1),
+    ] {
+        let [height, width] = if channels > 256 { [2, 5] } else { [9, 11] };
+        let shapes: &[&[usize]] = &[&[2, channels, height, width], &[channels, 1, kernel, kernel], &[channels]];
+        let name = format!("depthwise {channels} {kernel} {stride} {padding}");
+        let (_, launches) = launch_count::counted(|| {
+            compare(&name, shapes, |map, x| {
+                let map = map(&x[0]);
+                let y = ops::conv2d(&map, &x[1], Some(&x[2]), stride, padding, channels, map.precision())?;
+                // Another gradient meets it.
+                let without_bias = ops::conv2d(&map, &x[1], None, stride, padding, channels, map.precision())?;
+                (&y + &without_bias)?.to_nchw()
+            });
+        });
+        assert!(launches.contains_key("depthwise_weight_sum"), "{name} is left to cuDNN");
+    }
+    depthwise::ENABLED.set(false);
     // A weight that is made of another, and maps of two origins.
     compare("made weights", &[&[2, 8, 4, 4], &[8, 8, 1, 1], &[2, 8, 4, 4]], |map, x| {
         let (a, b) = (map(&x[0]), map(&x[2]));
