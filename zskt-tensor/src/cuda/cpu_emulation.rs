@@ -2,7 +2,8 @@
 
 #![expect(unsafe_code, reason = "kernels get addresses")]
 
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{c_int, c_uint, c_void};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -15,24 +16,27 @@ use crate::cuda::kernel_source::{KernelVariant, SOURCE};
 type Thread = unsafe extern "C" fn(*const c_void);
 type RunBlocks = unsafe extern "C" fn(Thread, *const c_void, c_uint, c_int);
 
-/// The compiled variants; one launch at a time, for the emulation has one set of threads.
-static COMPILED: Mutex<Option<HashMap<KernelVariant, Library>>> = Mutex::new(None);
+/// The compiled variants, as files are.
+static COMPILED: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
+    /// This thread's own copies, for the emulation has one set of threads.
+    static LOADED: RefCell<HashMap<KernelVariant, Library>> = RefCell::default();
     /// Whether blocks and threads run backwards.
-    pub static BACKWARDS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    pub static BACKWARDS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs a kernel.
 pub fn launch(variant: KernelVariant, kernel: &str, blocks: usize, arguments: &[u64]) {
-    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    let library = compiled.get_or_insert_default().entry(variant).or_insert_with(|| compile(variant));
-    // SAFETY: the functions have these types, and the arguments are those of the kernel.
-    unsafe {
-        let run = library.get::<RunBlocks>(b"run_blocks").unwrap();
-        let kernel = library.get::<Thread>(format!("zskt_{kernel}")).unwrap();
-        run(*kernel, arguments.as_ptr().cast(), blocks as c_uint, c_int::from(BACKWARDS.get()));
-    }
+    LOADED.with_borrow_mut(|loaded| {
+        let library = loaded.entry(variant).or_insert_with(|| load(variant));
+        // SAFETY: the functions have these types, and the arguments are those of the kernel.
+        unsafe {
+            let run = library.get::<RunBlocks>(b"run_blocks").unwrap();
+            let kernel = library.get::<Thread>(format!("zskt_{kernel}")).unwrap();
+            run(*kernel, arguments.as_ptr().cast(), blocks as c_uint, c_int::from(BACKWARDS.get()));
+        }
+    });
 }
 
 /// Where the numbers of a storage begin.
@@ -47,11 +51,20 @@ pub fn address(storage: &CpuStorage) -> u64 {
     }
 }
 
-fn compile(variant: KernelVariant) -> Library {
-    let folder =
-        std::env::temp_dir().join(format!("zskt-kernels-{}-{}", std::process::id(), variant.options().concat()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = |name: &str| folder.join(name);
+fn load(variant: KernelVariant) -> Library {
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    let bytes = compiled.entry(variant.options().concat()).or_insert_with(|| compile(variant));
+    // A file that another thread has open would be the same library.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kernels.so");
+    std::fs::write(&path, bytes).unwrap();
+    // SAFETY: it has no constructors.
+    unsafe { Library::new(path).unwrap() }
+}
+
+fn compile(variant: KernelVariant) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
     std::fs::write(path("kernels.h"), SOURCE).unwrap();
     std::fs::write(path("emulated.c"), include_str!("kernels/emulated.c")).unwrap();
     let output = Command::new("cc")
@@ -62,8 +75,5 @@ fn compile(variant: KernelVariant) -> Library {
         .output()
         .expect("a C compiler, which Rust needs to link");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // SAFETY: it has no constructors.
-    let library = unsafe { Library::new(path("kernels.so")).unwrap() };
-    std::fs::remove_dir_all(folder).unwrap();
-    library
+    std::fs::read(path("kernels.so")).unwrap()
 }

@@ -3,9 +3,10 @@
 // it, is a race.
 
 #define _GNU_SOURCE
+#undef _FORTIFY_SOURCE // whose longjmp forbids fibers
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <ucontext.h>
 
 #define EMULATED
@@ -18,10 +19,14 @@ static Index threadIdx, blockIdx, gridDim;
 
 #define THREADS 256
 #define STACK (64 * 1024)
-static ucontext_t scheduler, contexts[THREADS];
-static int running[THREADS];
+// Fibers: each begins once, and goes on with the next block where it was done with the last.
+static jmp_buf scheduler, fibers[THREADS];
+static char stacks[THREADS][STACK];
+static int begun[THREADS], running[THREADS];
 
-static void synchronized(void) { swapcontext(&contexts[threadIdx.x], &scheduler); }
+static void synchronized(void) {
+    if (!_setjmp(fibers[threadIdx.x])) _longjmp(scheduler, 1);
+}
 #define __syncthreads() synchronized()
 
 static double of_neighbour(double number, unsigned distance) {
@@ -41,35 +46,41 @@ static Thread thread_main;
 static const void *thread_arguments;
 
 static void begin(void) {
-    thread_main(thread_arguments);
-    running[threadIdx.x] = 0;
-    swapcontext(&contexts[threadIdx.x], &scheduler);
+    for (;;) {
+        thread_main(thread_arguments);
+        running[threadIdx.x] = 0;
+        synchronized();
+    }
+}
+
+// Runs a thread until it waits for others, or is done.
+static void resume(unsigned thread) {
+    threadIdx.x = thread;
+    if (_setjmp(scheduler)) return;
+    if (begun[thread]) _longjmp(fibers[thread], 1);
+    begun[thread] = 1;
+    static ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = stacks[thread];
+    context.uc_stack.ss_size = STACK;
+    makecontext(&context, begin, 0);
+    setcontext(&context);
 }
 
 void run_blocks(Thread thread, const void *arguments, unsigned blocks, int backwards) {
-    static char *stacks;
-    if (!stacks) stacks = malloc((size_t)THREADS * STACK);
     thread_main = thread;
     thread_arguments = arguments;
     gridDim.x = blocks;
     for (unsigned block = 0; block < blocks; block++) {
         blockIdx.x = backwards ? blocks - 1 - block : block;
-        for (unsigned i = 0; i < THREADS; i++) {
-            getcontext(&contexts[i]);
-            contexts[i].uc_stack.ss_sp = stacks + (size_t)i * STACK;
-            contexts[i].uc_stack.ss_size = STACK;
-            contexts[i].uc_link = &scheduler;
-            makecontext(&contexts[i], begin, 0);
-            running[i] = 1;
-        }
+        for (unsigned i = 0; i < THREADS; i++) running[i] = 1;
         for (int left = 1; left;) {
             left = 0;
             for (unsigned i = 0; i < THREADS; i++) {
-                threadIdx.x = backwards ? THREADS - 1 - i : i;
-                if (running[threadIdx.x]) {
-                    swapcontext(&scheduler, &contexts[threadIdx.x]);
-                    left += running[threadIdx.x];
-                }
+                const unsigned next = backwards ? THREADS - 1 - i : i;
+                if (!running[next]) continue;
+                resume(next);
+                left += running[next];
             }
         }
     }

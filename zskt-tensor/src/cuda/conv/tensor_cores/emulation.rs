@@ -6,7 +6,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, c_char, c_uint, c_ulong, c_void};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Result, bail};
@@ -25,10 +24,12 @@ struct Range {
 
 type Run = unsafe extern "C" fn(*const c_uint, *const Range, *const c_void, c_ulong) -> *const c_char;
 
-/// The compiled kernels; one launch at a time, for an emulator has one set of threads.
-static COMPILED: Mutex<Option<HashMap<Kernel, Arc<Library>>>> = Mutex::new(None);
+/// The compiled kernels: of each the file that it is in.
+static COMPILED: Mutex<Option<HashMap<Kernel, Arc<Vec<u8>>>>> = Mutex::new(None);
 
 thread_local! {
+    /// This thread's own copies, for an emulator has one set of threads.
+    static LOADED: RefCell<Vec<(Arc<Vec<u8>>, Library)>> = const { RefCell::new(Vec::new()) };
     /// How blocks and threads take turns: 0, 1 or 2, `Order` in the emulator.
     pub static ORDER: Cell<u32> = const { Cell::new(0) };
     /// The kernels that are asked for, where they are only to be known.
@@ -62,8 +63,8 @@ pub fn prepare(work: impl FnOnce()) {
     if wanted.is_empty() {
         return;
     }
-    let library = Arc::new(compile(&wanted));
-    compiled.extend(wanted.into_iter().map(|kernel| (kernel, Arc::clone(&library))));
+    let file = Arc::new(compile(&wanted));
+    compiled.extend(wanted.into_iter().map(|kernel| (kernel, Arc::clone(&file))));
 }
 
 /// Runs a kernel.
@@ -85,26 +86,42 @@ pub fn launch(kernel: &Kernel, grid: [usize; 2], words: &[u64], arguments: &[Arg
             ranges.push(Range { from: address(tensor)?, bytes: bytes as c_ulong });
         }
     }
-    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    let library = compiled.get_or_insert_default().entry(*kernel).or_insert_with(|| Arc::new(compile(&[*kernel])));
+    let file = {
+        let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(compiled.get_or_insert_default().entry(*kernel).or_insert_with(|| Arc::new(compile(&[*kernel]))))
+    };
     let [x, y] = grid.map(|blocks| blocks as c_uint);
     let launch = [x, y, kernel.shared() as c_uint, ORDER.get(), ranges.len() as c_uint];
-    // SAFETY: the function has this type, and the arguments are those of the kernel, which it checks for their size.
-    let failure = unsafe {
-        let run = library.get::<Run>(kernel.name().as_bytes()).map_err(candle_core::Error::wrap)?;
-        let failure = run(launch.as_ptr(), ranges.as_ptr(), words.as_ptr().cast(), size_of_val(words) as c_ulong);
-        (!failure.is_null()).then(|| CStr::from_ptr(failure).to_string_lossy().into_owned())
-    };
+    let failure = LOADED.with_borrow_mut(|loaded| {
+        let at = loaded.iter().position(|(of, _)| Arc::ptr_eq(of, &file)).unwrap_or_else(|| {
+            loaded.push((Arc::clone(&file), load(&file)));
+            loaded.len() - 1
+        });
+        // SAFETY: the function has this type, and the arguments are those of the kernel, which it checks for their size.
+        unsafe {
+            let run = loaded[at].1.get::<Run>(kernel.name().as_bytes()).map_err(candle_core::Error::wrap)?;
+            let failure = run(launch.as_ptr(), ranges.as_ptr(), words.as_ptr().cast(), size_of_val(words) as c_ulong);
+            Ok::<_, candle_core::Error>(
+                (!failure.is_null()).then(|| CStr::from_ptr(failure).to_string_lossy().into_owned()),
+            )
+        }
+    })?;
     failure.map_or(Ok(()), |failure| bail!("{}: {failure}", kernel.name()))
 }
 
-fn compile(kernels: &[Kernel]) -> Library {
-    static FOLDERS: AtomicUsize = AtomicUsize::new(0);
-    let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("zskt-convolutions-{}-{number}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+fn load(file: &[u8]) -> Library {
+    // What another thread has open would be the same library.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kernels.so");
+    std::fs::write(&path, file).unwrap();
+    // SAFETY: its constructors only make it ready.
+    unsafe { Library::new(path).unwrap() }
+}
+
+fn compile(kernels: &[Kernel]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
     let source = [EMULATOR, TEMPLATES].concat() + &kernels.iter().map(Kernel::entry).collect::<String>();
-    std::fs::write(folder.join("kernels.cc"), source).unwrap();
+    std::fs::write(folder.path().join("kernels.cc"), source).unwrap();
     let output = Command::new("c++")
         .args([
             "-std=c++17",
@@ -117,14 +134,13 @@ fn compile(kernels: &[Kernel]) -> Library {
             "-Wno-clobbered",
             "-Wno-unused-function",
             "-Wno-maybe-uninitialized",
+            // Else copies of a library would have one set of variables within inline functions.
+            "-fvisibility=hidden",
         ])
         .args(["-ffp-contract=off", "-shared", "-fPIC", "kernels.cc", "-o", "kernels.so"])
-        .current_dir(&folder)
+        .current_dir(folder.path())
         .output()
         .expect("a C++ compiler");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // SAFETY: its constructors only make it ready.
-    let library = unsafe { Library::new(folder.join("kernels.so")).unwrap() };
-    std::fs::remove_dir_all(folder).unwrap();
-    library
+    std::fs::read(folder.path().join("kernels.so")).unwrap()
 }

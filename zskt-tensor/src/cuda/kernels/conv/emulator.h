@@ -376,7 +376,8 @@ DEVICE void multiply(float (&c)[4], const Quad &a, unsigned b0, unsigned b1) {
 
 // A kernel as a function that runs all its blocks and says what went wrong, or null.
 #define ENTRY(name, RESIDENT, Arguments, run)                                                                                               \
-    extern "C" const char *name(const unsigned *launch, const emulator::Range *ranges, const void *arguments, unsigned long bytes) {        \
+    extern "C" __attribute__((visibility("default"))) const char *                                                                          \
+    name(const unsigned *launch, const emulator::Range *ranges, const void *arguments, unsigned long bytes) {                               \
         if (bytes != sizeof(Arguments)) return "arguments of another size";                                                                 \
         emulator::ranges = ranges, emulator::range_count = launch[4];                                                                       \
         return emulator::launch(launch[0], launch[1], launch[2], (emulator::Order)launch[3], [&] { run(*(const Arguments *)arguments); });  \
