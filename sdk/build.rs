@@ -9,7 +9,9 @@ const _: Option<&str> = option_env!("CARGO_PKG_DESCRIPTION");
 
 fn main() {
     let sdk = env::var("CARGO_MANIFEST_DIR").unwrap();
-    for file in ["rustc-version", "image.sha256", "lib", "crates", "native"] {
+    // Of a release for GPUs.
+    let native = Some("native").filter(|folder| Path::new(&sdk).join(folder).exists());
+    for file in ["rustc-version", "image.sha256", "lib", "crates"].into_iter().chain(native) {
         println!("cargo::rerun-if-changed={sdk}/{file}");
     }
     let rustc = |arguments: &[&str]| {
@@ -33,7 +35,9 @@ fn main() {
     println!("cargo::rustc-link-search=crate={here}/lib");
     println!("cargo::rustc-link-search=dependency={here}/lib");
     println!("cargo::rustc-link-search=dependency={here}/crates");
-    println!("cargo::rustc-link-search=native={here}/native");
+    if let Some(native) = native {
+        println!("cargo::rustc-link-search=native={here}/{native}");
+    }
 }
 
 fn link_folder(folder: &Path, link: &Path) {

@@ -87,14 +87,14 @@ def steps(runner, folder, scratch):
     yield "convolutions, ours and cuDNN's", speed.convolutions, runner
     yield "learning curve, bf16", pipelines.learning_curve, runner
     yield "seeds at once, bf16", speed.concurrent, runner
+    yield "what --dry says", speed.dry, runner
+    yield "mean transition error", speed.transitions, runner
     digits = pipelines.Digits(runner, scratch)
     yield "a teacher of digits", digits.train_teacher
     yield "a teacher of digits, played", digits.play_teacher
     # While the CPU learns from that teacher.
     yield "profile, bf16", kernel_profile.profile, runner, folder
     yield "a sweep of seeds, two at once", pipelines.swept, runner
-    yield "what --dry says", speed.dry, runner
-    yield "mean transition error", speed.transitions, runner
     for name in pipelines.DIGITS:
         yield f"{name} on digits", digits.learn, name
 

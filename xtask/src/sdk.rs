@@ -58,9 +58,10 @@ pub fn write(root: &Path, sdk: &Path, image: &Path, standard_library: &Path, met
 /// When a file cannot be written.
 pub fn write_stand_ins(sdk: &Path, native: &BTreeSet<String>) -> Result {
     let folder = sdk.join("native");
-    fs::create_dir_all(&folder)?;
     for name in native.iter().filter(|name| *name != "stdc++") {
-        fs::write(folder.join(format!("lib{name}.so")), "INPUT()\n")?;
+        // An empty folder would be none in an archive.
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(format!("lib{name}.so")), "/* nothing */\n")?;
     }
     Ok(())
 }

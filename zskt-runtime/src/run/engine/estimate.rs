@@ -50,26 +50,37 @@ pub fn estimate(
         return measurement.all();
     }
     let Some(smaller) = with(&fewer.settings()) else { return measurement.all() };
+    let networks = measurement.networks();
     // Its networks would count as memory of the other's.
     drop(measurement);
     drop(plan);
-    let measured = measure(&smaller, fewer.measured, console, interrupted);
-    match (measured, with(&[])) {
-        // Something in it wants as many images as it has.
-        (Err(StartError::Failed(error)), Some(whole)) if !error.is_interrupted() => {
-            measure(&whole, Vec::new(), console, interrupted)
-        }
-        (measured, _) => measured,
+    restart_peak();
+    let measured = measure(&smaller, fewer.measured, networks, console, interrupted);
+    // Something in it may want as many images as it has.
+    let other = match &measured {
+        Err(StartError::Refused(_)) => true,
+        Err(StartError::Failed(error)) => !error.is_interrupted() && !error.is_out_of_memory(),
+        Ok(_) => false,
+    };
+    if !other {
+        return measured;
     }
+    drop(smaller);
+    restart_peak();
+    let Some(whole) = with(&[]) else { return measured };
+    measure(&whole, Vec::new(), BTreeMap::new(), console, interrupted)
 }
 
+/// What a plan takes; of the networks that have other sizes than in the run, those in the run are given.
 fn measure(
     plan: &Plan,
     fewer: Vec<FewerImages>,
+    networks: BTreeMap<String, u64>,
     console: &mut Console,
     interrupted: &Interrupted,
 ) -> Result<Estimate, StartError> {
     let mut measurement = Measurement::new(plan, fewer, console, interrupted)?;
+    measurement.whole_networks = networks;
     measurement.prepare()?;
     measurement.all()
 }
@@ -78,6 +89,8 @@ struct Measurement<'p, 'e> {
     plan: &'p Plan,
     /// What has fewer images in the plan than in the run.
     fewer_images: Vec<FewerImages>,
+    /// By name, the bytes of networks in the run, where they may be other than in the plan.
+    whole_networks: BTreeMap<String, u64>,
     setup: Cost,
     /// The most memory so far, as if all had been measured with as many images as the run has; nothing where that is not known.
     peak: Option<u64>,
@@ -123,6 +136,7 @@ impl<'p, 'e> Measurement<'p, 'e> {
         Ok(Self {
             plan,
             fewer_images,
+            whole_networks: BTreeMap::new(),
             setup: Cost::default(),
             peak: Some(0),
             outputs: NodeOutputs::new(plan, environment.clone()),
@@ -149,6 +163,12 @@ impl<'p, 'e> Measurement<'p, 'e> {
         Ok(flop_per_image)
     }
 
+    /// The bytes of the networks, by name.
+    fn networks(&self) -> BTreeMap<String, u64> {
+        let networks = self.environment.inspector.networks().into_iter();
+        networks.map(|network| (network.name, bytes_of(&network.weights))).collect()
+    }
+
     /// By what the costs of a node are to be multiplied.
     fn factor(&self, node: &str) -> f64 {
         self.fewer_images.iter().find(|fewer| fewer.node == node).map_or(1.0, FewerImages::factor)
@@ -169,18 +189,19 @@ impl<'p, 'e> Measurement<'p, 'e> {
             }
         }
         self.console.clear();
-        let networks = self.environment.inspector.networks().into_iter().map(|network| {
-            let bytes = bytes_of(&network.weights);
-            (network.name, bytes)
-        });
         self.note_peak(peak_bytes());
+        let mut networks = self.networks();
+        let small: u64 = networks.values().sum();
+        networks.extend(std::mem::take(&mut self.whole_networks));
+        // Of generators whose weights are for a batch of one size: each with its gradient and, as Adam has them, two averages.
+        let missing = networks.values().sum::<u64>().saturating_sub(small);
         let made_images = self.made_images.whole;
         // What a checkpoint holds is twice in memory while it is written, and a bank grows.
         let growth = 3 * made_images.saturating_sub(self.made_images.measured);
         let memory = MemoryEstimate {
-            peak: self.peak.map(|peak| peak + growth),
-            networks: networks.collect(),
-            training_state: self.training_state,
+            peak: self.peak.map(|peak| peak + growth + 4 * missing),
+            networks: networks.into_iter().collect(),
+            training_state: self.training_state + 2 * missing,
             made_images,
         };
         let (name, device) = (plan.name.clone(), self.environment.device_name);

@@ -36,21 +36,30 @@ impl Reduction {
                 whole,
             })
         };
-        let made = |node: &PlanNode| {
+        let measured: Vec<_> = plan.nodes.iter().filter_map(|node| fewer(node, at_once(plan, node)?)).collect();
+        let made = |(index, node): (usize, &PlanNode)| {
             let Some(Signature::Generator(generator)) = &node.signature else { return None };
             let whole = generator.batch_size?;
+            // Who has as many of its images as before would be multiplied by nothing.
+            let mut readers = plan.nodes.iter().filter(|reader| reader.inputs.iter().any(|edge| edge.from == index));
+            if !readers.all(|reader| !has_images(reader) || measured.iter().any(|fewer| fewer.node == reader.name)) {
+                return None;
+            }
             ["batch_size", "images"].into_iter().find_map(|parameter| fewer(node, (parameter, whole)))
         };
-        Self {
-            measured: plan.nodes.iter().filter_map(|node| fewer(node, at_once(plan, node)?)).collect(),
-            generators: plan.nodes.iter().filter_map(made).collect(),
-        }
+        let generators = plan.nodes.iter().enumerate().filter_map(made).collect();
+        Self { measured, generators }
     }
 
     /// The changes to the pipeline.
     pub fn settings(&self) -> Vec<String> {
         self.measured.iter().chain(&self.generators).map(FewerImages::setting).collect()
     }
+}
+
+/// Whether it has images made, so many at once: other turns learn on those of their stage.
+fn has_images(node: &PlanNode) -> bool {
+    !matches!(&node.signature, Some(Signature::Turn(turn)) if turn.synthesis.is_none())
 }
 
 /// How many images a stage or a synthesis has at once, and the parameter that says so.

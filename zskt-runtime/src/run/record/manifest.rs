@@ -19,7 +19,7 @@ use crate::run::start_error::StartError;
 use crate::run::timestamp::timestamp;
 
 /// What chooses the convolutions of a GPU (`docs/gpu.md`).
-const TENSOR_CORES: &str = "ZSKT_TENSOR_CORES";
+const CONVOLUTIONS: [&str; 2] = ["ZSKT_TENSOR_CORES", "ZSKT_DEPTHWISE"];
 
 /// The sums of every file that the plan's nodes read.
 ///
@@ -253,8 +253,10 @@ fn start(options: &Options, computer: Computer<'_>) -> Value {
     if let Some(card) = zskt_api::describe_gpu(computer.device) {
         start["gpu"] = card.into();
     }
-    if let Ok(setting) = std::env::var(TENSOR_CORES) {
-        start[TENSOR_CORES] = setting.into();
+    for variable in CONVOLUTIONS {
+        if let Ok(setting) = std::env::var(variable) {
+            start[variable] = setting.into();
+        }
     }
     start
 }

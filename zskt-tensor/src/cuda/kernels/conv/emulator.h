@@ -31,7 +31,6 @@ struct Copy { unsigned at, group; bool inside; unsigned char bytes[16]; };
 struct Fiber {
     jmp_buf at;
     ucontext_t start;
-    char *stack;
     bool started, done;
     const unsigned *waits_for; // a generation, and which
     unsigned generation, group;
@@ -43,6 +42,7 @@ struct Word { unsigned written, read; short writer, reader; }; // when and by wh
 struct Range { unsigned long from, bytes; }; // of a tensor
 
 static Fiber fibers[COUNT];
+static char stacks[COUNT][STACK];
 static Warp warps[WARPS];
 static jmp_buf scheduler;
 static unsigned current, block_x, block_y, grid_x, grid_y, arrived, epoch, shared_size;
@@ -166,9 +166,8 @@ static void run_block() {
     arrived = 0;
     epoch = 1;
     for (Fiber &fiber : fibers) {
-        if (!fiber.stack) fiber.stack = (char *)malloc(STACK);
         getcontext(&fiber.start);
-        fiber.start.uc_stack.ss_sp = fiber.stack;
+        fiber.start.uc_stack.ss_sp = stacks[&fiber - fibers];
         fiber.start.uc_stack.ss_size = STACK;
         makecontext(&fiber.start, begin, 0);
         fiber.started = fiber.done = false;
