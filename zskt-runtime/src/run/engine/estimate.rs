@@ -445,6 +445,8 @@ mod tests {
             let made =
                 |estimate: &crate::run::Estimate| (estimate.stages[0].syntheses[0].count, estimate.memory.made_images);
             assert_eq!(made(&whole), made(&fewer));
+            // Those of the run, of which a part was measured.
+            assert_eq!(whole.memory.networks, fewer.memory.networks);
             let share = fewer.all().flop / whole.all().flop;
             assert!((share - 1.0).abs() < 0.01, "{generator}: {share}");
         }

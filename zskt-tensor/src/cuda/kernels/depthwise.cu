@@ -19,6 +19,15 @@ INLINE unsigned strips_of(unsigned width) { return (width + STRIP - 1) / STRIP; 
 
 typedef struct { Real at[STRIP][PACK]; } Strip;
 
+// What the sums begin with.
+INLINE Strip biases(const Depthwise *a, unsigned column) {
+    Strip strip;
+    for (unsigned s = 0; s < STRIP; s++) {
+        for (unsigned k = 0; k < PACK; k++) strip.at[s][k] = a->bias ? a->bias[column * PACK + k] : 0;
+    }
+    return strip;
+}
+
 // Adds what a tap gives to one pixel.
 INLINE void add_tap(Real *sums, Pack weight, const Number *map, unsigned index) {
     const Pack from = pack_at(map, index);
@@ -36,10 +45,7 @@ KERNEL(depthwise, Depthwise) {
     EACH_STRIP(index, a) {
         Spot spot = spot_of(index, a.height, strips_of(a.width), a.columns), from = spot;
         spot.x *= STRIP;
-        Strip strip;
-        for (unsigned s = 0; s < STRIP; s++) {
-            for (unsigned k = 0; k < PACK; k++) strip.at[s][k] = a.bias ? a.bias[spot.column * PACK + k] : 0;
-        }
+        Strip strip = biases(&a, spot.column);
         for (unsigned row = 0; row < a.kernel; row++) {
             from.y = spot.y * a.stride + row - a.padding;
             if (from.y >= a.from_height) continue;
@@ -61,10 +67,7 @@ KERNEL(depthwise_gradient, Depthwise) {
     EACH_STRIP(index, a) {
         Spot spot = spot_of(index, a.height, strips_of(a.width), a.columns), from = spot;
         spot.x *= STRIP;
-        Strip strip;
-        for (unsigned s = 0; s < STRIP; s++) {
-            for (unsigned k = 0; k < PACK; k++) strip.at[s][k] = 0;
-        }
+        Strip strip = biases(&a, spot.column);
         for (unsigned row = 0; row < a.kernel; row++) {
             const unsigned y = spot.y + a.padding - row;
             from.y = y / a.stride;
