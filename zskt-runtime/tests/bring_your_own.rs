@@ -139,14 +139,72 @@ fn the_method_is_the_recommended_one_where_the_teacher_allows_it() {
         // No advice for a pipeline that was not written.
         assert!(!said.contains("leave that loss out") && !comment.contains("leave that loss out"), "{said}");
     }
-    let wanted = refused(here, &["new", "--teacher", folded.to_str().expect("UTF-8"), "--method", "dfq"]);
-    assert!(wanted.contains("is not known") || wanted.contains("no batch norm"), "{wanted}");
+    let wanted = refused(
+        here,
+        &[&["new", "--teacher", folded.to_str().expect("UTF-8"), "--method", "dfq"][..], &known].concat(),
+    );
+    assert!(wanted.contains("no batch norm"), "{wanted}");
 
     for method in ["nayer", "dfq", "deep-inversion", "dafl", "dfad", "abm"] {
         let to = format!("{method}.ron");
         let said_of = new(&teacher, &to, &[&known[..], &["--method", method]].concat());
         assert!(!said_of.contains("method "), "it was asked for: {said_of}");
         said(here, &["validate", &to]);
+    }
+}
+
+#[test]
+fn a_method_of_pixels_wants_to_know_their_normalization() {
+    let folder = folder();
+    let here = folder.path();
+    let teacher = fixtures().join("kuangliu/ckpt.pth");
+    for method in ["fast", "nayer", "dfq", "deep-inversion", "dafl"] {
+        let new = [
+            "new",
+            "--teacher",
+            teacher.to_str().expect("UTF-8"),
+            "--method",
+            method,
+            "--to",
+            &format!("{method}.ron"),
+        ];
+        let told = refused(here, &new);
+        let way_out = "--mean 0.4914,0.4822,0.4465 --std 0.247,0.2435,0.2616";
+        assert!(told.contains("which nothing tells") && told.contains(&format!("as in `{way_out}`")), "{told}");
+        said(here, &[&new[..], &way_out.split(' ').collect::<Vec<_>>()].concat());
+    }
+    for method in ["dfad", "abm"] {
+        said(
+            here,
+            &[
+                "new",
+                "--teacher",
+                teacher.to_str().expect("UTF-8"),
+                "--method",
+                method,
+                "--to",
+                &format!("{method}.ron"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_method_has_what_is_published_for_such_teachers() {
+    let folder = folder();
+    let here = folder.path();
+    save(&here.join("resnet.pth"), &weights("ResNet(depth: 18, stem: Cifar, width: 4, classes: 100)"));
+    for (method, expected) in [
+        ("fast", ["CIFAR-100 and a ResNet-34", "OneHot(class: Label, weight: 0.5)", "KlDivergence(weight: -1.33,"]),
+        ("nayer", ["published for CIFAR-100.", "classes: 100, batch_size: 400", "steps: 40, syntheses: 2"]),
+        ("dfq", ["CIFAR-100 and a ResNet-34", "Sgd(lr: 0.05,", "weight: 20.0"]),
+        ("deep-inversion", ["CIFAR-10 and a WRN-40-2", "Pixels(", "steps: 1000"]),
+    ] {
+        let to = format!("{method}.ron");
+        let known = ["--mean", "0.4914,0.4822,0.4465", "--std", "0.247,0.2435,0.2616"];
+        said(here, &[&["new", "--teacher", "resnet.pth", "--method", method, "--to", &to][..], &known].concat());
+        let written = std::fs::read_to_string(here.join(&to)).expect("it is written").replace("\n// ", " ");
+        assert!(expected.iter().all(|part| written.contains(part)), "{written}");
     }
 }
 

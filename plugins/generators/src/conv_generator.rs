@@ -11,9 +11,9 @@ use crate::conv_body::{self, BodyShape, ConvBody, Output};
 params! {
     /// A linear layer to a small map, then `doublings` times upsampling by 2 and a 3×3 convolution (to `channels`, the last to half as
     /// many), batch norm throughout, and a last convolution to the image. By its defaults it is the generator of Micaelli & Storkey (NeurIPS 2019), which
-    /// ends in a batch norm, and so draws in the normalized space that classifiers take. That of CMI, Fast-Datafree and their DAFL, DFQ
-    /// and ZSKT has `latent_dim: 256, output: Sigmoid, bias: false`, CMI's `LargeGenerator` `first_channels: Some(256)`, too; DFAD's
-    /// `output: Tanh`, the original DAFL's `eps: 0.8` besides.
+    /// ends in a batch norm, and so draws in the normalized space that classifiers take. That of CMI, Fast-Datafree and their DFQ
+    /// and ZSKT has `latent_dim: 256, output: Sigmoid, bias: false`, that of their DAFL `latent_dim: 512`, CMI's `LargeGenerator`
+    /// `first_channels: Some(256)`, too; DFAD's `output: Tanh`, the original DAFL's `eps: 0.8` besides.
     pub struct ConvGenerator {
         /// Length of the latent vector.
         pub latent_dim: usize = 100 => 1..=65536,

@@ -6,7 +6,7 @@ use zskt_api::ImageShape;
 use super::dataset::FoundDataset;
 use super::draft::{Draft, Group};
 use super::student::ChosenStudent;
-use super::teacher::FoundTeacher;
+use super::teacher::{FoundTeacher, TeacherFamily};
 
 /// How the student learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,6 +44,11 @@ impl Method {
             Self::Dfad => "DFAD (Fang et al. 2019)",
             Self::Abm => "Adversarial belief matching (Micaelli & Storkey, NeurIPS 2019)",
         }
+    }
+
+    /// Whether its images are pixels, which a teacher takes normalized.
+    pub fn needs_normalization(self) -> bool {
+        !matches!(self, Self::Dfad | Self::Abm)
     }
 
     fn about(self) -> &'static str {
@@ -93,16 +98,23 @@ impl Method {
     pub fn pipeline(self, teacher: &FoundTeacher, student: &ChosenStudent, data: Option<&FoundDataset>) -> Draft {
         let mut draft = Draft::taken_apart(self.published());
         teacher.name().clone_into(&mut draft.name);
+        let settings = PublishedSettings::of(self, teacher.family(), teacher.classes());
         let about = format!(
-            "{}: {}. No data is needed; the parameters are those that are published for images of 32×32.",
+            "{}: {}. No data is needed; the parameters are those that are published for {}.",
             self.title(),
-            self.about()
+            self.about(),
+            settings.experiment
         );
         draft.head = head(&about, teacher, student);
         // Its last nodes measure on CIFAR-10.
         let measured = draft.groups.pop().map(|group| group.nodes).unwrap_or_default();
         let measures = |edge: &String| measured.iter().any(|(name, _)| edge.contains(&format!("-> {name}.")));
         draft.edges.retain(|line| !line.iter().any(measures));
+        for (node, for_wide_resnets, instead) in settings.changes {
+            if let Some(node) = draft.node(node) {
+                *node = node.replace(for_wide_resnets, instead);
+            }
+        }
         if let Some(node) = draft.node("teacher") {
             teacher.ron().clone_into(node);
         }
@@ -115,6 +127,40 @@ impl Method {
         compare_attention(&mut draft, teacher, student);
         evaluate(&mut draft, data);
         draft
+    }
+}
+
+/// Parameters that a method's authors published for other teachers or other classes than WRN-40-2 and CIFAR-10's.
+struct PublishedSettings {
+    /// Data set and teacher that they are for.
+    experiment: &'static str,
+    /// A node, a parameter as the pipeline for WRN-40-2 and CIFAR-10 has it, and the same for this experiment.
+    changes: &'static [(&'static str, &'static str, &'static str)],
+}
+
+impl PublishedSettings {
+    fn of(method: Method, family: TeacherFamily, classes: usize) -> Self {
+        let (experiment, changes): (_, &[_]) = match (method, family, classes) {
+            // zju-vipa/Fast-Datafree: scripts/fast_cifar.sh, whose settings are for both.
+            (Method::Fast, TeacherFamily::ResNet, _) => (
+                "CIFAR-10 and CIFAR-100 and a ResNet-34 as teacher",
+                &[("shows", "weight: 0.4", "weight: 0.5"), ("differ", "weight: -1.1", "weight: -1.33")],
+            ),
+            (Method::Fast, TeacherFamily::Vgg, _) => (
+                "CIFAR-10 and CIFAR-100 and a VGG-11 as teacher",
+                &[("shows", "weight: 0.4", "weight: 0.5"), ("differ", "weight: -1.1", "weight: -1.0")],
+            ),
+            (Method::Fast, ..) => ("CIFAR-10 and CIFAR-100 and a WRN-40-2 as teacher", &[]),
+            // tmtuan1307/NAYER: scripts/nayer_100.sh, for teachers of all families.
+            (Method::Nayer, _, 100) => ("CIFAR-100", &[("synthesize", "steps: 30", "steps: 40")]),
+            (Method::Nayer, ..) => ("CIFAR-10", &[]),
+            // zju-vipa/CMI
+            (Method::Dfq, TeacherFamily::ResNet, 100) => {
+                ("CIFAR-100 and a ResNet-34 as teacher", &[("imitate", "lr: 0.1", "lr: 0.05")])
+            }
+            _ => ("CIFAR-10 and a WRN-40-2 as teacher", &[]),
+        };
+        Self { experiment, changes }
     }
 }
 
@@ -231,8 +277,23 @@ fn with_parameters(plugin: &str, more: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Draft, Method};
+    use super::{Draft, Method, PublishedSettings, TeacherFamily};
     use clap::ValueEnum;
+
+    #[test]
+    fn what_is_published_for_other_teachers_stands_in_the_pipelines_once() {
+        for method in Method::value_variants() {
+            for family in [TeacherFamily::ResNet, TeacherFamily::Vgg, TeacherFamily::Other] {
+                for classes in [10, 100] {
+                    let mut draft = Draft::taken_apart(method.published());
+                    for (node, parameter, _) in PublishedSettings::of(*method, family, classes).changes {
+                        let found = draft.node(node).map_or(0, |plugin| plugin.matches(parameter).count());
+                        assert_eq!(found, 1, "{method:?}: {parameter} of {node}");
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_published_pipelines_can_be_taken_apart() {

@@ -66,6 +66,16 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
         );
         return Err(Diagnostic::global(message).help("write the pipeline by hand, with a generator of your own"));
     }
+    if let (Some(method), Some(usual)) = (request.method, teacher.missing_normalization())
+        && method.needs_normalization()
+    {
+        let message =
+            format!("{} needs to know how the teacher's images were normalized, which nothing tells", method.title());
+        let help = format!(
+            "say it with --mean and --std, as in `{usual}`, zeros and ones where the teacher takes pixels from 0 to 1 as they are"
+        );
+        return Err(Diagnostic::global(message).help(help));
+    }
     let student = ChosenStudent::choose(request.student, &teacher, registry)?;
     let path = request.to.map_or_else(|| file_name(request.teacher), Path::to_owned);
     let draft = |method: Method| method.pipeline(&teacher, &student, data.as_ref());

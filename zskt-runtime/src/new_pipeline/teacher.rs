@@ -30,10 +30,32 @@ const FOR_PHOTOGRAPHS: usize = 224;
 /// The largest size that is tried where none of these is taken.
 const LARGEST: usize = 640;
 
+/// Networks that data-free distillation has been published for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TeacherFamily {
+    /// Residual networks of 18 to 152 layers.
+    ResNet,
+    /// VGG.
+    Vgg,
+    /// Any other, wide residual networks among them.
+    Other,
+}
+
+impl TeacherFamily {
+    fn of(architecture: &str) -> Self {
+        match architecture {
+            "ResNet" => Self::ResNet,
+            "Vgg" => Self::Vgg,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// A teacher's file, and the network in it.
 pub struct FoundTeacher {
     ron: String,
     name: String,
+    family: TeacherFamily,
     image: ImageShape,
     output: OutputShape,
     parameters: Option<usize>,
@@ -41,6 +63,8 @@ pub struct FoundTeacher {
     /// What was found, a line each.
     found: Vec<String>,
     assumptions: Vec<String>,
+    /// Options for what is usual, where nothing tells how its images were normalized.
+    missing_normalization: Option<String>,
 }
 
 impl FoundTeacher {
@@ -103,22 +127,24 @@ impl FoundTeacher {
                 image.height, image.width
             ));
         }
-        let normalization = configuration.and_then(|found| Some((found.mean.as_ref()?, found.std.as_ref()?)));
-        if normalization.is_none() && request.normalization.is_none() {
-            assumptions.push(normalization_unknown(data, image, output.classes));
-        }
+        let told = configuration.is_some_and(|found| found.mean.is_some() && found.std.is_some());
+        let missing_normalization =
+            (!told && request.normalization.is_none()).then(|| usual_normalization(image, output.classes));
+        assumptions.extend(missing_normalization.as_ref().map(|usual| normalization_unknown(data, usual)));
         let epsilon = configuration.and_then(|found| found.batch_norm_epsilon);
         let epsilon = epsilon.map_or_else(String::new, |epsilon| format!(", batch_norm_eps: {epsilon:?}"));
         let parameters = format!("{more}{}{epsilon}", stated(request.normalization.as_ref()));
         Ok(Self {
             ron: checkpoint::ron(&recognized.ron, path, key, &parameters),
             name: name(path),
+            family: TeacherFamily::of(recognized.registration.name),
             image,
             output,
             parameters: parameter_count::of(recognized.parsed.instance()),
             multiplications: multiplications::of(recognized.parsed.instance(), image),
             found: found(path, &report.format.to_string(), &report.networks, recognized, more),
             assumptions,
+            missing_normalization: missing_normalization.filter(|_| of_data(data).is_none()),
         })
     }
 
@@ -136,17 +162,19 @@ impl FoundTeacher {
         let (image, output) =
             images(teacher.as_ref(), fixed_images(path).into_iter().chain(data.and_then(FoundDataset::image)))
                 .ok_or_else(|| takes_no_images(&ron))?;
-        let unknown = teacher.normalization().is_none();
-        let unknown = unknown.then(|| normalization_unknown(data, image, output.classes));
+        let missing_normalization =
+            teacher.normalization().is_none().then(|| usual_normalization(image, output.classes));
         Ok(Self {
             found: vec![format!("{}: ONNX", path.display()), format!("teacher  {ron}")],
             ron,
             name: name(path),
+            family: TeacherFamily::Other,
             image,
             output,
             parameters: onnx_model::read(path).ok().map(|model| numbers(&model.graph)),
             multiplications: multiplications::of(parsed.instance(), image),
-            assumptions: unknown.into_iter().collect(),
+            assumptions: missing_normalization.iter().map(|usual| normalization_unknown(data, usual)).collect(),
+            missing_normalization: missing_normalization.filter(|_| of_data(data).is_none()),
         })
     }
 
@@ -158,6 +186,11 @@ impl FoundTeacher {
     /// What its pipeline is called.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What kind of network it is.
+    pub fn family(&self) -> TeacherFamily {
+        self.family
     }
 
     /// The images that it is for.
@@ -188,6 +221,11 @@ impl FoundTeacher {
     /// What its file does not tell, a sentence each.
     pub fn assumptions(&self) -> &[String] {
         &self.assumptions
+    }
+
+    /// Options that say how its images were normalized, as is usual for such images, where nothing tells it.
+    pub fn missing_normalization(&self) -> Option<&str> {
+        self.missing_normalization.as_deref()
     }
 
     /// What was found, for a person.
@@ -245,14 +283,17 @@ fn stated(normalization: Option<&Normalization>) -> String {
     normalization.map_or_else(String::new, |Normalization { mean, std }| format!(", mean: {mean:?}, std: {std:?}"))
 }
 
-fn normalization_unknown(data: Option<&FoundDataset>, image: ImageShape, classes: usize) -> String {
-    let assumed = data.and_then(FoundDataset::normalization);
-    let assumed =
-        assumed.map_or_else(String::new, |assumed| format!(" taken to be by {assumed}, as the images of --data are;"));
+/// What the images of --data are normalized by.
+fn of_data(data: Option<&FoundDataset>) -> Option<Normalization> {
+    data.and_then(FoundDataset::normalization)
+}
+
+fn normalization_unknown(data: Option<&FoundDataset>, usual: &str) -> String {
+    let assumed = of_data(data)
+        .map_or_else(String::new, |assumed| format!(" taken to be by {assumed}, as the images of --data are;"));
     format!(
-        "how its images were normalized:{assumed} say it with --mean and --std, as in `{}`, zeros and ones where it takes pixels from 0 \
-         to 1 as they are",
-        usual_normalization(image, classes)
+        "how its images were normalized:{assumed} say it with --mean and --std, as in `{usual}`, zeros and ones where it takes pixels \
+         from 0 to 1 as they are"
     )
 }
 
