@@ -68,7 +68,10 @@ fn refuse_other_formats(file: &[u8]) -> Result<(), ErrorKind> {
     } else if start.starts_with("<!doctype html") || start.starts_with("<html") {
         ("a web page (HTML)", "download the file itself: the link led to a page about it, or to an error")
     } else if file.starts_with(b"PK\x03\x04") {
-        ("a zip archive, as PyTorch's and Keras's own files are", "export the model as ONNX")
+        (
+            "a zip archive, as PyTorch's and Keras's own files are",
+            "weights of PyTorch are for `Checkpoint(model: …, path: …)`; export any other model as ONNX",
+        )
     } else if file.starts_with(b"\x89HDF\r\n") {
         ("an HDF5 file, as Keras's own files are", "convert it with `tf2onnx`")
     } else if file.get(4..8) == Some(b"TFL3") {

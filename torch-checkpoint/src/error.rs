@@ -41,6 +41,9 @@ pub enum ErrorKind {
         /// What to do about it.
         help: &'static str,
     },
+    /// A model in ONNX's format, as far as its first bytes tell.
+    #[error("it is an ONNX model")]
+    Graph,
     /// The file, or a part of it, ends before its content does.
     #[error("it is cut short: {what} ends at byte {needs} of {whole}, which has {has} bytes")]
     CutShort {
@@ -127,6 +130,7 @@ impl ErrorKind {
             }
             Self::NotAFile { .. } => "give the path of a .safetensors, .pth or .pth.tar file".to_string(),
             Self::Unreadable(_) => "check the permissions and the disk".to_string(),
+            Self::Graph => "`Onnx(path: …)` takes it as a teacher".to_string(),
             Self::Empty | Self::CutShort { .. } => "copy or download it again".to_string(),
             Self::Damaged { .. } => "copy, download or save it again".to_string(),
             Self::Excessive { .. } => "only a hostile or badly damaged file looks like this: do not use it".to_string(),

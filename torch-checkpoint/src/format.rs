@@ -1,8 +1,11 @@
 //! The formats of weights files, and how a file's first bytes tell them.
 
 use std::fmt;
+use std::fs::File;
+use std::path::Path;
 
 use crate::error::{ErrorKind, printable};
+use crate::weights_file::{head, metadata};
 
 /// The format of a weights file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,18 @@ impl fmt::Display for Format {
 pub(crate) const HEAD_LENGTH: u64 = 512;
 
 impl Format {
+    /// The format of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is of another format.
+    pub fn of(path: &Path) -> Result<Self, ErrorKind> {
+        // Opening a pipe would wait for its other end.
+        if metadata(path).map_err(|error| error.kind)?.is_dir() {
+            return Err(ErrorKind::NotAFile { found: "a directory" });
+        }
+        Self::detect(&head(&mut File::open(path)?)?)
+    }
+
     /// The format of a file that begins with `head`.
     pub(crate) fn detect(head: &[u8]) -> Result<Self, ErrorKind> {
         match head {
@@ -36,6 +51,8 @@ impl Format {
             [_, _, _, _, _, _, _, 0, b'{', ..] => Ok(Self::Safetensors),
             [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Ok(Self::TorchZip),
             [0x80, 2..=5, ..] => Ok(Self::TorchLegacy),
+            // `ir_version`, and behind it the name of what wrote the model, its graph, or the operator sets.
+            [0x08, 3..=31, 0x12 | 0x3a | 0x42, ..] => Err(ErrorKind::Graph),
             _ => Err(unknown_format(head)),
         }
     }

@@ -57,6 +57,20 @@ impl Normalization {
             && self.std.iter().all(|std| *std > 0.0)
     }
 
+    /// Whether it is of pixels from 0 to 1, as the parameters `mean` and `std` of plugins are.
+    pub fn is_of_unit_pixels(&self) -> bool {
+        self.is_sound()
+            && self.mean.iter().all(|mean| (0.0..=1.0).contains(mean))
+            && self.std.iter().all(|std| (0.001..=1.0).contains(std))
+    }
+
+    /// The same of pixels from 0 to 1, to four digits, where it is of pixels from 0 to 255.
+    pub fn of_bytes(&self) -> Option<Self> {
+        let divided = |numbers: &[f64]| numbers.iter().map(|number| (number / 255.0 * 1e4).round() / 1e4).collect();
+        let scaled = Self { mean: divided(&self.mean), std: divided(&self.std) };
+        (!self.is_of_unit_pixels() && scaled.is_of_unit_pixels()).then_some(scaled)
+    }
+
     /// Whether the other is the same, but for rounding.
     pub fn is_close_to(&self, other: &Self) -> bool {
         let close = |one: &[f64], other: &[f64]| {

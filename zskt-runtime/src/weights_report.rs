@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use torch_checkpoint::{
     Configuration, Format, Group, Match, NamedTensor, ReadError, Renames, Shapes, TensorInfo, WeightsFile, networks,
+    printable,
 };
 use zskt_api::{
-    Builder, NamedShapes, ParsedPlugin, PluginInstance, PluginKind, PluginRegistration, Recognized, Registry,
-    full_plugin_name,
+    Builder, Diagnostic, NamedShapes, ParsedPlugin, PluginInstance, PluginKind, PluginRegistration, Recognized,
+    Registry, full_plugin_name,
 };
 
 use crate::pipeline::parse_plugin;
+use crate::shell_quoting::quoted;
+use crate::text_format;
 
 /// What a weights file holds, known from its header alone.
 pub struct WeightsReport {
@@ -30,8 +33,10 @@ pub struct FoundNetwork {
     pub key: String,
     /// What stands before its names; empty where nothing does.
     pub prefix: String,
-    /// Its tensors in the file's order, under their names without the prefix; those that cannot be read are left out.
+    /// Its tensors in the file's order, under their names without the prefix; those that cannot be used are left out.
     pub tensors: Vec<(String, TensorInfo)>,
+    /// Why tensors cannot be used, a sentence each.
+    pub unusable: Vec<String>,
     /// The architectures that have such weights, the one that takes the fewest assumptions first.
     pub recognized: Vec<RecognizedArchitecture>,
 }
@@ -87,10 +92,12 @@ pub fn weights_report(path: &Path, key: Option<&str>, registry: &Registry) -> Re
         let recognized = place.map(|place| std::mem::take(&mut known[place].2)).unwrap_or_default();
         let info =
             |(name, tensor): &(&str, &NamedTensor)| Some(((*name).to_owned(), tensor.info.as_ref().ok()?.clone()));
+        let fault = |(_, tensor): &(&str, &NamedTensor)| Some(tensor.info.as_ref().err()?.to_string());
         FoundNetwork {
             key: group.key.to_owned(),
             prefix: group.prefix.to_owned(),
             tensors: group.tensors.iter().filter_map(info).collect(),
+            unusable: group.tensors.iter().filter_map(fault).collect(),
             recognized,
         }
     });
@@ -100,6 +107,23 @@ pub fn weights_report(path: &Path, key: Option<&str>, registry: &Registry) -> Re
         files: file.files().to_vec(),
         configuration: file.configuration().cloned(),
         networks,
+    })
+}
+
+/// Says that there are no weights in a file, or none under the key that was asked for, and under which keys there are some.
+pub fn no_weights(path: &Path, key: Option<&str>, registry: &Registry) -> Diagnostic {
+    let shown = path.display();
+    let anywhere = weights_report(path, None, registry).map(|report| report.networks).unwrap_or_default();
+    let Some(key) = key.filter(|_| !anywhere.is_empty()) else {
+        return Diagnostic::global(format!("`{shown}` holds no weights"));
+    };
+    let keys = anywhere.iter().map(FoundNetwork::choice).filter(|key| !key.is_empty());
+    let keys: Vec<_> = keys.map(|key| format!("--key {}", quoted(&printable(&key)))).collect();
+    let problem = Diagnostic::global(format!("`{shown}` holds no weights under the key `{key}`"));
+    problem.help(if keys.is_empty() {
+        "its weights are under no key: leave --key out".to_owned()
+    } else {
+        format!("its weights are under {}", text_format::join(&keys, "and"))
     })
 }
 

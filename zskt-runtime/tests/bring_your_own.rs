@@ -336,6 +336,126 @@ fn copies_are_one_network_and_others_are_for_the_user_to_decide() {
     assert!(other.contains("its weights are under --key model and --key 'the ema'"), "{other}");
 }
 
+/// The words of a printed command, between whose quotes there is no other quote.
+fn words(command: &str) -> Vec<String> {
+    let quoted = command.split('\'').enumerate();
+    quoted
+        .flat_map(|(index, part)| match index % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        })
+        .collect()
+}
+
+#[test]
+fn what_lies_beside_the_weights_is_checked_like_parameters() {
+    let folder = folder();
+    let here = folder.path();
+    let with = |name: &str, file: &str, text: &str| {
+        std::fs::create_dir(here.join(name)).expect("there is room");
+        save(&here.join(name).join("pytorch_model.bin"), &weights("CifarResNet(depth: 8)"));
+        std::fs::write(here.join(name).join(file), text).expect("there is room");
+    };
+    with("bytes", "config.json", r#"{"pretrained_cfg": {"mean": [125, 122, 113], "std": [63, 62, 66]}}"#);
+    let way_out = "--mean 0.4902,0.4784,0.4431 --std 0.2471,0.2431,0.2588";
+    let told = refused(here, &["new", "--teacher", "bytes"]);
+    assert!(told.contains("not of pixels from 0 to 1") && told.contains(way_out), "{told}");
+    said(here, &[&["new", "--teacher", "bytes"][..], &way_out.split(' ').collect::<Vec<_>>()].concat());
+    let told = refused(here, &["validate", "bytes.ron", "--set", "teacher.mean=None", "--set", "teacher.std=None"]);
+    assert!(told.contains("write `mean: [0.4902, 0.4784, 0.4431], std: [0.2471, 0.2431, 0.2588]`"), "{told}");
+
+    with("zero", "config.json", r#"{"pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0, 0.26]}}"#);
+    assert!(refused(here, &["new", "--teacher", "zero"]).contains("say with --mean and --std"));
+
+    let unscaled =
+        r#"{"image_mean": [123.675, 116.28, 103.53], "image_std": [58.395, 57.12, 57.375], "do_rescale": false}"#;
+    with("unscaled", "preprocessor_config.json", unscaled);
+    assert!(said(here, &["inspect", "unscaled"]).contains("mean [0.485, 0.456, 0.406], std [0.229, 0.224, 0.225]"));
+    said(here, &["new", "--teacher", "unscaled"]);
+
+    // The file at fault is named, not the folder.
+    with("damaged", "config.json", "{");
+    assert!(refused(here, &["new", "--teacher", "damaged"]).contains("`damaged/config.json`"));
+}
+
+#[test]
+fn numbers_that_no_network_computes_with_are_found_before_the_run() {
+    let folder = folder();
+    let here = folder.path();
+    let with = |file: &str, weight: &str, value: f32| {
+        let mut weights = weights("CifarResNet(depth: 8)");
+        let (_, tensor) = weights.iter_mut().find(|(name, _)| name == weight).expect("it has such a weight");
+        *tensor = Tensor::full(value, tensor.shape(), &Device::Cpu).expect("there is room");
+        save(&here.join(file), &weights);
+    };
+    with("nan.pth", "conv1.weight", f32::NAN);
+    with("negative.pth", "bn1.running_var", -1.0);
+    for (file, expected) in [
+        ("nan.pth", "`conv1.weight` in `nan.pth` holds numbers that are not finite"),
+        ("negative.pth", "`bn1.running_var` in `negative.pth` holds a variance that is negative"),
+    ] {
+        let told = refused(here, &["new", "--teacher", file]);
+        assert!(told.contains(expected) && told.contains("take an earlier checkpoint"), "{told}");
+        with("whole.pth", "conv1.weight", 0.0);
+        said(here, &["new", "--teacher", "whole.pth", "--to", &format!("{file}.ron")]);
+        let told = refused(here, &["validate", &format!("{file}.ron"), "--set", &format!("teacher.path={file:?}")]);
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
+#[test]
+fn what_new_proposes_it_takes() {
+    let folder = folder();
+    let here = folder.path();
+    let mut larger = weights("CifarResNet(depth: 8)");
+    for index in 0..3 {
+        let tensor = Tensor::zeros((4, 5), DType::F32, &Device::Cpu).expect("there is room");
+        larger.push((format!("auxiliary.{index}.weight"), tensor));
+    }
+    save(&here.join("larger.pth"), &larger);
+    let told = refused(here, &["new", "--teacher", "larger.pth"]);
+    let (_, command) = told.split_once("to leave these out: ").expect("it says how");
+    let command = words(command.lines().next().expect("a line"));
+    assert!(command[1].contains("ignore: ["), "{command:?}");
+    let arguments: Vec<_> = command.iter().map(String::as_str).collect();
+    let new = said(here, &[&["new"][..], &arguments].concat());
+    assert!(new.contains("wrote larger.ron"), "{new}");
+    said(here, &["validate", "larger.ron"]);
+
+    // A network that says yes or no.
+    let mut yes_or_no = weights("CifarResNet(depth: 8, classes: 2)");
+    for (name, tensor) in &mut yes_or_no {
+        if name.starts_with("linear.") || name.starts_with("fc.") {
+            *tensor = tensor.narrow(0, 0, 1).and_then(|first| first.contiguous()).expect("it has two rows");
+        }
+    }
+    save(&here.join("yes.pth"), &yes_or_no);
+    let told = refused(here, &["new", "--teacher", "yes.pth"]);
+    assert!(told.contains("one output") && told.contains("torch.cat([torch.zeros_like(weight), weight])"), "{told}");
+}
+
+#[test]
+fn a_file_is_known_by_what_it_holds() {
+    let folder = folder();
+    let here = folder.path();
+    let graph = fixtures().join("../../../plugins/teachers/tests/onnx/fixtures/vgg.18.onnx");
+    std::fs::copy(graph, here.join("model.bin")).expect("there is room");
+    assert!(said(here, &["new", "--teacher", "model.bin"]).contains("teacher  Onnx(path: \"model.bin\")"));
+    std::fs::copy(fixtures().join("kuangliu/ckpt.pth"), here.join("ckpt.onnx")).expect("there is room");
+    said(here, &["new", "--teacher", "ckpt.onnx"]);
+    let told = refused(here, &["validate", "ckpt.ron", "--set", "teacher.path=\"model.bin\""]);
+    assert!(told.contains("it is an ONNX model") && told.contains("`Onnx(path: …)` takes it"), "{told}");
+    assert!(refused(here, &["inspect", "ckpt.onnx", "--key", "nett"]).contains("its weights are under --key net"));
+
+    let header = r#"{"conv1.weight":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}"#;
+    let bytes = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 2]].concat();
+    std::fs::write(here.join("int8.safetensors"), bytes).expect("there is room");
+    let reason = "its tensor `conv1.weight` has elements of type int8";
+    assert!(said(here, &["inspect", "int8.safetensors"]).contains(&format!("not usable: {reason}")));
+    let told = refused(here, &["new", "--teacher", "int8.safetensors"]);
+    assert!(told.contains(reason) && told.contains("as float32"), "{told}");
+}
+
 #[test]
 fn commands_that_are_printed_can_be_pasted() {
     let folder = folder();
@@ -374,7 +494,7 @@ fn what_was_exported_says_which_images_it_takes() {
     said(here, &["abm.ron", "--set", "distill.batches=2", "--set", "distill.batch_size=4", "--out", "run"]);
     said(here, &["export", "run", "--format", "safetensors"]);
     said(here, &["export", "run", "--format", "onnx"]);
-    said(here, &["export", "run", "--format", "onnx", "--with-normalisation", "--to", "normalizes.onnx"]);
+    said(here, &["export", "run", "--format", "onnx", "--with-normalization", "--to", "normalizes.onnx"]);
     for (file, expected) in [
         ("student.safetensors", "images 3×32×32, mean [0.4914, 0.4822, 0.4465], std [0.247, 0.2435, 0.2616]"),
         ("student.onnx", "for images of mean [0.4914, 0.4822, 0.4465] and std [0.247, 0.2435, 0.2616]"),

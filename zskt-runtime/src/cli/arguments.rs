@@ -226,8 +226,8 @@ pub enum Command {
     Sweep(Box<SweepArguments>),
     /// Write a pipeline for a teacher's file: its architecture is recognized, a student chosen
     New {
-        /// The teacher: a file of weights, a folder with one, or an ONNX file
-        #[arg(long, value_name = "FILE")]
+        /// The teacher: a file of weights, a folder with one, an ONNX file, or a teacher plugin with its parameters
+        #[arg(long, value_name = "FILE|PLUGIN(…)")]
         teacher: PathBuf,
         /// Which network of the file, where it has several
         #[arg(long)]
@@ -272,8 +272,8 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         to: Option<PathBuf>,
         /// Have an ONNX model normalize images itself: it then takes numbers from 0 to 1
-        #[arg(long, alias = "with-normalization")]
-        with_normalisation: bool,
+        #[arg(long, alias = "with-normalisation")]
+        with_normalization: bool,
         /// Plugins from elsewhere.
         #[command(flatten)]
         libraries: Libraries,

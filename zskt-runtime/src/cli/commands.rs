@@ -160,7 +160,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
             };
             print(&new_pipeline::new(&request, Registry::get()?)?)
         }
-        Some(Command::Export { run, format, network, best, to, with_normalisation, .. }) => {
+        Some(Command::Export { run, format, network, best, to, with_normalization, .. }) => {
             load_libraries_of(&run, &packages_of(&run))?;
             let request = export::Request {
                 run: &run,
@@ -168,7 +168,7 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
                 best,
                 format,
                 to: to.as_deref(),
-                with_normalization: with_normalisation,
+                with_normalization,
             };
             print(&export::export(&request, Registry::get()?, tell)?)
         }

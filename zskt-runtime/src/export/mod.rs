@@ -65,7 +65,7 @@ pub fn export(
 ) -> std::result::Result<String, Diagnostic> {
     if request.with_normalization && request.format != Format::Onnx {
         let problem = Diagnostic::global("only an ONNX model can normalize images: the others are weights alone");
-        return Err(problem.help("add --format onnx, or leave --with-normalisation away"));
+        return Err(problem.help("add --format onnx, or leave --with-normalization away"));
     }
     let found = FoundNetwork::read(request.run, request.network, request.best, registry)?;
     // It is not refused: a library that is built again for a later release has another sum, and the network is the run's all the same.
@@ -111,7 +111,7 @@ fn onnx_model(found: &FoundNetwork, with_normalization: bool) -> Result<Vec<u8>>
     let image = found.image.ok_or_else(|| not("has no images in its pipeline, whose size an ONNX model states"))?;
     let normalization = found.normalization.as_ref().filter(|_| with_normalization);
     if with_normalization && normalization.is_none() {
-        return Err(not("has no images in its pipeline whose normalization is known: leave --with-normalisation away"));
+        return Err(not("has no images in its pipeline whose normalization is known: leave --with-normalization away"));
     }
     let mut metadata = found.metadata.clone();
     // What is meant for PyTorch's loaders.

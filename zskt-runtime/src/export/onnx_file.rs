@@ -38,7 +38,7 @@ pub fn encode(network: &Network<'_>, normalization: Option<&Normalization>, meta
         if means != channels || stds != channels {
             return Err(zskt_api::Error::new(format!(
                 "its images have {channels} channels, and their normalization has {means} means and {stds} standard deviations: give \
-                 its teacher one of each for each channel, or leave --with-normalisation away"
+                 its teacher one of each for each channel, or leave --with-normalization away"
             )));
         }
         let Normalization { mean, std } = Normalization::identity(channels);

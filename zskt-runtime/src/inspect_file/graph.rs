@@ -5,15 +5,21 @@ use std::path::Path;
 
 use onnx_model::{Dimension, Graph, Model, Port};
 use serde_json::{Value, json};
+use torch_checkpoint::{ErrorKind, Format};
 use zskt_api::{Diagnostic, Normalization, PluginInstance, PluginKind, Registry};
 
 use super::Request;
 use crate::pipeline::{parse_plugin, unambiguous};
 use crate::text_format;
 
-/// Whether a path is taken for an ONNX model: its format is one that cannot be told by its first bytes.
+/// Whether a path is taken for an ONNX model: by its first bytes where they are those of weights, or as exporters begin a model, else by
+/// what it is called, for the format has no mark of its own.
 pub fn is_graph(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+    match Format::of(path) {
+        Ok(_) => false,
+        Err(ErrorKind::Graph) => true,
+        Err(_) => path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")),
+    }
 }
 
 /// What an ONNX model holds.

@@ -8,7 +8,7 @@ use zskt_api::{Diagnostic, Registry};
 
 use super::Request;
 use crate::text_format;
-use crate::weights_report::{FoundNetwork, WeightsReport, weights_report};
+use crate::weights_report::{FoundNetwork, WeightsReport, no_weights, weights_report};
 
 /// What a file of weights, an index of shards, or a folder with either holds.
 ///
@@ -17,9 +17,12 @@ use crate::weights_report::{FoundNetwork, WeightsReport, weights_report};
 pub fn describe(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnostic> {
     let report = weights_report(request.path, request.key, registry).map_err(|error| {
         let problem =
-            Diagnostic::global(format!("cannot read weights from `{}`: {}", request.path.display(), error.kind));
+            Diagnostic::global(format!("cannot read weights from `{}`: {}", error.path.display(), error.kind));
         problem.help(error.kind.help())
     })?;
+    if report.networks.is_empty() && request.key.is_some() {
+        return Err(no_weights(request.path, request.key, registry));
+    }
     Ok(if request.json { format!("{:#}\n", to_json(&report)) } else { page(request, &report) })
 }
 
@@ -81,6 +84,9 @@ fn network_page(network: &FoundNetwork, several: bool) -> String {
         let name = printable(name);
         let _ = writeln!(out, "  {name:width$}  {:4}  {:?}", info.dtype.as_str(), info.shape);
     }
+    for reason in &network.unusable {
+        let _ = writeln!(out, "  not usable: {reason}");
+    }
     out
 }
 
@@ -96,7 +102,9 @@ fn to_json(report: &WeightsReport) -> Value {
             .iter()
             .map(|(name, info)| json!({ "name": name, "dtype": info.dtype.as_str(), "shape": info.shape }))
             .collect();
-        json!({ "key": network.key, "prefix": network.prefix, "recognized": recognized, "tensors": tensors })
+        json!({
+            "key": network.key, "prefix": network.prefix, "recognized": recognized, "tensors": tensors, "unusable": network.unusable,
+        })
     };
     let configuration = report.configuration.as_ref().map(|found| {
         json!({

@@ -6,6 +6,7 @@ use zskt_api::{Builder, Diagnostic, PluginInstance, PluginKind, Registry};
 
 use super::{Request, checkpoint};
 use crate::pipeline::{parse_plugin, unambiguous};
+use crate::shell_quoting::quoted;
 use crate::weights_report::{FoundNetwork, RecognizedArchitecture};
 
 /// Architectures whose weights are published, and rows and columns of the images that they are for; some with what stands for the others
@@ -54,9 +55,17 @@ impl Nearest {
                 .map(|()| more.to_owned())
         };
         let parameters = fits("").or_else(|problem| {
+            let proposal = problem.help.as_deref().and_then(proposal).map(|more| format!(", {more}"));
+            let proposal = proposal.filter(|more| fits(more).is_ok());
             // A network without some of the file's weights is another: who wants it has to say so.
-            let proposal = problem.help.as_deref().and_then(proposal).filter(|more| !more.contains("ignore:"));
-            proposal.and_then(|more| fits(&format!(", {more}")).ok()).ok_or_else(|| misfit(&ron, problem))
+            let asked_for = proposal.as_ref().filter(|more| more.contains("ignore:")).map(|more| {
+                let teacher = checkpoint::ron(&ron, request.teacher, request.key, more);
+                format!("\nto leave these out: --teacher {}", quoted(&teacher))
+            });
+            match (asked_for, proposal) {
+                (None, Some(more)) => Ok(more),
+                (asked_for, _) => Err(misfit(&ron, problem, &asked_for.unwrap_or_default())),
+            }
         })?;
         let (registration, parsed) = parse_plugin(&ron, PluginKind::Architecture, registry)?;
         let assumptions = match parameters.strip_prefix(", ") {
@@ -76,7 +85,7 @@ fn proposal(help: &str) -> Option<&str> {
 }
 
 /// What `Checkpoint` says of the nearest architecture, not all of it where that is long.
-fn misfit(ron: &str, problem: Diagnostic) -> Diagnostic {
+fn misfit(ron: &str, problem: Diagnostic, way_out: &str) -> Diagnostic {
     let help = problem.help.unwrap_or_default();
     let (differences, said): (Vec<&str>, Vec<&str>) = help.lines().partition(|line| line.starts_with(' '));
     let mut lines: Vec<_> =
@@ -84,7 +93,7 @@ fn misfit(ron: &str, problem: Diagnostic) -> Diagnostic {
     if differences.len() > MOST_DIFFERENCES {
         lines.push(format!("  and {} more", differences.len() - MOST_DIFFERENCES));
     }
-    Diagnostic::global(format!("the nearest is `{ron}`, and {}", problem.message)).help(lines.join("\n"))
+    Diagnostic::global(format!("the nearest is `{ron}`, and {}", problem.message)).help(lines.join("\n") + way_out)
 }
 
 /// The published architecture whose tensors have the most shapes in common with the file's, and the size of its images; nothing where

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use onnx_model::Dimension;
-use torch_checkpoint::printable;
+use torch_checkpoint::{Configuration, printable};
 use zskt_api::{
     ClassifierShape, Diagnostic, ImageShape, Normalization, OutputShape, PluginInstance, PluginKind, Registry,
     fetch_first,
@@ -15,7 +15,7 @@ use super::{Request, checkpoint, stem};
 use crate::inspect_file::{is_graph, numbers};
 use crate::pipeline::{parse_plugin, unambiguous};
 use crate::shell_quoting::quoted;
-use crate::weights_report::{FoundNetwork, RecognizedArchitecture, weights_report};
+use crate::weights_report::{FoundNetwork, RecognizedArchitecture, no_weights, weights_report};
 use crate::{multiplications, parameter_count, text_format};
 
 /// Sizes of images that networks are usually for, the likeliest first.
@@ -77,15 +77,21 @@ impl FoundTeacher {
         if let Some(problem) = path.to_str().and_then(fetch_first) {
             return Err(problem);
         }
+        if let Some(ron) = path.to_str().filter(|text| text.contains('(') && !path.exists()) {
+            return match (key, &request.normalization) {
+                (None, None) => Self::named(ron, data, registry),
+                _ => Err(Diagnostic::global("--key, --mean and --std are parameters where --teacher is a plugin")
+                    .help("write `key: …`, `mean: […]` and `std: […]` between its parentheses")),
+            };
+        }
         if is_graph(path) {
             return match key {
                 None => Self::of_graph(request, data, registry),
                 Some(_) => Err(Diagnostic::global("--key is for files of weights, and this is an ONNX model")),
             };
         }
-        let shown = path.display();
         let report = weights_report(path, key, registry).map_err(|error| {
-            let problem = Diagnostic::global(format!("cannot read `{shown}`: {}", error.kind));
+            let problem = Diagnostic::global(format!("cannot read `{}`: {}", error.path.display(), error.kind));
             problem.help(error.kind.help())
         })?;
         let network = match &report.networks[..] {
@@ -97,6 +103,7 @@ impl FoundTeacher {
         let nearest;
         let (recognized, more) = match network.recognized.first() {
             Some(recognized) => (recognized, ""),
+            None if !network.unusable.is_empty() => return Err(not_usable(path, network)),
             None => {
                 let near = Nearest::find(request, network, registry);
                 nearest = near
@@ -109,6 +116,9 @@ impl FoundTeacher {
             return Err(Diagnostic::global(format!("`{}` is not an architecture", recognized.ron)));
         };
         let configuration = report.configuration.as_ref();
+        if request.normalization.is_none() {
+            is_of_unit_pixels(path, configuration)?;
+        }
         let said = configuration.and_then(|configuration| configuration.input_size);
         let said = said.map(|[channels, height, width]| ImageShape::new(channels, height, width));
         let usual = [3, 1].map(|channels| ImageShape::new(channels, recognized.image_size, recognized.image_size));
@@ -116,21 +126,22 @@ impl FoundTeacher {
         let of_photographs = recognized.image_size >= FOR_PHOTOGRAPHS;
         let is_taken = |image: &ImageShape| !of_photographs || image.height <= recognized.image_size;
         let shape = data.and_then(FoundDataset::image).filter(is_taken);
+        tells_classes_apart(&recognized.ron, architecture.classes())?;
         let (image, output) = images(architecture.as_ref(), said.into_iter().chain(shape).chain(usual))
             .ok_or_else(|| takes_no_images(&recognized.ron))?;
 
         let mut assumptions = recognized.assumptions.clone();
         if said.is_none() && shape != Some(image) {
-            assumptions.push(format!(
-                "images of {}×{}: the weights do not tell the size, and this is usual for such a network; it is set by the generator's \
-                 `image_size` and by the datasets",
-                image.height, image.width
-            ));
+            assumptions.push(size_unknown(image));
         }
         let told = configuration.is_some_and(|found| found.mean.is_some() && found.std.is_some());
         let missing_normalization =
             (!told && request.normalization.is_none()).then(|| usual_normalization(image, output.classes));
         assumptions.extend(missing_normalization.as_ref().map(|usual| normalization_unknown(data, usual)));
+        checkpoint::fits(
+            &checkpoint::ron(&recognized.ron, path, key, &format!("{more}{}", stated(request.normalization.as_ref()))),
+            registry,
+        )?;
         let epsilon = configuration.and_then(|found| found.batch_norm_epsilon);
         let epsilon = epsilon.map_or_else(String::new, |epsilon| format!(", batch_norm_eps: {epsilon:?}"));
         let parameters = format!("{more}{}{epsilon}", stated(request.normalization.as_ref()));
@@ -150,30 +161,56 @@ impl FoundTeacher {
 
     fn of_graph(request: &Request<'_>, data: Option<&FoundDataset>, registry: &Registry) -> Result<Self, Diagnostic> {
         let path = request.teacher;
-        let ron = format!("Onnx(path: {:?}{})", path.to_string_lossy(), stated(request.normalization.as_ref()));
-        let (_, parsed) = parse_plugin(&unambiguous(&ron, registry), PluginKind::Teacher, registry)?;
+        let onnx = |more: &str| format!("Onnx(path: {:?}{more})", path.to_string_lossy());
+        let teacher = Self::named(&onnx(&stated(request.normalization.as_ref())), data, registry);
+        let mut teacher = teacher.map_err(|problem| {
+            let as_parameter = problem.help.as_deref().is_some_and(|help| help.contains("`output"));
+            let Some(help) = problem.help.clone().filter(|_| as_parameter) else { return problem };
+            problem.help(format!("{help}, as in --teacher {}", quoted(&onnx(", output: \"…\""))))
+        })?;
+        teacher.found.insert(0, format!("{}: ONNX", path.display()));
+        Ok(teacher)
+    }
+
+    /// A plugin with its parameters.
+    fn named(ron: &str, data: Option<&FoundDataset>, registry: &Registry) -> Result<Self, Diagnostic> {
+        let context =
+            |problem: Diagnostic| Diagnostic { span: None, ..problem }.context(format_args!("--teacher {ron}"));
+        let (registration, parsed) =
+            parse_plugin(&unambiguous(ron, registry), PluginKind::Teacher, registry).map_err(context)?;
         let PluginInstance::Teacher(teacher) = parsed.instance() else {
-            return Err(Diagnostic::global("`Onnx` is not a teacher source"));
+            return Err(context(Diagnostic::global("it is not a teacher source")));
         };
+        let paths = teacher.files();
+        let path = paths.first().map_or(Path::new(registration.name), |path| path.as_path());
         teacher.check().map_err(|fault| {
             let problem = Diagnostic::global(format!("`{}`: {}", path.display(), fault.message));
             Diagnostic { help: fault.help, ..problem }
         })?;
-        let (image, output) =
-            images(teacher.as_ref(), fixed_images(path).into_iter().chain(data.and_then(FoundDataset::image)))
-                .ok_or_else(|| takes_no_images(&ron))?;
+        let fixed = if is_graph(path) { fixed_images(path) } else { Vec::new() };
+        let (image, output) = images(teacher.as_ref(), fixed.into_iter().chain(data.and_then(FoundDataset::image)))
+            .ok_or_else(|| takes_no_images(ron))?;
+        tells_classes_apart(ron, output.classes)?;
         let missing_normalization =
             teacher.normalization().is_none().then(|| usual_normalization(image, output.classes));
+        let parameters = match is_graph(path) {
+            true => onnx_model::read(path).ok().map(|model| numbers(&model.graph)),
+            false => parameter_count::of(parsed.instance()),
+        };
         Ok(Self {
-            found: vec![format!("{}: ONNX", path.display()), format!("teacher  {ron}")],
-            ron,
+            found: vec![format!("teacher  {ron}")],
+            ron: ron.to_owned(),
             name: name(path),
             family: TeacherFamily::Other,
             image,
             output,
-            parameters: onnx_model::read(path).ok().map(|model| numbers(&model.graph)),
+            parameters,
             multiplications: multiplications::of(parsed.instance(), image),
-            assumptions: missing_normalization.iter().map(|usual| normalization_unknown(data, usual)).collect(),
+            assumptions: (!is_graph(path) && data.and_then(FoundDataset::image) != Some(image))
+                .then(|| size_unknown(image))
+                .into_iter()
+                .chain(missing_normalization.iter().map(|usual| normalization_unknown(data, usual)))
+                .collect(),
             missing_normalization: missing_normalization.filter(|_| of_data(data).is_none()),
         })
     }
@@ -288,6 +325,14 @@ fn of_data(data: Option<&FoundDataset>) -> Option<Normalization> {
     data.and_then(FoundDataset::normalization)
 }
 
+fn size_unknown(image: ImageShape) -> String {
+    format!(
+        "images of {}×{}: the weights do not tell the size, and this is usual for such a network; it is set by the generator's \
+         `image_size` and by the datasets",
+        image.height, image.width
+    )
+}
+
 fn normalization_unknown(data: Option<&FoundDataset>, usual: &str) -> String {
     let assumed = of_data(data)
         .map_or_else(String::new, |assumed| format!(" taken to be by {assumed}, as the images of --data are;"));
@@ -350,22 +395,6 @@ fn are_copies(path: &Path, key: Option<&str>, networks: &[FoundNetwork], registr
         && checkpoint::fits(&checkpoint::ron(&first, path, key, ""), registry).is_ok()
 }
 
-fn no_weights(path: &Path, key: Option<&str>, registry: &Registry) -> Diagnostic {
-    let shown = path.display();
-    let anywhere = weights_report(path, None, registry).map(|report| report.networks).unwrap_or_default();
-    let Some(key) = key.filter(|_| !anywhere.is_empty()) else {
-        return Diagnostic::global(format!("`{shown}` holds no weights"));
-    };
-    let keys = anywhere.iter().map(FoundNetwork::choice).filter(|key| !key.is_empty());
-    let keys: Vec<_> = keys.map(|key| format!("--key {}", quoted(&printable(&key)))).collect();
-    let problem = Diagnostic::global(format!("`{shown}` holds no weights under the key `{key}`"));
-    problem.help(if keys.is_empty() {
-        "its weights are under no key: leave --key out".to_owned()
-    } else {
-        format!("its weights are under {}", text_format::join(&keys, "and"))
-    })
-}
-
 fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
     let described = |network: &FoundNetwork| {
         let what = network.recognized.first().map_or_else(|| "not recognized".to_owned(), |one| one.ron.clone());
@@ -373,6 +402,43 @@ fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
     };
     let problem = Diagnostic::global(format!("`{}` holds {} networks", path.display(), networks.len()));
     problem.help(format!("choose one:{}", networks.iter().map(described).collect::<String>()))
+}
+
+/// A network that tells whether something is so has one output, and beliefs are about two classes or more.
+fn tells_classes_apart(ron: &str, classes: usize) -> Result<(), Diagnostic> {
+    if classes > 1 {
+        return Ok(());
+    }
+    let problem = Diagnostic::global(format!("`{ron}` has one output, and a teacher tells two classes or more apart"));
+    Err(problem.help(
+        "where it is the logit of yes against no, give the last layer a first output that is always 0, which is the same network: weight \
+         `torch.cat([torch.zeros_like(weight), weight])`, and its bias likewise",
+    ))
+}
+
+/// What is written beside the weights has to be what --mean and --std may be.
+fn is_of_unit_pixels(path: &Path, configuration: Option<&Configuration>) -> Result<(), Diagnostic> {
+    let stated = configuration.and_then(|found| Normalization::of(found.mean.as_ref(), found.std.as_ref()));
+    let Some(stated) = stated.filter(|stated| !stated.is_of_unit_pixels()) else { return Ok(()) };
+    let message = format!(
+        "what lies beside the weights in `{}` states {stated}, which is not of pixels from 0 to 1",
+        path.display()
+    );
+    let option = |numbers: &[f64]| numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(",");
+    Err(Diagnostic::global(message).help(match stated.of_bytes() {
+        Some(of_bytes) => {
+            format!("divided by 255 it is: --mean {} --std {}", option(&of_bytes.mean), option(&of_bytes.std))
+        }
+        None => "say with --mean and --std how its images were normalized".into(),
+    }))
+}
+
+/// Says what is in a file whose tensors cannot be used: integers of a quantized network, for example.
+fn not_usable(path: &Path, network: &FoundNetwork) -> Diagnostic {
+    let (first, more) = (&network.unusable[0], network.unusable.len() - 1);
+    let more = if more == 0 { String::new() } else { format!(", and neither can {more} others") };
+    Diagnostic::global(format!("`{}` holds what cannot be used: {first}{more}", path.display()))
+        .help("save the network's weights as float32; those of a quantized one are what it had before it was quantized")
 }
 
 /// Says what is in a file that no architecture is recognized in, and how the nearest differs, where one is near.

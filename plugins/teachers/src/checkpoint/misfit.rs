@@ -222,10 +222,23 @@ fn recognized(file: &WeightsFile, choice: &Choice) -> Vec<String> {
         let models: Vec<_> = models.into_iter().map(|model| format!("`{}`", printable(&model.ron))).collect();
         if !models.is_empty() {
             let place = if path.is_empty() { String::new() } else { format!(" in `{path}`") };
-            said.push(format!("this file holds {}{place}", models.join(" or ")));
+            // Which no parameter can say.
+            let one_output = if models.iter().any(|model| has_one_output(model)) {
+                ", which has one output, and networks here tell two classes or more apart: where it is the logit of yes against no, give \
+                 the last layer a first output that is always 0, which is the same network: weight \
+                 `torch.cat([torch.zeros_like(weight), weight])`, and its bias likewise"
+            } else {
+                ""
+            };
+            said.push(format!("this file holds {}{place}{one_output}", models.join(" or ")));
         }
     }
     said
+}
+
+/// Whether a model that was recognized tells whether something is so, instead of telling classes apart.
+fn has_one_output(model: &str) -> bool {
+    ["classes: 1,", "classes: 1)"].iter().any(|classes| model.contains(classes))
 }
 
 /// Every difference between the network and what comes nearest to it.

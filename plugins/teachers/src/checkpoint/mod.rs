@@ -72,7 +72,9 @@ impl TeacherSource for Checkpoint {
     fn check(&self) -> Result<(), CheckError> {
         Normalization::check(self.mean.as_deref(), self.std.as_deref())?;
         self.weights_source()?;
-        self.check_epsilon()
+        self.check_epsilon()?;
+        self.check_stated_normalization()?;
+        self.check_numbers()
     }
 
     fn batch_norm_epsilon(&self) -> f64 {
@@ -80,11 +82,8 @@ impl TeacherSource for Checkpoint {
     }
 
     fn normalization(&self) -> Option<Normalization> {
-        Normalization::of(self.mean.as_ref(), self.std.as_ref()).or_else(|| {
-            let file = WeightsFile::open(&self.path).ok()?;
-            let found = file.configuration()?;
-            Normalization::of(found.mean.as_ref(), found.std.as_ref()).filter(Normalization::is_sound)
-        })
+        let own = Normalization::of(self.mean.as_ref(), self.std.as_ref());
+        own.or_else(|| self.stated_normalization().filter(Normalization::is_of_unit_pixels))
     }
 
     fn accuracy(&self) -> Option<f64> {
@@ -104,7 +103,7 @@ impl TeacherSource for Checkpoint {
         let Selected { dict, names, .. } = self.select(&mut file, &weights).map_err(with_help)?;
         let names = names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
         let tensors = file.read(dict, &names).map_err(|error| Error::new(error.to_string()))?;
-        self.check_finite(&tensors)?;
+        self.numbers_are_sound(&tensors)?.map_err(with_help)?;
         weights.load(&tensors)?;
         Ok(ClassifierNetwork { name: context.node.clone(), weights, forward })
     }
@@ -153,19 +152,58 @@ impl Checkpoint {
         Err(CheckError::parameter("batch_norm_eps", message).help(format!("write `batch_norm_eps: {stated:?}`")))
     }
 
+    /// What is written beside the weights.
+    fn stated_normalization(&self) -> Option<Normalization> {
+        let file = WeightsFile::open(&self.path).ok()?;
+        let found = file.configuration()?;
+        Normalization::of(found.mean.as_ref(), found.std.as_ref())
+    }
+
+    /// What is written beside the weights is followed without a word, so it has to be what the parameters may be.
+    fn check_stated_normalization(&self) -> Result<(), CheckError> {
+        let own = Normalization::of(self.mean.as_ref(), self.std.as_ref());
+        let Some(stated) = self.stated_normalization().filter(|stated| own.is_none() && !stated.is_of_unit_pixels())
+        else {
+            return Ok(());
+        };
+        let message = format!(
+            "what lies beside the weights in `{}` states {stated}, which is not of pixels from 0 to 1",
+            self.path.display()
+        );
+        Err(CheckError::parameter("mean", message).help(match stated.of_bytes() {
+            Some(Normalization { mean, std }) => format!("divided by 255 it is: write `mean: {mean:?}, std: {std:?}`"),
+            None => "write `mean` and `std` as they were in its training".into(),
+        }))
+    }
+
+    /// Reads the weights: numbers that no network computes with are found before anything is run.
+    fn check_numbers(&self) -> Result<(), CheckError> {
+        let mut file = WeightsFile::open(&self.path).map_err(|error| fault(&error))?;
+        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+        self.model.build(&builder).map_err(|error| CheckError::parameter("model", error.to_string()))?;
+        let Selected { dict, names, .. } = self.select(&mut file, &builder.weights())?;
+        let names = names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
+        let tensors = file.read(dict, &names).map_err(|error| fault(&error))?;
+        self.numbers_are_sound(&tensors).map_err(|error| CheckError::parameter("path", error.to_string()))?
+    }
+
     /// A network with weights that are no numbers would blame whatever learns from it.
-    fn check_finite(&self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    fn numbers_are_sound(&self, tensors: &BTreeMap<String, Tensor>) -> Result<Result<(), CheckError>> {
         for (name, tensor) in tensors.iter().filter(|(_, tensor)| tensor.dtype().is_float()) {
-            let sum = tensor.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
-            if !sum.is_finite() {
-                let path = self.path.display();
-                return Err(Error::new(format!(
-                    "`{}` in `{path}` holds numbers that are not finite: its training diverged",
-                    printable(name)
-                )));
-            }
+            let numbers = tensor.to_dtype(DType::F64)?.flatten_all()?;
+            let what = if !numbers.sum_all()?.to_scalar::<f64>()?.is_finite() {
+                "numbers that are not finite: its training diverged"
+            } else if name.ends_with("running_var") && numbers.dim(0)? > 0 && numbers.min(0)?.to_scalar::<f64>()? < 0.0
+            {
+                "a variance that is negative: the file is damaged, or was not made by training"
+            } else {
+                continue;
+            };
+            let message = format!("`{}` in `{}` holds {what}", printable(name), self.path.display());
+            return Ok(Err(CheckError::parameter("path", message)
+                .help("take an earlier checkpoint, or another network of the file by `key`")));
         }
-        Ok(())
+        Ok(Ok(()))
     }
 }
 
