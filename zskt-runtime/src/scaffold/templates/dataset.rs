@@ -7,7 +7,7 @@ use std::sync::Arc;
 use zskt_api::rand::Rng;
 use zskt_api::{
     BuildContext, CheckError, Dataset, DatasetSignature, DatasetSource, ImageSet, ImageShape,
-    RandomStreams, Result, params,
+    Normalization, RandomStreams, Result, params,
 };
 
 params! {
@@ -51,7 +51,7 @@ impl DatasetSource for ExampleDataset {
         })
     }
 
-    fn load(&self, _: &BuildContext) -> Result<Arc<dyn Dataset>> {
+    fn load(&self, context: &BuildContext) -> Result<Arc<dyn Dataset>> {
         let pixels = (0..self.count)
             .flat_map(|index| self.image(index))
             .collect();
@@ -64,7 +64,14 @@ impl DatasetSource for ExampleDataset {
             pixels,
             labels,
         )?;
-        Ok(Arc::new(images.normalize(&[0.5; 3], &[0.25; 3])?))
+        // The teacher's, where it has one.
+        let normalization = context.normalization.clone().unwrap_or(Normalization {
+            mean: vec![0.5; 3],
+            std: vec![0.25; 3],
+        });
+        Ok(Arc::new(
+            images.normalize(&normalization.mean, &normalization.std)?,
+        ))
     }
 
     fn files(&self) -> Vec<PathBuf> {
