@@ -130,7 +130,11 @@ impl Configuration {
         // Its processor takes pixels as they are, from 0 to 255.
         let of_bytes = entries.get("do_rescale").and_then(Value::as_bool) == Some(false);
         if of_bytes && self.mean.iter().flatten().any(|mean| *mean > 1.0) {
-            self.mean.iter_mut().chain(&mut self.std).flatten().for_each(|number| *number /= 255.0);
+            self.mean
+                .iter_mut()
+                .chain(&mut self.std)
+                .flatten()
+                .for_each(|number| *number = (*number / 255.0 * 1e6).round() / 1e6);
         }
         // timm: {model_args: {bn_eps}}. transformers' MobileNets call that of their batch norms `layer_norm_eps`; other networks, which have
         // layer norms, are none of those that are built here.

@@ -418,8 +418,9 @@ fn what_new_proposes_it_takes() {
     let command = words(command.lines().next().expect("a line"));
     assert!(command[1].contains("ignore: ["), "{command:?}");
     let arguments: Vec<_> = command.iter().map(String::as_str).collect();
-    let new = said(here, &[&["new"][..], &arguments].concat());
-    assert!(new.contains("wrote larger.ron"), "{new}");
+    let known = ["--mean", "0.4914,0.4822,0.4465", "--std", "0.247,0.2435,0.2616"];
+    let new = said(here, &[&["new"][..], &arguments, &known].concat());
+    assert!(new.contains("wrote larger.ron") && new.contains("method   Fast-Datafree"), "{new}");
     said(here, &["validate", "larger.ron"]);
 
     // A network that says yes or no.

@@ -22,6 +22,7 @@ pub fn fits(ron: &str, registry: &Registry) -> Result<(), Diagnostic> {
         return Err(Diagnostic::global("`Checkpoint` is not a teacher source"));
     };
     // What does not concern the weights is said elsewhere.
-    let misfit = teacher.check().err().filter(|fault| fault.parameter.as_deref() != Some("batch_norm_eps"));
+    let elsewhere = |parameter: &str| ["batch_norm_eps", "mean", "std"].contains(&parameter);
+    let misfit = teacher.check().err().filter(|fault| !fault.parameter.as_deref().is_some_and(elsewhere));
     misfit.map_or(Ok(()), Err).map_err(|fault| Diagnostic { help: fault.help, ..Diagnostic::global(fault.message) })
 }

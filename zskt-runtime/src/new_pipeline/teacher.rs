@@ -78,10 +78,10 @@ impl FoundTeacher {
             return Err(problem);
         }
         if let Some(ron) = path.to_str().filter(|text| text.contains('(') && !path.exists()) {
-            return match (key, &request.normalization) {
-                (None, None) => Self::named(ron, data, registry),
-                _ => Err(Diagnostic::global("--key, --mean and --std are parameters where --teacher is a plugin")
-                    .help("write `key: …`, `mean: […]` and `std: […]` between its parentheses")),
+            return match key {
+                None => Self::named(&normalized(ron, request.normalization.as_ref()), data, registry),
+                Some(key) => Err(Diagnostic::global("--key is for files, and this is a plugin")
+                    .help(format!("write `key: {key:?}` between its parentheses"))),
             };
         }
         if is_graph(path) {
@@ -138,10 +138,7 @@ impl FoundTeacher {
         let missing_normalization =
             (!told && request.normalization.is_none()).then(|| usual_normalization(image, output.classes));
         assumptions.extend(missing_normalization.as_ref().map(|usual| normalization_unknown(data, usual)));
-        checkpoint::fits(
-            &checkpoint::ron(&recognized.ron, path, key, &format!("{more}{}", stated(request.normalization.as_ref()))),
-            registry,
-        )?;
+        checkpoint::fits(&checkpoint::ron(&recognized.ron, path, key, more), registry)?;
         let epsilon = configuration.and_then(|found| found.batch_norm_epsilon);
         let epsilon = epsilon.map_or_else(String::new, |epsilon| format!(", batch_norm_eps: {epsilon:?}"));
         let parameters = format!("{more}{}{epsilon}", stated(request.normalization.as_ref()));
@@ -312,6 +309,14 @@ fn fixed_images(path: &Path) -> Vec<ImageShape> {
     match fixed[..] {
         [a, b, c] => vec![ImageShape::new(a, b, c), ImageShape::new(c, a, b)],
         _ => Vec::new(),
+    }
+}
+
+/// A plugin that is told how the images were normalized.
+fn normalized(ron: &str, normalization: Option<&Normalization>) -> String {
+    match ron.trim_end().strip_suffix(')') {
+        Some(plugin) => format!("{}{})", plugin.trim_end_matches([' ', ',']), stated(normalization)),
+        None => ron.to_owned(),
     }
 }
 

@@ -72,9 +72,9 @@ impl TeacherSource for Checkpoint {
     fn check(&self) -> Result<(), CheckError> {
         Normalization::check(self.mean.as_deref(), self.std.as_deref())?;
         self.weights_source()?;
+        self.check_numbers()?;
         self.check_epsilon()?;
-        self.check_stated_normalization()?;
-        self.check_numbers()
+        self.check_stated_normalization()
     }
 
     fn batch_norm_epsilon(&self) -> f64 {
