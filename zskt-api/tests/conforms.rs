@@ -10,10 +10,10 @@ use zskt_api::testing::{TestSgd, conforms, plugin};
 use zskt_api::{
     Architecture, Batch, BuildContext, Builder, CheckError, Classifier, ClassifierNetwork, ClassifierOutput,
     ClassifierShape, Dataset, DatasetSignature, DatasetSource, Error, FeatureMap, ForwardMode, Generator,
-    GeneratorArchitecture, GeneratorInput, Gradients, ImageShape, Init, Loss, LossBatch, LossInputs, Measurement,
-    Metric, MetricContext, Nested, NodeOutput, Normalization, Objective, Optimizer, OptimizerState, OutputShape,
-    Parameter, PluginInstance, PortType, Progress, Result, Schedule, Score, Signature, Signatures, Stage, StageContext,
-    StageState, StreamRng, TeacherOutput, Trainee, choice, params, ports,
+    GeneratorArchitecture, GeneratorInput, Gradients, ImageShape, Init, LoggedScalar, Loss, LossBatch, LossInputs,
+    Measurement, Metric, MetricContext, NamedTurn, Nested, NodeOutput, Normalization, Objective, Optimizer,
+    OptimizerState, OutputShape, Parameter, PluginInstance, PortType, Progress, Result, Schedule, Score, Signature,
+    Signatures, Stage, StageContext, StageState, StreamRng, TeacherOutput, Trainee, choice, params, ports,
 };
 
 /// How often something was done in this process, which nothing but a run's seed should decide anything by.
@@ -48,6 +48,8 @@ choice! {
         Order,
         /// Labels.
         Label,
+        /// The names of figures.
+        Figure,
     }
 }
 
@@ -290,6 +292,9 @@ impl Stage for LyingStage {
     type Inputs = LyingStageInputs;
     const OUTPUT: PortType = PortType::Classifier;
 
+    fn figures(&self, _: &[NamedTurn<'_>]) -> Option<Vec<String>> {
+        Some(vec![if self.lie == Lie::Figure { "los" } else { "loss" }.to_owned()])
+    }
     fn output(&self, inputs: &Signatures) -> Option<Signature> {
         if self.lie == Lie::Type { inputs.one("dataset") } else { inputs.one("student") }.cloned()
     }
@@ -309,7 +314,8 @@ impl Stage for LyingStage {
             let loss = student.forward.forward(&images, ForwardMode::train())?.logits.sqr()?.mean_all()?;
             let loss = if self.lie == Lie::Sameness { (loss * calls())? } else { loss };
             updates.step(&Gradients::of(&loss, student.weights.parameters())?, 0.1)?;
-            let progress = Progress { batch: batch + 1, batches: 4, images: 2, seconds: 0.0, figures: &[] };
+            let figures = [LoggedScalar::new("loss", 0.0)];
+            let progress = Progress { batch: batch + 1, batches: 4, images: 2, seconds: 0.0, figures: &figures };
             context.observer.batch(&progress)?;
         }
         Ok(NodeOutput::Classifier(student))
@@ -338,6 +344,10 @@ impl Metric for LyingMetric {
     fn score(&self) -> Option<Score> {
         let figure = if self.lie == Lie::Shape { "amount" } else { "count" };
         Some(Score { figure, objective: Objective::Maximize })
+    }
+
+    fn figures(&self) -> Option<Vec<&'static str>> {
+        Some(vec![if self.lie == Lie::Figure { "conut" } else { "count" }])
     }
 
     fn evaluate(&self, _: &LyingMetricInputs, _: &MetricContext) -> Result<Measurement> {
@@ -412,6 +422,7 @@ fn each_lie_is_found_out_and_named() {
                 ("Sameness", "`run` ends with other weights the second time"),
                 ("Replay", "asked to stop after a batch, it must make a checkpoint"),
                 ("State", "interrupted and resumed, it ends with other weights"),
+                ("Figure", "`figures` promises [\"los\"] and no other, and it reports Some(\"loss\")"),
             ],
         ),
         (
@@ -419,6 +430,7 @@ fn each_lie_is_found_out_and_named() {
             &[
                 ("Sameness", "it measures something else the second time: the figure `count` is "),
                 ("Shape", "`score` promises a number `amount` in each measurement, and it is None"),
+                ("Figure", "`figures` promises [\"conut\"] and no other, and it reports Some(\"count\")"),
             ],
         ),
     ] {

@@ -36,6 +36,7 @@ mod run;
 mod runs;
 mod scaffold;
 mod shell_quoting;
+mod stage_figures;
 mod sweep;
 mod text_format;
 mod watch;

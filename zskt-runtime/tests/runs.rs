@@ -126,7 +126,7 @@ fn expectations_decide_the_exit_code() {
     assert_eq!(code, Some(0), "{complaint}");
     assert!(said.contains("accuracy.top1") && said.contains("0..1") && !said.contains("NOT MET"), "{said}");
     // The same run by other standards: they are no part of what is computed.
-    expecting(r#""accuracy.top1": "0..", "distill.batches": "21..", "accuracy.topp1": "0..""#);
+    expecting(r#""accuracy.top1": "0..", "distill.batches": "21..", "accuracy.top5": "0..""#);
     let (code, said, complaint) = outcome(folder.path(), &["small.ron", "--resume", "run", "--quiet"]);
     assert_eq!(code, Some(3), "{complaint}");
     assert_eq!(said.matches("NOT MET").count(), 2, "{said}");
@@ -134,11 +134,16 @@ fn expectations_decide_the_exit_code() {
     let (_, list, _) = outcome(folder.path(), &["runs", "list", "run"]);
     assert!(list.contains("not as expected"), "the folder says what is expected of it: {list}");
     assert!(!folder.path().join("run/pipeline.ron.differs").exists());
-    expecting(r#""acuracy.top1": "0..", "teacher.top1": "0..""#);
+    expecting(
+        r#""acuracy.top1": "0..", "teacher.top1": "0..", "accuracy.topp1": "0..", "distill.imags_per_second": "1..", "distill.imitate.loss": "0..""#,
+    );
     let (code, _, complaint) = outcome(folder.path(), &["validate", "small.ron"]);
     assert_eq!(code, Some(2));
     assert!(complaint.contains("there is no node `acuracy`") && complaint.contains("did you mean `accuracy`?"));
     assert!(complaint.contains("`teacher` is neither a metric nor a stage"), "{complaint}");
+    assert!(complaint.contains("did you mean `accuracy.top1`?"), "{complaint}");
+    assert!(complaint.contains("did you mean `distill.images_per_second`?"), "{complaint}");
+    assert!(!complaint.contains("`imitate.loss`"), "{complaint}");
 }
 
 #[test]

@@ -40,6 +40,10 @@ impl Metric for Accuracy {
         Some(Score { figure: "top1", objective: Objective::Maximize })
     }
 
+    fn figures(&self) -> Option<Vec<&'static str>> {
+        Some(vec!["top1", "top5", "per_class", "images", "not_finite", "confusion"])
+    }
+
     fn evaluate(&self, inputs: &AccuracyInputs, context: &MetricContext) -> Result<Measurement> {
         let classes = inputs.dataset.signature().classes;
         let (mut seen, mut right, mut not_finite) = (vec![0; classes], vec![0; classes], 0);

@@ -41,6 +41,10 @@ impl Metric for Agreement {
         Some(Score { figure: "share", objective: Objective::Maximize })
     }
 
+    fn figures(&self) -> Option<Vec<&'static str>> {
+        Some(vec!["share", "mean_kl", "images", "not_finite"])
+    }
+
     fn evaluate(&self, inputs: &AgreementInputs, context: &MetricContext) -> Result<Measurement> {
         let teacher = &context.predictions(&inputs.teacher, &inputs.dataset)?.logits;
         let student = &context.predictions(&inputs.student, &inputs.dataset)?.logits;

@@ -59,6 +59,19 @@ impl Metric for MeanTransitionError {
         Some(Score { figure: "mean_transition_error", objective: Objective::Minimize })
     }
 
+    fn figures(&self) -> Option<Vec<&'static str>> {
+        Some(vec![
+            "mean_transition_error",
+            "images",
+            "not_finite",
+            "diverged",
+            "student_curve",
+            "student_curve_standard_errors",
+            "teacher_curve",
+            "teacher_curve_standard_errors",
+        ])
+    }
+
     fn during_stages(&self) -> bool {
         // Each image costs thousands of gradient steps.
         false

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use zskt_api::{Context, LoggedScalar, Player, Progress, Result, StageContext};
+use zskt_api::{Context, LoggedScalar, NamedTurn, Objective, Player, Progress, Result, StageContext, TurnSignature};
 
 use crate::loss_sum;
 use crate::turn_runtime::{TurnFigures, TurnResult, TurnRuntime};
@@ -27,6 +27,21 @@ pub struct BatchResult {
 struct TurnNames {
     turn: String,
     parts: Vec<Option<(String, f64)>>,
+}
+
+/// What the log calls all figures of these turns.
+pub fn figure_names(turns: &[NamedTurn<'_>]) -> Vec<String> {
+    turns.iter().flat_map(figure_names_of).collect()
+}
+
+fn figure_names_of(NamedTurn { name, signature }: &NamedTurn<'_>) -> Vec<String> {
+    let TurnSignature { losses, synthesis, .. } = signature;
+    let own: &[&str] = match synthesis {
+        Some(_) => &["loss", "images"],
+        None => &["loss", "learning_rate", "gradient_norm"],
+    };
+    let parts = loss_sum::part_names(name, Objective::Minimize, losses).into_iter().flatten().map(|(part, _)| part);
+    own.iter().map(|figure| format!("{name}.{figure}")).chain(parts).collect()
 }
 
 /// The metrics, and the images that were learnt from.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    CheckError, ImageSource, Keep, NodeOutput, Pace, PortType, Ports, Result, Selection, Signature, Signatures, Stage,
-    StageContext, Trainee, Turn, above, params, ports,
+    CheckError, ImageSource, Keep, NamedTurn, NodeOutput, Pace, PortType, Ports, Result, Selection, Signature,
+    Signatures, Stage, StageContext, Trainee, Turn, above, params, ports,
 };
 
+use crate::batch_metrics::figure_names;
 use crate::check::trained_student;
 use crate::monitors::{MonitorOptions, OnWarning};
 use crate::selection::SelectionOptions;
@@ -91,6 +92,10 @@ impl Stage for Train {
 
     fn pace(&self) -> Option<Pace> {
         Some(self.options().pace())
+    }
+
+    fn figures(&self, turns: &[NamedTurn<'_>]) -> Option<Vec<String>> {
+        Some(figure_names(turns))
     }
 
     fn run(&self, inputs: TrainInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {

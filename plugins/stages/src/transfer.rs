@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    CheckError, ClassTargets, ClassifierNetwork, ImageSource, Keep, Nested, NodeOutput, Pace, PortType, Ports, Result,
-    Selection, Signature, Signatures, Stage, StageContext, Trainee, Turn, above, params, ports,
+    CheckError, ClassTargets, ClassifierNetwork, ImageSource, Keep, NamedTurn, Nested, NodeOutput, Pace, PortType,
+    Ports, Result, Selection, Signature, Signatures, Stage, StageContext, Trainee, Turn, above, params, ports,
 };
 
+use crate::batch_metrics::figure_names;
 use crate::check::trained_student;
 use crate::monitors::{MonitorOptions, OnWarning};
 use crate::selection::SelectionOptions;
@@ -100,6 +101,10 @@ impl Stage for Transfer {
 
     fn pace(&self) -> Option<Pace> {
         Some(self.options().pace())
+    }
+
+    fn figures(&self, turns: &[NamedTurn<'_>]) -> Option<Vec<String>> {
+        Some(figure_names(turns))
     }
 
     fn run(&self, inputs: TransferInputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {

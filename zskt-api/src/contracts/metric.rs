@@ -185,6 +185,12 @@ pub trait Metric: Params + Send + Sync + 'static {
         None
     }
 
+    /// The names of all figures that it may report, also of those that are not in every measurement. A pipeline that expects another
+    /// (`expect: {"accuracy.topp1": …}`) is refused before it runs; without an answer that is found at the end of the run.
+    fn figures(&self) -> Option<Vec<&'static str>> {
+        None
+    }
+
     /// Measures.
     ///
     /// # Errors
@@ -202,6 +208,8 @@ pub trait MetricNode: Send + Sync {
     fn during_stages(&self) -> bool;
     /// See [`Metric::score`].
     fn score(&self) -> Option<Score>;
+    /// See [`Metric::figures`].
+    fn figures(&self) -> Option<Vec<&'static str>>;
     /// See [`Metric::evaluate`].
     ///
     /// # Errors
@@ -221,6 +229,9 @@ impl<T: Metric> MetricNode for T {
     }
     fn score(&self) -> Option<Score> {
         Metric::score(self)
+    }
+    fn figures(&self) -> Option<Vec<&'static str>> {
+        Metric::figures(self)
     }
     fn evaluate(&self, inputs: Inputs, context: &MetricContext) -> Result<Measurement> {
         Metric::evaluate(self, &T::Inputs::take(inputs)?, context)

@@ -32,7 +32,7 @@ pub use predictions::{PredictionCache, Predictions};
 pub use schedule::Schedule;
 pub use selection::{Keep, Score, Selection};
 pub use stage::{
-    LoggedDistribution, LoggedScalar, Observer, Pace, Progress, Stage, StageContext, StageNode, StageState,
+    LoggedDistribution, LoggedScalar, NamedTurn, Observer, Pace, Progress, Stage, StageContext, StageNode, StageState,
     SynthesisProgress,
 };
 pub use synthesis::{KeptImages, Reset, Rounds, Synthesis, Transforms};

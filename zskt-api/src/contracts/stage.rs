@@ -8,7 +8,7 @@ use super::{BuildContext, Selection};
 use crate::nn::with_layer_streams;
 use crate::{
     CheckError, FeatureMap, ImageSet, Inputs, NodeOutput, Params, PortInfo, PortType, Ports, Result, Signature,
-    Signatures,
+    Signatures, TurnSignature,
 };
 
 /// A plugin that trains, or does other work that takes time.
@@ -40,11 +40,26 @@ pub trait Stage: Params + Send + Sync + 'static {
         None
     }
 
+    /// The names of all figures that it may report of a batch ([`Progress::figures`]) when it plays these turns. A pipeline that expects
+    /// another (`expect: {"distill.imitate.los": …}`) is refused before it runs; without an answer that is found at the end of the run.
+    fn figures(&self, _turns: &[NamedTurn<'_>]) -> Option<Vec<String>> {
+        None
+    }
+
     /// Does the work.
     ///
     /// # Errors
     /// [`Error::interrupted`](crate::Error::interrupted) when the user asked to stop, after a checkpoint.
     fn run(&self, inputs: Self::Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput>;
+}
+
+/// A turn that leads to a stage, before it is built.
+#[derive(Clone, Copy)]
+pub struct NamedTurn<'a> {
+    /// The name of its node, under which its figures are logged.
+    pub name: &'a str,
+    /// What is known of it.
+    pub signature: &'a TurnSignature,
 }
 
 /// What is known of the batches of a stage before it runs.
@@ -223,6 +238,8 @@ pub trait StageNode: Send + Sync {
     fn selection(&self) -> Option<Selection>;
     /// See [`Stage::pace`].
     fn pace(&self) -> Option<Pace>;
+    /// See [`Stage::figures`].
+    fn figures(&self, turns: &[NamedTurn<'_>]) -> Option<Vec<String>>;
     /// See [`Stage::run`].
     ///
     /// # Errors
@@ -245,6 +262,9 @@ impl<T: Stage> StageNode for T {
     }
     fn pace(&self) -> Option<Pace> {
         Stage::pace(self)
+    }
+    fn figures(&self, turns: &[NamedTurn<'_>]) -> Option<Vec<String>> {
+        Stage::figures(self, turns)
     }
     fn run(&self, inputs: Inputs, context: &mut StageContext<'_>) -> Result<NodeOutput> {
         let inputs = T::Inputs::take(inputs)?;

@@ -15,9 +15,9 @@ use super::{build_context, same_bits};
 use crate::nn::{Linear, Wanted};
 use crate::{
     Builder, CheckError, Classifier, ClassifierSignature, Dataset, Error, GeneratorArchitecture, GeneratorSignature,
-    Inputs, Measurement, MetricContext, MetricNode, Network, NodeOutput, Objective, Parameter, Player, PortInfo,
-    PortType, Precision, RandomStreams, Result, Signature, Signatures, StageContext, StageNode, StageState, Turn,
-    TurnNode, TurnSignature, Weights,
+    Inputs, Measurement, MetricContext, MetricNode, NamedTurn, Network, NodeOutput, Objective, Parameter, Player,
+    PortInfo, PortType, Precision, RandomStreams, Result, Signature, Signatures, StageContext, StageNode, StageState,
+    Turn, TurnNode, TurnSignature, Weights,
 };
 
 const NODE: &str = "node";
@@ -58,8 +58,12 @@ pub fn stage(plugin: &dyn StageNode, output: Option<PortType>) -> Result<()> {
     let (whole, again, resumed) = (arriving()?, arriving()?, arriving()?);
     let promised = plugin.output(&whole.signatures).map(|signature| signature.port_type());
     promise!(promised == output, "`OUTPUT` promises {output:?}, and `output` {promised:?}");
-    let (done, TestObserver { batches, .. }) = run(&whole, None, None);
+    let (done, TestObserver { batches, figures, .. }) = run(&whole, None, None);
     done?;
+    if let Some(known) = plugin.figures(&whole.named_turns(&plugin.ports())) {
+        let other = figures.iter().find(|figure| !known.contains(figure));
+        promise!(other.is_none(), "`figures` promises {known:?} and no other, and it reports {other:?}");
+    }
     run(&again, None, None).0?;
     promise!(whole.same_weights(&again)?, "`run` ends with other weights the second time");
     promise!(batches >= 2, "it does {batches} batches, and two are needed to interrupt it");
@@ -87,6 +91,10 @@ pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
         let found = measured.figures.get(score.figure);
         let is_score = found.is_some_and(|found| found.is_number() || found.is_null());
         promise!(is_score, "`score` promises a number `{}` in each measurement, and it is {found:?}", score.figure);
+    }
+    if let Some(known) = plugin.figures() {
+        let other = measured.figures.keys().find(|figure| !known.contains(&figure.as_str()));
+        promise!(other.is_none(), "`figures` promises {known:?} and no other, and it reports {other:?}");
     }
     Ok(())
 }
@@ -221,6 +229,15 @@ impl Arriving {
             arriving.signatures.push(name, Some(signature));
         }
         Ok(arriving)
+    }
+
+    /// The turns, each called as its port.
+    fn named_turns<'a>(&'a self, ports: &[PortInfo]) -> Vec<NamedTurn<'a>> {
+        let turn = |port: &PortInfo| match self.signatures.one(port.name)? {
+            Signature::Turn(signature) => Some(NamedTurn { name: port.name, signature }),
+            _ => None,
+        };
+        ports.iter().filter_map(turn).collect()
     }
 
     fn same_weights(&self, other: &Self) -> Result<bool> {

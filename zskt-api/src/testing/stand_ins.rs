@@ -1,6 +1,6 @@
 //! What a plugin is tried with: small networks, images, a loss, an optimizer, who watches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -22,6 +22,8 @@ pub const IMAGE: ImageShape = ImageShape { channels: 3, height: 8, width: 8 };
 pub struct TestObserver {
     /// Batches that were done.
     pub batches: usize,
+    /// The names of all figures that were reported of them.
+    pub figures: BTreeSet<String>,
     /// Checkpoints that were made.
     pub checkpoints: Vec<StageState>,
     /// After how many batches it asks the stage to stop; never without a number.
@@ -31,6 +33,7 @@ pub struct TestObserver {
 impl Observer for TestObserver {
     fn batch(&mut self, progress: &Progress<'_>) -> Result<()> {
         self.batches += 1;
+        self.figures.extend(progress.figures.iter().map(|figure| figure.name.clone()));
         layer_streams_at(progress.batch);
         Ok(())
     }

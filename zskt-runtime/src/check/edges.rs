@@ -202,16 +202,9 @@ fn fits(graph: &PipelineGraph<'_>, edge: &Edge, from: usize, port: &PortInfo, pr
 
 fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo, suggest: bool) -> Diagnostic {
     let name = graph.name(node);
-    let after = if suggest { graph.after(node) } else { HashSet::new() };
-    let candidates = if suggest { graph.nodes.as_slice() } else { &[] };
-    let fitting: Vec<_> = candidates
-        .iter()
-        .enumerate()
-        .filter(|(other, _)| !after.contains(other))
-        .filter(|(_, other)| other.output().is_some_and(|given| port.accepts.accepts(given)))
-        .map(|(_, other)| format!("\"{} -> {name}.{}\"", other.name.text, port.name))
-        .take(4)
-        .collect();
+    let candidates = if suggest { candidates(graph, node, port) } else { Vec::new() };
+    let edge = |other: &usize| format!("\"{} -> {name}.{}\"", graph.name(*other), port.name);
+    let fitting: Vec<_> = candidates.iter().map(edge).take(4).collect();
     let needs = match port.arity {
         Arity::Many => format!("one or more edges from {}", with_article(port.accepts)),
         _ => format!("an edge from {}", with_article(port.accepts)),
@@ -224,6 +217,15 @@ fn missing_input(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo, sugges
     Diagnostic::at(graph.nodes[node].name.span, format!("input `{name}.{}` is not connected", port.name))
         .label(format!("expected {needs}"))
         .help(help)
+}
+
+/// The nodes that an open input could be connected to: those that lead nowhere yet, or else all.
+fn candidates(graph: &PipelineGraph<'_>, node: usize, port: &PortInfo) -> Vec<usize> {
+    let after = graph.after(node);
+    let gives = |other: &usize| graph.nodes[*other].output().is_some_and(|given| port.accepts.accepts(given));
+    let all: Vec<usize> = (0..graph.nodes.len()).filter(|other| !after.contains(other)).filter(gives).collect();
+    let unused: Vec<usize> = all.iter().copied().filter(|other| graph.leads_nowhere(*other)).collect();
+    if unused.is_empty() { all } else { unused }
 }
 
 fn port_span(edge: &Edge) -> Span {

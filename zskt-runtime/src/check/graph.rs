@@ -194,6 +194,11 @@ impl<'d> PipelineGraph<'d> {
         &self.incoming[node]
     }
 
+    /// Whether no edge leads from a node to any other.
+    pub fn leads_nowhere(&self, node: usize) -> bool {
+        self.shape.neighbors(NodeIndex::new(node)).next().is_none()
+    }
+
     /// The nodes that a node leads to; every node leads to itself.
     pub fn after(&self, node: usize) -> HashSet<usize> {
         let mut search = Dfs::new(&self.shape, NodeIndex::new(node));

@@ -77,7 +77,7 @@ fn check(
     let data_free = data_free::prove(&graph, pipeline, &order, &trainings, &choices, problems);
     let normalizations = normalization::resolve(&graph, skip_files, problems);
     warnings::find(&graph, &trainings, problems);
-    figure_keys::check(&graph, pipeline, problems);
+    figure_keys::check(&graph, pipeline, &choices, problems);
     file_names::check(&graph, &order, problems);
     if graph.nodes.is_empty() {
         problems.push(Diagnostic::global("the pipeline has no nodes"));

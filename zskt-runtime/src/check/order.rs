@@ -109,8 +109,11 @@ pub fn unused(
         }
     }
     for (index, node) in graph.nodes.iter().enumerate() {
-        let ends = graph.shape.neighbors_directed(NodeIndex::new(index), Direction::Outgoing).next().is_none();
-        if used[index] || !ends || mentioned.contains(&index) || pipeline.malformed.mention(&node.name.text) {
+        if used[index]
+            || !graph.leads_nowhere(index)
+            || mentioned.contains(&index)
+            || pipeline.malformed.mention(&node.name.text)
+        {
             continue;
         }
         let mut problem = Diagnostic::at(node.name.span, format!("`{}` is never used", node.name.text))

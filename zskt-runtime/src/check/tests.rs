@@ -209,6 +209,40 @@ fn images_whose_labels_nobody_looks_at_may_show_anything() {
 }
 
 #[test]
+fn a_figure_that_nothing_reports_is_told_where_it_is_expected() {
+    let problems = |field: &str| -> Vec<_> {
+        let text = pipeline("SmallNet()").replacen("nodes:", &format!("{field},\n    nodes:"), 1);
+        proof(text)
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|problem| (problem.message, problem.label.to_string()))
+            .collect()
+    };
+    let known = [
+        "again.top1",
+        "again.top5",
+        "again.per_class.3",
+        "teaching.images_per_second",
+        "teaching.learn.loss",
+        "teaching.learn.gradient_norm",
+    ];
+    for figure in known {
+        assert_eq!(problems(&format!("expect: {{\"{figure}\": \"0..\"}}")), [], "{figure}");
+    }
+    let told = |node: &str, figure: &str, meant: &str| {
+        [(format!("`{node}` has no figure `{figure}`"), format!("did you mean `{node}.{meant}`?"))]
+    };
+    assert_eq!(problems("expect: {\"again.topp1\": \"0.9..\"}"), told("again", "topp1", "top1"));
+    assert_eq!(problems("published: {\"again.topp1\": \"90 %\"}"), told("again", "topp1", "top1"));
+    assert_eq!(problems("expect: {\"teaching.learn.los\": \"0..\"}"), told("teaching", "learn.los", "learn.loss"));
+    assert_eq!(
+        problems("expect: {\"teaching.imags_per_second\": \"1..\"}"),
+        told("teaching", "imags_per_second", "images_per_second")
+    );
+}
+
+#[test]
 fn no_node_writes_over_the_files_of_another() {
     let problems = |changes: &[(&str, &str)]| -> Vec<String> {
         let text = changes.iter().fold(pipeline("SmallNet()"), |text, (from, to)| text.replace(from, to));

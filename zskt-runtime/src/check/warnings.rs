@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use zskt_api::{Diagnostic, PluginKind, PortType};
+use zskt_api::nn::Wanted;
+use zskt_api::{Diagnostic, Loss, PluginKind, PortType, Signature, TurnSignature};
 
 use super::graph::{Link, PipelineGraph};
 use super::players::Training;
@@ -10,13 +11,15 @@ use super::signatures::head;
 use crate::parameter_count;
 use crate::text_format;
 
-/// Warns of students that are larger than their teacher, and of networks that are measured and never trained, or only before they are.
+/// Warns of students that are larger than their teacher or learn nothing from it, and of networks that are measured and never trained, or only
+/// before they are.
 pub fn find(graph: &PipelineGraph<'_>, trainings: &[Training<'_>], problems: &mut Vec<Diagnostic>) {
     if problems.iter().any(Diagnostic::is_error) {
         return;
     }
     let mut counted = HashMap::new();
     problems.extend(trainings.iter().filter_map(|training| larger_than_its_teacher(graph, training, &mut counted)));
+    problems.extend(trainings.iter().filter_map(|training| ignores_its_teacher(graph, training)));
     let trained: HashSet<&str> = trainings.iter().map(|training| training.network).collect();
     problems.extend(graph.links.iter().filter_map(|link| measured_untrained(graph, link, &trained)));
     problems.extend(graph.links.iter().filter_map(|link| measured_before(graph, link, trainings)));
@@ -52,6 +55,51 @@ fn larger_than_its_teacher<'g>(
         .help("a student is usually smaller: are the two exchanged?")
         .warning()
     })
+}
+
+/// A stage whose turns have a teacher at hand, and no loss by which their student would follow it.
+fn ignores_its_teacher(graph: &PipelineGraph<'_>, training: &Training<'_>) -> Option<Diagnostic> {
+    let (stage, student) = (training.stage, training.network);
+    graph.find(student).filter(|node| graph.nodes[*node].output() == Some(PortType::Classifier))?;
+    let teacher = graph.into(stage).find(|link| graph.brings_knowledge(link))?;
+    let turns = turns_on(graph, training);
+    if turns.iter().any(|(_, turn)| turn.losses.iter().any(|loss| compares_with_teacher(&**loss))) {
+        return None;
+    }
+    let (first, _) = turns.first()?;
+    let loss = graph.nodes[*first].ports.iter().find(|port| port.accepts == PortType::Loss)?.name;
+    let names: Vec<_> = turns.iter().map(|(turn, _)| format!("`{}`", graph.name(*turn))).collect();
+    let (names, first) = (names.join(" or "), graph.name(*first));
+    let (stage_name, teacher_name) = (graph.name(stage), graph.network(teacher).unwrap_or(&teacher.edge.from.text));
+    let message = format!(
+        "nothing in `{stage_name}` makes `{student}` learn from `{teacher_name}`: no loss of {names} compares the two"
+    );
+    let help = format!(
+        "add a loss that looks at both, such as `KlDivergence()`, and an edge from it to `{first}.{loss}`; what learns without a teacher is \
+         trained by `Train`"
+    );
+    Some(
+        Diagnostic::at(head(graph.nodes[stage].value), message)
+            .label("its teacher teaches nothing")
+            .related(teacher.edge.span, "the teacher")
+            .help(help)
+            .warning(),
+    )
+}
+
+/// The turns of a stage that update the network, and what is known of them.
+fn turns_on<'g>(graph: &'g PipelineGraph<'_>, training: &Training<'_>) -> Vec<(usize, &'g TurnSignature)> {
+    let turn = |from: usize| match &graph.nodes[from].signature {
+        Some(Signature::Turn(turn)) if turn.network == training.network => Some((from, turn)),
+        _ => None,
+    };
+    graph.into(training.stage).filter_map(|link| link.from).filter_map(turn).collect()
+}
+
+/// Whether a student that makes the loss small follows its teacher.
+fn compares_with_teacher(loss: &dyn Loss) -> bool {
+    let needs = loss.needs();
+    needs.student && (needs.teacher || needs.within_teacher != Wanted::default())
 }
 
 fn measured_untrained(graph: &PipelineGraph<'_>, link: &Link<'_>, trained: &HashSet<&str>) -> Option<Diagnostic> {

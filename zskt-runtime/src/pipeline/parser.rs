@@ -38,6 +38,15 @@ struct Unrecoverable;
 
 type Parse<T> = Result<T, Unrecoverable>;
 
+/// A bracket that is open.
+#[derive(Clone, Copy)]
+struct Bracket<'n> {
+    opening: Span,
+    closing: char,
+    /// The name right before it, as a plugin has one.
+    of: Option<&'n Name>,
+}
+
 struct Parser<'t, 'p> {
     lexer: Lexer<'t>,
     problems: &'p mut Vec<Diagnostic>,
@@ -264,7 +273,7 @@ impl Parser<'_, '_> {
 
     fn group(&mut self, name: Option<Name>) -> Parse<ValueKind> {
         let (mut fields, mut items) = (Vec::new(), Vec::new());
-        self.bracketed(')', |parser| {
+        self.bracketed(')', name.as_ref(), |parser| {
             match parser.field_name()? {
                 Some(name) => {
                     let value = parser.value()?;
@@ -332,7 +341,7 @@ impl Parser<'_, '_> {
 
     fn list(&mut self) -> Parse<ValueKind> {
         let mut items = Vec::new();
-        self.bracketed(']', |parser| {
+        self.bracketed(']', None, |parser| {
             items.push(parser.value()?);
             Ok(())
         })?;
@@ -341,7 +350,7 @@ impl Parser<'_, '_> {
 
     fn map(&mut self) -> Parse<ValueKind> {
         let mut pairs = Vec::new();
-        self.bracketed('}', |parser| {
+        self.bracketed('}', None, |parser| {
             let key = parser.value()?;
             parser.blanks()?;
             parser.colon(true)?;
@@ -353,12 +362,17 @@ impl Parser<'_, '_> {
     }
 
     /// Reads what is between two brackets, comma by comma.
-    fn bracketed(&mut self, closing: char, mut element: impl FnMut(&mut Self) -> Parse<()>) -> Parse<()> {
-        let opening = self.lexer.here();
-        self.lexer.go(opening.end);
+    fn bracketed(
+        &mut self,
+        closing: char,
+        of: Option<&Name>,
+        mut element: impl FnMut(&mut Self) -> Parse<()>,
+    ) -> Parse<()> {
+        let bracket = Bracket { opening: self.lexer.here(), closing, of };
+        self.lexer.go(bracket.opening.end);
         self.blanks()?;
         while !self.lexer.take(closing) {
-            self.not_the_end(opening, closing)?;
+            self.not_the_end(bracket)?;
             let start = self.lexer.at();
             element(self)?;
             let end = self.lexer.at();
@@ -366,14 +380,14 @@ impl Parser<'_, '_> {
             if self.lexer.take(',') {
                 self.blanks()?;
             } else if self.lexer.peek() != Some(closing) {
-                self.not_the_end(opening, closing)?;
-                self.no_comma(start, end, closing)?;
+                self.not_the_end(bracket)?;
+                self.no_comma(start, end, bracket)?;
             }
         }
         Ok(())
     }
 
-    fn not_the_end(&mut self, opening: Span, closing: char) -> Parse<()> {
+    fn not_the_end(&mut self, Bracket { opening, closing, .. }: Bracket<'_>) -> Parse<()> {
         let problem = match self.lexer.peek() {
             None => {
                 Diagnostic::at(opening, "this bracket is not closed").label(format!("expected a `{closing}` after it"))
@@ -389,7 +403,8 @@ impl Parser<'_, '_> {
     }
 
     /// After an element there is neither a comma nor the closing bracket.
-    fn no_comma(&mut self, start: usize, end: usize, closing: char) -> Parse<()> {
+    fn no_comma(&mut self, start: usize, end: usize, bracket: Bracket<'_>) -> Parse<()> {
+        let closing = bracket.closing;
         let found = self.lexer.peek().unwrap_or(' ');
         if found == ';' {
             self.problems.push(Diagnostic::at(self.lexer.here(), "expected `,`, found `;`").label("expected `,`"));
@@ -405,6 +420,12 @@ impl Parser<'_, '_> {
                     .label(format!("expected `,`, `{closing}` or `::`"))
                     .help(format!("the full name of a plugin is `{of_crate}::{plugin}`, without blanks")),
             );
+        }
+        if found == ':'
+            && let Some(plugin) = bracket.of.filter(|_| is_text(element) && !element.contains('\n'))
+        {
+            let key = Span { start, end, ..self.lexer.here() };
+            return self.stop(key_within_plugin(key, element, plugin, bracket.opening));
         }
         if found == ':' || found == '=' {
             return self.stop(
@@ -434,6 +455,17 @@ impl Parser<'_, '_> {
         self.problems.push(problem);
         Ok(())
     }
+}
+
+/// Text before a `:` among the parameters of a plugin, as if a map went on there: most often the plugin's bracket was forgotten.
+fn key_within_plugin(key: Span, written: &str, plugin: &Name, opening: Span) -> Diagnostic {
+    let plugin = &plugin.text;
+    Diagnostic::at(key, format!("{written} is not a parameter of `{plugin}`, whose bracket is still open"))
+        .label("is a `)` missing before it?")
+        .related(opening, "the bracket that is open")
+        .help(format!(
+            "close `{plugin}(…` with `)` before {written}; if that is meant as a parameter, its name is written without quotes"
+        ))
 }
 
 /// Whether a character looks like a space, or like nothing.

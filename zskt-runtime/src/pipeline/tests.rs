@@ -79,6 +79,25 @@ fn a_range_without_quotes_is_told_to_have_them() {
 }
 
 #[test]
+fn a_bracket_that_was_not_closed_is_told_where_it_is() {
+    let first = |text: &str| {
+        let mut problems = Vec::new();
+        read(text, 0, 0, &mut problems);
+        problems.swap_remove(0)
+    };
+    let text = "(nodes: {\n  \"a\": Minimize(steps: 2, schedule: Cosine(),\n  \"b\": Accuracy(),\n})";
+    let problem = first(text);
+    assert_eq!(problem.message, "\"b\" is not a parameter of `Minimize`, whose bracket is still open");
+    let (place, _) = &problem.related[0];
+    assert_eq!(place.start, text.find("(steps").expect("it is there"));
+    assert!(problem.help.is_some_and(|help| help.starts_with("close `Minimize(…` with `)` before \"b\"")));
+    // A map that is written in such brackets has none to close.
+    for text in ["(nodes: (\"a\": LeNet()))", "(variants: (\"a\": {}))"] {
+        assert!(first(text).help.is_some_and(|help| help.starts_with("a map is written in braces")), "{text}");
+    }
+}
+
+#[test]
 fn every_part_knows_its_place() {
     fn check(text: &str, value: &Value) {
         let written = &text[value.span.start..value.span.end];

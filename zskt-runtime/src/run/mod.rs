@@ -27,7 +27,7 @@ pub use record::{data_free, image_grid};
 #[cfg(test)]
 pub use resume::seal;
 pub use resume::{
-    Checkpoint, Fingerprint, PARTIAL_SUFFIX, RunDirectory, RunFiles, describe_checkpoint, fingerprints_of,
+    Checkpoint, Fingerprint, PARTIAL_SUFFIX, RunDirectory, RunFiles, WayOut, describe_checkpoint, fingerprints_of,
     is_partial_file, of_pipeline, unseal, write_file,
 };
 

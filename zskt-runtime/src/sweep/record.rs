@@ -13,7 +13,7 @@ use super::point_name::point_name;
 use super::shell::quoted;
 use super::summary::Summary;
 use crate::catalogue::Reference;
-use crate::run::write_file;
+use crate::run::{WayOut, write_file};
 use crate::runs::{Configuration, Difference};
 use crate::{checksum, input_file, text_format};
 
@@ -157,7 +157,8 @@ impl SweepFolder {
         fs::create_dir_all(self.logs()).map_err(|error| cannot(&error))?;
         let _lock = self.lock();
         let write = |path: &Path, bytes: &[u8]| {
-            write_file(path, |file| file.write_all(bytes)).map_err(|error| Diagnostic::global(error.to_string()))
+            write_file(path, WayOut::OtherFolder, |file| file.write_all(bytes))
+                .map_err(|error| Diagnostic::global(error.to_string()))
         };
         let (record, places) = if self.record().exists() {
             let mut record = self.read()?;
@@ -192,7 +193,7 @@ impl SweepFolder {
         let summary = Summary::read(self, &record);
         let json = format!("{:#}\n", summary.json());
         for (form, text) in [("md", summary.markdown()), ("csv", summary.csv()), ("json", json)] {
-            write_file(&self.table(form), |file| file.write_all(text.as_bytes()))?;
+            write_file(&self.table(form), WayOut::OtherFolder, |file| file.write_all(text.as_bytes()))?;
         }
         Ok(summary)
     }

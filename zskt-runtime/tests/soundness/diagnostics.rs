@@ -125,6 +125,16 @@ fn inputs_that_are_open_or_doubled() {
 }
 
 #[test]
+fn an_open_input_is_to_take_what_leads_nowhere_yet() {
+    let quickstart = concat!(env!("CARGO_MANIFEST_DIR"), "/../pipelines/quickstart.ron");
+    let quickstart = std::fs::read_to_string(quickstart).expect("it is there");
+    let text = quickstart.replacen("\"belief -> imitate.loss\",", "", 1);
+    assert_ne!(text, quickstart);
+    let complaint = complaint(&text, &[]);
+    assert!(complaint.contains("= help: add \"belief -> imitate.loss\"\n"), "{complaint}");
+}
+
+#[test]
 fn places_stay_right_behind_letters_of_several_bytes() {
     insta::assert_snapshot!(complaint(
         &SOUND.replace("name: \"two-stages\",", "name: \"zwei Stufen – größer\", /* ∑ */ sead: 3,"),

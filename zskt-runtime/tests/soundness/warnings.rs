@@ -55,6 +55,26 @@ fn a_student_that_is_larger_than_its_teacher() {
 }
 
 #[test]
+fn a_student_that_learns_nothing_from_its_teacher() {
+    // What the student is to show of its labels: a stage with a teacher in name.
+    let labelled = |losses: &str| {
+        let text = changed(r#""belief -> imitate.loss", "attention -> imitate.loss","#, losses);
+        text.replacen("\"attention\": AttentionTransfer(beta: 250.0),", "", 1).replacen(
+            "Transfer(batches: 10)",
+            "Transfer(batches: 10, targets: Uniform())",
+            1,
+        )
+    };
+    assert_eq!(
+        warnings(&labelled(r#""labels -> imitate.loss","#)),
+        ["nothing in `transfer` makes `student` learn from `teacher`: no loss of `imitate` compares the two"]
+    );
+    assert_eq!(warnings(&labelled(r#""labels -> imitate.loss", "belief -> imitate.loss","#)), [""; 0]);
+    let attentive = changed(r#""belief -> imitate.loss", "attention"#, r#""attention"#);
+    assert_eq!(warnings(&attentive), [""; 0], "what is within a network can be followed, too");
+}
+
+#[test]
 fn a_network_that_is_measured_before_it_is_trained_and_never_after() {
     let text = changed(r#""transfer -> accuracy.classifier""#, r#""student -> accuracy.classifier""#);
     assert_eq!(warnings(&text), ["`accuracy` measures `student` before `transfer` trains it"]);

@@ -63,8 +63,9 @@ impl<'c> Recorder<'c> {
     /// # Errors
     /// When they cannot be written, or are there already.
     pub fn create(directory: Arc<RunDirectory>, console: &'c mut Console, plan: &Plan) -> Result<Self> {
-        let metrics = AppendLog::create(directory.metrics())?;
-        let events = EventFile::create(directory.events(), Configuration::of(&plan.resolved).parameters)?;
+        let way_out = directory.way_out();
+        let metrics = AppendLog::create(directory.metrics(), way_out)?;
+        let events = EventFile::create(directory.events(), way_out, Configuration::of(&plan.resolved).parameters)?;
         Ok(Self { directory, console, metrics, events })
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use zskt_api::{Error, Result};
 
-use super::file_error::{cannot_read, cannot_write};
+use super::file_error::{WayOut, cannot_read, cannot_write};
 use super::file_identity::is_same_file;
 use crate::{checksum, input_file};
 
@@ -16,6 +16,7 @@ use crate::{checksum, input_file};
 pub struct AppendLog {
     file: File,
     path: PathBuf,
+    way_out: WayOut,
     length: u64,
     /// The running sum of these bytes.
     sum: Sha256,
@@ -53,9 +54,9 @@ impl AppendLog {
     ///
     /// # Errors
     /// When it cannot be written, or is there already.
-    pub fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create_new(&path).map_err(|error| cannot_write(&path, &error))?;
-        Ok(Self { file, path, length: 0, sum: Sha256::new() })
+    pub fn create(path: PathBuf, way_out: WayOut) -> Result<Self> {
+        let file = File::create_new(&path).map_err(|error| cannot_write(&path, &error, way_out))?;
+        Ok(Self { file, path, way_out, length: 0, sum: Sha256::new() })
     }
 
     /// Opens a file that holds the records of a mark, and perhaps more. It stays as it is until it is [cut](Self::cut).
@@ -63,11 +64,12 @@ impl AppendLog {
     /// # Errors
     /// When it cannot be written, is a link, or does not begin with these records.
     pub fn open(path: PathBuf, mark: &LogMark) -> Result<Self> {
+        let way_out = WayOut::CopyOfFolder;
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 Error::new(format!("{} is missing; restore the file, or run the pipeline anew", path.display()))
             }
-            _ => cannot_write(&path, &error),
+            _ => cannot_write(&path, &error, way_out),
         })?;
         let (opened, named) = file
             .metadata()
@@ -94,7 +96,7 @@ impl AppendLog {
                  restore the file, or run the pipeline anew"
             )));
         }
-        Ok(Self { file, path, length: *length, sum })
+        Ok(Self { file, path, way_out, length: *length, sum })
     }
 
     /// How many bytes its records are.
@@ -113,7 +115,7 @@ impl AppendLog {
             self.file.seek(SeekFrom::Start(self.length))?;
             Ok(more)
         };
-        let more = cut().map_err(|error| cannot_write(&self.path, &error))?;
+        let more = cut().map_err(|error| cannot_write(&self.path, &error, self.way_out))?;
         Ok(more.then_some(&self.path))
     }
 
@@ -126,7 +128,7 @@ impl AppendLog {
         if let Err(error) = self.file.write_all(record) {
             // Half a record would be in the way of every reader; that this may fail too changes nothing.
             let _ = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-            return Err(cannot_write(&self.path, &error));
+            return Err(cannot_write(&self.path, &error, self.way_out));
         }
         self.length += record.len() as u64;
         self.sum.update(record);
@@ -139,7 +141,7 @@ impl AppendLog {
     /// When they cannot be written. When another program has changed the file.
     pub fn sync(&mut self) -> Result<LogMark> {
         self.check_untouched()?;
-        self.file.sync_data().map_err(|error| cannot_write(&self.path, &error))?;
+        self.file.sync_data().map_err(|error| cannot_write(&self.path, &error, self.way_out))?;
         Ok(LogMark { bytes: self.length, sha256: format!("{:x}", self.sum.clone().finalize()) })
     }
 
@@ -167,14 +169,14 @@ impl AppendLog {
 
 #[cfg(test)]
 mod tests {
-    use super::{AppendLog, LogMark};
+    use super::{AppendLog, LogMark, WayOut};
     use std::fs;
 
     #[test]
     fn a_log_is_cut_back_and_continued() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut log = AppendLog::create(path.clone()).unwrap();
+        let mut log = AppendLog::create(path.clone(), WayOut::OtherFolder).unwrap();
         log.append(b"one\n").unwrap();
         let mark = log.sync().unwrap();
         log.append(b"lost\n").unwrap();
@@ -190,7 +192,7 @@ mod tests {
         fs::write(&path, b"One\ntwo\n").unwrap();
         let error = AppendLog::open(path.clone(), &mark).err().unwrap().to_string();
         assert!(error.contains("is damaged"), "{error}");
-        assert!(AppendLog::create(path).is_err(), "nothing is overwritten");
+        assert!(AppendLog::create(path, WayOut::OtherFolder).is_err(), "nothing is overwritten");
     }
 
     #[test]
@@ -209,7 +211,7 @@ mod tests {
         ];
         for (expected, change) in others {
             let _ = fs::remove_file(&path);
-            let mut log = AppendLog::create(path.clone()).unwrap();
+            let mut log = AppendLog::create(path.clone(), WayOut::OtherFolder).unwrap();
             log.append(b"one\n").unwrap();
             change();
             for error in [log.append(b"two\n").err(), log.sync().err()] {
@@ -227,20 +229,30 @@ mod tests {
         fs::write(&elsewhere, "years of work").unwrap();
         std::os::unix::fs::symlink(&elsewhere, &path).unwrap();
         assert!(AppendLog::open(path.clone(), &LogMark::default()).err().unwrap().to_string().contains("is a link"));
-        assert!(AppendLog::create(path).is_err());
+        assert!(AppendLog::create(path, WayOut::OtherFolder).is_err());
         assert_eq!(fs::read(&elsewhere).unwrap(), b"years of work");
     }
 
     #[test]
     #[cfg(target_os = "linux")]
     fn a_full_disk_is_said_with_path_reason_and_way_out() {
-        let mut log = AppendLog::create(tempfile::tempdir().unwrap().path().join("log")).unwrap();
-        log.file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        log.path = "/dev/full".into();
-        let error = log.append(b"record").unwrap_err().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let told = |mut log: AppendLog| {
+            log.file = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            log.path = "/dev/full".into();
+            log.append(b"record").unwrap_err().to_string()
+        };
+        let mut log = AppendLog::create(path.clone(), WayOut::OtherFolder).unwrap();
+        let mark = log.sync().unwrap();
+        let begun = told(log);
+        let reason = "cannot write /dev/full: No space left on device (os error 28); free some space, or";
+        assert_eq!(begun, format!("{reason} choose another disk with --out"));
+        // What goes on has its past in its folder, and `--resume` takes no --out.
+        let resumed = told(AppendLog::open(path, &mark).unwrap());
         assert_eq!(
-            error,
-            "cannot write /dev/full: No space left on device (os error 28); free some space, or choose another disk with --out"
+            resumed,
+            format!("{reason} copy the run's folder to another disk and go on with the copy: --resume COPY")
         );
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::{Builder, NamedTempFile};
 use zskt_api::Result;
 
-use super::file_error::cannot_write;
+use super::file_error::{WayOut, cannot_write};
 
 /// What a file's name ends with until it is whole.
 pub const SUFFIX: &str = ".zskt-partial";
@@ -22,15 +22,15 @@ pub fn is_partial(path: &Path) -> bool {
 ///
 /// # Errors
 /// When the file cannot be written; what was there before stays.
-pub fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
-    replace(path, fill, || Ok(())).map_err(|error| cannot_write(path, &error))
+pub fn write(path: &Path, way_out: WayOut, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
+    replace(path, fill, || Ok(())).map_err(|error| cannot_write(path, &error, way_out))
 }
 
 /// Writes `bytes` in the same way, and what was there before goes by the name `previous` from now on.
 ///
 /// # Errors
 /// When the file cannot be written; what was there before stays under one name or the other.
-pub fn write_keeping(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_keeping(path: &Path, previous: &Path, way_out: WayOut, bytes: &[u8]) -> Result<()> {
     let keep = || {
         if !path.exists() {
             return Ok(());
@@ -39,7 +39,7 @@ pub fn write_keeping(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
         // A second name, where the file system has such a thing: then there is a file at `path` at every moment.
         fs::hard_link(path, previous).or_else(|_| fs::rename(path, previous))
     };
-    replace(path, |file| file.write_all(bytes), keep).map_err(|error| cannot_write(path, &error))
+    replace(path, |file| file.write_all(bytes), keep).map_err(|error| cannot_write(path, &error, way_out))
 }
 
 /// Writes a file, and calls `before` when it is whole and about to take its place.
@@ -87,13 +87,13 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{partial_name, write_keeping};
+    use super::{WayOut, partial_name, write_keeping};
     use std::fs;
     use std::io::Write;
     use std::path::Path;
 
     fn write(path: &Path, bytes: &[u8]) -> zskt_api::Result<()> {
-        super::write(path, |file| file.write_all(bytes))
+        super::write(path, WayOut::OtherFolder, |file| file.write_all(bytes))
     }
 
     #[test]
@@ -101,7 +101,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [path, previous] = ["state", "previous"].map(|name| folder.path().join(name));
         for (number, before) in [("1", None), ("2", Some("1")), ("3", Some("2"))] {
-            write_keeping(&path, &previous, number.as_bytes()).unwrap();
+            write_keeping(&path, &previous, WayOut::OtherFolder, number.as_bytes()).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), number);
             assert_eq!(fs::read_to_string(&previous).ok().as_deref(), before);
         }

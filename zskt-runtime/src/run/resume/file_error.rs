@@ -6,19 +6,39 @@ use std::path::Path;
 
 use zskt_api::Error;
 
+/// Where else what a folder cannot take could be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WayOut {
+    /// Into any other folder: it begins there.
+    OtherFolder,
+    /// Into a copy of the folder, which has what a run goes on with.
+    CopyOfFolder,
+}
+
 /// What to say when a file cannot be written.
-pub fn cannot_write(path: &Path, error: &io::Error) -> Error {
-    let advice = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+pub fn cannot_write(path: &Path, error: &io::Error, way_out: WayOut) -> Error {
+    use WayOut::{CopyOfFolder, OtherFolder};
+    let advice = match (error.kind(), way_out) {
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, OtherFolder) => {
             "free some space, or choose another disk with --out"
         }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, CopyOfFolder) => {
+            "free some space, or copy the run's folder to another disk and go on with the copy: --resume COPY"
+        }
+        (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, OtherFolder) => {
             "make it writable, or choose another folder with --out"
         }
-        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+        (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, CopyOfFolder) => {
+            "make it writable, or copy the run's folder and go on with the copy: --resume COPY"
+        }
+        (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, OtherFolder) => {
             "a file is in the way; choose another folder with --out"
         }
-        _ => "choose another folder with --out",
+        (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, CopyOfFolder) => {
+            "a file is in the way; move it elsewhere"
+        }
+        (_, OtherFolder) => "choose another folder with --out",
+        (_, CopyOfFolder) => "copy the run's folder to another disk and go on with the copy: --resume COPY",
     };
     Error::new(format!("cannot write {}: {error}; {advice}", path.display()))
 }

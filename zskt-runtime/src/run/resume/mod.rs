@@ -23,7 +23,7 @@ pub use atomic_file::is_partial as is_partial_file;
 pub use atomic_file::write as write_file;
 pub use checkpoint::{Checkpoint, FinishedStage, MeasuredMetric, ResumeState, UnfinishedEvaluation, UnfinishedStage};
 pub use checkpointer::{Checkpointer, LastCheckpoint, LogMarks, describe as describe_checkpoint};
-pub use file_error::cannot_read;
+pub use file_error::{WayOut, cannot_read};
 pub use fingerprint::{Fingerprint, of_files as fingerprints_of, of_pipeline};
 pub use kept_weights::WeightsFile;
 pub use leftovers::EVENTS_HEAD;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use zskt_api::{Diagnostic, Error, Result};
 
-use super::file_error::{cannot_read, cannot_write};
+use super::file_error::{WayOut, cannot_read, cannot_write};
 use super::file_identity::is_same_file;
 use super::run_files::RunFiles;
 use super::{atomic_file, fingerprint, leftovers};
@@ -30,6 +30,7 @@ pub struct RunDirectory {
     files: RunFiles,
     new: bool,
     begins_anew: bool,
+    way_out: WayOut,
     /// Locked, and what the folder is known by.
     handle: Option<File>,
 }
@@ -53,8 +54,10 @@ impl RunDirectory {
             None => unused(name, resolved),
         };
         let new = !path.exists();
-        fs::create_dir_all(&path).map_err(|error| Diagnostic::global(cannot_write(&path, &error).to_string()))?;
-        let mut directory = Self { new, ..Self::open(path)? };
+        let way_out = WayOut::OtherFolder;
+        fs::create_dir_all(&path)
+            .map_err(|error| Diagnostic::global(cannot_write(&path, &error, way_out).to_string()))?;
+        let mut directory = Self { new, way_out, ..Self::open(path)? };
         if !directory.clear(resolved)? {
             let path = directory.path().display();
             let help = if directory.checkpoints().iter().any(|file| file.exists()) {
@@ -76,7 +79,7 @@ impl RunDirectory {
         let failed = |error: Error| Diagnostic::global(error.to_string());
         let found = leftovers::find(self, resolved).map_err(|error| failed(cannot_read(self.path(), error)))?;
         let Some(leftovers) = found else { return Ok(false) };
-        leftovers::remove(&leftovers).map_err(|error| failed(cannot_write(self.path(), &error)))?;
+        leftovers::remove(&leftovers).map_err(|error| failed(cannot_write(self.path(), &error, self.way_out)))?;
         self.begins_anew = !leftovers.is_empty();
         Ok(true)
     }
@@ -99,7 +102,13 @@ impl RunDirectory {
             let message = format!("{} is in use: another zskt-run is writing to it", path.display());
             return Err(Diagnostic::global(message));
         }
-        Ok(Self { files: RunFiles::new(path), new: false, begins_anew: false, handle: lock })
+        let way_out = WayOut::CopyOfFolder;
+        Ok(Self { files: RunFiles::new(path), new: false, begins_anew: false, way_out, handle: lock })
+    }
+
+    /// Where else the run could write: what goes on here cannot begin elsewhere.
+    pub fn way_out(&self) -> WayOut {
+        self.way_out
     }
 
     /// Writes a file of the run, whole or not at all.
@@ -116,7 +125,7 @@ impl RunDirectory {
     /// As [`write`](Self::write).
     pub fn write_with(&self, file: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
         self.make_room_for(file)?;
-        self.blame(atomic_file::write(file, fill))
+        self.blame(atomic_file::write(file, self.way_out, fill))
     }
 
     /// Writes a file of the run again, in place of one that is missing or not what the run wrote. That one is kept beside it, for it may
@@ -146,7 +155,7 @@ impl RunDirectory {
             file.with_file_name(name)
         };
         let aside = (1..).map(aside).find(|aside| fs::symlink_metadata(aside).is_err()).unwrap_or_default();
-        self.blame(fs::rename(file, &aside).map_err(|error| cannot_write(&aside, &error)))?;
+        self.blame(fs::rename(file, &aside).map_err(|error| cannot_write(&aside, &error, self.way_out)))?;
         Ok(aside)
     }
 
@@ -160,7 +169,7 @@ impl RunDirectory {
             return self.write(&last, bytes);
         }
         self.make_room_for(&last)?;
-        self.blame(atomic_file::write_keeping(&last, &before, bytes))
+        self.blame(atomic_file::write_keeping(&last, &before, self.way_out, bytes))
     }
 
     /// What cannot be written because the folder was taken away meanwhile is told as that.
@@ -173,7 +182,7 @@ impl RunDirectory {
         self.check_present()?;
         let inside = |folder: &&Path| *folder != self.path() && folder.starts_with(self.path());
         let folders: Vec<_> = file.ancestors().skip(1).take_while(inside).collect();
-        folders.into_iter().rev().try_for_each(make_folder)
+        folders.into_iter().rev().try_for_each(|folder| make_folder(folder, self.way_out))
     }
 
     /// Makes sure that the path still leads to this folder.
@@ -259,10 +268,10 @@ fn unused(name: &str, resolved: &str) -> PathBuf {
 }
 
 /// Makes a folder within a run's, unless it is there.
-fn make_folder(folder: &Path) -> Result<()> {
+fn make_folder(folder: &Path, way_out: WayOut) -> Result<()> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => return made.map_err(|error| cannot_write(folder, &error)),
+        made => return made.map_err(|error| cannot_write(folder, &error, way_out)),
     }
     if fs::symlink_metadata(folder).is_ok_and(|folder| folder.is_symlink()) {
         let folder = folder.display();

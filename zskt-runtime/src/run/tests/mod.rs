@@ -32,6 +32,7 @@ use crate::device_request::DeviceRequest;
 use crate::plan::{DataFreeProof, Plan, PlanEdge, PlanNode, StageSelection};
 use crate::plugin_calls::Inspector;
 use crate::runs::{Run, RunState};
+use crate::stage_figures::STAGE_FIGURES;
 
 params! {
     /// A classifier with one weight.
@@ -408,6 +409,8 @@ fn a_run_leaves_what_it_promises() {
             "batches": 10, "flop": 0, "images": 40, "median_batch_seconds": 0.5, "images_per_second": 8.0, "walk.loss": 0.1,
         })
     );
+    let of_run = report["stages"]["first"].as_object().unwrap().keys().filter(|key| *key != "walk.loss");
+    assert_eq!(of_run.map(String::as_str).collect::<Vec<_>>(), STAGE_FIGURES);
 }
 
 #[test]

@@ -29,6 +29,10 @@ ports! {
 impl Metric for ExampleMetric {
     type Inputs = ExampleMetricInputs;
 
+    fn figures(&self) -> Option<Vec<&'static str>> {
+        Some(vec!["confidence"])
+    }
+
     fn evaluate(
         &self,
         inputs: &ExampleMetricInputs,

@@ -14,7 +14,7 @@ pub use self::hparams::SessionStatus;
 use self::protobuf::{Field, message};
 use super::histogram::Histogram;
 use super::png_picture::PngPicture;
-use crate::run::resume::{AppendLog, EVENTS_HEAD, LogMark};
+use crate::run::resume::{AppendLog, EVENTS_HEAD, LogMark, WayOut};
 
 /// An events file.
 pub struct EventFile {
@@ -28,8 +28,8 @@ impl EventFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn create(path: PathBuf, parameters: BTreeMap<String, String>) -> Result<Self> {
-        let mut file = Self { log: AppendLog::create(path)?, parameters };
+    pub fn create(path: PathBuf, way_out: WayOut, parameters: BTreeMap<String, String>) -> Result<Self> {
+        let mut file = Self { log: AppendLog::create(path, way_out)?, parameters };
         file.write(0, Field::Bytes(FILE_VERSION, b"brain.Event:2"))?;
         Ok(file)
     }
