@@ -150,6 +150,11 @@ fn the_method_is_the_recommended_one_where_the_teacher_allows_it() {
         let said_of = new(&teacher, &to, &[&known[..], &["--method", method]].concat());
         assert!(!said_of.contains("method "), "it was asked for: {said_of}");
         said(here, &["validate", &to]);
+        let has_short = !["dafl", "dfad"].contains(&method);
+        assert_eq!(said_of.contains(&format!("zskt-run {to} --set variant=short")), has_short, "{said_of}");
+        if has_short {
+            said(here, &["validate", &to, "--deny-warnings", "--set", "variant=short"]);
+        }
     }
 }
 

@@ -7,6 +7,8 @@ pub struct Draft {
     pub head: Vec<String>,
     /// The pipeline's name.
     pub name: String,
+    /// Changes that make its schedule short, a key and its value each.
+    pub short: Vec<(&'static str, &'static str)>,
     /// Nodes in groups, in their order.
     pub groups: Vec<Group>,
     /// Edges that stand on one line.
@@ -43,14 +45,16 @@ impl Group {
 
 impl Draft {
     /// A pipeline of zskt's own, as its file lays it out: groups of nodes with a comment each and an empty line between, each node and each
-    /// edge at the beginning of a line or behind another edge. What stands before the nodes is left out.
+    /// edge at the beginning of a line or behind another edge. What stands before the nodes is left out, but for the variant `short`.
     pub fn taken_apart(text: &'static str) -> Self {
-        let (nodes, edges) = text
-            .split_once("    nodes: {\n")
-            .and_then(|(_, nodes)| nodes.split_once("    },\n\n    edges: [\n"))
-            .unwrap_or_default();
+        let (before, body) = text.split_once("    nodes: {\n").unwrap_or_default();
+        let (nodes, edges) = body.split_once("    },\n\n    edges: [\n").unwrap_or_default();
+        let short = before.split_once("        \"short\": {\n").and_then(|(_, rest)| rest.split_once("        },\n"));
+        let short = short.into_iter().flat_map(|(changes, _)| changes.lines());
+        let short = short.filter_map(|line| line.trim().trim_end_matches(',').split_once(": "));
         let edges = edges.lines().map(|line| line.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>());
         Self {
+            short: short.map(|(key, value)| (key.trim_matches('"'), value)).filter(|(key, _)| *key != "name").collect(),
             groups: nodes.split("\n\n").map(Group::taken_apart).collect(),
             edges: edges.filter(|line| !line.is_empty()).collect(),
             ..Self::default()
@@ -68,7 +72,13 @@ impl Draft {
         let width =
             self.groups.iter().flat_map(|group| &group.nodes).map(|(name, _)| name.len()).max().unwrap_or(0) + 3;
         let mut out: String = self.head.iter().flat_map(|text| commented(text)).collect();
-        out += &format!("(\n    name: {:?},\n    seed: 0,\n    data_free: true,\n\n    nodes: {{\n", self.name);
+        out += &format!("(\n    name: {:?},\n    seed: 0,\n    data_free: true,\n\n", self.name);
+        if !self.short.is_empty() {
+            let changes: String =
+                self.short.iter().map(|(key, value)| format!("            {key:?}: {value},\n")).collect();
+            out += &format!("    variants: {{\n        \"short\": {{\n{changes}        }},\n    }},\n\n");
+        }
+        out += "    nodes: {\n";
         let groups = self.groups.iter().map(|group| {
             let comments = group.comment.iter().map(|line| format!("        // {line}\n"));
             let node = |(name, plugin): &(&str, String)| format!("        {:width$} {plugin},\n", format!("{name:?}:"));

@@ -216,6 +216,7 @@ fn evaluate(draft: &mut Draft, data: Option<&FoundDataset>) {
         {
             let end = stage[start + 1..].find([',', ')']).map_or(stage.len(), |end| start + 1 + end);
             stage.replace_range(start..end, "");
+            draft.short.retain(|(key, _)| *key != "distill.evaluate_every");
         }
         return;
     };

@@ -110,6 +110,10 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
         "wrote {}\n\n  zskt-run {pipeline} --dry    # what it will take: time, FLOP, memory; nothing is kept\n  zskt-run {pipeline}\n",
         path.display()
     ));
+    if !drafted.short.is_empty() {
+        let short = "a fortieth of the work or less, for a student that is not as good";
+        said.push(format!("  zskt-run {pipeline} --set variant=short    # {short}\n"));
+    }
     Ok(said.join("\n"))
 }
 
