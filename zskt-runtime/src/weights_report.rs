@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use torch_checkpoint::{
-    Configuration, Format, Group, Match, NamedTensor, ReadError, Renames, Shapes, TensorInfo, WeightsFile, networks,
-    printable,
+    Configuration, Format, Group, Match, NamedTensor, Pattern, ReadError, Renames, Shapes, TensorInfo, WeightsFile,
+    networks, printable,
 };
 use zskt_api::{
     Builder, Diagnostic, NamedShapes, ParsedPlugin, PluginInstance, PluginKind, PluginRegistration, Recognized,
@@ -67,11 +67,16 @@ impl FoundNetwork {
 }
 
 /// Says what a weights file, the index of a sharded one, or a folder of Hugging Face or timm holds; under `key` alone, where one is given
-/// (`state_dict.teacher`).
+/// (`state_dict.teacher`). Architectures are recognized without the weights whose names are to be ignored.
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn weights_report(path: &Path, key: Option<&str>, registry: &Registry) -> Result<WeightsReport, ReadError> {
+pub fn weights_report(
+    path: &Path,
+    key: Option<&str>,
+    ignore: &[Pattern],
+    registry: &Registry,
+) -> Result<WeightsReport, ReadError> {
     let file = WeightsFile::open(path)?;
     let is_asked_for = |group: &Group<'_>| {
         key.is_none_or(|key| {
@@ -80,7 +85,9 @@ pub fn weights_report(path: &Path, key: Option<&str>, registry: &Registry) -> Re
     };
     let mut known = Vec::new();
     let groups = networks(&file, |group| {
-        let recognized = if is_asked_for(group) { recognize(group, registry) } else { Vec::new() };
+        let mut wanted = group.clone();
+        wanted.tensors.retain(|(name, _)| !ignore.iter().any(|pattern| pattern.matches(name)));
+        let recognized = if is_asked_for(group) { recognize(&wanted, registry) } else { Vec::new() };
         let is_known = !recognized.is_empty();
         if is_known {
             known.push((group.dict, group.prefix, recognized));
@@ -113,7 +120,7 @@ pub fn weights_report(path: &Path, key: Option<&str>, registry: &Registry) -> Re
 /// Says that there are no weights in a file, or none under the key that was asked for, and under which keys there are some.
 pub fn no_weights(path: &Path, key: Option<&str>, registry: &Registry) -> Diagnostic {
     let shown = path.display();
-    let anywhere = weights_report(path, None, registry).map(|report| report.networks).unwrap_or_default();
+    let anywhere = weights_report(path, None, &[], registry).map(|report| report.networks).unwrap_or_default();
     let Some(key) = key.filter(|_| !anywhere.is_empty()) else {
         return Diagnostic::global(format!("`{shown}` holds no weights"));
     };

@@ -421,12 +421,21 @@ fn what_new_proposes_it_takes() {
     let told = refused(here, &["new", "--teacher", "larger.pth"]);
     let (_, command) = told.split_once("to leave these out: ").expect("it says how");
     let command = words(command.lines().next().expect("a line"));
-    assert!(command[1].contains("ignore: ["), "{command:?}");
+    assert_eq!(command, ["--ignore", "auxiliary.*"]);
     let arguments: Vec<_> = command.iter().map(String::as_str).collect();
     let known = ["--mean", "0.4914,0.4822,0.4465", "--std", "0.247,0.2435,0.2616"];
-    let new = said(here, &[&["new"][..], &arguments, &known].concat());
+    let new = said(here, &[&["new", "--teacher", "larger.pth"][..], &arguments, &known].concat());
     assert!(new.contains("wrote larger.ron") && new.contains("method   Fast-Datafree"), "{new}");
     said(here, &["validate", "larger.ron"]);
+    // All else is as without what is left out: what is recognized, the images, the settings for such teachers.
+    let mut photographs = weights("ResNet(depth: 18, stem: ImageNet, width: 4, classes: 7)");
+    photographs.push(("extra".into(), Tensor::zeros(3, DType::F32, &Device::Cpu).expect("there is room")));
+    save(&here.join("photographs.pth"), &photographs);
+    let known = ["--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225", "--ignore", "ext.*"];
+    let new = said(here, &[&["new", "--teacher", "photographs.pth"][..], &known].concat());
+    assert!(new.contains("images of 224×224"), "{new}");
+    let written = std::fs::read_to_string(here.join("photographs.ron")).expect("it is written");
+    assert!(written.contains("ignore: [\"ext.*\"]") && written.contains("weight: -1.33"), "{written}");
 
     // A network that says yes or no.
     let mut yes_or_no = weights("CifarResNet(depth: 8, classes: 2)");

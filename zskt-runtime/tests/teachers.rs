@@ -113,7 +113,7 @@ fn each_file_is_the_teacher_of_a_transfer_that_says_where_its_weights_were() {
 fn each_file_is_recognized() {
     let registry = Registry::get().unwrap();
     for (path, known) in teachers() {
-        let report = weights_report(&path, None, registry).unwrap_or_else(|error| panic!("{error}"));
+        let report = weights_report(&path, None, &[], registry).unwrap_or_else(|error| panic!("{error}"));
         let [network] = report.networks.as_slice() else { panic!("{}: {}", path.display(), report.networks.len()) };
         let recognized = network.recognized.first().unwrap_or_else(|| panic!("{}", path.display()));
         let expected = known["model"].as_str().unwrap();
@@ -123,6 +123,6 @@ fn each_file_is_recognized() {
         let plan = prove(&Sources::new("teachers.ron", pipeline, &[]), registry, false);
         assert!(plan.is_ok(), "{}: {:?}", recognized.ron, plan.err());
     }
-    let folder = weights_report(&fixtures().join("timm"), None, registry).unwrap();
+    let folder = weights_report(&fixtures().join("timm"), None, &[], registry).unwrap();
     assert_eq!(folder.configuration.unwrap().mean, Some(vec![0.4914, 0.4822, 0.4465]));
 }

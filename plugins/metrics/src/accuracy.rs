@@ -41,7 +41,7 @@ impl Metric for Accuracy {
     }
 
     fn figures(&self) -> Option<Vec<&'static str>> {
-        Some(vec!["top1", "top5", "per_class", "images", "not_finite", "confusion"])
+        Some(vec!["top1", "top5", "images", "not_finite"])
     }
 
     fn evaluate(&self, inputs: &AccuracyInputs, context: &MetricContext) -> Result<Measurement> {

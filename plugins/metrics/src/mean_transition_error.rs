@@ -60,16 +60,7 @@ impl Metric for MeanTransitionError {
     }
 
     fn figures(&self) -> Option<Vec<&'static str>> {
-        Some(vec![
-            "mean_transition_error",
-            "images",
-            "not_finite",
-            "diverged",
-            "student_curve",
-            "student_curve_standard_errors",
-            "teacher_curve",
-            "teacher_curve_standard_errors",
-        ])
+        Some(vec!["mean_transition_error", "images", "not_finite", "diverged"])
     }
 
     fn during_stages(&self) -> bool {

@@ -185,8 +185,9 @@ pub trait Metric: Params + Send + Sync + 'static {
         None
     }
 
-    /// The names of all figures that it may report, also of those that are not in every measurement. A pipeline that expects another
-    /// (`expect: {"accuracy.topp1": …}`) is refused before it runs; without an answer that is found at the end of the run.
+    /// The names of all numbers that it may report, also of those that are not in every measurement; within an object their full names
+    /// (`errors.mean`). Lists have none. A pipeline that expects another (`expect: {"accuracy.topp1": …}`) is refused before it runs; without
+    /// an answer that is found at the end of the run.
     fn figures(&self) -> Option<Vec<&'static str>> {
         None
     }

@@ -93,10 +93,23 @@ pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
         promise!(is_score, "`score` promises a number `{}` in each measurement, and it is {found:?}", score.figure);
     }
     if let Some(known) = plugin.figures() {
-        let other = measured.figures.keys().find(|figure| !known.contains(&figure.as_str()));
+        let mut names = Vec::new();
+        measured.figures.iter().for_each(|(name, value)| name_numbers(name.clone(), value, &mut names));
+        let other = names.iter().find(|name| !known.contains(&name.as_str()));
         promise!(other.is_none(), "`figures` promises {known:?} and no other, and it reports {other:?}");
     }
     Ok(())
+}
+
+/// The names of what is or may be a number; lists have none.
+fn name_numbers(name: String, value: &serde_json::Value, names: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Number(_) | serde_json::Value::Null => names.push(name),
+        serde_json::Value::Object(entries) => {
+            entries.iter().for_each(|(inner, value)| name_numbers(format!("{name}.{inner}"), value, names));
+        }
+        _ => {}
+    }
 }
 
 /// What two measurements differ by.

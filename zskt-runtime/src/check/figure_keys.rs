@@ -48,11 +48,7 @@ fn unknown(
     figure: &Name,
 ) -> Option<Diagnostic> {
     let known = figures(graph, choices, node)?;
-    // Numbers within a figure have its name before their own.
-    let is_of = |known: &String| {
-        of_node.strip_prefix(known.as_str()).is_some_and(|rest| matches!(rest.chars().next(), None | Some('.')))
-    };
-    if known.iter().any(is_of) {
+    if known.iter().any(|known| known == of_node) {
         return None;
     }
     let name = graph.name(node);

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use zskt_api::nn::Wanted;
 use zskt_api::{Diagnostic, Loss, PluginKind, PortType, Signature, TurnSignature};
 
 use super::graph::{Link, PipelineGraph};
@@ -99,7 +98,7 @@ fn turns_on<'g>(graph: &'g PipelineGraph<'_>, training: &Training<'_>) -> Vec<(u
 /// Whether a student that makes the loss small follows its teacher.
 fn compares_with_teacher(loss: &dyn Loss) -> bool {
     let needs = loss.needs();
-    needs.student && (needs.teacher || needs.within_teacher != Wanted::default())
+    needs.student && needs.teacher
 }
 
 fn measured_untrained(graph: &PipelineGraph<'_>, link: &Link<'_>, trained: &HashSet<&str>) -> Option<Diagnostic> {

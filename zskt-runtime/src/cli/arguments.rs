@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use torch_checkpoint::Pattern;
 
 use super::runs::Pruned;
 use crate::export;
@@ -226,12 +227,18 @@ pub enum Command {
     Sweep(Box<SweepArguments>),
     /// Write a pipeline for a teacher's file: its architecture is recognized, a student chosen
     New {
-        /// The teacher: a file of weights, a folder with one, an ONNX file, or a teacher plugin with its parameters
-        #[arg(long, value_name = "FILE|PLUGIN(…)")]
+        /// The teacher: a file of weights, a folder with one, or an ONNX file
+        #[arg(long, value_name = "FILE")]
         teacher: PathBuf,
         /// Which network of the file, where it has several
         #[arg(long)]
         key: Option<String>,
+        /// Weights of the file that the teacher is without: a regular expression that matches all of a name; repeatable
+        #[arg(long, value_name = "REGEX", value_parser = Pattern::new)]
+        ignore: Vec<Pattern>,
+        /// The output with the logits, where an ONNX model has several
+        #[arg(long, value_name = "NAME")]
+        output: Option<String>,
         /// Images to measure on: a folder or file that a dataset plugin reads, or such a plugin with its parameters
         #[arg(long, value_name = "FOLDER|PLUGIN(…)")]
         data: Option<PathBuf>,

@@ -148,10 +148,12 @@ fn dispatch(cli: Cli, command_line: Vec<String>) -> Result<(), Failure> {
         Some(Command::Sweep(arguments)) => sweep::sweep(&arguments, &libraries),
         Some(Command::Plugin { command }) => print(&plugin(&command)?),
         Some(Command::Plugins { json, .. }) => print(&inspect::list(Registry::get()?, json)),
-        Some(Command::New { teacher, key, data, student, mean, std, method, to, .. }) => {
+        Some(Command::New { teacher, key, ignore, output, data, student, mean, std, method, to, .. }) => {
             let request = new_pipeline::Request {
                 teacher: &teacher,
                 key: key.as_deref(),
+                ignore: &ignore,
+                output: output.as_deref(),
                 data: data.as_deref(),
                 student: student.as_deref(),
                 normalization: mean.zip(std).map(|(mean, std)| Normalization { mean, std }),

@@ -15,7 +15,7 @@ use crate::weights_report::{FoundNetwork, WeightsReport, no_weights, weights_rep
 /// # Errors
 /// When it is none.
 pub fn describe(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnostic> {
-    let report = weights_report(request.path, request.key, registry).map_err(|error| {
+    let report = weights_report(request.path, request.key, &[], registry).map_err(|error| {
         let problem =
             Diagnostic::global(format!("cannot read weights from `{}`: {}", error.path.display(), error.kind));
         problem.help(error.kind.help())

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use torch_checkpoint::Pattern;
 use zskt_api::{Diagnostic, PluginInstance, PluginKind, Registry};
 
 use crate::pipeline::{parse_plugin, unambiguous};
@@ -10,6 +11,12 @@ use crate::pipeline::{parse_plugin, unambiguous};
 pub fn ron(model: &str, path: &Path, key: Option<&str>, more: &str) -> String {
     let key = key.map(|key| format!(", key: {key:?}")).unwrap_or_default();
     format!("Checkpoint(model: {model}, path: {:?}{key}{more})", path.to_string_lossy())
+}
+
+/// The names that are to be left out, as a parameter after others.
+pub fn ignore(patterns: &[Pattern]) -> String {
+    let patterns: Vec<_> = patterns.iter().map(|pattern| format!("{:?}", pattern.as_str())).collect();
+    if patterns.is_empty() { String::new() } else { format!(", ignore: [{}]", patterns.join(", ")) }
 }
 
 /// Whether the file has the weights that this plugin takes from it.

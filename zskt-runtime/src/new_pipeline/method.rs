@@ -282,6 +282,22 @@ mod tests {
     use clap::ValueEnum;
 
     #[test]
+    fn a_hundred_classes_have_the_settings_of_the_variant_for_cifar100() {
+        for method in Method::value_variants() {
+            let (_, rest) = method.published().split_once("\"cifar100\": {").expect("it has the variant");
+            let (variant, _) = rest.split_once("        },\n").expect("it ends");
+            for (node, _, instead) in PublishedSettings::of(*method, TeacherFamily::Other, 100).changes {
+                assert!(
+                    variant.contains(&format!("\"{node}.{}", instead.replace(':', "\":"))),
+                    "{method:?}: {instead}"
+                );
+            }
+            let settings = variant.matches("\"synthesize.").count();
+            assert_eq!(settings, PublishedSettings::of(*method, TeacherFamily::Other, 100).changes.len(), "{method:?}");
+        }
+    }
+
+    #[test]
     fn what_is_published_for_other_teachers_stands_in_the_pipelines_once() {
         for method in Method::value_variants() {
             for family in [TeacherFamily::ResNet, TeacherFamily::Vgg, TeacherFamily::Other] {

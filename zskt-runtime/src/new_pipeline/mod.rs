@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 pub use method::Method;
 
+use torch_checkpoint::Pattern;
 use zskt_api::{Diagnostic, ImageShape, Normalization, Registry, Severity};
 
 use crate::pipeline::{Sources, unambiguous};
@@ -33,6 +34,10 @@ pub struct Request<'a> {
     pub teacher: &'a Path,
     /// Which network of it, where it has several.
     pub key: Option<&'a str>,
+    /// Names of weights that the teacher is without.
+    pub ignore: &'a [Pattern],
+    /// The output of an ONNX model that has the logits, where it has several.
+    pub output: Option<&'a str>,
     /// Images to measure on: a folder or file, or a dataset plugin with its parameters.
     pub data: Option<&'a Path>,
     /// The student's architecture: a plugin, with parameters or without.
@@ -77,7 +82,7 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
         return Err(Diagnostic::global(message).help(help));
     }
     let student = ChosenStudent::choose(request.student, &teacher, registry)?;
-    let path = request.to.map_or_else(|| file_name(request.teacher, &teacher), Path::to_owned);
+    let path = request.to.map_or_else(|| file_name(request.teacher), Path::to_owned);
     let draft = |method: Method| method.pipeline(&teacher, &student, data.as_ref());
     let written = |draft: &Draft| unambiguous(&draft.to_text(), registry);
     let proven = |draft: &Draft| prove(&path, &written(draft), registry);
@@ -152,8 +157,8 @@ fn stem(path: &Path) -> Option<String> {
 }
 
 /// The pipeline of a teacher's file, in the working directory.
-fn file_name(path: &Path, teacher: &FoundTeacher) -> PathBuf {
-    let stem = path.canonicalize().ok().and_then(|path| stem(&path)).unwrap_or_else(|| teacher.name().to_owned());
+fn file_name(teacher: &Path) -> PathBuf {
+    let stem = teacher.canonicalize().ok().and_then(|path| stem(&path)).unwrap_or_else(|| "teacher".to_owned());
     // What the program would take for an option or a command is no name for a file.
     PathBuf::from(format!("{}.ron", stem.trim_start_matches(['-', '.'])))
 }

@@ -50,38 +50,49 @@ impl Nearest {
     ) -> Result<Option<Self>, Diagnostic> {
         let Some((ron, image_size)) = nearest(network, registry) else { return Ok(None) };
         let ron = unambiguous(&ron, registry);
-        let fits = |more: &str| {
-            checkpoint::fits(&checkpoint::ron(&ron, request.teacher, request.key, more), registry)
-                .map(|()| more.to_owned())
+        let ignore = checkpoint::ignore(request.ignore);
+        let fits = |renames: &str| {
+            let more = format!("{ignore}{renames}");
+            checkpoint::fits(&checkpoint::ron(&ron, request.teacher, request.key, &more), registry)
+                .map(|()| renames.to_owned())
         };
-        let parameters = fits("").or_else(|problem| {
-            let proposal = problem.help.as_deref().and_then(proposal).map(|more| format!(", {more}"));
-            let proposal = proposal.filter(|more| fits(more).is_ok());
+        let renames = fits("").or_else(|problem| {
             // A network without some of the file's weights is another: who wants it has to say so.
-            let asked_for = proposal.as_ref().filter(|more| more.contains("ignore:")).map(|more| {
-                let teacher = checkpoint::ron(&ron, request.teacher, request.key, more);
-                format!("\nto leave these out: --teacher {}", quoted(&teacher))
-            });
-            match (asked_for, proposal) {
-                (None, Some(more)) => Ok(more),
-                (asked_for, _) => Err(misfit(&ron, problem, &asked_for.unwrap_or_default())),
+            let proposed = problem.help.as_deref().and_then(proposal);
+            match proposed.and_then(ignored) {
+                Some(patterns) => Err(misfit(&ron, problem, &leave_out(&patterns))),
+                None => {
+                    proposed.and_then(|more| fits(&format!(", {more}")).ok()).ok_or_else(|| misfit(&ron, problem, ""))
+                }
             }
         })?;
         let (registration, parsed) = parse_plugin(&ron, PluginKind::Architecture, registry)?;
-        let assumptions = match parameters.strip_prefix(", ") {
+        let assumptions = match renames.strip_prefix(", ") {
             Some(parameters) => vec![format!(
                 "`{parameters}`: found by shapes and order, for no architecture has its names; see whether the names mean the same"
             )],
             None => Vec::new(),
         };
         let architecture = RecognizedArchitecture { registration, parsed, ron, layout: None, image_size, assumptions };
-        Ok(Some(Self { architecture, parameters }))
+        Ok(Some(Self { architecture, parameters: format!("{ignore}{renames}") }))
     }
 }
 
 /// What `Checkpoint` says would make a file fit.
 fn proposal(help: &str) -> Option<&str> {
     help.lines().find_map(|line| line.strip_prefix("it fits with `")?.split('`').next())
+}
+
+/// The names that a proposal leaves out, where it does.
+fn ignored(proposal: &str) -> Option<Vec<String>> {
+    let (_, patterns) = proposal.split_once("ignore: ")?;
+    ron::from_str(patterns).ok()
+}
+
+/// How to leave names out.
+fn leave_out(patterns: &[String]) -> String {
+    let options: Vec<_> = patterns.iter().map(|pattern| format!("--ignore {}", quoted(pattern))).collect();
+    format!("\nto leave these out: {}", options.join(" "))
 }
 
 /// What `Checkpoint` says of the nearest architecture, not all of it where that is long.

@@ -77,38 +77,37 @@ impl FoundTeacher {
         if let Some(problem) = path.to_str().and_then(fetch_first) {
             return Err(problem);
         }
-        if let Some(ron) = path.to_str().filter(|text| text.contains('(') && !path.exists()) {
-            return match key {
-                None => Self::named(&normalized(ron, request.normalization.as_ref()), data, registry),
-                Some(key) => Err(Diagnostic::global("--key is for files, and this is a plugin")
-                    .help(format!("write `key: {key:?}` between its parentheses"))),
-            };
-        }
         if is_graph(path) {
-            return match key {
-                None => Self::of_graph(request, data, registry),
-                Some(_) => Err(Diagnostic::global("--key is for files of weights, and this is an ONNX model")),
+            return match (key, request.ignore) {
+                (None, []) => Self::of_graph(request, data, registry),
+                (Some(_), _) => Err(Diagnostic::global("--key is for files of weights, and this is an ONNX model")),
+                _ => Err(Diagnostic::global("--ignore is for files of weights, and this is an ONNX model")),
             };
         }
-        let report = weights_report(path, key, registry).map_err(|error| {
+        if request.output.is_some() {
+            return Err(Diagnostic::global("--output is for ONNX models, and this is not one"));
+        }
+        let report = weights_report(path, key, request.ignore, registry).map_err(|error| {
             let problem = Diagnostic::global(format!("cannot read `{}`: {}", error.path.display(), error.kind));
             problem.help(error.kind.help())
         })?;
         let network = match &report.networks[..] {
             [network] => network,
             [] => return Err(no_weights(path, key, registry)),
-            several if are_copies(path, key, several, registry) => &several[0],
+            several if are_copies(request, several, registry) => &several[0],
             several => return Err(several_networks(path, several)),
         };
+        let ignore = checkpoint::ignore(request.ignore);
         let nearest;
         let (recognized, more) = match network.recognized.first() {
-            Some(recognized) => (recognized, ""),
-            None if !network.unusable.is_empty() => return Err(not_usable(path, network)),
+            Some(recognized) => (recognized, ignore.as_str()),
             None => {
-                let near = Nearest::find(request, network, registry);
-                nearest = near
-                    .map_err(|problem| not_recognized(path, network, Some(problem)))?
-                    .ok_or_else(|| not_recognized(path, network, None))?;
+                nearest = match Nearest::find(request, network, registry) {
+                    Ok(Some(nearest)) => nearest,
+                    _ if network.unusable.len() > network.tensors.len() => return Err(not_usable(path, network)),
+                    Ok(None) => return Err(not_recognized(path, network, None)),
+                    Err(problem) => return Err(not_recognized(path, network, Some(problem))),
+                };
                 (&nearest.architecture, nearest.parameters.as_str())
             }
         };
@@ -126,13 +125,16 @@ impl FoundTeacher {
         let of_photographs = recognized.image_size >= FOR_PHOTOGRAPHS;
         let is_taken = |image: &ImageShape| !of_photographs || image.height <= recognized.image_size;
         let shape = data.and_then(FoundDataset::image).filter(is_taken);
-        tells_classes_apart(&recognized.ron, architecture.classes())?;
         let (image, output) = images(architecture.as_ref(), said.into_iter().chain(shape).chain(usual))
             .ok_or_else(|| takes_no_images(&recognized.ron))?;
 
         let mut assumptions = recognized.assumptions.clone();
         if said.is_none() && shape != Some(image) {
-            assumptions.push(size_unknown(image));
+            assumptions.push(format!(
+                "images of {}×{}: the weights do not tell the size, and this is usual for such a network; it is set by the generator's \
+                 `image_size` and by the datasets",
+                image.height, image.width
+            ));
         }
         let told = configuration.is_some_and(|found| found.mean.is_some() && found.std.is_some());
         let missing_normalization =
@@ -158,56 +160,42 @@ impl FoundTeacher {
 
     fn of_graph(request: &Request<'_>, data: Option<&FoundDataset>, registry: &Registry) -> Result<Self, Diagnostic> {
         let path = request.teacher;
-        let onnx = |more: &str| format!("Onnx(path: {:?}{more})", path.to_string_lossy());
-        let teacher = Self::named(&onnx(&stated(request.normalization.as_ref())), data, registry);
-        let mut teacher = teacher.map_err(|problem| {
-            let as_parameter = problem.help.as_deref().is_some_and(|help| help.contains("`output"));
-            let Some(help) = problem.help.clone().filter(|_| as_parameter) else { return problem };
-            problem.help(format!("{help}, as in --teacher {}", quoted(&onnx(", output: \"…\""))))
-        })?;
-        teacher.found.insert(0, format!("{}: ONNX", path.display()));
-        Ok(teacher)
-    }
-
-    /// A plugin with its parameters.
-    fn named(ron: &str, data: Option<&FoundDataset>, registry: &Registry) -> Result<Self, Diagnostic> {
-        let context =
-            |problem: Diagnostic| Diagnostic { span: None, ..problem }.context(format_args!("--teacher {ron}"));
-        let (registration, parsed) =
-            parse_plugin(&unambiguous(ron, registry), PluginKind::Teacher, registry).map_err(context)?;
+        let output = request.output.map(|output| format!(", output: {output:?}")).unwrap_or_default();
+        let normalization = stated(request.normalization.as_ref());
+        let ron = format!("Onnx(path: {:?}{output}{normalization})", path.to_string_lossy());
+        let (_, parsed) = parse_plugin(&unambiguous(&ron, registry), PluginKind::Teacher, registry)?;
         let PluginInstance::Teacher(teacher) = parsed.instance() else {
-            return Err(context(Diagnostic::global("it is not a teacher source")));
+            return Err(Diagnostic::global("`Onnx` is not a teacher source"));
         };
-        let paths = teacher.files();
-        let path = paths.first().map_or(Path::new(registration.name), |path| path.as_path());
         teacher.check().map_err(|fault| {
             let problem = Diagnostic::global(format!("`{}`: {}", path.display(), fault.message));
-            Diagnostic { help: fault.help, ..problem }
+            let of_output = |help: &String| help.contains("`output");
+            let option = if fault.help.as_ref().is_some_and(of_output) { "; here: --output NAME" } else { "" };
+            Diagnostic { help: fault.help.map(|help| help + option), ..problem }
         })?;
-        let fixed = if is_graph(path) { fixed_images(path) } else { Vec::new() };
-        let (image, output) = images(teacher.as_ref(), fixed.into_iter().chain(data.and_then(FoundDataset::image)))
-            .ok_or_else(|| takes_no_images(ron))?;
-        tells_classes_apart(ron, output.classes)?;
+        let (image, output) =
+            images(teacher.as_ref(), fixed_images(path).into_iter().chain(data.and_then(FoundDataset::image)))
+                .ok_or_else(|| takes_no_images(&ron))?;
+        if output.classes < 2 {
+            let problem =
+                Diagnostic::global(format!("`{ron}` has one output, and a teacher tells two classes or more apart"));
+            return Err(problem.help(
+                "where it is the logit of yes against no, export the network with a first logit that is always 0, which is the same: \
+                 `torch.cat([torch.zeros_like(logit), logit], dim=1)`",
+            ));
+        }
         let missing_normalization =
             teacher.normalization().is_none().then(|| usual_normalization(image, output.classes));
-        let parameters = match is_graph(path) {
-            true => onnx_model::read(path).ok().map(|model| numbers(&model.graph)),
-            false => parameter_count::of(parsed.instance()),
-        };
         Ok(Self {
-            found: vec![format!("teacher  {ron}")],
-            ron: ron.to_owned(),
+            found: vec![format!("{}: ONNX", path.display()), format!("teacher  {ron}")],
+            ron,
             name: name(path),
             family: TeacherFamily::Other,
             image,
             output,
-            parameters,
+            parameters: onnx_model::read(path).ok().map(|model| numbers(&model.graph)),
             multiplications: multiplications::of(parsed.instance(), image),
-            assumptions: (!is_graph(path) && data.and_then(FoundDataset::image) != Some(image))
-                .then(|| size_unknown(image))
-                .into_iter()
-                .chain(missing_normalization.iter().map(|usual| normalization_unknown(data, usual)))
-                .collect(),
+            assumptions: missing_normalization.iter().map(|usual| normalization_unknown(data, usual)).collect(),
             missing_normalization: missing_normalization.filter(|_| of_data(data).is_none()),
         })
     }
@@ -312,14 +300,6 @@ fn fixed_images(path: &Path) -> Vec<ImageShape> {
     }
 }
 
-/// A plugin that is told how the images were normalized.
-fn normalized(ron: &str, normalization: Option<&Normalization>) -> String {
-    match ron.trim_end().strip_suffix(')') {
-        Some(plugin) => format!("{}{})", plugin.trim_end_matches([' ', ',']), stated(normalization)),
-        None => ron.to_owned(),
-    }
-}
-
 /// A normalization as parameters after others.
 fn stated(normalization: Option<&Normalization>) -> String {
     normalization.map_or_else(String::new, |Normalization { mean, std }| format!(", mean: {mean:?}, std: {std:?}"))
@@ -328,14 +308,6 @@ fn stated(normalization: Option<&Normalization>) -> String {
 /// What the images of --data are normalized by.
 fn of_data(data: Option<&FoundDataset>) -> Option<Normalization> {
     data.and_then(FoundDataset::normalization)
-}
-
-fn size_unknown(image: ImageShape) -> String {
-    format!(
-        "images of {}×{}: the weights do not tell the size, and this is usual for such a network; it is set by the generator's \
-         `image_size` and by the datasets",
-        image.height, image.width
-    )
 }
 
 fn normalization_unknown(data: Option<&FoundDataset>, usual: &str) -> String {
@@ -393,11 +365,15 @@ fn found(
 }
 
 /// Whether several networks of a file are one with its copies, which `Checkpoint` takes.
-fn are_copies(path: &Path, key: Option<&str>, networks: &[FoundNetwork], registry: &Registry) -> bool {
+fn are_copies(request: &Request<'_>, networks: &[FoundNetwork], registry: &Registry) -> bool {
     let ron = |network: &FoundNetwork| network.recognized.first().map(|recognized| recognized.ron.clone());
     let Some(first) = ron(&networks[0]) else { return false };
     networks.iter().all(|network| ron(network).as_ref() == Some(&first))
-        && checkpoint::fits(&checkpoint::ron(&first, path, key, ""), registry).is_ok()
+        && checkpoint::fits(
+            &checkpoint::ron(&first, request.teacher, request.key, &checkpoint::ignore(request.ignore)),
+            registry,
+        )
+        .is_ok()
 }
 
 fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
@@ -407,18 +383,6 @@ fn several_networks(path: &Path, networks: &[FoundNetwork]) -> Diagnostic {
     };
     let problem = Diagnostic::global(format!("`{}` holds {} networks", path.display(), networks.len()));
     problem.help(format!("choose one:{}", networks.iter().map(described).collect::<String>()))
-}
-
-/// A network that tells whether something is so has one output, and beliefs are about two classes or more.
-fn tells_classes_apart(ron: &str, classes: usize) -> Result<(), Diagnostic> {
-    if classes > 1 {
-        return Ok(());
-    }
-    let problem = Diagnostic::global(format!("`{ron}` has one output, and a teacher tells two classes or more apart"));
-    Err(problem.help(
-        "where it is the logit of yes against no, give the last layer a first output that is always 0, which is the same network: weight \
-         `torch.cat([torch.zeros_like(weight), weight])`, and its bias likewise",
-    ))
 }
 
 /// What is written beside the weights has to be what --mean and --std may be.
@@ -440,9 +404,8 @@ fn is_of_unit_pixels(path: &Path, configuration: Option<&Configuration>) -> Resu
 
 /// Says what is in a file whose tensors cannot be used: integers of a quantized network, for example.
 fn not_usable(path: &Path, network: &FoundNetwork) -> Diagnostic {
-    let (first, more) = (&network.unusable[0], network.unusable.len() - 1);
-    let more = if more == 0 { String::new() } else { format!(", and neither can {more} others") };
-    Diagnostic::global(format!("`{}` holds what cannot be used: {first}{more}", path.display()))
+    let (first, count) = (&network.unusable[0], text_format::counted(network.unusable.len(), "tensor"));
+    Diagnostic::global(format!("`{}` holds {count} that cannot be used: {first}", path.display()))
         .help("save the network's weights as float32; those of a quantized one are what it had before it was quantized")
 }
 
@@ -450,17 +413,18 @@ fn not_usable(path: &Path, network: &FoundNetwork) -> Diagnostic {
 fn not_recognized(path: &Path, network: &FoundNetwork, nearest: Option<Diagnostic>) -> Diagnostic {
     let message = format!("no architecture has the weights of `{}`", path.display());
     let inspect = format!("`zskt-run inspect {}`", quoted(&path.to_string_lossy()));
+    let unusable = network.unusable.first().map_or_else(String::new, |reason| format!("\n{reason}"));
     let ways_out = "`zskt-run plugin new NAME --kind architecture` begins a plugin for them, and an ONNX export of the network needs none, if its \
                     operations are among those of docs/teachers.md";
     if let Some(nearest) = nearest {
         let help = nearest.help.unwrap_or_default();
         return Diagnostic::global(format!("{message}; {}", nearest.message))
-            .help(format!("{help}\n{inspect} lists what it has, {ways_out}"));
+            .help(format!("{help}{unusable}\n{inspect} lists what it has, {ways_out}"));
     }
     let tensors =
         network.tensors.iter().take(6).map(|(name, info)| format!("\n  {} {:?}", printable(name), info.shape));
     Diagnostic::global(message).help(format!(
-        "it has {} tensors:{}\n{inspect} lists them all, {ways_out}",
+        "it has {} tensors:{}{unusable}\n{inspect} lists them all, {ways_out}",
         network.tensors.len(),
         tensors.collect::<String>()
     ))
@@ -468,5 +432,6 @@ fn not_recognized(path: &Path, network: &FoundNetwork, nearest: Option<Diagnosti
 
 fn takes_no_images(ron: &str) -> Diagnostic {
     let message = format!("`{ron}` takes no square images of one or three channels and up to {LARGEST} pixels");
-    Diagnostic::global(message).help("give images that it takes with --data")
+    Diagnostic::global(message)
+        .help("give images that it takes with --data; or write the pipeline by hand, with a generator of such images: `image_channels`, `image_size`")
 }

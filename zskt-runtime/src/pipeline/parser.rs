@@ -425,7 +425,8 @@ impl Parser<'_, '_> {
             && let Some(plugin) = bracket.of.filter(|_| is_text(element) && !element.contains('\n'))
         {
             let key = Span { start, end, ..self.lexer.here() };
-            return self.stop(key_within_plugin(key, element, plugin, bracket.opening));
+            let is_first = self.lexer.between(bracket.opening.end, start).trim().is_empty();
+            return self.stop(key_within_plugin(key, element, plugin, bracket.opening, is_first));
         }
         if found == ':' || found == '=' {
             return self.stop(
@@ -457,10 +458,19 @@ impl Parser<'_, '_> {
     }
 }
 
-/// Text before a `:` among the parameters of a plugin, as if a map went on there: most often the plugin's bracket was forgotten.
-fn key_within_plugin(key: Span, written: &str, plugin: &Name, opening: Span) -> Diagnostic {
+/// Text before a `:` among the parameters of a plugin, as if a map went on there: most often the plugin's bracket was forgotten, but not before
+/// the first of them.
+fn key_within_plugin(key: Span, written: &str, plugin: &Name, opening: Span, is_first: bool) -> Diagnostic {
     let plugin = &plugin.text;
-    Diagnostic::at(key, format!("{written} is not a parameter of `{plugin}`, whose bracket is still open"))
+    if is_first {
+        return Diagnostic::at(
+            key,
+            format!("{written} is in quotes, and the parameters of `{plugin}` have names without"),
+        )
+        .label("written without quotes")
+        .help("parameters are written `name: value`; where none are meant, close the bracket: `)`");
+    }
+    Diagnostic::at(key, format!("{written} is no name of a parameter of `{plugin}`, whose bracket is still open"))
         .label("is a `)` missing before it?")
         .related(opening, "the bracket that is open")
         .help(format!(

@@ -98,8 +98,18 @@ fn the_guide_shows_what_is_made() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
     let templates = |name: &str| read(&format!("zskt-runtime/src/scaffold/templates/{name}.rs"));
-    let kinds =
-        ["architecture", "stage", "metric", "teacher", "turn", "optimizer", "schedule", "targets", "linked_main"];
+    let kinds = [
+        "architecture",
+        "dataset",
+        "stage",
+        "metric",
+        "teacher",
+        "turn",
+        "optimizer",
+        "schedule",
+        "targets",
+        "linked_main",
+    ];
     let made: Vec<_> = kinds.into_iter().map(templates).chain([read("plugins/example/src/lib.rs")]).collect();
     let guide = read("docs/plugins.md");
     let blocks: Vec<_> = guide.split("```rust\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();

@@ -71,7 +71,7 @@ fn a_student_that_learns_nothing_from_its_teacher() {
     );
     assert_eq!(warnings(&labelled(r#""labels -> imitate.loss", "belief -> imitate.loss","#)), [""; 0]);
     let attentive = changed(r#""belief -> imitate.loss", "attention"#, r#""attention"#);
-    assert_eq!(warnings(&attentive), [""; 0], "what is within a network can be followed, too");
+    assert_eq!(warnings(&attentive), [""; 0], "attention is learnt from the teacher, too");
 }
 
 #[test]

@@ -23,13 +23,13 @@ pub fn cannot_write(path: &Path, error: &io::Error, way_out: WayOut) -> Error {
             "free some space, or choose another disk with --out"
         }
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, CopyOfFolder) => {
-            "free some space, or copy the run's folder to another disk and go on with the copy: --resume COPY"
+            "free some space, or copy the folder to another disk and go on with the copy: --resume COPY"
         }
         (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, OtherFolder) => {
             "make it writable, or choose another folder with --out"
         }
         (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, CopyOfFolder) => {
-            "make it writable, or copy the run's folder and go on with the copy: --resume COPY"
+            "make it writable, or copy the folder and go on with the copy: --resume COPY"
         }
         (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, OtherFolder) => {
             "a file is in the way; choose another folder with --out"
@@ -38,7 +38,7 @@ pub fn cannot_write(path: &Path, error: &io::Error, way_out: WayOut) -> Error {
             "a file is in the way; move it elsewhere"
         }
         (_, OtherFolder) => "choose another folder with --out",
-        (_, CopyOfFolder) => "copy the run's folder to another disk and go on with the copy: --resume COPY",
+        (_, CopyOfFolder) => "copy the folder to another disk and go on with the copy: --resume COPY",
     };
     Error::new(format!("cannot write {}: {error}; {advice}", path.display()))
 }
