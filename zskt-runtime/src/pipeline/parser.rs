@@ -470,7 +470,7 @@ fn key_within_plugin(key: Span, written: &str, plugin: &Name, opening: Span, is_
         .label("written without quotes")
         .help("parameters are written `name: value`; where none are meant, close the bracket: `)`");
     }
-    Diagnostic::at(key, format!("{written} is no name of a parameter of `{plugin}`, whose bracket is still open"))
+    Diagnostic::at(key, format!("{written} is text, not the name of a parameter of `{plugin}`, whose bracket is still open"))
         .label("is a `)` missing before it?")
         .related(opening, "the bracket that is open")
         .help(format!(

@@ -87,10 +87,15 @@ fn a_bracket_that_was_not_closed_is_told_where_it_is() {
     };
     let text = "(nodes: {\n  \"a\": Minimize(steps: 2, schedule: Cosine(),\n  \"b\": Accuracy(),\n})";
     let problem = first(text);
-    assert_eq!(problem.message, "\"b\" is not a parameter of `Minimize`, whose bracket is still open");
+    assert_eq!(
+        problem.message,
+        "\"b\" is text, not the name of a parameter of `Minimize`, whose bracket is still open"
+    );
     let (place, _) = &problem.related[0];
     assert_eq!(place.start, text.find("(steps").expect("it is there"));
     assert!(problem.help.is_some_and(|help| help.starts_with("close `Minimize(…` with `)` before \"b\"")));
+    let quoted = first("(nodes: {\"a\": Sgd(\"lr\": 0.1)})");
+    assert_eq!(quoted.message, "\"lr\" is in quotes, and the parameters of `Sgd` have names without");
     // A map that is written in such brackets has none to close.
     for text in ["(nodes: (\"a\": LeNet()))", "(variants: (\"a\": {}))"] {
         assert!(first(text).help.is_some_and(|help| help.starts_with("a map is written in braces")), "{text}");

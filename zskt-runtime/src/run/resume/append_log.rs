@@ -250,9 +250,6 @@ mod tests {
         assert_eq!(begun, format!("{reason} choose another disk with --out"));
         // What goes on has its past in its folder, and `--resume` takes no --out.
         let resumed = told(AppendLog::open(path, &mark).unwrap());
-        assert_eq!(
-            resumed,
-            format!("{reason} copy the run's folder to another disk and go on with the copy: --resume COPY")
-        );
+        assert_eq!(resumed, format!("{reason} copy the folder to another disk and go on with the copy: --resume COPY"));
     }
 }
