@@ -72,8 +72,8 @@ impl TeacherSource for Checkpoint {
 
     fn check(&self) -> Result<(), CheckError> {
         Normalization::check(self.mean.as_deref(), self.std.as_deref())?;
-        self.weights_source()?;
-        self.check_numbers()?;
+        let (mut file, selected) = self.selected()?;
+        self.check_numbers(&mut file, &selected)?;
         self.check_epsilon()?;
         self.check_stated_normalization()
     }
@@ -110,10 +110,7 @@ impl TeacherSource for Checkpoint {
     }
 
     fn weights_source(&self) -> Result<Option<WeightsSource>, CheckError> {
-        let mut file = WeightsFile::open(&self.path).map_err(|error| fault(&error))?;
-        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
-        self.model.build(&builder).map_err(|error| CheckError::parameter("model", error.to_string()))?;
-        let Selected { place, .. } = self.select(&mut file, &builder.weights())?;
+        let (_, Selected { place, .. }) = self.selected()?;
         let file = printable(&self.path.to_string_lossy());
         Ok(Some(WeightsSource { file, found: FoundWeights::StateDict(place) }))
     }
@@ -124,6 +121,15 @@ impl TeacherSource for Checkpoint {
 }
 
 impl Checkpoint {
+    /// The file, and the network's weights in it.
+    fn selected(&self) -> Result<(WeightsFile, Selected), CheckError> {
+        let mut file = WeightsFile::open(&self.path).map_err(|error| fault(&error))?;
+        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
+        self.model.build(&builder).map_err(|error| CheckError::parameter("model", error.to_string()))?;
+        let selected = self.select(&mut file, &builder.weights())?;
+        Ok((file, selected))
+    }
+
     /// Finds the network's weights in the file.
     fn select(&self, file: &mut WeightsFile, weights: &Weights) -> Result<Selected, CheckError> {
         let choice = Choice::new(self, weights)?;
@@ -178,17 +184,14 @@ impl Checkpoint {
     }
 
     /// Reads the weights: numbers that no network computes with are found before anything is run.
-    fn check_numbers(&self) -> Result<(), CheckError> {
-        let mut file = WeightsFile::open(&self.path).map_err(|error| fault(&error))?;
-        let builder = Builder::zeros(Precision::F32, &Device::Cpu);
-        self.model.build(&builder).map_err(|error| CheckError::parameter("model", error.to_string()))?;
-        let Selected { dict, names, .. } = self.select(&mut file, &builder.weights())?;
+    fn check_numbers(&self, file: &mut WeightsFile, selected: &Selected) -> Result<(), CheckError> {
+        let Selected { dict, names, .. } = selected;
         let wanted = format!("{dict} {names:?}");
         if numbers::were_sound(file.files(), &wanted) {
             return Ok(());
         }
         let names = names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
-        let tensors = file.read(dict, &names).map_err(|error| fault(&error))?;
+        let tensors = file.read(*dict, &names).map_err(|error| fault(&error))?;
         self.numbers_are_sound(&tensors)?;
         numbers::are_sound(file.files(), wanted);
         Ok(())

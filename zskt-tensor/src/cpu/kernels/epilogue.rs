@@ -194,8 +194,10 @@ pub unsafe fn finish<L: SimdVector, E: SimdLoadStore<L>, const THEN: u8, const A
         let b = &*block;
         let load = |from: *const E| if ALL { E::load(from) } else { load_some(from, b.count) };
         let zero = L::splat(L::Element::ZERO);
-        let [scale, shift, mean] = b.channels.each_ref().map(|channels| L::load(channels.as_ptr()));
-        let [slope, limit] = [b.slope, b.limit].map(|value| L::splat(value));
+        // Not by closures, which would be compiled without the instructions.
+        let [scale, shift, mean] = b.channels;
+        let (scale, shift, mean) = (L::load(scale.as_ptr()), L::load(shift.as_ptr()), L::load(mean.as_ptr()));
+        let (slope, limit) = (L::splat(b.slope), L::splat(b.limit));
         let (mut first, mut second, mut pivot) = (zero, zero, zero);
         for row in 0..b.rows {
             for pixel in 0..b.pixels {
@@ -237,7 +239,7 @@ pub unsafe fn finish<L: SimdVector, E: SimdLoadStore<L>, const THEN: u8, const A
             let pixels = (b.rows * b.pixels) as f64;
             let [first_totals, second_totals] = &mut *block.totals;
             for lane in 0..L::WIDTH {
-                let [first, second, pivot] = [firsts, seconds, pivots].map(|values| values[lane].to_f64());
+                let (first, second, pivot) = (firsts[lane].to_f64(), seconds[lane].to_f64(), pivots[lane].to_f64());
                 first_totals[lane] = first + pixels * pivot;
                 second_totals[lane] = second + pivot * (2.0 * first + pixels * pivot);
             }
