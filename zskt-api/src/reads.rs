@@ -20,7 +20,7 @@ impl fmt::Display for Reads {
         f.write_str(match self {
             Self::None => "nothing",
             Self::Files => "files",
-            Self::Network => "the network",
+            Self::Network => "the network, and files",
         })
     }
 }

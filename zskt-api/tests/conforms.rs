@@ -346,7 +346,7 @@ impl Metric for LyingMetric {
         Some(Score { figure, objective: Objective::Maximize })
     }
 
-    fn figures(&self) -> Option<Vec<&'static str>> {
+    fn figures(&self, _: &Signatures) -> Option<Vec<&'static str>> {
         Some(vec![if self.lie == Lie::Figure { "conut" } else { "count" }])
     }
 

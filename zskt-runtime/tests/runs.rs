@@ -126,13 +126,18 @@ fn expectations_decide_the_exit_code() {
     assert_eq!(code, Some(0), "{complaint}");
     assert!(said.contains("accuracy.top1") && said.contains("0..1") && !said.contains("NOT MET"), "{said}");
     // The same run by other standards: they are no part of what is computed.
-    expecting(r#""accuracy.top1": "0..", "distill.batches": "21..", "accuracy.top5": "0..""#);
+    expecting(r#""accuracy.top1": "0..", "distill.batches": "21..", "accuracy.not_finite": "1..""#);
     let (code, said, complaint) = outcome(folder.path(), &["small.ron", "--resume", "run", "--quiet"]);
     assert_eq!(code, Some(3), "{complaint}");
     assert_eq!(said.matches("NOT MET").count(), 2, "{said}");
-    assert!(said.contains("did you mean `accuracy.top1`?"), "{said}");
-    let (_, list, _) = outcome(folder.path(), &["runs", "list", "run"]);
-    assert!(list.contains("not as expected"), "the folder says what is expected of it: {list}");
+    for command in [["runs", "list", "run"], ["runs", "show", "run"]] {
+        let (_, said, _) = outcome(folder.path(), &command);
+        assert!(said.contains("finished, not as expected"), "the folder says what is expected of it: {said}");
+    }
+    fs::remove_file(folder.path().join("run/report.html")).expect("it was written");
+    outcome(folder.path(), &["report", "run"]);
+    let page = fs::read_to_string(folder.path().join("run/report.html")).expect("it is written");
+    assert!(page.contains("finished, not as expected"));
     assert!(!folder.path().join("run/pipeline.ron.differs").exists());
     expecting(
         r#""acuracy.top1": "0..", "teacher.top1": "0..", "accuracy.topp1": "0..", "distill.imags_per_second": "1..", "distill.imitate.loss": "0..""#,
@@ -144,6 +149,23 @@ fn expectations_decide_the_exit_code() {
     assert!(complaint.contains("did you mean `accuracy.top1`?"), "{complaint}");
     assert!(complaint.contains("did you mean `distill.images_per_second`?"), "{complaint}");
     assert!(!complaint.contains("`imitate.loss`"), "{complaint}");
+}
+
+#[test]
+fn a_student_that_was_never_trained_is_not_exported_nor_its_teacher_in_its_place() {
+    let folder = folder();
+    let diverges = ["small.ron", "--quiet", "--out", "run", "--set", "imitate.optimizer.lr=1e30"];
+    let (code, _, complaint) = outcome(folder.path(), &diverges);
+    assert_eq!(code, Some(1), "{complaint}");
+    let (code, _, complaint) = outcome(folder.path(), &["export", "run", "--format", "safetensors"]);
+    assert_eq!(code, Some(2));
+    assert!(complaint.contains("`distill`, which trains `student`, has no checkpoint in run yet"), "{complaint}");
+    assert!(complaint.contains("`teacher`"), "{complaint}");
+    let (code, ..) = outcome(folder.path(), &["export", "run", "--format", "safetensors", "--network", "teacher"]);
+    assert_eq!(code, Some(0));
+    outcome(folder.path(), &["runs", "prune", "run", "--what", "checkpoints", "--yes"]);
+    let (_, _, complaint) = outcome(folder.path(), &["export", "run", "--format", "safetensors"]);
+    assert!(complaint.contains("`zskt-run --resume run` begins it anew"), "{complaint}");
 }
 
 #[test]

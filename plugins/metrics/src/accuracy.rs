@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use zskt_api::{
-    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Objective, Result, Score, params, ports,
+    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Objective, Result, Score, Signature, Signatures,
+    params, ports,
 };
 
 use crate::evaluation::{classes_before, predicted_classes, share, without_prediction};
@@ -40,8 +41,13 @@ impl Metric for Accuracy {
         Some(Score { figure: "top1", objective: Objective::Maximize })
     }
 
-    fn figures(&self) -> Option<Vec<&'static str>> {
-        Some(vec!["top1", "top5", "images", "not_finite"])
+    fn figures(&self, inputs: &Signatures) -> Option<Vec<&'static str>> {
+        let mut figures = vec!["top1", "images", "not_finite"];
+        match inputs.one("dataset") {
+            Some(Signature::Dataset(dataset)) if dataset.classes <= FEW => {}
+            _ => figures.push("top5"),
+        }
+        Some(figures)
     }
 
     fn evaluate(&self, inputs: &AccuracyInputs, context: &MetricContext) -> Result<Measurement> {

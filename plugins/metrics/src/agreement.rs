@@ -5,7 +5,7 @@ use std::sync::Arc;
 use zskt_api::candle_core::{D, DType, Tensor};
 use zskt_api::ops::log_softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Objective, Result, Score, params, ports,
+    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Objective, Result, Score, Signatures, params, ports,
 };
 
 use crate::evaluation::{predicted_classes, share, without_prediction};
@@ -41,7 +41,7 @@ impl Metric for Agreement {
         Some(Score { figure: "share", objective: Objective::Maximize })
     }
 
-    fn figures(&self) -> Option<Vec<&'static str>> {
+    fn figures(&self, _: &Signatures) -> Option<Vec<&'static str>> {
         Some(vec!["share", "mean_kl", "images", "not_finite"])
     }
 

@@ -6,7 +6,7 @@ use zskt_api::candle_core::{DType, Tensor, Var};
 use zskt_api::ops::log_softmax;
 use zskt_api::{
     ClassifierNetwork, Dataset, Error, FeatureMap, ForwardMode, Measurement, Metric, MetricContext, Objective, Result,
-    Score, above, params, ports,
+    Score, Signatures, above, params, ports,
 };
 
 use crate::evaluation::predicted_classes;
@@ -59,7 +59,7 @@ impl Metric for MeanTransitionError {
         Some(Score { figure: "mean_transition_error", objective: Objective::Minimize })
     }
 
-    fn figures(&self) -> Option<Vec<&'static str>> {
+    fn figures(&self, _: &Signatures) -> Option<Vec<&'static str>> {
         Some(vec!["mean_transition_error", "images", "not_finite", "diverged"])
     }
 

@@ -188,7 +188,7 @@ pub trait Metric: Params + Send + Sync + 'static {
     /// The names of all numbers that it may report, also of those that are not in every measurement; within an object their full names
     /// (`errors.mean`). Lists have none. A pipeline that expects another (`expect: {"accuracy.topp1": …}`) is refused before it runs; without
     /// an answer that is found at the end of the run.
-    fn figures(&self) -> Option<Vec<&'static str>> {
+    fn figures(&self, _inputs: &Signatures) -> Option<Vec<&'static str>> {
         None
     }
 
@@ -210,7 +210,7 @@ pub trait MetricNode: Send + Sync {
     /// See [`Metric::score`].
     fn score(&self) -> Option<Score>;
     /// See [`Metric::figures`].
-    fn figures(&self) -> Option<Vec<&'static str>>;
+    fn figures(&self, inputs: &Signatures) -> Option<Vec<&'static str>>;
     /// See [`Metric::evaluate`].
     ///
     /// # Errors
@@ -231,8 +231,8 @@ impl<T: Metric> MetricNode for T {
     fn score(&self) -> Option<Score> {
         Metric::score(self)
     }
-    fn figures(&self) -> Option<Vec<&'static str>> {
-        Metric::figures(self)
+    fn figures(&self, inputs: &Signatures) -> Option<Vec<&'static str>> {
+        Metric::figures(self, inputs)
     }
     fn evaluate(&self, inputs: Inputs, context: &MetricContext) -> Result<Measurement> {
         Metric::evaluate(self, &T::Inputs::take(inputs)?, context)

@@ -92,7 +92,7 @@ pub fn metric(plugin: &dyn MetricNode) -> Result<()> {
         let is_score = found.is_some_and(|found| found.is_number() || found.is_null());
         promise!(is_score, "`score` promises a number `{}` in each measurement, and it is {found:?}", score.figure);
     }
-    if let Some(known) = plugin.figures() {
+    if let Some(known) = plugin.figures(&arriving.signatures) {
         let mut names = Vec::new();
         measured.figures.iter().for_each(|(name, value)| name_numbers(name.clone(), value, &mut names));
         let other = names.iter().find(|name| !known.contains(&name.as_str()));

@@ -1,11 +1,10 @@
 //! Whether the figures that a pipeline speaks of can be of its runs.
 
-use zskt_api::{
-    Diagnostic, MetricNode, Name, NamedTurn, PluginInstance, PluginKind, PortType, Signature, StageNode, nearest_name,
-};
+use zskt_api::{Diagnostic, Name, NamedTurn, PluginInstance, PluginKind, PortType, Signature, StageNode, nearest_name};
 
 use super::graph::{GraphNode, PipelineGraph};
 use super::selection::Choice;
+use super::signatures::arriving;
 use crate::pipeline::PipelineSyntax;
 use crate::plugin_calls::PluginOfNode;
 use crate::stage_figures::STAGE_FIGURES;
@@ -63,7 +62,10 @@ fn unknown(
 fn figures(graph: &PipelineGraph<'_>, choices: &[Choice], node: usize) -> Option<Vec<String>> {
     let plugin = PluginOfNode::new(graph.nodes[node].registration?, graph.name(node));
     match graph.nodes[node].instance()? {
-        PluginInstance::Metric(metric) => of_metric(&**metric, plugin),
+        PluginInstance::Metric(metric) => {
+            let figures = plugin.call(|| metric.figures(&arriving(graph, node)))?;
+            Some(figures.into_iter().map(str::to_owned).collect())
+        }
         PluginInstance::Stage(stage) => {
             let mut figures: Vec<_> = STAGE_FIGURES.iter().map(|figure| (*figure).to_owned()).collect();
             figures.extend(
@@ -74,11 +76,6 @@ fn figures(graph: &PipelineGraph<'_>, choices: &[Choice], node: usize) -> Option
         }
         _ => None,
     }
-}
-
-fn of_metric(metric: &dyn MetricNode, plugin: PluginOfNode) -> Option<Vec<String>> {
-    let figures = plugin.call(|| metric.figures())?;
-    Some(figures.into_iter().map(str::to_owned).collect())
 }
 
 /// What a stage reports of its batches.

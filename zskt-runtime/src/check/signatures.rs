@@ -34,7 +34,8 @@ pub fn propagate(graph: &mut PipelineGraph<'_>, order: &[usize], skip_files: boo
     }
 }
 
-fn arriving(graph: &PipelineGraph<'_>, node: usize) -> Signatures {
+/// What is known to arrive at a node.
+pub fn arriving(graph: &PipelineGraph<'_>, node: usize) -> Signatures {
     let mut inputs = Signatures::default();
     for link in graph.into(node) {
         let given = link.from.and_then(|from| graph.nodes[from].signature.clone());

@@ -10,7 +10,7 @@ use zskt_api::{
     Reads, Registry, Span,
 };
 
-use crate::library;
+use crate::{library, text_format};
 
 /// A plugin as JSON shows it.
 #[derive(Serialize)]
@@ -134,7 +134,19 @@ fn page(plugin: &Description) -> String {
     if let Some(output) = plugin.output {
         out += &format!("\nOutput\n  {output}\n");
     }
+    let is_path = |kind: &ParameterKind| match kind {
+        ParameterKind::Optional(kind) => **kind == ParameterKind::Path,
+        kind => *kind == ParameterKind::Path,
+    };
+    let paths = plugin.parameters.iter().filter(|parameter| is_path(&parameter.kind));
+    let paths: Vec<_> = paths.map(|parameter| format!("`{}`", parameter.name)).collect();
     out += &match plugin.reads {
+        Some(Reads::None) if !paths.is_empty() => {
+            format!(
+                "\nReads from outside\n  nothing but the files that it is given: {}\n",
+                text_format::join(&paths, "and")
+            )
+        }
         Some(reads) => format!("\nReads from outside\n  {reads}\n"),
         None => "\nReads from outside\n  it does not say\n".into(),
     };
@@ -179,7 +191,7 @@ fn example(plugin: &PluginRegistration, registry: &Registry) -> String {
 fn port_source(port: &PortInfo) -> String {
     match port.accepts {
         PortType::Images => "generator".into(),
-        PortType::Player => "student".into(),
+        PortType::Player => "network".into(),
         PortType::Classifier => port.name.to_owned(),
         other => other.to_string(),
     }

@@ -1,13 +1,13 @@
 //! A network of a run: its weights as the last checkpoint has them, and what is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use zskt_api::nn::BatchNorm2d;
 use zskt_api::{
     BuildContext, Builder, Classifier, ClassifierNetwork, Context, Diagnostic, Error, ImageShape, Normalization,
-    PluginInstance, PortType, Precision, RandomStreams, Registry, Result, Signature, Weights,
+    PluginInstance, PluginKind, PortType, Precision, RandomStreams, Registry, Result, Signature, Weights,
 };
 
 use super::Metadata;
@@ -75,16 +75,14 @@ impl FoundNetwork {
         })?;
         let name = match name {
             Some(name) => name.to_owned(),
-            None => student(&plan, &checkpoint).ok_or_else(|| {
-                Diagnostic::global(format!("the run {shown} trains no classifier")).help(networks(&checkpoint))
-            })?,
+            None => student(&plan, &checkpoint, run)?,
         };
         let moment = describe_checkpoint(&checkpoint.state, checkpoint.unfinished.as_ref());
         let last = checkpoint.networks.get(&name);
         // A teacher that nothing trains is in no checkpoint.
         let is_there = |node: &&PlanNode| last.is_some() || matches!(node.instance, PluginInstance::Teacher(_));
         let node = plan.nodes.iter().find(|node| node.name == name).filter(is_there).ok_or_else(|| {
-            Diagnostic::global(format!("the run {shown} has no network `{name}`")).help(networks(&checkpoint))
+            Diagnostic::global(format!("the run {shown} has no network `{name}`")).help(networks(&plan, &checkpoint))
         })?;
         let chosen = if best { Some(chosen(&plan, &checkpoint, &name, run)?) } else { None };
         let (weights, moment) = match chosen {
@@ -228,20 +226,46 @@ fn last_checkpoint(run: &Path) -> std::result::Result<Checkpoint, Diagnostic> {
     }
     Err(match problem {
         Some(error) => Diagnostic::global(error.to_string()),
-        None => Diagnostic::global(format!("there is no checkpoint in {}", run.display()))
-            .help("is it the folder of a run? `zskt-run` names it at its end"),
+        None => without_checkpoint(run),
     })
 }
 
-/// The classifier that the running stage trains, or else that the last one gave.
-fn student(plan: &Plan, checkpoint: &Checkpoint) -> Option<String> {
-    let network = |stage: &str| {
-        let node = plan.nodes.iter().find(|node| node.name == stage)?;
-        let is_classifier = node.registration.output == Some(PortType::Classifier);
+fn without_checkpoint(run: &Path) -> Diagnostic {
+    let shown = run.display();
+    let problem = Diagnostic::global(format!("there is no checkpoint in {shown}"));
+    if !run.join("pipeline.ron").exists() {
+        return problem.help("is it the folder of a run? `zskt-run` names it at its end");
+    }
+    let weights = run.join("student.safetensors");
+    if weights.exists() {
+        let weights = weights.display();
+        return problem
+            .help(format!("they were removed: {weights} has the weights, and `--format` needs a checkpoint"));
+    }
+    problem.help(format!("the run ended before its first one: `zskt-run --resume {shown}` begins it anew"))
+}
+
+/// The classifier that the last of the stages trains, which has begun.
+fn student(plan: &Plan, checkpoint: &Checkpoint, run: &Path) -> std::result::Result<String, Diagnostic> {
+    let network = |node: &PlanNode| {
+        let is_classifier =
+            node.registration.output == Some(PortType::Classifier) && node.registration.kind == PluginKind::Stage;
         node.signature.as_ref().filter(|_| is_classifier)?.network().map(ToOwned::to_owned)
     };
-    let running = checkpoint.unfinished.as_ref().and_then(|stage| network(&stage.node));
-    running.or_else(|| checkpoint.state.finished.iter().rev().find_map(|stage| network(&stage.node)))
+    let shown = run.display();
+    let Some((stage, student)) = plan.nodes.iter().rev().find_map(|node| Some((node, network(node)?))) else {
+        let problem = Diagnostic::global(format!("the run {shown} trains no classifier"));
+        return Err(problem.help(networks(plan, checkpoint)));
+    };
+    let begun = checkpoint.state.finished.iter().map(|stage| &stage.node);
+    let mut begun = begun.chain(checkpoint.unfinished.iter().map(|stage| &stage.node));
+    let trains_it =
+        |name: &String| plan.nodes.iter().any(|node| node.name == *name && network(node).as_ref() == Some(&student));
+    if begun.any(trains_it) {
+        return Ok(student);
+    }
+    let message = format!("`{}`, which trains `{student}`, has no checkpoint in {shown} yet", stage.name);
+    Err(Diagnostic::global(message).help(format!("--network exports another; {}", networks(plan, checkpoint))))
 }
 
 /// The best weights of a network that the last of its stages kept, and when and by what they were chosen.
@@ -270,8 +294,11 @@ fn chosen<'c>(
     })
 }
 
-fn networks(checkpoint: &Checkpoint) -> String {
-    format!("networks of its checkpoint: {}", text_format::some_of(checkpoint.networks.keys().map(String::as_str)))
+fn networks(plan: &Plan, checkpoint: &Checkpoint) -> String {
+    let teachers = plan.nodes.iter().filter(|node| matches!(node.instance, PluginInstance::Teacher(_)));
+    let names = checkpoint.networks.keys().chain(teachers.map(|teacher| &teacher.name));
+    let names: BTreeSet<_> = names.map(String::as_str).collect();
+    format!("its networks: {}", text_format::some_of(names.into_iter()))
 }
 
 /// The images of a pipeline that any network is trained on: its teachers see the same.

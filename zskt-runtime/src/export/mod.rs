@@ -126,9 +126,10 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
         let reason = text_format::reason(&failure);
         let more = match failure.kind() {
             std::io::ErrorKind::AlreadyExists => "; nothing is ever overwritten: give another file with --to",
+            std::io::ErrorKind::NotFound => "; its folder has to be there",
             _ => "",
         };
-        Error::new(format!("{}: {reason}{more}", path.display()))
+        Error::new(format!("cannot write {}: {reason}{more}", path.display()))
     };
     let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)

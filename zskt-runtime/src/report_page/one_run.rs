@@ -11,7 +11,7 @@ use super::document::Document;
 use super::figure_text::shortened;
 use super::{curves, figure_text, found, metric_nodes, pictures};
 use crate::run::computed_by;
-use crate::runs::{Figures, Log, Run, RunState, changed, defaults};
+use crate::runs::{Figures, Log, NOT_AS_EXPECTED, Run, RunState, changed, defaults};
 use crate::sweep::quoted;
 use crate::text_format;
 
@@ -32,7 +32,7 @@ pub fn page(run: &Run, graph: Option<&str>, registry: &Registry) -> Result<Strin
     let none = Value::Null;
     let report = run.report.as_ref().unwrap_or(&none);
     let warnings = warnings(report, &log);
-    let mut page = Document::new(run.name.clone(), header(run, report, warnings.len()), true);
+    let mut page = Document::new(run.name.clone(), header(run, report, &figures, warnings.len()), true);
     page.section("figures", "Figures", reached(run, &figures, registry));
     let charts = page.charts(curves::charts(&log, MOST_POINTS));
     page.section("curves", "Curves", charts.map(|charts| html! { (smoothing()) (charts) }));
@@ -66,7 +66,7 @@ pub fn smoothing() -> Markup {
     }
 }
 
-fn header(run: &Run, report: &Value, warnings: usize) -> Markup {
+fn header(run: &Run, report: &Value, figures: &Figures, warnings: usize) -> Markup {
     let manifest = &run.manifest;
     let of_manifest = |name: &str| manifest[name].as_str().map(str::to_owned);
     let began = Some(run.began()).filter(|began| !began.is_empty()).map(|began| format!("began {}", moment(began)));
@@ -80,12 +80,12 @@ fn header(run: &Run, report: &Value, warnings: usize) -> Markup {
     ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();
     html! {
-        p { (state(&run.state)) " · " (facts.join(" · ")) }
-        @if let RunState::Failed(why) = &run.state { p.bad { (why) } }
-        @if let Some(statement) = report["data_free"]["statement"].as_str() { p { "Data-free: " (statement) } }
-        p.quiet { code { (run.folder.display()) } }
-        @if warnings > 0 { p { a href="#warnings" { (text_format::count(warnings)) " warning" @if warnings != 1 { "s" } } } }
-    }
+    p { @if run.falls_short(&figures.0) { span.bad { (NOT_AS_EXPECTED) } } @else { (state(&run.state)) } " · " (facts.join(" · ")) }
+           @if let RunState::Failed(why) = &run.state { p.bad { (why) } }
+           @if let Some(statement) = report["data_free"]["statement"].as_str() { p { "Data-free: " (statement) } }
+           p.quiet { code { (run.folder.display()) } }
+           @if warnings > 0 { p { a href="#warnings" { (text_format::count(warnings)) " warning" @if warnings != 1 { "s" } } } }
+       }
 }
 
 /// How far a run is.

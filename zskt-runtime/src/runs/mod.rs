@@ -13,8 +13,9 @@ pub use defaults::{changed, defaults};
 pub use figures::Figures;
 pub use headline::Headlines;
 pub use log::{Curve, Log, LogReader, StageProgress};
-pub use state::RunState;
+pub use state::{NOT_AS_EXPECTED, RunState};
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -198,6 +199,12 @@ impl Run {
     /// Where its pipeline expects its figures to lie.
     pub fn expected(&self) -> Vec<(String, Bounds)> {
         configuration::expected(&self.pipeline)
+    }
+
+    /// Whether it is finished and one of its figures does not lie where its pipeline expects it.
+    pub fn falls_short(&self, figures: &BTreeMap<String, f64>) -> bool {
+        let short = |(key, bounds): &(String, Bounds)| figures.get(key).is_none_or(|found| !bounds.hold(*found));
+        self.state == RunState::Finished && self.expected().iter().any(short)
     }
 
     /// What happened.

@@ -11,6 +11,9 @@ use crate::run::RunFiles;
 /// The last line of a log is not longer.
 const TAIL: u64 = 64 << 10;
 
+/// How a finished run is called whose figures do not lie where its pipeline expects them.
+pub const NOT_AS_EXPECTED: &str = "finished, not as expected";
+
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {

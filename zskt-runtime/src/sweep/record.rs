@@ -156,7 +156,7 @@ impl SweepFolder {
             |error: &std::io::Error| Diagnostic::global(format!("cannot write {}: {error}", self.path.display()));
         fs::create_dir_all(self.logs()).map_err(|error| cannot(&error))?;
         let _lock = self.lock();
-        let way_out = if self.record().exists() { WayOut::CopyOfFolder } else { WayOut::OtherFolder };
+        let way_out = if self.record().exists() { WayOut::CopyOfSweep } else { WayOut::OtherFolder };
         let write = |path: &Path, bytes: &[u8]| {
             write_file(path, way_out, |file| file.write_all(bytes))
                 .map_err(|error| Diagnostic::global(error.to_string()))
@@ -194,7 +194,7 @@ impl SweepFolder {
         let summary = Summary::read(self, &record);
         let json = format!("{:#}\n", summary.json());
         for (form, text) in [("md", summary.markdown()), ("csv", summary.csv()), ("json", json)] {
-            write_file(&self.table(form), WayOut::CopyOfFolder, |file| file.write_all(text.as_bytes()))?;
+            write_file(&self.table(form), WayOut::CopyOfSweep, |file| file.write_all(text.as_bytes()))?;
         }
         Ok(summary)
     }

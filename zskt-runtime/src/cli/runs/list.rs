@@ -7,8 +7,7 @@ use serde_json::{Map, Value, json};
 use zskt_api::{Diagnostic, Objective, Registry, nearest_name};
 
 use super::{Answer, cell, disk_bytes, figure, moment};
-use crate::pipeline::Bounds;
-use crate::runs::{Headlines, Run, RunState};
+use crate::runs::{Headlines, NOT_AS_EXPECTED, Run, RunState};
 use crate::text_format;
 
 /// Where runs lie that nobody said another place for.
@@ -183,12 +182,7 @@ fn table(rows: &[Row], differing: &[String], headlines: &Headlines, request: &Re
 
 /// The state of a run, and whether what it found is what its pipeline expects.
 fn state(row: &Row) -> String {
-    let found = |key: &str| row.figures.get(key).copied();
-    let short = |(key, bounds): &(String, Bounds)| found(key).is_none_or(|found| !bounds.hold(found));
-    match &row.run.state {
-        RunState::Finished if row.run.expected().iter().any(short) => "finished, not as expected".to_owned(),
-        state => state.to_string(),
-    }
+    if row.run.falls_short(&row.figures) { NOT_AS_EXPECTED.to_owned() } else { row.run.state.to_string() }
 }
 
 /// The folder of a run within the one that was asked for.

@@ -58,6 +58,7 @@ pub fn prune(request: &Request<'_>) -> Result<Answer, Diagnostic> {
         }
     }
     out += &match (request.yes, out.is_empty()) {
+        (_, true) if !complaints.is_empty() => String::new(),
         (_, true) => "nothing to remove\n".to_owned(),
         (true, _) => format!("removed: {}\n", text_format::bytes(freed)),
         (false, _) => format!("{} would be removed; add --yes to do so\n", text_format::bytes(freed)),

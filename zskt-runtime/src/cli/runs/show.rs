@@ -8,7 +8,7 @@ use zskt_api::{Diagnostic, Registry};
 
 use super::{Answer, cell, disk_bytes, figure, moment};
 use crate::run::RunFiles;
-use crate::runs::{Headlines, Run, RunState, changed};
+use crate::runs::{Headlines, NOT_AS_EXPECTED, Run, RunState, changed};
 use crate::shell_quoting::quoted;
 use crate::{checksum, text_format};
 
@@ -19,6 +19,7 @@ use crate::{checksum, text_format};
 pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Diagnostic> {
     let run = Run::read(folder)?;
     let figures = run.figures()?.0;
+    let falls_short = run.falls_short(&figures);
     let changed = changed(&run.configuration(), registry);
     let files = files(&run.files());
     if json {
@@ -51,6 +52,7 @@ pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Di
     let state = match &run.state {
         RunState::Failed(why) => format!("failed: {}", text_format::one_line(why)),
         RunState::Killed => killed(run.last_known_memory()),
+        _ if falls_short => NOT_AS_EXPECTED.to_owned(),
         state => state.to_string(),
     };
     let starts = run.manifest["starts"].as_array().map_or(0, Vec::len);

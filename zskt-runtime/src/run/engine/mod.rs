@@ -69,7 +69,11 @@ fn run_telling(plan: &Plan, options: &Options, console: &mut Console, interrupte
                 return RunOutcome::Failed(error);
             }
             let (reason, outcome) = stopped();
-            notice(&format!("{reason} before anything was run"));
+            let way_on = match outcome {
+                RunOutcome::OutOfBudget => ": there is nothing to go on with; give it more time",
+                _ => "",
+            };
+            notice(&format!("{reason} before anything was run{way_on}"));
             return outcome;
         }
     };

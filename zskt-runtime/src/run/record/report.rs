@@ -127,7 +127,7 @@ pub fn table(plan: &Plan, state: &ResumeState) -> Vec<String> {
     for stage in &state.finished {
         let mut text = format!("{} batches", text_format::count(stage.record.batches));
         if let Some(seconds) = stage.record.median_batch_seconds {
-            text.push_str(&format!(", {} each", text_format::short_duration(seconds)));
+            text.push_str(&format!(", {} each (median)", text_format::short_duration(seconds)));
         }
         if let Some(rate) = stage.record.images_per_second() {
             text.push_str(&format!(", {} images/s", text_format::figure(rate)));

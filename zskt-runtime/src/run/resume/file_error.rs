@@ -13,11 +13,13 @@ pub enum WayOut {
     OtherFolder,
     /// Into a copy of the folder, which has what a run goes on with.
     CopyOfFolder,
+    /// Into a copy of the folder of a sweep.
+    CopyOfSweep,
 }
 
 /// What to say when a file cannot be written.
 pub fn cannot_write(path: &Path, error: &io::Error, way_out: WayOut) -> Error {
-    use WayOut::{CopyOfFolder, OtherFolder};
+    use WayOut::{CopyOfFolder, CopyOfSweep, OtherFolder};
     let advice = match (error.kind(), way_out) {
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, OtherFolder) => {
             "free some space, or choose another disk with --out"
@@ -34,10 +36,17 @@ pub fn cannot_write(path: &Path, error: &io::Error, way_out: WayOut) -> Error {
         (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, OtherFolder) => {
             "a file is in the way; choose another folder with --out"
         }
-        (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, CopyOfFolder) => {
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, CopyOfSweep) => {
+            "free some space, or copy the folder to another disk and use the copy: sweep --resume COPY, or --collect COPY"
+        }
+        (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, CopyOfSweep) => {
+            "make it writable, or copy the folder and use the copy: sweep --resume COPY, or --collect COPY"
+        }
+        (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, CopyOfFolder | CopyOfSweep) => {
             "a file is in the way; move it elsewhere"
         }
         (_, OtherFolder) => "choose another folder with --out",
+        (_, CopyOfSweep) => "copy the folder to another disk and use the copy: sweep --resume COPY, or --collect COPY",
         (_, CopyOfFolder) => "copy the folder to another disk and go on with the copy: --resume COPY",
     };
     Error::new(format!("cannot write {}: {error}; {advice}", path.display()))

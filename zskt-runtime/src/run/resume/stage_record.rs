@@ -46,7 +46,9 @@ impl StageRecord {
         self.batches = progress.batch;
         self.images += progress.images as u64;
         self.seconds += progress.seconds;
-        self.figures = progress.figures.iter().map(|scalar| (scalar.name.clone(), Value::from(scalar.value))).collect();
+        // Not all turns play in each batch.
+        let figures = progress.figures.iter().map(|scalar| (scalar.name.clone(), Value::from(scalar.value)));
+        self.figures.extend(figures);
     }
 
     /// Images learnt from in a second; nothing where none were.
@@ -98,6 +100,19 @@ impl BatchTimes {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_turn_that_does_not_play_in_each_batch_keeps_what_it_saw_last() {
+        let mut record = super::StageRecord::default();
+        for (batch, name, value) in [(1, "synthesize.loss", 3.0), (1, "imitate.loss", 2.0), (2, "imitate.loss", 1.0)] {
+            let figures = [zskt_api::LoggedScalar::new(name, value)];
+            record.add(&zskt_api::Progress { batch, batches: 2, images: 1, seconds: 1.0, figures: &figures });
+        }
+        assert_eq!(
+            serde_json::json!(record.figures),
+            serde_json::json!({ "synthesize.loss": 3.0, "imitate.loss": 1.0 })
+        );
+    }
+
     #[test]
     fn the_median_of_even_and_odd_numbers_of_batches() {
         let mut times = super::BatchTimes::default();

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use zskt_api::candle_core::{D, DType, Tensor};
 use zskt_api::candle_nn::ops::softmax;
 use zskt_api::{
-    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Picture, Result, params, ports,
+    ClassifierNetwork, Dataset, Measurement, Metric, MetricContext, Picture, Result, Signatures,
+    params, ports,
 };
 
 params! {
@@ -29,7 +30,7 @@ ports! {
 impl Metric for ExampleMetric {
     type Inputs = ExampleMetricInputs;
 
-    fn figures(&self) -> Option<Vec<&'static str>> {
+    fn figures(&self, _: &Signatures) -> Option<Vec<&'static str>> {
         Some(vec!["confidence"])
     }
 

@@ -86,7 +86,7 @@ impl Submission<'_> {
 
     /// Writes a file into the sweep's folder, and gives its place, whatever the working directory.
     fn write(&self, name: &str, text: &str) -> Result<PathBuf, Diagnostic> {
-        write_file(&self.folder.path.join(name), WayOut::CopyOfFolder, |file| file.write_all(text.as_bytes()))
+        write_file(&self.folder.path.join(name), WayOut::CopyOfSweep, |file| file.write_all(text.as_bytes()))
             .map_err(|error| Diagnostic::global(error.to_string()))?;
         Ok(self.path.join(name))
     }
