@@ -160,12 +160,15 @@ fn a_student_that_was_never_trained_is_not_exported_nor_its_teacher_in_its_place
     let (code, _, complaint) = outcome(folder.path(), &["export", "run", "--format", "safetensors"]);
     assert_eq!(code, Some(2));
     assert!(complaint.contains("`distill`, which trains `student`, has no checkpoint in run yet"), "{complaint}");
-    assert!(complaint.contains("`teacher`"), "{complaint}");
+    assert!(complaint.contains("its networks: generator, student, teacher"), "{complaint}");
     let (code, ..) = outcome(folder.path(), &["export", "run", "--format", "safetensors", "--network", "teacher"]);
     assert_eq!(code, Some(0));
-    outcome(folder.path(), &["runs", "prune", "run", "--what", "checkpoints", "--yes"]);
-    let (_, _, complaint) = outcome(folder.path(), &["export", "run", "--format", "safetensors"]);
-    assert!(complaint.contains("`zskt-run --resume run` begins it anew"), "{complaint}");
+
+    let (code, ..) = outcome(folder.path(), &["small.ron", "--quiet", "--out", "done"]);
+    assert_eq!(code, Some(0));
+    outcome(folder.path(), &["runs", "prune", "done", "--what", "checkpoints", "--yes"]);
+    let (_, _, complaint) = outcome(folder.path(), &["export", "done", "--format", "safetensors"]);
+    assert!(complaint.contains("they were removed: done/student.safetensors has the weights"), "{complaint}");
 }
 
 #[test]

@@ -242,7 +242,9 @@ fn without_checkpoint(run: &Path) -> Diagnostic {
         return problem
             .help(format!("they were removed: {weights} has the weights, and `--format` needs a checkpoint"));
     }
-    problem.help(format!("the run ended before its first one: `zskt-run --resume {shown}` begins it anew"))
+    problem.help(format!(
+        "none was kept yet, or they were removed: `zskt-run --resume {shown}` says whether the run can go on"
+    ))
 }
 
 /// The classifier that the last of the stages trains, which has begun.
