@@ -5,8 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use zskt_api::{
-    Diagnostic, Name, NestedPlugin, Normalization, PluginInstance, PluginKind, PluginRegistration, Precision, Reads,
-    Score, Selection, Signature, Signatures,
+    Diagnostic, Name, NestedPlugin, Normalization, PluginInstance, PluginKind, PluginRegistration, PortType, Precision,
+    Reads, Score, Selection, Signature, Signatures,
 };
 
 use crate::device_request::DeviceRequest;
@@ -79,6 +79,14 @@ impl Plan {
             arriving.push(&edge.port, self.nodes[edge.from].signature.clone());
         }
         arriving
+    }
+
+    /// The stage whose network is the run's student: the last that gives a classifier.
+    pub fn student_stage(&self) -> Option<usize> {
+        let gives_classifier = |node: &PlanNode| {
+            matches!(node.instance, PluginInstance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
+        };
+        self.nodes.iter().rposition(gives_classifier)
     }
 
     /// All networks that are trained.

@@ -85,9 +85,7 @@ pub fn weights_report(
     };
     let mut known = Vec::new();
     let groups = networks(&file, |group| {
-        let mut wanted = group.clone();
-        wanted.tensors.retain(|(name, _)| !ignore.iter().any(|pattern| pattern.matches(name)));
-        let recognized = if is_asked_for(group) { recognize(&wanted, registry) } else { Vec::new() };
+        let recognized = if is_asked_for(group) { recognize(&without(group, ignore), registry) } else { Vec::new() };
         let is_known = !recognized.is_empty();
         if is_known {
             known.push((group.dict, group.prefix, recognized));
@@ -95,6 +93,7 @@ pub fn weights_report(
         is_known
     });
     let networks = groups.into_iter().filter(is_asked_for).map(|group| {
+        let group = without(&group, ignore);
         let place = known.iter().position(|(dict, prefix, _)| (*dict, *prefix) == (group.dict, group.prefix));
         let recognized = place.map(|place| std::mem::take(&mut known[place].2)).unwrap_or_default();
         let info =
@@ -115,6 +114,14 @@ pub fn weights_report(
         configuration: file.configuration().cloned(),
         networks,
     })
+}
+
+/// The tensors whose names, with or without what stands before them, are not to be ignored.
+fn without<'f>(group: &Group<'f>, ignore: &[Pattern]) -> Group<'f> {
+    let ignored = |name: &str| ignore.iter().any(|pattern| pattern.matches(name));
+    let mut wanted = group.clone();
+    wanted.tensors.retain(|(name, tensor)| !ignored(name) && !ignored(&tensor.name));
+    wanted
 }
 
 /// Says that there are no weights in a file, or none under the key that was asked for, and under which keys there are some.

@@ -437,6 +437,17 @@ fn what_new_proposes_it_takes() {
     let written = std::fs::read_to_string(here.join("photographs.ron")).expect("it is written");
     assert!(written.contains("ignore: [\"ext.*\"]") && written.contains("weight: -1.33"), "{written}");
 
+    // What is left out does not count, however much it is, and whatever stands before its name.
+    let renamed: Vec<_> = weights("CifarResNet(depth: 8)")
+        .into_iter()
+        .map(|(name, tensor)| (format!("module.{}", name.replace("linear", "head").replace("fc", "head")), tensor))
+        .chain((0..200).map(|index| {
+            (format!("module.queue.{index}"), Tensor::zeros((9, 7), DType::F32, &Device::Cpu).expect("there is room"))
+        }))
+        .collect();
+    save(&here.join("renamed.pth"), &renamed);
+    let new = said(here, &["new", "--teacher", "renamed.pth", "--ignore", "module[.]queue[.].*"]);
+    assert!(new.contains("teacher  CifarResNet(depth: 8"), "{new}");
     // A network that says yes or no.
     let mut yes_or_no = weights("CifarResNet(depth: 8, classes: 2)");
     for (name, tensor) in &mut yes_or_no {
@@ -458,6 +469,12 @@ fn a_file_is_known_by_what_it_holds() {
     assert!(said(here, &["new", "--teacher", "model.bin"]).contains("teacher  Onnx(path: \"model.bin\")"));
     std::fs::copy(fixtures().join("kuangliu/ckpt.pth"), here.join("ckpt.onnx")).expect("there is room");
     said(here, &["new", "--teacher", "ckpt.onnx"]);
+    assert!(
+        refused(here, &["new", "--teacher", "ckpt.onnx", "--output", "logits"]).contains("--output is for ONNX models")
+    );
+    assert!(
+        refused(here, &["new", "--teacher", "model.bin", "--ignore", "a"]).contains("--ignore is for files of weights")
+    );
     let told = refused(here, &["validate", "ckpt.ron", "--set", "teacher.path=\"model.bin\""]);
     assert!(told.contains("it is an ONNX model") && told.contains("`Onnx(path: …)` takes it"), "{told}");
     assert!(refused(here, &["inspect", "ckpt.onnx", "--key", "nett"]).contains("its weights are under --key net"));

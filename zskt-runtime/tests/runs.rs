@@ -168,7 +168,7 @@ fn a_student_that_was_never_trained_is_not_exported_nor_its_teacher_in_its_place
     assert_eq!(code, Some(0));
     outcome(folder.path(), &["runs", "prune", "done", "--what", "checkpoints", "--yes"]);
     let (_, _, complaint) = outcome(folder.path(), &["export", "done", "--format", "safetensors"]);
-    assert!(complaint.contains("they were removed: done/student.safetensors has the weights"), "{complaint}");
+    assert!(complaint.contains("they were removed: done/student.safetensors has the student's weights"), "{complaint}");
 }
 
 #[test]

@@ -65,6 +65,17 @@ fn ignores_its_teacher(graph: &PipelineGraph<'_>, training: &Training<'_>) -> Op
     if turns.iter().any(|(_, turn)| turn.losses.iter().any(|loss| compares_with_teacher(&**loss))) {
         return None;
     }
+    // Images that its teacher takes for given classes teach by these.
+    let others = graph.into(stage).filter_map(|link| link.from).filter_map(|from| match &graph.nodes[from].signature {
+        Some(Signature::Turn(turn)) if turn.network != training.network => Some(turn),
+        _ => None,
+    });
+    let shows_classes =
+        |turn: &TurnSignature| turn.losses.iter().any(|loss| loss.needs().teacher && loss.needs().labels);
+    let learns_labels = |turn: &TurnSignature| turn.losses.iter().any(|loss| loss.needs().labels);
+    if turns.iter().any(|(_, turn)| learns_labels(turn)) && others.into_iter().any(shows_classes) {
+        return None;
+    }
     let (first, _) = turns.first()?;
     let loss = graph.nodes[*first].ports.iter().find(|port| port.accepts == PortType::Loss)?.name;
     let names: Vec<_> = turns.iter().map(|(turn, _)| format!("`{}`", graph.name(*turn))).collect();

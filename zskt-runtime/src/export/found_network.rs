@@ -7,14 +7,15 @@ use candle_core::{Device, Tensor};
 use zskt_api::nn::BatchNorm2d;
 use zskt_api::{
     BuildContext, Builder, Classifier, ClassifierNetwork, Context, Diagnostic, Error, ImageShape, Normalization,
-    PluginInstance, PluginKind, PortType, Precision, RandomStreams, Registry, Result, Signature, Weights,
+    PluginInstance, Precision, RandomStreams, Registry, Result, Signature, Weights,
 };
 
 use super::Metadata;
 use crate::check;
-use crate::pipeline::{Sources, shown};
+use crate::pipeline::{Sources, computed_part, shown};
 use crate::plan::{Plan, PlanNode};
 use crate::run::{Checkpoint, RunFiles, changed_libraries, describe_checkpoint, kept_libraries};
+use crate::shell_quoting::quoted;
 use crate::text_format;
 
 /// A network of a run.
@@ -60,7 +61,9 @@ impl FoundNetwork {
         let shown = run.display();
         let checkpoint = last_checkpoint(run)?;
         let manifest = &checkpoint.state.manifest;
-        let sources = Sources::new(run.join("pipeline.ron").display().to_string(), &*checkpoint.state.pipeline, &[]);
+        // What a run should reach is no part of what it trained.
+        let pipeline = computed_part(&checkpoint.state.pipeline);
+        let sources = Sources::new(run.join("pipeline.ron").display().to_string(), pipeline, &[]);
         // What files say is good to know; a network can be exported where they are gone, too.
         let plan = check::prove(&sources, registry, false).or_else(|_| check::prove(&sources, registry, true));
         let plan = plan.map_err(|problems| {
@@ -231,42 +234,33 @@ fn last_checkpoint(run: &Path) -> std::result::Result<Checkpoint, Diagnostic> {
 }
 
 fn without_checkpoint(run: &Path) -> Diagnostic {
-    let shown = run.display();
-    let problem = Diagnostic::global(format!("there is no checkpoint in {shown}"));
-    if !run.join("pipeline.ron").exists() {
-        return problem.help("is it the folder of a run? `zskt-run` names it at its end");
-    }
-    let weights = run.join("student.safetensors");
-    if weights.exists() {
-        let weights = weights.display();
-        return problem
-            .help(format!("they were removed: {weights} has the weights, and `--format` needs a checkpoint"));
-    }
-    problem.help(format!(
-        "none was kept yet, or they were removed: `zskt-run --resume {shown}` says whether the run can go on"
-    ))
+    let problem = Diagnostic::global(format!("there is no checkpoint in {}", run.display()));
+    let (weights, quoted) = (run.join("student.safetensors"), quoted(&run.to_string_lossy()));
+    problem.help(if !run.join("pipeline.ron").exists() {
+        "is it the folder of a run? `zskt-run` names it at its end".to_owned()
+    } else if weights.exists() {
+        format!("they were removed: {} has the student's weights, and no other network is left", weights.display())
+    } else {
+        format!("none was kept yet, or they were removed: `zskt-run --resume {quoted}` says whether the run can go on")
+    })
 }
 
-/// The classifier that the last of the stages trains, which has begun.
+/// The run's student, if a stage has begun to train it.
 fn student(plan: &Plan, checkpoint: &Checkpoint, run: &Path) -> std::result::Result<String, Diagnostic> {
-    let network = |node: &PlanNode| {
-        let is_classifier =
-            node.registration.output == Some(PortType::Classifier) && node.registration.kind == PluginKind::Stage;
-        node.signature.as_ref().filter(|_| is_classifier)?.network().map(ToOwned::to_owned)
-    };
     let shown = run.display();
-    let Some((stage, student)) = plan.nodes.iter().rev().find_map(|node| Some((node, network(node)?))) else {
+    let stage = plan.student_stage().map(|index| &plan.nodes[index]);
+    let student = stage.and_then(|stage| Some((&stage.name, stage.signature.as_ref()?.network()?)));
+    let Some((stage, student)) = student else {
         let problem = Diagnostic::global(format!("the run {shown} trains no classifier"));
         return Err(problem.help(networks(plan, checkpoint)));
     };
     let begun = checkpoint.state.finished.iter().map(|stage| &stage.node);
     let mut begun = begun.chain(checkpoint.unfinished.iter().map(|stage| &stage.node));
-    let trains_it =
-        |name: &String| plan.nodes.iter().any(|node| node.name == *name && network(node).as_ref() == Some(&student));
+    let trains_it = |name: &String| plan.nodes.iter().any(|node| node.name == *name && node.trains.contains(student));
     if begun.any(trains_it) {
-        return Ok(student);
+        return Ok(student.to_owned());
     }
-    let message = format!("`{}`, which trains `{student}`, has no checkpoint in {shown} yet", stage.name);
+    let message = format!("`{stage}`, which trains `{student}`, has no checkpoint in {shown} yet");
     Err(Diagnostic::global(message).help(format!("--network exports another; {}", networks(plan, checkpoint))))
 }
 

@@ -112,13 +112,14 @@ pub fn new(request: &Request<'_>, registry: &Registry) -> Result<String, Diagnos
     said.extend(chosen.map(|chosen| format!("method   {chosen}")));
     let pipeline = quoted(&path.to_string_lossy());
     said.push(format!(
-        "wrote {}\n\n  zskt-run {pipeline} --dry    # what it will take: time, FLOP, memory; nothing is kept\n  zskt-run {pipeline}\n",
+        "wrote {}\n\n  zskt-run {pipeline} --dry    # what it will take: time, FLOP, memory; nothing is kept\n  zskt-run {pipeline}",
         path.display()
     ));
     if !drafted.short.is_empty() {
-        let short = "a fortieth of the work or less, for a student that is not as good";
-        said.push(format!("  zskt-run {pipeline} --set variant=short    # {short}\n"));
+        let short = "a thirtieth of the work or less, for a student that is not as good";
+        said.push(format!("  zskt-run {pipeline} --set variant=short    # {short}"));
     }
+    said.push(String::new());
     Ok(said.join("\n"))
 }
 

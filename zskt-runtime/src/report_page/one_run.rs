@@ -79,13 +79,19 @@ fn header(run: &Run, report: &Value, figures: &Figures, warnings: usize) -> Mark
         of_manifest("zskt").map(|version| format!("zskt {version}")),
     ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();
+    let short = run.falls_short(&figures.0);
+    let badge = if short {
+        html! { span.bad { (NOT_AS_EXPECTED) } }
+    } else {
+        state(&run.state)
+    };
     html! {
-    p { @if run.falls_short(&figures.0) { span.bad { (NOT_AS_EXPECTED) } } @else { (state(&run.state)) } " · " (facts.join(" · ")) }
-           @if let RunState::Failed(why) = &run.state { p.bad { (why) } }
-           @if let Some(statement) = report["data_free"]["statement"].as_str() { p { "Data-free: " (statement) } }
-           p.quiet { code { (run.folder.display()) } }
-           @if warnings > 0 { p { a href="#warnings" { (text_format::count(warnings)) " warning" @if warnings != 1 { "s" } } } }
-       }
+        p { (badge) " · " (facts.join(" · ")) }
+        @if let RunState::Failed(why) = &run.state { p.bad { (why) } }
+        @if let Some(statement) = report["data_free"]["statement"].as_str() { p { "Data-free: " (statement) } }
+        p.quiet { code { (run.folder.display()) } }
+        @if warnings > 0 { p { a href="#warnings" { (text_format::count(warnings)) " warning" @if warnings != 1 { "s" } } } }
+    }
 }
 
 /// How far a run is.

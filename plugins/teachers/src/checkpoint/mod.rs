@@ -186,14 +186,16 @@ impl Checkpoint {
     /// Reads the weights: numbers that no network computes with are found before anything is run.
     fn check_numbers(&self, file: &mut WeightsFile, selected: &Selected) -> Result<(), CheckError> {
         let Selected { dict, names, .. } = selected;
-        let wanted = format!("{dict} {names:?}");
-        if numbers::were_sound(file.files(), &wanted) {
+        let state = numbers::State::of(file.files(), format!("{dict} {names:?}"));
+        if state.as_ref().is_some_and(numbers::State::was_sound) {
             return Ok(());
         }
         let names = names.iter().map(|(from, to)| (from.as_str(), to.as_str())).collect();
         let tensors = file.read(*dict, &names).map_err(|error| fault(&error))?;
         self.numbers_are_sound(&tensors)?;
-        numbers::are_sound(file.files(), wanted);
+        if let Some(state) = state {
+            state.remember();
+        }
         Ok(())
     }
 

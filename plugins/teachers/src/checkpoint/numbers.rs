@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use zskt_api::Result;
-use zskt_api::candle_core::{DType, Storage, Tensor};
+use zskt_api::candle_core::{DType, Storage, Tensor, WithDType};
 
 /// What the numbers of a tensor have that they must not.
 ///
@@ -16,49 +16,52 @@ pub fn unsound(name: &str, tensor: &Tensor) -> Result<Option<&'static str>> {
     if !tensor.dtype().is_float() {
         return Ok(None);
     }
-    let tensor = tensor.to_dtype(if tensor.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
-    let (storage, _) = tensor.storage_and_layout();
-    // Where they lie: a copy of a large network takes longer than to look at it.
-    let (finite, negative) = match &*storage {
-        Storage::Cpu(storage) if tensor.dtype() == DType::F64 => {
-            let numbers = storage.as_slice::<f64>()?;
-            (numbers.iter().all(|number| number.is_finite()), numbers.iter().any(|number| *number < 0.0))
-        }
-        Storage::Cpu(storage) => {
-            let numbers = storage.as_slice::<f32>()?;
-            (numbers.iter().all(|number| number.is_finite()), numbers.iter().any(|number| *number < 0.0))
-        }
-        _ => (true, false),
-    };
-    Ok(match (finite, negative && name.ends_with("running_var")) {
-        (false, _) => Some("numbers that are not finite: its training diverged"),
-        (true, true) => Some("a variance that is negative: the file is damaged, or was not made by training"),
-        (true, false) => None,
+    let is_variance = name.ends_with("running_var");
+    Ok(match tensor.dtype() {
+        DType::F64 => fault::<f64>(tensor, is_variance)?,
+        _ => fault::<f32>(&tensor.to_dtype(DType::F32)?, is_variance)?,
     })
 }
 
-/// Files as they are now, and which weights of them.
-type Looked = (Vec<(PathBuf, u64, Option<SystemTime>)>, String);
+fn fault<T: WithDType>(tensor: &Tensor, is_variance: bool) -> Result<Option<&'static str>> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    // Where they lie: to copy a large network takes longer than to look at it.
+    let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) else { return Ok(None) };
+    let numbers = &storage.as_slice::<T>()?[start..end];
+    Ok(if !numbers.iter().all(|number| number.to_f64().is_finite()) {
+        Some("numbers that are not finite: its training diverged")
+    } else if is_variance && numbers.iter().any(|number| number.to_f64() < 0.0) {
+        Some("a variance that is negative: the file is damaged, or was not made by training")
+    } else {
+        None
+    })
+}
+
+/// Weights of files as these are now.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub struct State(Vec<(PathBuf, u64, Option<SystemTime>)>, String);
 
 /// Weights that this process has found to be sound, for a pipeline is checked more than once.
-static SOUND: Mutex<BTreeSet<Looked>> = Mutex::new(BTreeSet::new());
+static SOUND: Mutex<BTreeSet<State>> = Mutex::new(BTreeSet::new());
 
-fn looked(files: &[PathBuf], wanted: String) -> Option<Looked> {
-    let state = |path: &PathBuf| {
-        let metadata = path.metadata().ok()?;
-        Some((path.clone(), metadata.len(), metadata.modified().ok()))
-    };
-    Some((files.iter().map(state).collect::<Option<_>>()?, wanted))
-}
+impl State {
+    /// Of `wanted` weights; nothing where a file is gone.
+    pub fn of(files: &[PathBuf], wanted: String) -> Option<Self> {
+        let state = |path: &PathBuf| {
+            let metadata = path.metadata().ok()?;
+            Some((path.clone(), metadata.len(), metadata.modified().ok()))
+        };
+        Some(Self(files.iter().map(state).collect::<Option<_>>()?, wanted))
+    }
 
-/// Whether these weights of these files were sound, and the files are as they were.
-pub fn were_sound(files: &[PathBuf], wanted: &str) -> bool {
-    let sound = SOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    looked(files, wanted.to_owned()).is_some_and(|looked| sound.contains(&looked))
-}
+    /// Whether they were sound.
+    pub fn was_sound(&self) -> bool {
+        SOUND.lock().unwrap_or_else(PoisonError::into_inner).contains(self)
+    }
 
-/// Remembers that these weights of these files are sound.
-pub fn are_sound(files: &[PathBuf], wanted: String) {
-    let mut sound = SOUND.lock().unwrap_or_else(PoisonError::into_inner);
-    sound.extend(looked(files, wanted));
+    /// Remembers that they are sound.
+    pub fn remember(self) {
+        SOUND.lock().unwrap_or_else(PoisonError::into_inner).insert(self);
+    }
 }

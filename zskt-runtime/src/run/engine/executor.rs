@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use zskt_api::{Context, Error, NodeOutput, PluginInstance, PortType, Result, Signature, StageContext, StageNode};
+use zskt_api::{Context, Error, NodeOutput, PluginInstance, Result, Signature, StageContext, StageNode};
 
 use super::environment::Environment;
 use super::metric::MetricEvaluation;
@@ -174,11 +174,7 @@ impl<'p> Executor<'p> {
 
     /// What the file with a stage's trained network is called; that of the last one is the student's.
     fn weights_name(&self, index: usize) -> &str {
-        let gives_student = |node: &PlanNode| {
-            matches!(node.instance, PluginInstance::Stage(_)) && node.registration.output == Some(PortType::Classifier)
-        };
-        let last = self.plan.nodes.iter().rposition(gives_student);
-        weights_name(&self.plan.nodes[index].name, last == Some(index))
+        weights_name(&self.plan.nodes[index].name, self.plan.student_stage() == Some(index))
     }
 
     /// Evaluates a metric in its place in the pipeline.

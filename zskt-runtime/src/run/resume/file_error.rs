@@ -19,36 +19,24 @@ pub enum WayOut {
 
 /// What to say when a file cannot be written.
 pub fn cannot_write(path: &Path, error: &io::Error, way_out: WayOut) -> Error {
-    use WayOut::{CopyOfFolder, CopyOfSweep, OtherFolder};
-    let advice = match (error.kind(), way_out) {
-        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, OtherFolder) => {
-            "free some space, or choose another disk with --out"
-        }
-        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, CopyOfFolder) => {
-            "free some space, or copy the folder to another disk and go on with the copy: --resume COPY"
-        }
-        (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, OtherFolder) => {
-            "make it writable, or choose another folder with --out"
-        }
-        (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, CopyOfFolder) => {
-            "make it writable, or copy the folder and go on with the copy: --resume COPY"
-        }
-        (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, OtherFolder) => {
-            "a file is in the way; choose another folder with --out"
-        }
-        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, CopyOfSweep) => {
-            "free some space, or copy the folder to another disk and use the copy: sweep --resume COPY, or --collect COPY"
-        }
-        (io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem, CopyOfSweep) => {
-            "make it writable, or copy the folder and use the copy: sweep --resume COPY, or --collect COPY"
-        }
-        (io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory, CopyOfFolder | CopyOfSweep) => {
-            "a file is in the way; move it elsewhere"
-        }
-        (_, OtherFolder) => "choose another folder with --out",
-        (_, CopyOfSweep) => "copy the folder to another disk and use the copy: sweep --resume COPY, or --collect COPY",
-        (_, CopyOfFolder) => "copy the folder to another disk and go on with the copy: --resume COPY",
+    use io::ErrorKind::{
+        AlreadyExists, NotADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
     };
+    let (first, elsewhere) = match error.kind() {
+        StorageFull | QuotaExceeded => ("free some space, or ", "another disk"),
+        PermissionDenied | ReadOnlyFilesystem => ("make it writable, or ", "another folder"),
+        AlreadyExists | NotADirectory if way_out == WayOut::OtherFolder => ("a file is in the way; ", "another folder"),
+        AlreadyExists | NotADirectory => ("a file is in the way: move it, or ", "another folder"),
+        _ => ("", "another folder"),
+    };
+    let way_out = match way_out {
+        WayOut::OtherFolder => format!("choose {elsewhere} with --out"),
+        WayOut::CopyOfFolder => format!("copy the folder to {elsewhere} and go on with the copy: --resume COPY"),
+        WayOut::CopyOfSweep => {
+            format!("copy the folder to {elsewhere} and use the copy: sweep --resume COPY, or --collect COPY")
+        }
+    };
+    let advice = format!("{first}{way_out}");
     Error::new(format!("cannot write {}: {error}; {advice}", path.display()))
 }
 
