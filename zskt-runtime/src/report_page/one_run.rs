@@ -11,7 +11,7 @@ use super::document::Document;
 use super::figure_text::shortened;
 use super::{curves, figure_text, found, metric_nodes, pictures};
 use crate::run::computed_by;
-use crate::runs::{Figures, Log, NOT_AS_EXPECTED, Run, RunState, changed, defaults};
+use crate::runs::{Figures, Log, Run, RunState, changed, defaults};
 use crate::sweep::quoted;
 use crate::text_format;
 
@@ -79,14 +79,8 @@ fn header(run: &Run, report: &Value, figures: &Figures, warnings: usize) -> Mark
         of_manifest("zskt").map(|version| format!("zskt {version}")),
     ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();
-    let short = run.falls_short(&figures.0);
-    let badge = if short {
-        html! { span.bad { (NOT_AS_EXPECTED) } }
-    } else {
-        state(&run.state)
-    };
     html! {
-        p { (badge) " · " (facts.join(" · ")) }
+        p { (state(run, figures)) " · " (facts.join(" · ")) }
         @if let RunState::Failed(why) = &run.state { p.bad { (why) } }
         @if let Some(statement) = report["data_free"]["statement"].as_str() { p { "Data-free: " (statement) } }
         p.quiet { code { (run.folder.display()) } }
@@ -95,13 +89,14 @@ fn header(run: &Run, report: &Value, figures: &Figures, warnings: usize) -> Mark
 }
 
 /// How far a run is.
-pub fn state(state: &RunState) -> Markup {
-    let class = match state {
+pub fn state(run: &Run, figures: &Figures) -> Markup {
+    let class = match run.state {
+        RunState::Finished if run.falls_short(&figures.0) => "bad",
         RunState::Finished => "good",
         RunState::Failed(_) | RunState::Killed => "bad",
         RunState::Running | RunState::Interrupted | RunState::OutOfBudget => "quiet",
     };
-    html! { span class=(class) { (state) } }
+    html! { span class=(class) { (run.state_by(&figures.0)) } }
 }
 
 /// `2026-11-22T11:06:08.125Z` as `2026-11-22 11:06 UTC`.

@@ -13,7 +13,8 @@ pub use defaults::{changed, defaults};
 pub use figures::Figures;
 pub use headline::Headlines;
 pub use log::{Curve, Log, LogReader, StageProgress};
-pub use state::{NOT_AS_EXPECTED, RunState};
+use state::NOT_AS_EXPECTED;
+pub use state::RunState;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -199,6 +200,11 @@ impl Run {
     /// Where its pipeline expects its figures to lie.
     pub fn expected(&self) -> Vec<(String, Bounds)> {
         configuration::expected(&self.pipeline)
+    }
+
+    /// How far it is, and of a finished run whether it found what its pipeline expects.
+    pub fn state_by(&self, figures: &BTreeMap<String, f64>) -> String {
+        if self.falls_short(figures) { NOT_AS_EXPECTED.to_owned() } else { self.state.to_string() }
     }
 
     /// Whether it is finished and one of its figures does not lie where its pipeline expects it.

@@ -40,7 +40,7 @@ pub fn diff(folders: &[PathBuf], json: bool, registry: &Registry) -> Result<Stri
         return Ok(format!("{}\n", json!({ "runs": folders, "configuration": configuration, "figures": figures })));
     }
     let mut rows = vec![std::iter::once(String::new()).chain(names(folders)).collect::<Vec<_>>()];
-    rows.push(row("state", runs.iter().map(|run| run.state.to_string())));
+    rows.push(row("state", runs.iter().zip(&figures).map(|(run, figures)| run.state_by(figures))));
     for key in &differing {
         let values = (0..runs.len()).map(|run| value_of(run, key).map(|value| cell(&value)).unwrap_or_default());
         rows.push(row(&cell(key), values));

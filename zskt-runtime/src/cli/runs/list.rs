@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use zskt_api::{Diagnostic, Objective, Registry, nearest_name};
 
 use super::{Answer, cell, disk_bytes, figure, moment};
-use crate::runs::{Headlines, NOT_AS_EXPECTED, Run, RunState};
+use crate::runs::{Headlines, Run, RunState};
 use crate::text_format;
 
 /// Where runs lie that nobody said another place for.
@@ -182,7 +182,7 @@ fn table(rows: &[Row], differing: &[String], headlines: &Headlines, request: &Re
 
 /// The state of a run, and whether what it found is what its pipeline expects.
 fn state(row: &Row) -> String {
-    if row.run.falls_short(&row.figures) { NOT_AS_EXPECTED.to_owned() } else { row.run.state.to_string() }
+    row.run.state_by(&row.figures)
 }
 
 /// The folder of a run within the one that was asked for.
@@ -231,6 +231,7 @@ fn json_of(rows: &[Row], differing: &[String]) -> String {
             "name": row.run.name,
             "state": row.run.state.to_string(),
             "failure": why,
+            "falls_short": row.run.falls_short(&row.figures),
             "began": row.run.began(),
             "disk_bytes": row.bytes,
             "figures": row.figures,

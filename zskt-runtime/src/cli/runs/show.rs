@@ -8,7 +8,7 @@ use zskt_api::{Diagnostic, Registry};
 
 use super::{Answer, cell, disk_bytes, figure, moment};
 use crate::run::RunFiles;
-use crate::runs::{Headlines, NOT_AS_EXPECTED, Run, RunState, changed};
+use crate::runs::{Headlines, Run, RunState, changed};
 use crate::shell_quoting::quoted;
 use crate::{checksum, text_format};
 
@@ -38,6 +38,7 @@ pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Di
             "name": run.name,
             "state": run.state.to_string(),
             "failure": why,
+            "falls_short": falls_short,
             "manifest": run.manifest,
             "figures": figures,
             "published": published,
@@ -52,8 +53,7 @@ pub fn show(folder: &Path, json: bool, registry: &Registry) -> Result<Answer, Di
     let state = match &run.state {
         RunState::Failed(why) => format!("failed: {}", text_format::one_line(why)),
         RunState::Killed => killed(run.last_known_memory()),
-        _ if falls_short => NOT_AS_EXPECTED.to_owned(),
-        state => state.to_string(),
+        _ => run.state_by(&figures),
     };
     let starts = run.manifest["starts"].as_array().map_or(0, Vec::len);
     let mut took = vec![format!("{} UTC", moment(run.began()))];

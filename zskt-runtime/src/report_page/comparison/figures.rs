@@ -103,7 +103,7 @@ pub fn table(all: &Runs<'_>) -> Markup {
                             @for column in &found { (column.of_member(all, group, run)) }
                             td { "seed " (brief(all.configurations[run].parameters.get("seed").map_or("", String::as_str))) }
                             @for column in &costs { (column.of_member(all, group, run)) }
-                            td { (one_run::state(&all.runs[run].state)) }
+                            td { (one_run::state(all.runs[run], &all.figures[run])) }
                         },
                         _ => tr {
                             th scope="row" {
@@ -113,7 +113,7 @@ pub fn table(all: &Runs<'_>) -> Markup {
                             @for column in &found { (column.of_group(all, group)) }
                             td.differs { (settings(group.runs[0], run.is_some())) }
                             @for column in &costs { (column.of_group(all, group)) }
-                            td { @if let Some(run) = run { (one_run::state(&all.runs[run].state)) } }
+                            td { @if let Some(run) = run { (one_run::state(all.runs[run], &all.figures[run])) } }
                         },
                     }
                 }

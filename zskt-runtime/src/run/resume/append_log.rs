@@ -16,7 +16,6 @@ use crate::{checksum, input_file};
 pub struct AppendLog {
     file: File,
     path: PathBuf,
-    way_out: WayOut,
     length: u64,
     /// The running sum of these bytes.
     sum: Sha256,
@@ -56,7 +55,7 @@ impl AppendLog {
     /// When it cannot be written, or is there already.
     pub fn create(path: PathBuf, way_out: WayOut) -> Result<Self> {
         let file = File::create_new(&path).map_err(|error| cannot_write(&path, &error, way_out))?;
-        Ok(Self { file, path, way_out, length: 0, sum: Sha256::new() })
+        Ok(Self { file, path, length: 0, sum: Sha256::new() })
     }
 
     /// Opens a file that holds the records of a mark, and perhaps more. It stays as it is until it is [cut](Self::cut).
@@ -64,12 +63,11 @@ impl AppendLog {
     /// # Errors
     /// When it cannot be written, is a link, or does not begin with these records.
     pub fn open(path: PathBuf, mark: &LogMark) -> Result<Self> {
-        let way_out = WayOut::CopyOfFolder;
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 Error::new(format!("{} is missing; restore the file, or run the pipeline anew", path.display()))
             }
-            _ => cannot_write(&path, &error, way_out),
+            _ => cannot_write(&path, &error, WayOut::CopyOfFolder),
         })?;
         let (opened, named) = file
             .metadata()
@@ -96,7 +94,7 @@ impl AppendLog {
                  restore the file, or run the pipeline anew"
             )));
         }
-        Ok(Self { file, path, way_out, length: *length, sum })
+        Ok(Self { file, path, length: *length, sum })
     }
 
     /// How many bytes its records are.
@@ -115,7 +113,7 @@ impl AppendLog {
             self.file.seek(SeekFrom::Start(self.length))?;
             Ok(more)
         };
-        let more = cut().map_err(|error| cannot_write(&self.path, &error, self.way_out))?;
+        let more = cut().map_err(|error| cannot_write(&self.path, &error, WayOut::CopyOfFolder))?;
         Ok(more.then_some(&self.path))
     }
 
@@ -128,7 +126,7 @@ impl AppendLog {
         if let Err(error) = self.file.write_all(record) {
             // Half a record would be in the way of every reader; that this may fail too changes nothing.
             let _ = self.file.set_len(self.length).and_then(|()| self.file.seek(SeekFrom::Start(self.length)));
-            return Err(cannot_write(&self.path, &error, self.way_out));
+            return Err(cannot_write(&self.path, &error, WayOut::CopyOfFolder));
         }
         self.length += record.len() as u64;
         self.sum.update(record);
@@ -141,7 +139,7 @@ impl AppendLog {
     /// When they cannot be written. When another program has changed the file.
     pub fn sync(&mut self) -> Result<LogMark> {
         self.check_untouched()?;
-        self.file.sync_data().map_err(|error| cannot_write(&self.path, &error, self.way_out))?;
+        self.file.sync_data().map_err(|error| cannot_write(&self.path, &error, WayOut::CopyOfFolder))?;
         Ok(LogMark { bytes: self.length, sha256: format!("{:x}", self.sum.clone().finalize()) })
     }
 
@@ -243,13 +241,10 @@ mod tests {
             log.path = "/dev/full".into();
             log.append(b"record").unwrap_err().to_string()
         };
-        let mut log = AppendLog::create(path.clone(), WayOut::OtherFolder).unwrap();
-        let mark = log.sync().unwrap();
-        let begun = told(log);
+        let log = AppendLog::create(path, WayOut::OtherFolder).unwrap();
+        // What was logged would be lost elsewhere.
         let reason = "cannot write /dev/full: No space left on device (os error 28); free some space, or";
-        assert_eq!(begun, format!("{reason} choose another disk with --out"));
-        // What goes on has its past in its folder, and `--resume` takes no --out.
-        let resumed = told(AppendLog::open(path, &mark).unwrap());
-        assert_eq!(resumed, format!("{reason} copy the folder to another disk and go on with the copy: --resume COPY"));
+        let expected = format!("{reason} copy the folder to another disk and go on with the copy: --resume COPY");
+        assert_eq!(told(log), expected);
     }
 }

@@ -79,7 +79,7 @@ impl RunDirectory {
         let failed = |error: Error| Diagnostic::global(error.to_string());
         let found = leftovers::find(self, resolved).map_err(|error| failed(cannot_read(self.path(), error)))?;
         let Some(leftovers) = found else { return Ok(false) };
-        leftovers::remove(&leftovers).map_err(|error| failed(cannot_write(self.path(), &error, self.way_out)))?;
+        leftovers::remove(&leftovers).map_err(|error| failed(cannot_write(self.path(), &error, self.way_out())))?;
         self.begins_anew = !leftovers.is_empty();
         Ok(true)
     }
@@ -106,9 +106,9 @@ impl RunDirectory {
         Ok(Self { files: RunFiles::new(path), new: false, begins_anew: false, way_out, handle: lock })
     }
 
-    /// Where else the run could write: what goes on here cannot begin elsewhere.
+    /// Where else the run could write: what goes on here, and what has come far enough to go on, is not begun elsewhere.
     pub fn way_out(&self) -> WayOut {
-        self.way_out
+        if self.checkpoints().iter().any(|file| file.exists()) { WayOut::CopyOfFolder } else { self.way_out }
     }
 
     /// Writes a file of the run, whole or not at all.
@@ -125,7 +125,7 @@ impl RunDirectory {
     /// As [`write`](Self::write).
     pub fn write_with(&self, file: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<()> {
         self.make_room_for(file)?;
-        self.blame(atomic_file::write(file, self.way_out, fill))
+        self.blame(atomic_file::write(file, self.way_out(), fill))
     }
 
     /// Writes a file of the run again, in place of one that is missing or not what the run wrote. That one is kept beside it, for it may
@@ -155,7 +155,7 @@ impl RunDirectory {
             file.with_file_name(name)
         };
         let aside = (1..).map(aside).find(|aside| fs::symlink_metadata(aside).is_err()).unwrap_or_default();
-        self.blame(fs::rename(file, &aside).map_err(|error| cannot_write(&aside, &error, self.way_out)))?;
+        self.blame(fs::rename(file, &aside).map_err(|error| cannot_write(&aside, &error, self.way_out())))?;
         Ok(aside)
     }
 
@@ -169,7 +169,7 @@ impl RunDirectory {
             return self.write(&last, bytes);
         }
         self.make_room_for(&last)?;
-        self.blame(atomic_file::write_keeping(&last, &before, self.way_out, bytes))
+        self.blame(atomic_file::write_keeping(&last, &before, self.way_out(), bytes))
     }
 
     /// What cannot be written because the folder was taken away meanwhile is told as that.
@@ -182,7 +182,7 @@ impl RunDirectory {
         self.check_present()?;
         let inside = |folder: &&Path| *folder != self.path() && folder.starts_with(self.path());
         let folders: Vec<_> = file.ancestors().skip(1).take_while(inside).collect();
-        folders.into_iter().rev().try_for_each(|folder| make_folder(folder, self.way_out))
+        folders.into_iter().rev().try_for_each(|folder| make_folder(folder, self.way_out()))
     }
 
     /// Makes sure that the path still leads to this folder.
