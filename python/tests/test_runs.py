@@ -20,7 +20,7 @@ def test_a_run_tells_what_happens_and_its_folder_has_what_it_found(finished, tol
     assert figures["imitate.loss"] == pytest.approx(parts, rel=1e-5)
     assert "distill  1/6" in str(first)
 
-    assert finished.state == "finished"
+    assert finished.state == "finished" and not finished.falls_short
     assert finished.failure is None
     assert finished.manifest["seed"] == 3
     assert finished.configuration["distill.batches"] == "6"

@@ -68,6 +68,11 @@ class Run:
         return cast("str | None", self._shown()["failure"])
 
     @property
+    def falls_short(self) -> bool:
+        """Whether it is finished and a figure does not lie where its pipeline expects it (`expect`)."""
+        return cast("bool", self._shown()["falls_short"])
+
+    @property
     def figures(self) -> dict[str, float]:
         """What the report says in numbers, or the log until then, by `--sort` key: `student_accuracy.top1`."""
         return cast("dict[str, float]", self._shown()["figures"])
