@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use zskt_api::{Diagnostic, Loss, PluginKind, PortType, Signature, TurnSignature};
+use zskt_api::{Diagnostic, LossInputs, PluginKind, PortType, Signature, TurnSignature};
 
 use super::graph::{Link, PipelineGraph};
 use super::players::Training;
@@ -61,19 +61,16 @@ fn ignores_its_teacher(graph: &PipelineGraph<'_>, training: &Training<'_>) -> Op
     let (stage, student) = (training.stage, training.network);
     graph.find(student).filter(|node| graph.nodes[*node].output() == Some(PortType::Classifier))?;
     let teacher = graph.into(stage).find(|link| graph.brings_knowledge(link))?;
-    let turns = turns_on(graph, training);
-    if turns.iter().any(|(_, turn)| turn.losses.iter().any(|loss| compares_with_teacher(&**loss))) {
+    let (turns, others): (Vec<_>, Vec<_>) =
+        turns_of(graph, stage).into_iter().partition(|(_, turn)| turn.network == training.network);
+    let any = |turns: &[(usize, &TurnSignature)], is: &dyn Fn(LossInputs) -> bool| {
+        turns.iter().any(|(_, turn)| turn.losses.iter().any(|loss| is(loss.needs())))
+    };
+    if any(&turns, &|needs| needs.student && needs.teacher) {
         return None;
     }
     // Images that its teacher takes for given classes teach by these.
-    let others = graph.into(stage).filter_map(|link| link.from).filter_map(|from| match &graph.nodes[from].signature {
-        Some(Signature::Turn(turn)) if turn.network != training.network => Some(turn),
-        _ => None,
-    });
-    let shows_classes =
-        |turn: &TurnSignature| turn.losses.iter().any(|loss| loss.needs().teacher && loss.needs().labels);
-    let learns_labels = |turn: &TurnSignature| turn.losses.iter().any(|loss| loss.needs().labels);
-    if turns.iter().any(|(_, turn)| learns_labels(turn)) && others.into_iter().any(shows_classes) {
+    if any(&turns, &|needs| needs.labels) && any(&others, &|needs| needs.teacher && needs.labels) {
         return None;
     }
     let (first, _) = turns.first()?;
@@ -97,19 +94,13 @@ fn ignores_its_teacher(graph: &PipelineGraph<'_>, training: &Training<'_>) -> Op
     )
 }
 
-/// The turns of a stage that update the network, and what is known of them.
-fn turns_on<'g>(graph: &'g PipelineGraph<'_>, training: &Training<'_>) -> Vec<(usize, &'g TurnSignature)> {
+/// The turns of a stage, and what is known of them.
+fn turns_of<'g>(graph: &'g PipelineGraph<'_>, stage: usize) -> Vec<(usize, &'g TurnSignature)> {
     let turn = |from: usize| match &graph.nodes[from].signature {
-        Some(Signature::Turn(turn)) if turn.network == training.network => Some((from, turn)),
+        Some(Signature::Turn(turn)) => Some((from, turn)),
         _ => None,
     };
-    graph.into(training.stage).filter_map(|link| link.from).filter_map(turn).collect()
-}
-
-/// Whether a student that makes the loss small follows its teacher.
-fn compares_with_teacher(loss: &dyn Loss) -> bool {
-    let needs = loss.needs();
-    needs.student && needs.teacher
+    graph.into(stage).filter_map(|link| link.from).filter_map(turn).collect()
 }
 
 fn measured_untrained(graph: &PipelineGraph<'_>, link: &Link<'_>, trained: &HashSet<&str>) -> Option<Diagnostic> {

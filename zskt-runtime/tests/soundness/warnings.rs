@@ -72,6 +72,16 @@ fn a_student_that_learns_nothing_from_its_teacher() {
     assert_eq!(warnings(&labelled(r#""labels -> imitate.loss", "belief -> imitate.loss","#)), [""; 0]);
     let attentive = changed(r#""belief -> imitate.loss", "attention"#, r#""attention"#);
     assert_eq!(warnings(&attentive), [""; 0], "attention is learnt from the teacher, too");
+    // Images that the teacher takes for given classes teach by their labels; those that it does not look at so, do not.
+    let quickstart = include_str!("../../../pipelines/quickstart.ron");
+    let by_labels = |losses: &str| {
+        let text = quickstart.replacen(r#""belief -> imitate.loss","#, losses, 1);
+        text.lines().filter(|line| !line.contains(r#""belief":"#)).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let labelled = by_labels(r#""labels -> imitate.loss","#);
+    assert_eq!(warnings(&labelled), [""; 0]);
+    let unseen = labelled.replacen("OneHot(class: Label, weight: 0.4)", "OneHot(weight: 0.4)", 1);
+    assert_eq!(warnings(&unseen).len(), 1);
 }
 
 #[test]
