@@ -467,6 +467,12 @@ fn a_file_is_known_by_what_it_holds() {
     let graph = fixtures().join("../../../plugins/teachers/tests/onnx/fixtures/vgg.18.onnx");
     std::fs::copy(graph, here.join("model.bin")).expect("there is room");
     assert!(said(here, &["new", "--teacher", "model.bin"]).contains("teacher  Onnx(path: \"model.bin\")"));
+    let told = refused(here, &["new", "--teacher", "model.bin", "--output", "logits"]);
+    assert!(told.contains("it has `output`; here: --output NAME"), "{told}");
+    said(here, &["new", "--teacher", "model.bin", "--output", "output", "--to", "output.ron"]);
+    said(here, &["validate", "output.ron"]);
+    let written = std::fs::read_to_string(here.join("output.ron")).expect("it is written");
+    assert!(written.contains("Onnx(path: \"model.bin\", output: \"output\")"), "{written}");
     std::fs::copy(fixtures().join("kuangliu/ckpt.pth"), here.join("ckpt.onnx")).expect("there is room");
     said(here, &["new", "--teacher", "ckpt.onnx"]);
     assert!(
